@@ -1,0 +1,56 @@
+"""What crosses the sandbox's border: a program and bytes go in, an ending and bytes come out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class SandboxFault(RuntimeError):
+    """The sandbox itself failed (not the program in it): never a pass and never a failure of the program."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """CPU time decides; wall time only ends sleepers."""
+
+    cpu_seconds: float = 6.0
+    wall_seconds: float = 24.0
+    memory_bytes: int = 1 << 30
+    output_bytes: int = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Python source. With `entry_point` it is imported and that function (or that method of its class `Solution`)
+    is called with the JSON arguments of the input, one per line; without, it is run as a script."""
+
+    source: str
+    entry_point: str | None = None
+
+
+class Ending(StrEnum):
+    """How a run ended. ERROR is an uncaught exception, a non-zero exit status or a fatal signal."""
+
+    FINISHED = "finished"
+    ERROR = "error"
+    CPU_LIMIT = "cpu_limit"
+    WALL_LIMIT = "wall_limit"
+    MEMORY_LIMIT = "memory_limit"
+    OUTPUT_LIMIT = "output_limit"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything here was written by an untrusted program: data, to be parsed with suspicion and never unpickled.
+
+    `result` is the called function's return value as JSON (None for scripts and where nothing was returned);
+    `stderr` keeps at most its last 16 KiB.
+    """
+
+    ending: Ending
+    stdout: bytes
+    stderr: bytes
+    result: bytes | None
+    cpu_seconds: float
+    wall_seconds: float

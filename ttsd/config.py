@@ -1,0 +1,243 @@
+"""Settings: defaults < TOML file < `--set section.key=value`. The defaults are the paper's test-time run, on LoRA.
+
+Names and meanings follow the paper's own code where it has them, so that both can be read side by side. An unknown
+key is an error; settings that contradict each other are refused with a sentence.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ttsd.errors import UserError
+from ttsd.prompts import FEEDBACK_TEMPLATE, REPROMPT_TEMPLATE, SOLUTION_TEMPLATE
+
+Method = Literal["sdpo", "grpo", "best-of-k", "multi-turn"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+class Model(Section):
+    """Which weights, and how the sampler holds them."""
+
+    path: str = Field("micro", description="`micro` (bundled), a folder, or a name on the Hugging Face hub")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    sampler: Literal["vllm", "transformers"] = "vllm"
+    max_model_len: int | None = Field(None, ge=16, description="tokens of prompt + completion; None: the model's own")
+    gpu_memory_utilization: float = Field(0.45, gt=0, le=1, description="share of the card that vLLM may take")
+    kv_cache_gib: float = Field(1.0, gt=0, description="vLLM's key/value cache on a CPU")
+    tensor_parallel_size: int = Field(1, ge=1)
+    quantize_base: Literal["none", "nf4"] = Field("none", description="4-bit base in the trainer (bitsandbytes)")
+    enable_thinking: bool = False
+    system_prompt: str | None = None
+
+
+class Sampling(Section):
+    group_size: int = Field(16, ge=1, description="attempts of one step")
+    max_tokens: int = Field(8192, ge=1)
+    max_prompt_len: int = Field(2048, ge=1)
+    temperature: float = Field(1.0, gt=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+
+
+class Distillation(Section):
+    """The loss (SDPO, sections 2 and 5; `self_distillation.*` of the paper's code)."""
+
+    full_logit_distillation: bool = Field(True, description="False: only the sampled token's log-probabilities")
+    alpha: float = Field(1.0, ge=0, le=1, description="0 forward KL, 1 reverse KL, between: generalised JSD")
+    distillation_topk: int | None = Field(20, ge=1, description="the student's top K tokens; None: the vocabulary")
+    distillation_add_tail: bool = True
+    is_clip: float | None = Field(2.0, gt=0, description="cap on new/old policy ratio within a step's updates")
+    rollout_is: Literal["token", "none"] = "token"
+    rollout_is_threshold: float = Field(2.0, gt=0, description="cap on trainer/sampler probability ratio")
+    log_ratio_clip: float | None = Field(5.0, gt=0, description="bound on |log teacher - log student| per token")
+    loss_agg_mode: Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"] = "token-mean"
+    token_budget: int = Field(16384, ge=1, description="tokens of one micro-batch")
+    chunk_tokens: int = Field(512, ge=1, description="tokens whose vocabulary logits exist at once")
+    gradient_checkpointing: bool = False
+
+
+class Lora(Section):
+    rank: int = Field(32, ge=1)
+    alpha: float = Field(64.0, gt=0)
+    target_modules: Literal["all-linear"] | list[str] = "all-linear"
+    lr: float = Field(1e-5, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    grad_clip: float = Field(1.0, gt=0)
+
+
+class Teacher(Section):
+    teacher_regularization: Literal["ema", "trust-region", "frozen", "live"] = "ema"
+    teacher_update_rate: float = Field(
+        0.01, ge=0, le=1, description="ema: step towards the student; trust-region: the student's share of the mix"
+    )
+
+
+class Reprompt(Section):
+    max_reprompt_len: int = Field(10240, ge=1)
+    reprompt_truncation: Literal["left", "right", "error"] = "error"
+    success_reward_threshold: float = Field(1.0, ge=0, le=1)
+    dont_reprompt_on_self_success: bool = False
+    remove_thinking_from_demonstration: bool = True
+    include_environment_feedback: bool = True
+    environment_feedback_only_without_solution: bool = True
+    demonstrations_from: Literal["run", "group"] = Field("run", description="run: any earlier success of this run")
+    reprompt_template: str = REPROMPT_TEMPLATE
+    solution_template: str = SOLUTION_TEMPLATE
+    feedback_template: str = FEEDBACK_TEMPLATE
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> Reprompt:
+        wanted = {
+            "reprompt_template": ("{prompt}", "{solution}", "{feedback}"),
+            "solution_template": ("{successful_previous_attempt}",),
+            "feedback_template": ("{feedback_raw}",),
+        }
+        for name, placeholders in wanted.items():
+            for placeholder in placeholders:
+                if placeholder not in getattr(self, name):
+                    raise ValueError(f"{name} lacks the placeholder {placeholder}; add it")
+        return self
+
+
+class JudgeSection(Section):
+    split: Literal["auto", "all", "half", "public"] = Field(
+        "auto", description="which cases drive training; auto: half for LiveCodeBench, all elsewhere"
+    )
+    split_seed: int = 0
+    cpu_seconds: float = Field(6.0, gt=0)
+    wall_seconds: float = Field(24.0, gt=0)
+    memory_mib: int = Field(1024, ge=64)
+    output_mib: int = Field(16, ge=1)
+    slots: int | None = Field(None, ge=1, description="programs judged at once; None: the cores left by training")
+    python: str | None = Field(None, description="interpreter for solutions; None: the one that runs ttsd")
+    unsafe_no_sandbox: bool = False
+
+
+class Budget(Section):
+    attempts: int = Field(512, ge=1)
+    continue_after_discovery: bool = False
+
+
+class Store(Section):
+    path: str = "ttsd.sqlite"
+    state_dir: str | None = Field(None, description="adapters and optimizer states; None: beside the database")
+
+
+class Config(Section):
+    model: Model = Model()
+    sampling: Sampling = Sampling()
+    distillation: Distillation = Distillation()
+    lora: Lora = Lora()
+    teacher: Teacher = Teacher()
+    reprompt: Reprompt = Reprompt()
+    judge: JudgeSection = JudgeSection()
+    budget: Budget = Budget()
+    store: Store = Store()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        length = self.model.max_model_len
+        if length is not None and length <= self.sampling.max_tokens:
+            raise ValueError(
+                f"model.max_model_len={length} leaves no room for a prompt beside "
+                f"sampling.max_tokens={self.sampling.max_tokens}; lower sampling.max_tokens"
+            )
+        return self
+
+
+def load_config(source: str | None = None, overrides: Sequence[str] = ()) -> Config:
+    """The configuration named or lying at `source` (None: the defaults), with `section.key=value` overrides applied."""
+    data = _read(source) if source is not None else {}
+    for override in overrides:
+        _apply(data, override)
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise UserError(_explain(error)) from None
+
+
+def shipped_configs() -> list[str]:
+    """Names that `--config` takes without a path."""
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in resources.files("configs").iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def _read(source: str) -> dict[str, Any]:
+    path = Path(source)
+    if path.suffix != ".toml" and os.sep not in source:
+        if source not in shipped_configs():
+            raise UserError(
+                f"there is no configuration {source!r}{_suggest(source, shipped_configs())}; "
+                f"shipped ones: {', '.join(shipped_configs())}, or give the path of a .toml file"
+            )
+        text = (resources.files("configs") / f"{source}.toml").read_text("utf-8")
+    else:
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"can't read the configuration {source!r} ({error}); give the path of a TOML file"
+            ) from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{source!r} is not valid TOML: {error}; mend that line") from None
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not equals or not dot or not name:
+        raise UserError(f"--set {override!r} is not of the form section.key=value, as in budget.attempts=64")
+    table = data.setdefault(section, {})
+    if not isinstance(table, dict):
+        raise UserError(f"--set {override!r}: {section!r} is not a section; use section.key=value")
+    table[name] = _value(value.strip())
+
+
+def _value(text: str) -> Any:
+    if text.lower() in {"none", "null"}:
+        return None
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word is a string: --set model.sampler=transformers
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _siblings(first["loc"])
+        return f"unknown setting {where!r}{_suggest(str(first['loc'][-1]), known)}; known here: {', '.join(known)}"
+    if first["type"] == "value_error":
+        return f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
+    return f"setting {where} = {json.dumps(first['input'], default=str)}: {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def _siblings(location: tuple[int | str, ...]) -> list[str]:
+    fields: Mapping[str, Any] = Config.model_fields
+    if len(location) > 1:
+        section = fields[str(location[0])].annotation
+        fields = section.model_fields if section is not None else {}
+    return sorted(fields)
+
+
+def _suggest(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

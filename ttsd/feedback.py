@@ -1,0 +1,78 @@
+"""Turns failed visible cases into the text a programmer would get from an online judge.
+
+The rules are the paper's (SDPO, appendix F.3): the first runtime error, else the first exceeded limit, else a missing
+program, is shown alone; otherwise at most two wrong answers, the shortest first. An accepted attempt gets the
+empty string: praise or doubt about a passing attempt is what made earlier replications forget it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ttsd.nouns import CaseResult, Problem, Status
+
+MAX_WRONG_ANSWERS = 2
+MAX_FIELD_CHARACTERS = 250
+MAX_INPUT_LINES = 8
+MAX_CHARACTERS = 2000
+
+_LIMITS = {
+    Status.TIME_LIMIT: "Time Limit Exceeded",
+    Status.MEMORY_LIMIT: "Memory Limit Exceeded",
+    Status.OUTPUT_LIMIT: "Output Limit Exceeded",
+}
+NO_PROGRAM = "No Program\nThe answer has no closed ```python code block."
+TRUNCATED = "Truncated Attempt\nThe answer reached the length limit before it was complete."
+
+
+def feedback_text(problem: Problem, results: Sequence[CaseResult], *, truncated: bool = False) -> str:
+    """Feedback on the visible `results` of one attempt; empty when all passed. At most MAX_CHARACTERS."""
+    failed = [result for result in results if result.status is not Status.ACCEPTED]
+    if not failed:
+        return ""
+    parts = [TRUNCATED] if truncated else []
+    error = next((r for r in failed if r.status is Status.RUNTIME_ERROR), None)
+    limit = next((r for r in failed if r.status in _LIMITS), None)
+    if error is not None:
+        parts.append(_runtime_error(problem, error))
+    elif limit is not None:
+        parts.append(f"{_LIMITS[limit.status]}\n{_input(problem, limit)}")
+    else:
+        shortest = sorted(failed, key=lambda r: (_length(problem, r), r.index))
+        parts += [_wrong_answer(problem, result) for result in shortest[:MAX_WRONG_ANSWERS]]
+    return clip("\n\n".join(parts), MAX_CHARACTERS)
+
+
+def no_program_feedback(*, truncated: bool) -> str:
+    return TRUNCATED if truncated else NO_PROGRAM
+
+
+def clip(text: str, characters: int) -> str:
+    """`text`, or its beginning and a mark that says how much is missing; never longer than `characters`."""
+    if len(text) <= characters:
+        return text
+    mark = f"... ({len(text)} characters)"
+    return text[: characters - len(mark)] + mark
+
+
+def _runtime_error(problem: Problem, result: CaseResult) -> str:
+    error = clip(result.error.strip(), 2 * MAX_FIELD_CHARACTERS)
+    return f"Runtime Error\n{error}\n{_input(problem, result)}"
+
+
+def _wrong_answer(problem: Problem, result: CaseResult) -> str:
+    expected = clip(problem.cases[result.index].expected.rstrip("\n"), MAX_FIELD_CHARACTERS)
+    actual = clip(result.actual.rstrip("\n"), MAX_FIELD_CHARACTERS)
+    return f"Wrong Answer\n{_input(problem, result)}\nOutput:\n{actual}\nExpected:\n{expected}"
+
+
+def _input(problem: Problem, result: CaseResult) -> str:
+    lines = problem.cases[result.index].input.rstrip("\n").split("\n")
+    if len(lines) > MAX_INPUT_LINES:
+        lines = [*lines[:MAX_INPUT_LINES], f"... ({len(lines)} lines)"]
+    return "Input:\n" + clip("\n".join(lines), MAX_FIELD_CHARACTERS)
+
+
+def _length(problem: Problem, result: CaseResult) -> int:
+    case = problem.cases[result.index]
+    return len(case.input) + len(case.expected) + len(result.actual)

@@ -1,0 +1,143 @@
+"""The nouns that travel round the ring: completion, verdict, rollout, lesson, step. Frozen, and without behaviour.
+
+`Problem` and `Case` belong to `problems`, which knows nothing of `ttsd`; they are named here so that one
+import gives every noun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from problems.problem import Case, Problem, Split
+
+__all__ = [
+    "Case",
+    "CaseResult",
+    "Completion",
+    "Lesson",
+    "Problem",
+    "Rollout",
+    "Split",
+    "Status",
+    "Step",
+    "Verdict",
+]
+
+
+class Status(StrEnum):
+    """What the judge says of an attempt. `ABORTED` attempts were requested, counted and not needed any more."""
+
+    ACCEPTED = "accepted"
+    WRONG_ANSWER = "wrong_answer"
+    RUNTIME_ERROR = "runtime_error"
+    TIME_LIMIT = "time_limit"
+    MEMORY_LIMIT = "memory_limit"
+    OUTPUT_LIMIT = "output_limit"
+    NO_PROGRAM = "no_program"
+    TRUNCATED = "truncated"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """Tokens that the sampler drew for one prompt.
+
+    `token_ids` contains the end-of-turn token where one was drawn; `logprobs` are the sampler's natural
+    log-probabilities of exactly these tokens, one each.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+    logprobs: tuple[float, ...]
+    finish_reason: Literal["stop", "length", "abort"]
+    adapter_version: int = 0
+    prompt_tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """One case of one program. `actual` is what it printed or returned, `error` the traceback of its own lines."""
+
+    index: int
+    status: Status
+    actual: str = ""
+    error: str = ""
+    cpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The judge's word on one program. Counts cover the cases that were run; judging stops when the rest can't matter.
+
+    `first_failure` is the index in the problem's own case order, hidden cases included; `feedback` speaks of
+    visible cases only and is empty for an accepted attempt.
+    """
+
+    status: Status
+    visible_passed: int
+    visible_total: int
+    hidden_passed: int
+    hidden_total: int
+    first_failure: int | None = None
+    feedback: str = ""
+    cpu_seconds: float = 0.0
+
+    @property
+    def visible_accepted(self) -> bool:
+        return self.visible_total > 0 and self.visible_passed == self.visible_total
+
+    @property
+    def accepted(self) -> bool:
+        """A discovery: every visible and every hidden case passed."""
+        return self.status is Status.ACCEPTED
+
+    @property
+    def visible_fraction(self) -> float:
+        return self.visible_passed / self.visible_total if self.visible_total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One judged attempt. `attempt` is 1-based within the run, in the order of request."""
+
+    attempt: int
+    step: int
+    completion: Completion
+    program: str | None
+    verdict: Verdict
+    judge_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What one rollout teaches: the student's own tokens, read by the student and by the teacher.
+
+    `reprompt_ids` is None when the teacher has nothing to say of this attempt (no demonstration, no feedback).
+    """
+
+    attempt: int
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    sampler_logprobs: tuple[float, ...]
+    reward: float
+    reprompt_ids: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One turn of the ring, complete: its rollouts in attempt order, what was learnt and how long each phase took."""
+
+    number: int
+    rollouts: tuple[Rollout, ...]
+    adapter_version: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def discovery(self) -> Rollout | None:
+        """The discovery with the lowest attempt number, as if the samples had been drawn one by one."""
+        return next((rollout for rollout in self.rollouts if rollout.verdict.accepted), None)

@@ -1,0 +1,66 @@
+"""What the policy reads: the question as a student, the question with hindsight as a teacher.
+
+A role is a prompt, not a model (SDPO, arXiv 2601.20802, Table 2). The functions here make the text of one user
+turn; chat template, system message and thinking flag are added by the tokenizer's owner, the same for both roles.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ttsd.nouns import Problem
+
+STDIN_FORMAT = """\
+Write a Python program that reads standard input and writes the answer to standard output.
+Put the whole program in one ```python code block."""
+
+FUNCTION_FORMAT = """\
+Complete this Python code. Put the whole program in one ```python code block.
+```python
+{starter_code}
+```"""
+
+REPROMPT_TEMPLATE = "{prompt}{solution}{feedback}\n\nCorrectly solve the original question."
+SOLUTION_TEMPLATE = "\n\nCorrect solution:\n\n{successful_previous_attempt}"
+FEEDBACK_TEMPLATE = "\n\nThe following is feedback from your unsuccessful earlier attempt:\n\n{feedback_raw}"
+
+_THINKING = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
+
+
+def student_prompt(problem: Problem) -> str:
+    """The user turn that every attempt answers."""
+    if problem.entry_point is None:
+        return f"{problem.statement.strip()}\n\n{STDIN_FORMAT}"
+    wanted = FUNCTION_FORMAT.replace("{starter_code}", problem.starter_code.rstrip())
+    return f"{problem.statement.strip()}\n\n{wanted}"
+
+
+def teacher_prompt(
+    prompt: str,
+    *,
+    demonstration: str | None = None,
+    feedback: Sequence[str] = (),
+    reprompt_template: str = REPROMPT_TEMPLATE,
+    solution_template: str = SOLUTION_TEMPLATE,
+    feedback_template: str = FEEDBACK_TEMPLATE,
+) -> str:
+    """The user turn of the self-teacher: the question, a successful attempt if there is one, feedback if there is any.
+
+    Several feedback texts are joined by blank lines, as in the paper's feedback-only multi-turn baseline.
+    Placeholders are filled by replacement, never by `str.format`: attempts and statements are full of braces.
+    """
+    solution = _fill(solution_template, successful_previous_attempt=demonstration) if demonstration is not None else ""
+    told = _fill(feedback_template, feedback_raw="\n\n".join(feedback)) if any(feedback) else ""
+    return _fill(reprompt_template, prompt=prompt, solution=solution, feedback=told)
+
+
+def without_thinking(answer: str) -> str:
+    """The answer without its `<think>` blocks, as demonstrations show it."""
+    return _THINKING.sub("", answer).strip()
+
+
+def _fill(template: str, **values: str) -> str:
+    # One pass, so that a placeholder's name inside a value stays as it is.
+    names = "|".join(values)
+    return re.sub(rf"\{{({names})\}}", lambda match: values[match[1]], template)
