@@ -1,1 +1,45 @@
-"""."""
+"""Questions and where they come from. `load` finds one by the name that a user types.
+
+    micro:<id>                   the bundled suite
+    lcb:<question_id>            LiveCodeBench
+    FILE.jsonl#<question_id>     a local file in LiveCodeBench's schema, .jsonl.gz too
+    FOLDER                       a question of the user's own
+
+Nothing that a question's text or tests contain is executed here, whoever wrote it; what can't be read in full is
+refused with a ProblemError. Special judges (several right answers) are not supported: a case has one expected output.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from problems import folder, livecodebench
+from problems.problem import Case, Problem, ProblemError, Split, SplitMode, checked
+from problems.split import split
+
+__all__ = ["Case", "Problem", "ProblemError", "Split", "SplitMode", "load", "split"]
+
+FORMS = "micro:<id>, lcb:<question_id>, FILE.jsonl#<question_id> or a problem folder"
+
+
+def load(name: str) -> Problem:
+    """The question called `name`; raises ProblemError with one sentence where there is none or it can't be used."""
+    scheme, colon, rest = name.partition(":")
+    if colon and scheme == "micro":
+        from problems.micro import load as load_micro
+
+        return checked(load_micro(rest))
+    if colon and scheme == "lcb":
+        raise ProblemError(f"{name} is not on this machine: give a local file instead, FILE.jsonl#{rest}.")
+    return checked(_load_path(name))
+
+
+def _load_path(name: str) -> Problem:
+    file, hash_mark, question_id = name.rpartition("#")
+    if hash_mark and file.endswith(livecodebench.SUFFIXES):
+        return livecodebench.load(Path(file), question_id, name)
+    if name.endswith(livecodebench.SUFFIXES):
+        raise ProblemError(f"{name} holds many questions: name one, {name}#<question_id>.")
+    if not name or "\0" in name or not Path(name).is_dir():
+        raise ProblemError(f"There is no question {name!r}: give {FORMS}.")
+    return folder.load(Path(name), name)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+SplitMode = Literal["all", "half", "public"]
 
 
 class ProblemError(ValueError):
@@ -29,8 +32,9 @@ class Case:
 class Problem:
     """One question. `name` is what the user typed; `entry_point` is None for a stdin program.
 
-    `starter_code` is shown in the prompt of function problems. `details` carries what a source knows besides
-    (platform, difficulty, contest_date, ...).
+    `starter_code` is shown in the prompt of function problems. `default_split` is the division into visible and
+    hidden cases that suits the source, `time_limit_seconds` and `memory_limit_mib` the question's own limits where
+    it has any. `details` carries what a source knows besides (platform, difficulty, contest_date, ...).
     """
 
     name: str
@@ -40,6 +44,9 @@ class Problem:
     entry_point: str | None = None
     starter_code: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
+    default_split: SplitMode = "all"
+    time_limit_seconds: float | None = None
+    memory_limit_mib: int | None = None
 
     @property
     def kind(self) -> Literal["stdin", "function"]:
@@ -52,3 +59,65 @@ class Split:
 
     visible: tuple[int, ...]
     hidden: tuple[int, ...]
+
+
+def checked(problem: Problem) -> Problem:
+    """`problem` itself; raises ProblemError where its text or its cases could not be judged."""
+    if not problem.cases:
+        raise ProblemError(f"{problem.name} has no test case, so nothing could be judged: give it at least one.")
+    if not problem.statement.strip():
+        raise ProblemError(f"{problem.name} has an empty statement: write what the program must do.")
+    if problem.entry_point is not None and not problem.entry_point.isidentifier():
+        raise ProblemError(f"{problem.name} names the function {problem.entry_point!r}, which is not a Python name.")
+    for index, case in enumerate(problem.cases):
+        _check_case(problem, case, f"{problem.name}, case {index}")
+    for text in (problem.title, problem.statement, problem.starter_code, problem.entry_point or ""):
+        _check_text(text, problem.name)
+    return problem
+
+
+def strict_json(text: str) -> object:
+    """The value of one JSON text without NaN and infinities; raises ValueError for anything else.
+
+    Python's parser gives up on deep nesting with RecursionError; that too means: not JSON that anyone should compare.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError("a number is too large for a float")
+    return value
+
+
+def _check_case(problem: Problem, case: Case, where: str) -> None:
+    _check_text(case.input, f"{where}, input")
+    _check_text(case.expected, f"{where}, expected output")
+    if problem.entry_point is None:
+        return
+    try:
+        for line in case.input.split("\n") if case.input else ():
+            strict_json(line)
+        strict_json(case.expected)
+    except ValueError as error:
+        raise ProblemError(
+            f"{where}, is not JSON ({str(error)[:120]}): a function's input is one JSON argument a line, and its "
+            "expected result one JSON value."
+        ) from None
+
+
+def _check_text(text: str, where: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ProblemError(
+            f"{where}: character {error.start} is a lone surrogate, which UTF-8 can't carry; replace it."
+        ) from None

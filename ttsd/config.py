@@ -63,9 +63,19 @@ class Distillation(Section):
     rollout_is_threshold: float = Field(2.0, gt=0, description="cap on trainer/sampler probability ratio")
     log_ratio_clip: float | None = Field(5.0, gt=0, description="bound on |log teacher - log student| per token")
     loss_agg_mode: Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"] = "token-mean"
+    grpo_weight: float = Field(0.0, ge=0, le=1, description="lambda of lambda * GRPO + (1 - lambda) * SDPO")
+    kl_to_base: float = Field(0.0, ge=0, description="weight of the penalty KL(student || base)")
     token_budget: int = Field(16384, ge=1, description="tokens of one micro-batch")
     chunk_tokens: int = Field(512, ge=1, description="tokens whose vocabulary logits exist at once")
     gradient_checkpointing: bool = False
+
+    @model_validator(mode="after")
+    def _sampled_token_is_reverse(self) -> Distillation:
+        if not self.full_logit_distillation and self.alpha != 1.0:
+            raise ValueError(
+                f"alpha={self.alpha} needs whole distributions; use full_logit_distillation=true, or alpha=1"
+            )
+        return self
 
 
 class Lora(Section):
@@ -96,6 +106,9 @@ class Reprompt(Section):
     reprompt_template: str = REPROMPT_TEMPLATE
     solution_template: str = SOLUTION_TEMPLATE
     feedback_template: str = FEEDBACK_TEMPLATE
+    multi_turn_history: Literal["feedback", "attempt_and_feedback"] = "feedback"
+    multi_turn_max_prompt_len: int = Field(32000, ge=1)
+    multi_turn_window: int | None = Field(None, ge=1, description="earlier attempts spoken of at most; None: all")
 
     @model_validator(mode="after")
     def _placeholders(self) -> Reprompt:

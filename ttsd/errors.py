@@ -18,3 +18,7 @@ class UserError(TtsdError, ValueError):
 
 class InfrastructureError(TtsdError, RuntimeError):
     """Our fault or the machine's."""
+
+
+class Interrupted(TtsdError):
+    """The user, or the machine's keeper, asked us to stop."""

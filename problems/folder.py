@@ -1,0 +1,215 @@
+"""A question of the user's own: a folder with a statement and cases.
+
+    statement.md        what the model reads; its first `# heading` is the title
+    problem.toml        optional: title, entry_point, starter_code, time_limit_seconds, memory_limit_mib, public_cases
+    starter.py          optional: the starter code, instead of in problem.toml
+    cases.toml          [[case]] tables, or
+    cases/NAME.in, cases/NAME.out
+
+With `entry_point` the answer is a function (or a method of `class Solution`), otherwise a program that reads standard
+input. A case of cases.toml has `input` and `expected` texts, or `args` (a list) and `expected` (any value) for a
+function; case files hold the same texts, for a function one JSON argument a line and a JSON result.
+
+Where some cases are public (`public = true`, or their names in `public_cases`), the split `public` is the default:
+the others stay hidden. Where none or all are, every case is visible.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import stat
+import string
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import cast
+
+from problems.problem import Case, Problem, ProblemError
+
+MAX_FILE_BYTES = 64 << 20
+MAX_CASES = 10_000
+
+_SETTINGS: Mapping[str, type | tuple[type, ...]] = {
+    "title": str,
+    "entry_point": str,
+    "starter_code": str,
+    "time_limit_seconds": (int, float),
+    "memory_limit_mib": int,
+    "public_cases": list,
+}
+
+
+def load(path: Path, name: str) -> Problem:
+    """The question in the folder `path`, called `name`; raises ProblemError naming the file and the remedy."""
+    statement = _read(path, "statement.md")
+    settings = _settings(path)
+    entry_point = cast("str | None", settings.get("entry_point"))
+    cases = tuple(_cases(path, entry_point, settings))
+    return Problem(
+        name=name,
+        title=str(settings.get("title") or _heading(statement) or path.resolve().name),
+        statement=statement,
+        cases=cases,
+        entry_point=entry_point,
+        starter_code=_starter_code(path, settings, cases),
+        details={"source": "folder"},
+        default_split="public" if len({case.public for case in cases}) == 2 else "all",
+        time_limit_seconds=cast("float | None", settings.get("time_limit_seconds")),
+        memory_limit_mib=cast("int | None", settings.get("memory_limit_mib")),
+    )
+
+
+def _settings(path: Path) -> Mapping[str, object]:
+    if not (path / "problem.toml").exists():
+        return {}
+    settings = _toml(path, "problem.toml")
+    where = path / "problem.toml"
+    _refuse_unknown(settings, _SETTINGS, f"{where}")
+    for key, value in settings.items():
+        if not isinstance(value, _SETTINGS[key]) or isinstance(value, bool):
+            raise ProblemError(f"{where} has {key} = {value!r}, which is of the wrong type ({type(value).__name__}).")
+        if isinstance(value, int | float) and not 0 < value < float("inf"):
+            raise ProblemError(f"{where} has {key} = {value!r}: give a number above zero.")
+    return settings
+
+
+def _starter_code(path: Path, settings: Mapping[str, object], cases: Collection[Case]) -> str:
+    """As given; where nothing is given for a function, its `def` line with as many parameters as the first case."""
+    in_file = (path / "starter.py").exists()
+    if in_file and "starter_code" in settings:
+        raise ProblemError(f"{path} has starter code in problem.toml and in starter.py: leave one.")
+    if in_file:
+        return _read(path, "starter.py")
+    if "starter_code" in settings or "entry_point" not in settings:
+        return str(settings.get("starter_code", ""))
+    first = next(iter(cases), Case("", ""))
+    count = len(first.input.split("\n")) if first.input else 0
+    return f"def {settings['entry_point']}({', '.join(_parameters(count))}):\n    "
+
+
+def _parameters(count: int) -> list[str]:
+    return [*string.ascii_lowercase[:count]] if count <= 26 else ["*arguments"]
+
+
+def _heading(statement: str) -> str:
+    lines = statement.splitlines()
+    return next((line[2:].strip() for line in lines if line.startswith("# ")), "")
+
+
+def _cases(path: Path, entry_point: str | None, settings: Mapping[str, object]) -> Iterator[Case]:
+    has_toml, has_files = (path / "cases.toml").exists(), (path / "cases").exists()
+    if has_toml == has_files:
+        both = (
+            "both cases.toml and cases/: leave one"
+            if has_toml
+            else "no cases: write cases.toml or cases/NAME.in and .out"
+        )
+        raise ProblemError(f"{path} has {both}.")
+    if has_files:
+        return _cases_from_files(path, entry_point, cast("list[object]", settings.get("public_cases", [])))
+    if "public_cases" in settings:
+        raise ProblemError(f"{path} has public_cases for case files, but its cases are in cases.toml: mark them there.")
+    return _cases_from_toml(path, entry_point)
+
+
+def _cases_from_files(path: Path, entry_point: str | None, public: list[object]) -> Iterator[Case]:
+    names = sorted((file.stem for file in path.glob("cases/*.in")), key=lambda name: (len(name), name))
+    _refuse_too_many(len(names), path / "cases")
+    outputs = {file.stem for file in path.glob("cases/*.out")}
+    if unpaired := sorted(outputs ^ set(names)):
+        missing = "out" if unpaired[0] in names else "in"
+        raise ProblemError(f"{path / 'cases'} has no {unpaired[0]}.{missing}: every case is a NAME.in and a NAME.out.")
+    if unknown := [name for name in public if name not in outputs]:
+        raise ProblemError(f"{path / 'problem.toml'} makes {unknown[0]!r} public, but there is no such case.")
+    for name in names:
+        given, expected = _read(path, f"cases/{name}.in"), _read(path, f"cases/{name}.out")
+        # The newline that editors put at the end of a file would be one argument more.
+        yield Case(given if entry_point is None else given.rstrip("\r\n"), expected, name in public)
+
+
+def _cases_from_toml(path: Path, entry_point: str | None) -> Iterator[Case]:
+    document = _toml(path, "cases.toml")
+    _refuse_unknown(document, {"case"}, f"{path / 'cases.toml'}")
+    tables = document.get("case", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ProblemError(f"{path / 'cases.toml'} has a 'case' that is no table: write every case under [[case]].")
+    _refuse_too_many(len(tables), path / "cases.toml")
+    for index, table in enumerate(tables):
+        where = f"{path / 'cases.toml'}, case {index},"
+        yield (_text_case if entry_point is None else _call_case)(table, where)
+
+
+def _text_case(table: Mapping[str, object], where: str) -> Case:
+    if "args" in table:
+        raise ProblemError(f"{where} has args, but problem.toml names no entry_point: name the function there.")
+    _refuse_unknown(table, {"input", "expected", "public"}, where)
+    given, expected = table.get("input"), table.get("expected")
+    if not isinstance(given, str) or not isinstance(expected, str):
+        raise ProblemError(f"{where} needs the texts input and expected.")
+    return Case(given, expected, _public(table, where))
+
+
+def _call_case(table: Mapping[str, object], where: str) -> Case:
+    _refuse_unknown(table, {"args", "expected", "public"}, where)
+    args = table.get("args")
+    if not isinstance(args, list) or "expected" not in table:
+        raise ProblemError(f"{where} needs args, the list of the function's arguments, and expected, its result.")
+    lines = [_as_json(value, where) for value in args]
+    return Case("\n".join(lines), _as_json(table["expected"], where), _public(table, where))
+
+
+def _public(table: Mapping[str, object], where: str) -> bool:
+    public = table.get("public", False)
+    if not isinstance(public, bool):
+        raise ProblemError(f"{where} has public = {public!r}: give true or false.")
+    return public
+
+
+def _as_json(value: object, where: str) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        raise ProblemError(
+            f"{where} has a value that JSON can't carry (a date, nan or inf): use text, numbers, booleans or lists."
+        ) from None
+
+
+def _toml(path: Path, file: str) -> dict[str, object]:
+    try:
+        return tomllib.loads(_read(path, file))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ProblemError):
+            raise
+        raise ProblemError(f"{path / file} is not TOML: {str(error)[:200] or type(error).__name__}.") from None
+
+
+def _read(path: Path, file: str) -> str:
+    """The text of a file inside the folder. A link that leads out of it could show the model anything on this disk."""
+    where = path / file
+    try:
+        if not where.resolve().is_relative_to(path.resolve()):
+            raise ProblemError(f"{where} is a link that leads out of the folder: put a copy of the file there.")
+        info = where.stat()
+        if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_FILE_BYTES:
+            raise ProblemError(f"{where} is not a plain file of at most {MAX_FILE_BYTES >> 20} MiB.")
+        return where.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ProblemError(f"There is no {where}: write it.") from None
+    except UnicodeDecodeError as error:
+        raise ProblemError(f"{where} is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
+    except (OSError, RuntimeError) as error:
+        raise ProblemError(f"{where} can't be read: {error}.") from None
+
+
+def _refuse_unknown(given: Collection[str], known: Collection[str], where: str) -> None:
+    for key in given:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
+            raise ProblemError(f"{where} has an unknown key {key!r}; {hint}")
+
+
+def _refuse_too_many(count: int, where: Path) -> None:
+    if count > MAX_CASES:
+        raise ProblemError(f"{where} has {count} cases: give at most {MAX_CASES}.")

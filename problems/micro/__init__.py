@@ -1,0 +1,193 @@
+"""The bundled suite: little questions that the bundled model can't guess and can learn from their tests.
+
+`<family>:<rules>:<seed>` names a question, the same on every machine and under every version of Python: all draws
+come from a hash of the name. Every question belongs to one of three parts by a hash of what its right program does,
+whatever its name: `training` (the only part that the model was trained on), `tuning` (for choosing settings) and
+`test`. So no list of questions can hold a program that the model was taught.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+from problems.micro.families import ARGUMENTS, FAMILIES, MAX_RULES, NAMES, WEIGHTS, Family, Operation, evaluate
+from problems.problem import Case, Problem, ProblemError
+
+Part = Literal["training", "tuning", "test"]
+Draw = Callable[[int], int]
+
+FORM = "micro:<family>:<rules>:<seed>, as in micro:numbers:5:7"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of a statement: its `verb`, which operation is meant, and the JSON argument of its test."""
+
+    name: str
+    verb: str
+    operation: Operation
+    argument: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    family: Family
+    rules: tuple[Rule, ...]
+
+    @property
+    def part(self) -> Part:
+        """Decided by the operations of the rules and their names, not by order, arguments or the question's name."""
+        content = sorted(f"{rule.name} {rule.operation.code}" for rule in self.rules)
+        slot = hashlib.sha256("\n".join([self.family.name, *content]).encode()).digest()[0] % 16
+        return "tuning" if slot == 0 else "test" if slot == 1 else "training"
+
+
+def load(rest: str) -> Problem:
+    """The question called `micro:<rest>`; raises ProblemError with the form that is expected."""
+    family, rules, seed = _parsed(rest)
+    return problem(question(family, rules, hash_draw(rest)), f"micro:{rest}")
+
+
+def subset(name: str) -> list[str]:
+    """Names of the questions of a shipped list, such as `micro-hard`."""
+    lists = _data("subsets.json")
+    if name not in lists:
+        raise ProblemError(f"There is no subset {name!r}{_suggest(name, list(lists))}: choose {', '.join(lists)}.")
+    return list(lists[name])
+
+
+def subsets() -> list[str]:
+    """Names of the shipped lists."""
+    return list(_data("subsets.json"))
+
+
+def p_solve(name: str) -> float | None:
+    """The bundled model's probability of solving `name` in one attempt, where it was recorded."""
+    return _data("p_solve.json").get(name)
+
+
+def question(family: Family, rules: int, draw: Draw) -> Question:
+    """A question with `rules` rules, drawn by `draw` (n -> a number below n)."""
+    names = _shuffled(NAMES, draw)[:rules]
+    return Question(family, tuple(_rule(family, name, draw) for name in names))
+
+
+def problem(question: Question, name: str) -> Problem:
+    """The question as every part of the tool knows it: statement, one test a rule, starter code."""
+    family = question.family
+    lines = [family.intro, *(f"{rule.name}: {rule.verb}" for rule in question.rules)]
+    return Problem(
+        name=name,
+        title=f"{family.name}, {len(question.rules)} rules",
+        statement="\n".join(lines),
+        cases=tuple(_case(family, rule) for rule in question.rules),
+        entry_point=family.entry_point,
+        starter_code=family.starter_code,
+        details={"family": family.name, "rules": str(len(question.rules)), "part": question.part},
+    )
+
+
+def program(question: Question, operations: Sequence[Operation] | None = None) -> str:
+    """The right program, or the one that means `operations` by the rules."""
+    family = question.family
+    chosen = operations or [rule.operation for rule in question.rules]
+    templates = [family.rule] + [family.next_rule] * (len(chosen) - 1)
+    branches = (
+        template.replace("{name}", rule.name).replace("{code}", operation.code)
+        for template, rule, operation in zip(templates, question.rules, chosen, strict=True)
+    )
+    return family.head + "".join(branches)
+
+
+def guess(family: Family, verb: str, draw: Draw) -> Operation:
+    """What `verb` means this time."""
+    ticket = draw(sum(WEIGHTS))
+    for operation, weight in zip(family.verbs[verb], WEIGHTS, strict=True):
+        ticket -= weight
+        if ticket < 0:
+            return operation
+    raise AssertionError("WEIGHTS cover every ticket")
+
+
+def hash_draw(seed: str) -> Draw:
+    """Uniform draws that depend on `seed` alone."""
+    count = 0
+
+    def draw(below: int) -> int:
+        nonlocal count
+        count += 1
+        return int.from_bytes(hashlib.sha256(f"{seed}/{count}".encode()).digest()[:8]) % below
+
+    return draw
+
+
+def _rule(family: Family, name: str, draw: Draw) -> Rule:
+    verbs = list(family.verbs)
+    verb = verbs[draw(len(verbs))]
+    operation = guess(family, verb, draw)
+    arguments = telling_arguments(family.name, verb, operation)
+    return Rule(name, verb, operation, arguments[draw(len(arguments))])
+
+
+@cache
+def telling_arguments(family_name: str, verb: str, operation: Operation) -> tuple[str, ...]:
+    """JSON arguments on which `operation` works and no other operation of its verb gives the same result."""
+    family = FAMILIES[family_name]
+    rivals = [rival.code for rival in family.verbs[verb] if rival != operation]
+
+    def telling(argument: str) -> bool:
+        right = evaluate(operation.code, family.variable, argument)
+        return right[1] == "" and all(evaluate(rival, family.variable, argument) != right for rival in rivals)
+
+    return tuple(text for text in map(json.dumps, ARGUMENTS[operation.takes]) if telling(text))
+
+
+def _case(family: Family, rule: Rule) -> Case:
+    expected, _ = evaluate(rule.operation.code, family.variable, rule.argument)
+    if family.entry_point is None:
+        return Case(f"{rule.name}\n{rule.argument}\n", f"{expected}\n")
+    return Case(f"{json.dumps(rule.name)}\n{rule.argument}", expected)
+
+
+def _shuffled(items: Sequence[str], draw: Draw) -> list[str]:
+    left = list(items)
+    return [left.pop(draw(len(left))) for _ in items]
+
+
+def _parsed(rest: str) -> tuple[Family, int, int]:
+    family, *numbers = rest.split(":")
+    if family not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise ProblemError(
+            f"There is no question 'micro:{rest}'{_suggest(family, list(FAMILIES))}: "
+            f"give {FORM}; the families are {known}."
+        )
+    if len(numbers) != 2 or not all(_is_number(text) for text in numbers):
+        raise ProblemError(f"There is no question 'micro:{rest}': give {FORM}.")
+    rules, seed = map(int, numbers)
+    if not 1 <= rules <= MAX_RULES:
+        raise ProblemError(f"'micro:{rest}' asks for {rules} rules: ask for 1 to {MAX_RULES}.")
+    return FAMILIES[family], rules, seed
+
+
+def _is_number(text: str) -> bool:
+    # One spelling for each number, so that one question has one name.
+    return text.isascii() and text.isdigit() and len(text) < 10 and str(int(text)) == text
+
+
+@cache
+def _data(file: str) -> dict[str, object]:
+    loaded: dict[str, object] = json.loads((resources.files(__name__) / file).read_text("utf-8"))
+    return loaded
+
+
+def _suggest(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,116 @@
+"""What is tried from inside before anybody relies on the sandbox: attacks must be refused, honest programs must run."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple, Protocol
+
+from sandbox.interface import Ending, Limits, Outcome, Program
+
+LIMITS = Limits(cpu_seconds=5.0, wall_seconds=30.0, memory_bytes=1 << 28, output_bytes=1 << 20)
+_SOON = Limits(cpu_seconds=0.05, wall_seconds=0.5, memory_bytes=1 << 28, output_bytes=1 << 20)
+
+
+class Row(NamedTuple):
+    """One promise: does it hold here?"""
+
+    name: str
+    held: bool
+    detail: str = ""
+
+
+class Runner(Protocol):
+    async def __call__(self, program: Program, data: bytes, limits: Limits) -> Outcome: ...
+
+
+# Each is the body of a function; only an OSError counts as refused. `FILE` is one that the trusted process can read.
+_ATTEMPTS = {
+    "read a file": "open(FILE).read()",
+    "list a directory": "os.listdir(os.path.dirname(FILE))",
+    "write a file": "open('/tmp/canary', 'w')",
+    "write to /dev/shm": "os.open('/dev/shm/canary', os.O_RDWR | os.O_CREAT)",
+    "delete a file": "os.unlink('/tmp/canary')",
+    "read the parent's memory": "os.open(f'/proc/{os.getppid()}/mem', os.O_RDONLY)",
+    "read the first process's environment": "os.open('/proc/1/environ', os.O_RDONLY)",
+    "signal the parent": "os.kill(os.getppid(), 0)",
+    "signal everyone": "os.kill(-1, 0)",
+    "fork": "os.fork() or os._exit(0)",
+    "start a program": "os.execv(sys.executable, ['python'])",
+    "open an internet socket": "socket.socket(socket.AF_INET)",
+    "open a local socket": "socket.socket(socket.AF_UNIX)",
+    "make a pipe": "os.pipe()",
+    "make an anonymous file": "os.memfd_create('canary')",
+    "change the input": "os.write(0, b'x')",
+    "enter a new namespace": "call(NUMBERS['unshare'], 0x10000000)",
+    "trace a process": "call(NUMBERS['ptrace'], 16, os.getppid(), 0, 0)",
+    "use io_uring": "call(425, 8, ctypes.create_string_buffer(120))",
+    "use another user's rights": "call(NUMBERS['setuid'], 0)",
+    "load a kernel filter": "call(NUMBERS['bpf'], 0, 0, 0)",
+    "raise the memory limit": "call(NUMBERS['prlimit64'], 0, 9, struct.pack('QQ', 2**63, 2**63), 0)",
+}
+
+_PROGRAM = """
+import ctypes, errno, json, os, platform, socket, struct, sys
+FILE, ATTEMPTS = json.loads(input())
+X86 = platform.machine() == "x86_64"
+NAMES = ["unshare", "ptrace", "setuid", "bpf", "prlimit64"]
+NUMBERS = dict(zip(NAMES, [272, 101, 105, 321, 302] if X86 else [97, 117, 146, 280, 261]))
+libc = ctypes.CDLL(None, use_errno=True)
+def call(*arguments):
+    if libc.syscall(*arguments) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+def outcome(body):
+    try:
+        exec(body)
+    except OSError as error:
+        return error.errno in (errno.EPERM, errno.EACCES, errno.ENOSYS), errno.errorcode.get(error.errno, "")
+    except Exception as error:
+        return False, repr(error)
+    return False, "it succeeded"
+ours = {"PATH", "LANG", "LC_CTYPE", "PYTHONUTF8", "PYTHONHASHSEED", "OPENBLAS_NUM_THREADS"}
+clean = ["see the environment", set(os.environ) <= ours, ""]
+print(json.dumps([*([name, *outcome(body)] for name, body in ATTEMPTS.items()), clean]))
+"""
+
+
+async def rows(run: Runner) -> list[Row]:
+    """Runs them all; about ten short tests."""
+    return [*await _honest(run), *await _refused(run), *await _limited(run)]
+
+
+async def _honest(run: Runner) -> list[Row]:
+    script = await run(Program("import sys\nprint(sum(map(int, sys.stdin.read().split())))"), b"1 2\n3", LIMITS)
+    function = await run(
+        Program("class Solution:\n    def add(self, a, b):\n        return a + b", "add"), b"1\n2", LIMITS
+    )
+    return [
+        Row("an honest program runs", (script.ending, script.stdout) == (Ending.FINISHED, b"6\n"), _explained(script)),
+        Row(
+            "an honest function answers",
+            (function.ending, function.result) == (Ending.FINISHED, b"3"),
+            _explained(function),
+        ),
+    ]
+
+
+async def _refused(run: Runner) -> list[Row]:
+    answer = await run(Program(_PROGRAM), json.dumps([__file__, _ATTEMPTS]).encode(), LIMITS)
+    try:
+        return [Row(f"refused: {name}", held is True, detail) for name, held, detail in json.loads(answer.stdout)]
+    except ValueError:
+        return [Row("refused: everything that was tried", False, _explained(answer))]
+
+
+async def _limited(run: Runner) -> list[Row]:
+    attempts = [
+        ("CPU time", "while True: pass", Ending.CPU_LIMIT, _SOON),
+        ("wall time", "import time\ntime.sleep(60)", Ending.WALL_LIMIT, _SOON),
+        ("memory", "bytearray(1 << 29)", Ending.MEMORY_LIMIT, LIMITS),
+        ("output", "while True: print('x' * 1000)", Ending.OUTPUT_LIMIT, LIMITS),
+    ]
+    found = [(name, await run(Program(source), b"", limits), ending) for name, source, ending, limits in attempts]
+    return [Row(f"limited: {name}", answer.ending == ending, _explained(answer)) for name, answer, ending in found]
+
+
+def _explained(answer: Outcome) -> str:
+    return f"{answer.ending} {answer.stderr[-200:].decode('utf-8', 'replace')}".strip()

@@ -1,0 +1,163 @@
+"""Runs one program on one input, in a process that is thrown away afterwards.
+
+What a program finds follows LiveCodeBench's grader: the names that it imports beforehand, a recursion limit of 50000
+and integers of up to 50000 digits in text. A script runs as a real `__main__` (there: as the body of a function).
+With an entry point the source is a module of the `__name__` "tmp_sol", as there, so that a block under
+`if __name__ == "__main__"` does not run. Runs in the zygote: standard library only.
+"""
+
+from __future__ import annotations
+
+import _sitebuiltins
+import atexit
+import builtins
+import json
+import linecache
+import os
+import random
+import sys
+import threading
+import traceback
+import types
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+FILE = "solution.py"
+RESULT_FD = 3
+_STAR = """
+    string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys json
+    builtins typing
+"""
+_MODULES = [name for name in _STAR.split() if name not in ("builtins", "typing")]
+
+
+def equip() -> dict[str, Any]:
+    """Once in the zygote: limits, and what `-S` leaves out. Returns the names that programs need not import."""
+    for name in ("exit", "quit"):
+        setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
+    sys.setrecursionlimit(50_000)
+    getattr(sys, "set_int_max_str_digits", int)(50_000)
+    sys.argv[:] = [FILE]
+    sys.excepthook = _show
+    threading.excepthook = _show_from_thread
+    threading.stack_size(8 << 20)
+    names: dict[str, Any] = {}
+    exec(
+        "\n".join([f"from {name} import *" for name in _STAR.split()] + [f"import {name}" for name in _MODULES]), names
+    )
+    del names["__builtins__"]
+    return names
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A program that has been compiled, and the module in which each test will run it."""
+
+    code: types.CodeType | BaseException  # the exception says why there is no code
+    scope: dict[str, Any]
+    entry_point: str | None
+
+
+def prepare(source: bytes, entry_point: str | None, names: dict[str, Any]) -> Prepared:
+    """All that can be done before a test without executing anything of the program."""
+    module = types.ModuleType("__main__" if entry_point is None else "tmp_sol")
+    module.__dict__.update(names, __file__=FILE, __builtins__=builtins)
+    sys.modules[module.__name__] = module
+    text = source.decode("utf-8", "replace")
+    linecache.cache[FILE] = (len(text), None, text.splitlines(keepends=True), FILE)
+    return Prepared(_compiled(source), module.__dict__, entry_point)
+
+
+def _compiled(source: bytes) -> types.CodeType | BaseException:
+    try:
+        return compile(source, FILE, "exec", dont_inherit=True)
+    except BaseException as error:  # also MemoryError, RecursionError and whatever else a hostile text provokes
+        return error.with_traceback(None)
+
+
+def run(program: Prepared) -> NoReturn:
+    """Runs the program to its end and ends the process with its exit status, as the interpreter would."""
+    random.seed(0)
+    try:
+        if isinstance(program.code, BaseException):
+            raise program.code
+        if program.entry_point is None:
+            exec(program.code, program.scope)
+        else:
+            _answer(program.code, program.scope, program.entry_point)
+        status = 0
+    except SystemExit as request:
+        status = _exit_status(request.code)
+    except BaseException as error:
+        status = 1
+        _report(error)
+    _finish(status)
+
+
+def _answer(code: types.CodeType, scope: dict[str, Any], entry_point: str) -> None:
+    arguments = [json.loads(line) for line in sys.stdin if line.strip()]
+    exec(code, scope)
+    text = json.dumps(_function(scope, entry_point)(*arguments), default=_plain)
+    os.write(RESULT_FD, text.encode("utf-8", "surrogatepass"))
+
+
+def _function(scope: dict[str, Any], entry_point: str) -> Any:
+    solution = scope.get("Solution")
+    if solution is not None and hasattr(solution, entry_point):
+        return getattr(solution(), entry_point)
+    if entry_point in scope:
+        return scope[entry_point]
+    raise NameError(
+        f"the program defines neither a function {entry_point!r} nor a class Solution with a method of that name"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """numpy's scalars and arrays have a plain equivalent; anything else has none."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"the returned value has a part of type {type(value).__name__}, which has no JSON form")
+
+
+def _exit_status(code: Any) -> int:
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    print(code, file=sys.stderr)
+    return 1
+
+
+def _report(error: BaseException) -> None:
+    try:
+        sys.excepthook(type(error), error, error.__traceback__)
+    except BaseException:  # no memory left to format it, or an exception hook of the program's own
+        os.write(2, f"{type(error).__name__}\n".encode())
+
+
+def _show(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
+    """The interpreter's own hook would look for the source on disk, and would show the frames of this file."""
+    traceback.print_exception(kind, error, _own_frames(trace))
+
+
+def _own_frames(trace: types.TracebackType | None) -> types.TracebackType | None:
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return trace
+
+
+def _show_from_thread(details: threading.ExceptHookArgs) -> None:
+    if details.exc_value is not None and details.exc_type is not SystemExit:
+        print("Exception in thread:", file=sys.stderr)
+        sys.excepthook(details.exc_type, details.exc_value, details.exc_traceback)
+
+
+def _finish(status: int) -> NoReturn:
+    """What the interpreter does on its way out and os._exit does not: wait for threads, run exit handlers, flush."""
+    for step in (threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush):  # type: ignore[attr-defined]
+        try:
+            step()
+        except BaseException as error:
+            status = status or 120
+            _report(error)
+    os._exit(status)

@@ -1,0 +1,156 @@
+"""What a process of the sandbox gives up, in the order in which it must. Runs in the zygote: standard library only.
+
+zygote      capabilities, the root user, core dumps
+supervisor  memory, open files and output beyond the limits; gaining privileges; all files but the standard library;
+            all system calls but an allow-list
+child       forking, signals, sockets, limits, and reading files where Landlock can't hold it back
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import mmap
+import os
+import platform
+import resource
+import signal
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox import kernel, landlock, seccomp
+
+OPEN_FILES = 64
+_LAST_CAPABILITY = 63
+_CAPABILITY_VERSION = 0x20080522
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """Prepared once in the zygote, applied in each supervisor and child."""
+
+    rules: int | None  # descriptor of the Landlock ruleset
+    supervisor_filter: bytes
+    child_filter: bytes
+
+    def confine_supervisor(self) -> None:
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        if self.rules is not None:
+            landlock.restrict(self.rules)
+            os.close(self.rules)
+        seccomp.install(self.supervisor_filter)
+
+    def confine_child(self) -> None:
+        seccomp.install(self.child_filter)
+
+
+def prepared(use_landlock: bool) -> Confinement:
+    """Landlock where the kernel has it and `use_landlock` says so; the filters always."""
+    rules = _readable_library() if use_landlock and landlock.version() else None
+    machine = platform.machine()
+    if machine not in seccomp.MACHINES:
+        raise OSError(f"there is no system call filter for {machine}")
+    child_filter = seccomp.child_filter(machine, may_open=rules is not None)
+    return Confinement(rules, seccomp.supervisor_filter(machine), child_filter)
+
+
+def _readable_library() -> int:
+    rules = landlock.ruleset(landlock.version())
+    landlock.allow_reading(rules, landlock.library())
+    landlock.allow_reading(rules, landlock.shared_libraries())
+    landlock.allow_reading(rules, ["/dev/null"])
+    landlock.allow_listing(rules, landlock.library_directories())
+    return rules
+
+
+def attempt(confinement: Confinement) -> None:
+    """Applies it in a process of no consequence; OSError where this machine refuses."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            confinement.confine_supervisor()
+            confinement.confine_child()
+        except BaseException as error:
+            os.write(writing, str(error).encode())
+        os._exit(0)
+    os.close(writing)
+    _pid, status = os.waitpid(pid, 0)
+    complaint = os.read(reading, 1000).decode()
+    os.close(reading)
+    if complaint or status:
+        raise OSError(complaint or f"wait status {status}")
+
+
+def lower_zygote(user: int) -> bool:
+    """Drops the rights this process was started with; True if it now runs as `user`, who owns nothing.
+
+    It stays with its own user where that is not root, or where `user` could not read the interpreter's library.
+    """
+    changed = os.geteuid() == 0 and _change_user(user)
+    _drop_capabilities()
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write("1000")  # where memory runs out, a program goes before the trainer does
+    return changed
+
+
+def _change_user(user: int) -> bool:
+    try:
+        os.seteuid(user)
+        os.listdir(os.path.dirname(os.__file__))
+    except OSError:
+        return False
+    finally:
+        os.seteuid(0)
+    try:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+    except OSError:
+        return False
+    return True
+
+
+def _drop_capabilities() -> None:
+    for capability in range(_LAST_CAPABILITY + 1):
+        with contextlib.suppress(OSError):  # not known to this kernel, or not ours to drop
+            kernel.prctl(kernel.PR_CAPBSET_DROP, capability)
+    header = ctypes.create_string_buffer(struct.pack("Ii", _CAPABILITY_VERSION, 0))
+    if kernel.libc.capset(header, ctypes.create_string_buffer(24)):
+        raise OSError(ctypes.get_errno(), "capabilities could not be dropped")
+
+
+def limit_resources(limits: dict[str, Any], already_mapped: int) -> None:
+    """For the supervisor and its children. `already_mapped`: bytes of address space that are the interpreter's own."""
+    memory = already_mapped + limits["memory_bytes"]
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limits["output_bytes"], limits["output_bytes"]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (_whole_seconds(limits), resource.RLIM_INFINITY))
+
+
+def limit_child(limits: dict[str, Any]) -> None:
+    """A second line behind the supervisor's watch, which is finer."""
+    resource.setrlimit(resource.RLIMIT_CPU, (_whole_seconds(limits),) * 2)
+
+
+def _whole_seconds(limits: dict[str, Any]) -> int:
+    return math.ceil(limits["cpu_seconds"]) + 1
+
+
+def die_with_parent(parent: int) -> None:
+    """`parent` is the process that forked this one; it may be gone already."""
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def address_space() -> int:
+    """Bytes that are mapped now."""
+    with open("/proc/self/statm") as statm:
+        pages = int(statm.read().split()[0])
+    return pages * mmap.PAGESIZE

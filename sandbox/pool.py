@@ -1,0 +1,114 @@
+"""The Sandbox: a few slots, shared by everyone who wants a program run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from typing import Self
+
+from sandbox import canaries
+from sandbox.interface import Limits, Outcome, Program, SandboxFault
+from sandbox.slot import Slot, SlotLost
+
+ATTEMPTS = 4  # at one test, before a fault of ours stops the run
+_FIRST_USER = 62_000  # with root's help each slot gets a user of its own, from a range that systems leave alone
+
+
+class Sandbox:
+    """Runs untrusted programs. Use it as an async context manager, in one event loop.
+
+    `slots`: how many tests run at the same time (default: the cores this process may use). `python`: the interpreter of
+    the programs (default: the running one). `unsafe`: no confinement at all, only resource limits. `landlock=False`
+    does without Landlock even where the kernel has it.
+
+    Entering raises SandboxFault, one sentence, where this machine can't confine programs and `unsafe` is not set.
+    """
+
+    def __init__(
+        self, *, slots: int | None = None, python: str | None = None, unsafe: bool = False, landlock: bool = True
+    ) -> None:
+        count = len(os.sched_getaffinity(0)) if slots is None else slots
+        if count < 1:
+            raise ValueError(f"a sandbox with {slots} slots can't run anything: use at least 1")
+        options = {"unsafe": unsafe, "landlock": landlock}
+        self._unsafe = unsafe
+        self._slots = [
+            Slot(python or sys.executable, options | {"user": _FIRST_USER + index}) for index in range(count)
+        ]
+        self._free: asyncio.Queue[Slot] = asyncio.Queue()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+            if not self._unsafe:
+                _insist(await canaries.rows(self.once))
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        self.stop()
+
+    async def start(self) -> None:
+        """Starts the zygotes, without trying whether the sandbox holds; entering the context does both."""
+        await asyncio.gather(*(slot.start() for slot in self._slots))
+        for slot in self._slots:
+            self._free.put_nowait(slot)
+
+    def stop(self) -> None:
+        """Ends every process of the sandbox."""
+        for slot in self._slots:
+            slot.stop()
+
+    @property
+    def tier(self) -> str:
+        """What confines the programs, for the record: "landlock 7+seccomp+user", say, or "unsafe"."""
+        return "+".join(self._slots[0].mechanisms)
+
+    @property
+    def python_version(self) -> str:
+        """Of the interpreter that runs the programs, for the record."""
+        return self._slots[0].python_version
+
+    async def run(self, program: Program, inputs: Iterable[bytes], limits: Limits) -> AsyncGenerator[Outcome]:
+        """One isolated process per input; outcomes in the order of the inputs, each computed when it is asked for.
+
+        The generator holds one slot until it ends or is closed, and then ends whatever still runs.
+        Raises SandboxFault where the sandbox, not the program, failed several times in a row.
+        """
+        slot = await self._free.get()
+        try:
+            for data in inputs:
+                yield await _persistently(slot, program, data, limits)
+        finally:
+            slot.drop()
+            self._free.put_nowait(slot)
+
+    async def once(self, program: Program, data: bytes, limits: Limits) -> Outcome:
+        """A single test."""
+        async with aclosing(self.run(program, [data], limits)) as outcomes:
+            return await anext(outcomes)
+
+
+async def _persistently(slot: Slot, program: Program, data: bytes, limits: Limits) -> Outcome:
+    for _ in range(ATTEMPTS):
+        try:
+            return await slot.test(program, data, limits)
+        except SlotLost as lost:
+            fault = lost
+            slot.stop()
+    raise SandboxFault(f"the sandbox failed {ATTEMPTS} times in a row at one test: {fault}") from fault
+
+
+def _insist(rows: list[canaries.Row]) -> None:
+    broken = [row for row in rows if not row.held]
+    if broken:
+        listed = "; ".join(f"{row.name} ({row.detail})" for row in broken)
+        raise SandboxFault(
+            f"the sandbox does not hold on this machine: {listed}; `ttsd doctor` shows every row, and only "
+            "--unsafe-no-sandbox goes on without it"
+        )

@@ -1,0 +1,46 @@
+"""Packets between the trusted process, a zygote and a program's supervisor; both sides use it: standard library only.
+
+Each packet is one message of a SEQPACKET socket, with file descriptors beside it. An empty one ends the connection.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+KILL = b"kill"
+TEST = b"test"
+STATUS = struct.Struct("<i")  # a wait status, from the zygote when a supervisor and all its children are gone
+_REPORT = struct.Struct("<?iBddq")
+
+
+class Report(NamedTuple):
+    """What a supervisor saw of one test, in numbers only."""
+
+    confined: bool  # the child finished its set-up; False is our fault, never the program's
+    status: int  # as from waitpid
+    stopped_for: int  # one of the three below
+    cpu_seconds: float
+    wall_seconds: float
+    peak_bytes: int
+
+    def pack(self) -> bytes:
+        return _REPORT.pack(*self)
+
+    @classmethod
+    def unpack(cls, payload: bytes) -> Report:
+        return cls(*_REPORT.unpack(payload))
+
+
+NOTHING, CPU, WALL = range(3)
+
+
+def send(connection: socket.socket, payload: bytes, descriptors: Sequence[int] = ()) -> None:
+    socket.send_fds(connection, [payload], list(descriptors))
+
+
+def receive(connection: socket.socket) -> tuple[bytes, list[int]]:
+    payload, descriptors, _flags, _address = socket.recv_fds(connection, 1 << 16, 8)
+    return payload, descriptors

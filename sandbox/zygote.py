@@ -1,0 +1,204 @@
+"""The fork server of one slot: a fresh interpreter, warmed up once, that sees no program, no input, no expected output.
+
+For each program it forks a *supervisor*, which confines itself, compiles the source once, and forks one *child* per
+test. The supervisor executes nothing of the program; the child gives up forking, signals and sockets before it does.
+Runs in the solutions' interpreter: standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any, NoReturn
+
+from sandbox import child, confinement, kernel, landlock, wire
+from sandbox.confinement import Confinement
+
+STACK_BYTES = 1 << 30
+BROKEN = 70  # exit status of a process of ours that failed
+# What competitive programs import, so that no test has to pay for it. The size of the zygote is paid at every fork, so
+# the rest is imported for those programs whose text mentions it.
+PRELOADED = """
+    array ast base64 bisect calendar cmath collections.abc contextlib copy dataclasses datetime decimal enum fractions
+    functools gc heapq io itertools json math numbers operator os queue random re resource secrets select signal
+    statistics string struct sys threading time traceback types typing unicodedata weakref zlib
+"""
+MENTIONED = """
+    _strptime argparse asyncio binascii codecs concurrent.futures csv difflib graphlib hashlib inspect ipaddress locale
+    logging multiprocessing pickle platform pprint reprlib shutil socket subprocess tempfile textwrap timeit tokenize
+    unittest uuid warnings zoneinfo numpy sortedcontainers
+"""
+
+
+def main() -> None:
+    options = json.loads(sys.argv[1])
+    deepen_stack()
+    control = socket.socket(fileno=fcntl.fcntl(options["control"], fcntl.F_DUPFD_CLOEXEC, 10))
+    os.closerange(3, 10)
+    os.dup2(0, 3)  # so that no descriptor that arrives later has a number that a child puts its files at
+    names = warm_up()
+    try:
+        shield, mechanisms = shielded(options)
+    except OSError as error:
+        wire.send(control, json.dumps({"error": str(error)}).encode())
+        return
+    wire.send(control, json.dumps({"python": sys.version.split()[0], "mechanisms": mechanisms}).encode())
+    serve(control, names, shield)
+
+
+def deepen_stack() -> None:
+    """The room of the main thread's stack is fixed at exec: start again with a larger one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    wanted = STACK_BYTES if hard == resource.RLIM_INFINITY else min(STACK_BYTES, hard)
+    if soft == resource.RLIM_INFINITY or soft < wanted:
+        resource.setrlimit(resource.RLIMIT_STACK, (wanted, hard))
+        os.execv(sys.executable, sys.orig_argv)
+
+
+def warm_up() -> dict[str, Any]:
+    for name in PRELOADED.split():
+        importlib.import_module(name)
+    names = child.equip()
+    gc.collect()
+    gc.freeze()
+    return names
+
+
+def import_mentioned(text: bytes) -> None:
+    """Only modules from the list, never any that the program chooses."""
+    for name in MENTIONED.split():
+        if name.strip("_").encode() in text:
+            with contextlib.suppress(ImportError):  # then the program will be told so
+                importlib.import_module(name)
+
+
+def shielded(options: dict[str, Any]) -> tuple[Confinement | None, list[str]]:
+    """The confinement, tried once, and the names of its mechanisms. OSError where the required part is missing."""
+    if options["unsafe"]:
+        return None, ["unsafe"]
+    user_changed = confinement.lower_zygote(options["user"])
+    shield = confinement.prepared(options["landlock"])
+    confinement.attempt(shield)
+    found = {f"landlock {landlock.version()}": shield.rules is not None, "seccomp": True, "user": user_changed}
+    return shield, [name for name, holds in found.items() if holds]
+
+
+def serve(control: socket.socket, names: dict[str, Any], shield: Confinement | None) -> None:
+    """One program at a time, until the trusted process hangs up."""
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    own = os.getpid()
+    mapped = confinement.address_space()
+    while True:
+        payload, descriptors = wire.receive(control)
+        if not payload:
+            return
+        if payload == wire.KILL:  # it crossed the supervisor's own end
+            continue
+        pid = os.fork()
+        if pid == 0:
+            try:
+                control.close()
+                confinement.die_with_parent(own)
+                supervise(json.loads(payload), descriptors, mapped, names, shield)
+            finally:
+                os._exit(BROKEN)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        control.send(wire.STATUS.pack(outlive(pid, control)))
+
+
+def outlive(pid: int, control: socket.socket) -> int:
+    """Waits for a supervisor, or ends it when told to; afterwards no process of the program is left."""
+    pidfd = os.pidfd_open(pid)
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    poller.register(control, select.POLLIN)
+    if pidfd not in dict(poller.poll()):
+        os.kill(pid, signal.SIGKILL)
+    os.close(pidfd)
+    status = os.waitpid(pid, 0)[1]
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return status
+
+
+def supervise(
+    limits: dict[str, Any], descriptors: list[int], mapped: int, names: dict[str, Any], shield: Confinement | None
+) -> NoReturn:
+    """Compiles the program, then runs it once for each test that arrives, until the connection ends."""
+    source, link = descriptors
+    connection = socket.socket(fileno=link)
+    setup = os.pipe()
+    os.set_blocking(setup[0], False)
+    confinement.limit_resources(limits, mapped)
+    if shield:
+        shield.confine_supervisor()
+    text = os.pread(source, os.fstat(source).st_size, 0)
+    os.close(source)
+    import_mentioned(text)
+    program = child.prepare(text, limits["entry_point"], names)
+    gc.freeze()
+    own = os.getpid()
+    while True:
+        payload, files = wire.receive(connection)
+        if not payload:
+            os._exit(0)
+        started = time.monotonic()
+        pid = kernel.fork()
+        if pid == 0:
+            confinement.die_with_parent(own)
+            become_child(files, setup[1], limits, shield)
+            child.run(program)
+        for descriptor in files:
+            os.close(descriptor)
+        connection.send(watch(pid, started, setup[0], limits).pack())
+
+
+def become_child(files: list[int], setup: int, limits: dict[str, Any], shield: Confinement | None) -> None:
+    """In the new process, before the program: its files, its limits, and at last a byte that can't be forged later."""
+    for target, descriptor in enumerate(files):
+        os.dup2(descriptor, target)
+    os.closerange(len(files), setup)
+    os.closerange(setup + 1, confinement.OPEN_FILES)
+    confinement.limit_child(limits)
+    if shield:
+        shield.confine_child()
+    os.write(setup, b"!")
+    os.close(setup)
+
+
+def watch(pid: int, started: float, setup: int, limits: dict[str, Any]) -> wire.Report:
+    """Waits for the child; ends it when its CPU time or its wall time is used up."""
+    stopped_for = wire.NOTHING
+    cpu_clock = (~pid << 3) | 2  # the kernel's name for the CPU clock of a process
+    pidfd = os.pidfd_open(pid)
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    while not stopped_for:
+        cpu_left = limits["cpu_seconds"] - time.clock_gettime(cpu_clock)
+        wall_left = started + limits["wall_seconds"] - time.monotonic()
+        if cpu_left <= 0 or wall_left <= 0:
+            stopped_for = wire.CPU if cpu_left <= 0 else wire.WALL
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        elif poller.poll(1000 * max(0.01, min(cpu_left, wall_left))):
+            break
+    os.close(pidfd)
+    _pid, status, usage = os.wait4(pid, 0)
+    try:
+        confined = bool(os.read(setup, 1))
+    except BlockingIOError:
+        confined = False
+    cpu = usage.ru_utime + usage.ru_stime
+    return wire.Report(confined, status, stopped_for, cpu, time.monotonic() - started, usage.ru_maxrss * 1024)

@@ -1,0 +1,68 @@
+"""Configuration: layers, refusals with a remedy, and every shipped file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ttsd.config import Config, load_config, shipped_configs
+from ttsd.errors import UserError
+
+
+def test_defaults_are_the_papers_test_time_run_on_lora() -> None:
+    config = load_config()
+    assert config.sampling.group_size == 16
+    assert (config.distillation.alpha, config.distillation.distillation_topk) == (1.0, 20)
+    assert (config.teacher.teacher_regularization, config.teacher.teacher_update_rate) == ("ema", 0.01)
+    assert (config.distillation.log_ratio_clip, config.distillation.rollout_is_threshold) == (5.0, 2.0)
+
+
+def test_file_beats_default_and_override_beats_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[budget]\nattempts = 7\n[lora]\nrank = 4\n")
+    config = load_config(str(file), ["budget.attempts=9", "model.sampler=transformers", "distillation.is_clip=none"])
+    assert (config.budget.attempts, config.lora.rank) == (9, 4)
+    assert config.model.sampler == "transformers"
+    assert config.distillation.is_clip is None
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_every_shipped_configuration_loads(name: str) -> None:
+    assert load_config(name).model_dump() != Config().model_dump()
+
+
+def test_there_are_shipped_configurations() -> None:
+    assert {"micro-cpu", "qwen3-8b-80gb"} <= set(shipped_configs())
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("budget.atempts=3", "did you mean 'attempts'"),
+        ("bugdet.attempts=3", "did you mean 'budget'"),
+        ("attempts=3", "section.key=value"),
+        ("budget.attempts=0", "greater than or equal to 1"),
+        ("budget.attempts=many", "budget.attempts"),
+        ("model.sampler=sglang", "'vllm' or 'transformers'"),
+        ("reprompt.feedback_template=nothing", "{feedback_raw}"),
+        ("model.max_model_len=100", "lower sampling.max_tokens"),
+        ("lora.lr=nan", "lora.lr"),
+    ],
+)
+def test_mistakes_are_one_sentence_with_the_remedy(override: str, said: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_config(None, [override])
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("micro-cpo", "did you mean 'micro-cpu'"), ("missing/file.toml", "can't read"), ("broken.toml", "not valid TOML")],
+)
+def test_bad_files_are_named(tmp_path: Path, source: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("broken.toml").write_text("[budget\n")
+    with pytest.raises(UserError, match=said):
+        load_config(source)

@@ -1,0 +1,160 @@
+"""The record: its schema, what it gives back, what it refuses, and what a killed process leaves."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ttsd.errors import InfrastructureError, UserError
+from ttsd.nouns import Completion, Rollout, Status, Step, Verdict
+from ttsd.store import Store
+
+SCHEMA = """\
+attempts: run attempt step adapter_version verdict discovered visible_passed visible_total hidden_passed \
+hidden_total first_failure feedback program program_hash completion token_ids logprobs finish_reason \
+prompt_tokens completion_tokens mean_logprob min_logprob sample_seconds judge_seconds cpu_seconds created
+runs: run question method seed status model config split environment discovery_attempt program created updated
+steps: run step first_attempt attempts adapter_version loss metrics seconds state created"""
+
+
+def rollout(attempt: int, step: int = 1, verdict: Verdict | None = None) -> Rollout:
+    completion = Completion((1, 2, 3), "text \N{SNOWMAN}", (-0.5, -0.25, -1.0), "stop", 4, 17, 0.5)
+    return Rollout(attempt, step, completion, "print(1)", verdict or failed(), 0.125)
+
+
+def failed() -> Verdict:
+    return Verdict(Status.WRONG_ANSWER, 1, 2, 0, 3, first_failure=1, feedback="no", cpu_seconds=0.01)
+
+
+def passed() -> Verdict:
+    return Verdict(Status.ACCEPTED, 2, 2, 3, 3)
+
+
+def begin(store: Store) -> int:
+    return store.new_run(
+        question="micro:x", method="sdpo", seed=3, model="m", config={"a": {"b": 1}}, split={}, environment={}
+    )
+
+
+def test_the_schema_is_what_readers_rely_on(tmp_path: Path) -> None:
+    Store(tmp_path / "a.sqlite").close()
+    with sqlite3.connect(tmp_path / "a.sqlite") as db:
+        tables = [row[0] for row in db.execute("select name from sqlite_master where type = 'table' order by name")]
+        found = [
+            f"{table}: {' '.join(row[1] for row in db.execute(f'pragma table_info({table})'))}"
+            for table in tables
+            if table[0] not in "_" and not table.startswith("sqlite")
+        ]
+        assert db.execute("pragma journal_mode").fetchone() == ("wal",)
+    assert "\n".join(found) == SCHEMA
+
+
+def test_attempts_come_back_as_they_went_in(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        run = begin(store)
+        store.add_attempt(run, rollout(2))
+        store.add_attempt(run, rollout(1))
+    with Store(tmp_path / "a.sqlite") as store:
+        past, state = store.past(run)
+    assert past.unfinished == (rollout(1), rollout(2))
+    assert state is None
+
+
+def test_a_finished_step_moves_the_resume_point(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        run = begin(store)
+        rollouts = (rollout(1), rollout(2, verdict=Verdict(Status.WRONG_ANSWER, 2, 2, 1, 3, first_failure=3)))
+        for one in (*rollouts, rollout(3, step=2)):
+            store.add_attempt(run, one)
+        with store.claim(run) as folder:
+            store.add_step(run, Step(1, rollouts, 1, {"loss": float("nan")}, {"draw": 1.0}), folder / "step-1")
+        past, state = store.past(run)
+        assert (past.attempts, past.steps, past.adapter_version) == (2, 1, 1)
+        assert past.rollouts == rollouts
+        assert [r.attempt for r in past.unfinished] == [3]
+        assert state == store.state_dir / f"run-{run}" / "step-1"
+        assert next(store.steps(run))["metrics"] == {"loss": None}
+
+
+def test_a_discovery_is_recorded_with_its_step_and_the_first_one_counts(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        run = begin(store)
+        store.add_step(run, Step(1, (rollout(1), rollout(2, verdict=passed())), 1), None)
+        store.add_step(run, Step(2, (rollout(3, verdict=passed()),), 2), None)
+        assert store.run(run)["discovery_attempt"] == 2
+        assert store.unfinished_run("micro:x", "sdpo", 3) is not None
+        store.finish(run, "discovered")
+        assert store.unfinished_run("micro:x", "sdpo", 3) is None
+
+
+def test_only_the_newest_states_are_kept(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        run = begin(store)
+        with store.claim(run) as folder:
+            for number in range(1, 12):
+                (folder / f"step-{number}").mkdir()
+                store.add_step(run, Step(number, (rollout(number, number),), number), folder / f"step-{number}")
+            assert sorted(p.name for p in folder.glob("step-*")) == ["step-10", "step-11"]
+
+
+def test_an_attempt_is_never_recorded_twice(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        run = begin(store)
+        store.add_attempt(run, rollout(1))
+        with pytest.raises(InfrastructureError):
+            store.add_attempt(run, rollout(1))
+
+
+def test_a_killed_writer_loses_no_attempt_and_frees_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    writer = f"""
+import os, signal
+from tests.test_store import begin, rollout
+from ttsd.store import Store
+store = Store({str(path)!r})
+run = begin(store)
+with store.claim(run):
+    for attempt in range(1, 6):
+        store.add_attempt(run, rollout(attempt))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    ended = subprocess.run([sys.executable, "-c", writer], cwd=Path(__file__).parents[1], check=False)
+    assert ended.returncode == -9
+    with Store(path) as store:
+        row = store.unfinished_run("micro:x", "sdpo", 3)
+        assert row is not None
+        past, _ = store.past(row["run"])
+        assert [r.attempt for r in past.unfinished] == [1, 2, 3, 4, 5]
+        with store.claim(row["run"]):
+            pass
+
+
+def test_a_run_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        run = begin(store)
+        with store.claim(run), pytest.raises(UserError, match="another process"), store.claim(run):
+            pass
+
+
+def test_unusable_files_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "text.sqlite").write_text("this is not a database, but it is long enough to be read as one" * 20)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="not a usable SQLite database"):
+        Store(tmp_path / "text.sqlite")
+    with pytest.raises(UserError, match="store.path"):
+        Store(tmp_path / "file" / "a.sqlite")
+
+
+def test_a_full_disk_is_the_machines_fault(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        run = begin(store)
+        store._db.execute("pragma max_page_count = 20")  # what SQLite answers when the disk has no more room
+        with pytest.raises(InfrastructureError, match="free disk space"):
+            for attempt in range(1, 2000):
+                store.add_attempt(run, rollout(attempt))
+        past, _ = store.past(run)
+        assert len(past.unfinished) > 0

@@ -1,0 +1,539 @@
+"""The one door to transformers and peft: a frozen base model, its tokenizer, and LoRA adapters that borrow its layers.
+
+One pair of LoRA matrices per linear layer is wired into the base; an `Adapter` is a question's own weights in one flat
+tensor, lent to those layers while it is in use. So a hundred questions share one base, switching costs microseconds,
+and an optimizer, an average or a file handles one tensor. Dropout is zero and the base never changes.
+Not here: losses, optimizers, and what a prompt says.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import torch  # noqa: TID253
+from torch import Tensor, nn  # noqa: TID253
+
+from ttsd.errors import InfrastructureError, UserError
+from ttsd.packing import Forest
+
+FinishReason = Literal["stop", "length", "abort"]
+Generated = tuple[tuple[int, ...], tuple[float, ...], FinishReason]
+
+_SLOT = "slot"  # peft's name for the pair of matrices that adapters are lent to
+_ATTENTION = "ttsd_forest"
+_PREFIX = "base_model.model."  # what peft and vLLM put before a module's name in adapter files
+
+
+def resolve(path: str) -> str:
+    """The folder of the bundled model for `micro`; anything else as it is."""
+    if path != "micro":
+        return path
+    folder = resources.files("problems") / "micro" / "model"
+    return str(folder)
+
+
+class Tokenizer:
+    """Text to token ids and back, with the model's own chat template."""
+
+    def __init__(self, inner: Any, stop_token_ids: tuple[int, ...], enable_thinking: bool, system: str | None) -> None:
+        self._inner = inner
+        self.stop_token_ids = stop_token_ids
+        self._thinking = enable_thinking
+        self._system = [] if system is None else [{"role": "system", "content": system}]
+
+    @classmethod
+    def load(cls, path: str, *, enable_thinking: bool = False, system_prompt: str | None = None) -> Tokenizer:
+        """UserError: nothing readable at `path`, or no chat template."""
+        from transformers import AutoTokenizer
+
+        inner = _loaded("tokenizer", path, lambda: AutoTokenizer.from_pretrained(path))
+        if inner.chat_template is None:
+            raise UserError(
+                f"the tokenizer of {path!r} has no chat template; choose an instruction-tuned model, "
+                "or put a chat_template.jinja beside its tokenizer.json"
+            )
+        return cls(inner, _stop_token_ids(inner, path), enable_thinking, system_prompt)
+
+    def chat(self, user: str) -> tuple[int, ...]:
+        """Token ids of the system message (if any), one user turn, and the opening of the assistant's turn."""
+        ids = self._inner.apply_chat_template(
+            [*self._system, {"role": "user", "content": user}],
+            add_generation_prompt=True,
+            enable_thinking=self._thinking,
+            return_dict=False,
+        )
+        return tuple(ids)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return tuple(self._inner.encode(text, add_special_tokens=False))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids` without special tokens."""
+        return str(self._inner.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def token_text(self, token_id: int) -> str:
+        """One token as text, special tokens included."""
+        return str(self._inner.decode([token_id], clean_up_tokenization_spaces=False))
+
+
+class Adapter:
+    """LoRA weights of one question: `values` is every matrix end to end, in the precision that the layers compute in.
+
+    A trainable one has a `gradient` laid out alike, in which autograd adds up.
+    """
+
+    def __init__(self, shapes: dict[str, torch.Size], values: Tensor, *, trainable: bool = False) -> None:
+        self.shapes = shapes
+        self.values = values
+        self.trainable = trainable
+        self.gradient = torch.zeros_like(values) if trainable else values.new_zeros(0)
+        self.parameters = {
+            name: nn.Parameter(view, requires_grad=trainable) for name, view in _views(shapes, values).items()
+        }
+        if trainable:
+            for name, view in _views(shapes, self.gradient).items():
+                self.parameters[name].grad = view
+
+
+@dataclass(frozen=True, slots=True)
+class LoraShape:
+    """What makes adapters interchangeable: rank, alpha (scaling alpha / rank) and the layers they sit on."""
+
+    rank: int
+    alpha: float
+    target_modules: str | list[str]
+
+
+class Base:
+    """A frozen causal language model. Every use of it holds `lock`, so a sampler and a trainer can share one."""
+
+    def __init__(self, model: Any, path: str) -> None:
+        self.model = model
+        self.path = path
+        self.lock = threading.RLock()
+        self.shapes: dict[str, torch.Size] = {}
+        self._shape: LoraShape | None = None
+        self._config: Any = None
+        self._layers: dict[str, Any] = {}
+        self._lent: Adapter | None = None
+        self._enabled = True
+
+    @property
+    def device(self) -> torch.device:
+        return self.head.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision that the layers compute in."""
+        return self.head.dtype
+
+    @property
+    def head(self) -> Tensor:
+        """The vocabulary projection (vocab, hidden)."""
+        weight: Tensor = self.model.get_output_embeddings().weight
+        return weight
+
+    def wire(self, shape: LoraShape) -> None:
+        """Puts the LoRA pair into the layers that `shape` names. Once per base; a second shape is refused."""
+        if self._shape is not None:
+            if self._shape != shape:
+                raise UserError(f"an adapter of {shape} does not fit this base, wired for {self._shape}; use the same lora settings")  # fmt: skip  # noqa: E501
+            return
+        from peft import LoraConfig, inject_adapter_in_model
+
+        self._config = LoraConfig(
+            r=shape.rank, lora_alpha=shape.alpha, target_modules=shape.target_modules, lora_dropout=0.0,
+            task_type="CAUSAL_LM", base_model_name_or_path=self.path,
+        )  # fmt: skip
+        try:
+            inject_adapter_in_model(self._config, self.model, adapter_name=_SLOT)
+        except ValueError as error:
+            raise UserError(
+                f"lora.target_modules={shape.target_modules!r} does not fit {self.path!r} ({error}); use all-linear"
+            ) from None
+        self._shape = shape
+        self._layers = {name: module for name, module in self.model.named_modules() if hasattr(module, "lora_A")}
+        for name, layer in self._layers.items():
+            self.shapes[f"{name}.lora_A"] = layer.lora_A[_SLOT].weight.shape
+            self.shapes[f"{name}.lora_B"] = layer.lora_B[_SLOT].weight.shape
+        self.model.requires_grad_(False)
+
+    @property
+    def adapter_size(self) -> int:
+        """Numbers in an adapter."""
+        return sum(shape.numel() for shape in self.shapes.values())
+
+    def fresh_values(self, seed: int) -> Tensor:
+        """Float32 values of a new adapter: A uniform as in the LoRA paper's code, from `seed`; B zero."""
+        generator = torch.Generator().manual_seed(seed)
+        values = torch.zeros(self.adapter_size)
+        for name, view in _views(self.shapes, values).items():
+            if name.endswith(".lora_A"):
+                bound = view.shape[1] ** -0.5
+                view.uniform_(-bound, bound, generator=generator)
+        return values.to(self.device)
+
+    @contextmanager
+    def lending(self, adapter: Adapter | None) -> Iterator[None]:
+        """While inside, the model is base + `adapter` (None: the base alone) and nobody else's."""
+        with self.lock:
+            self._lend(adapter)
+            yield
+
+    def hidden(self, forest: Forest) -> Tensor:
+        """Last hidden states (tokens, hidden) of the packed row, after the final norm. Call it within `lending`."""
+        device = self.device
+        body = self.model.get_decoder()
+        output = body(
+            input_ids=torch.tensor([forest.token_ids], device=device),
+            position_ids=torch.tensor([forest.positions], device=device),
+            attention_mask=torch.empty(1, 1, 1, 1, device=device),  # 4-d: taken as ready; ours ignores it
+            use_cache=False,
+            forest=_Plan.of(forest, device),
+        )
+        hidden: Tensor = output.last_hidden_state[0]
+        return hidden
+
+    def export(self, adapter: Adapter, folder: Path) -> None:
+        """Writes `adapter` as a PEFT folder that vLLM and peft load; `folder` appears whole or not at all."""
+        from safetensors.torch import save_file
+
+        tensors = {
+            f"{_PREFIX}{name}.weight": view.detach().cpu().contiguous()
+            for name, view in _views(adapter.shapes, adapter.values).items()
+        }
+        with replacing(folder) as draft:
+            save_file(tensors, draft / "adapter_model.safetensors", metadata={"format": "pt"})
+            self._config.save_pretrained(draft)
+
+    def load_adapter(self, folder: Path) -> Adapter:
+        """The adapter in a PEFT folder; the base is wired for it if it is not yet wired."""
+        from safetensors.torch import load_file
+
+        try:
+            config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+            tensors = load_file(folder / "adapter_model.safetensors")
+        except (OSError, ValueError) as error:
+            raise InfrastructureError(f"can't read the adapter in {str(folder)!r}: {error}") from error
+        self.wire(LoraShape(config["r"], config["lora_alpha"], _targets(config["target_modules"])))
+        flat = torch.cat([tensors[f"{_PREFIX}{name}.weight"].flatten() for name in self.shapes])
+        return Adapter(self.shapes, flat.to(self.device, self.dtype))
+
+    def _lend(self, adapter: Adapter | None) -> None:
+        if (adapter is not None) != self._enabled:
+            for layer in self._layers.values():
+                layer.enable_adapters(adapter is not None)
+            self._enabled, self._lent = adapter is not None, None
+        if adapter is None or adapter is self._lent:
+            return
+        for parameter in adapter.parameters.values():
+            parameter.requires_grad_(adapter.trainable)  # peft's switch above changes it
+        for name, layer in self._layers.items():
+            layer.lora_A[_SLOT].weight = adapter.parameters[f"{name}.lora_A"]
+            layer.lora_B[_SLOT].weight = adapter.parameters[f"{name}.lora_B"]
+        self._lent = adapter
+
+
+def load_base(
+    path: str,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    quantize: Literal["none", "nf4"] = "none",
+    gradient_checkpointing: bool = False,
+) -> Base:
+    """The model at `path` (a folder or a hub name), frozen. `auto`: bfloat16 on CUDA where there is one, else float32.
+
+    UserError: nothing readable at `path`, or an architecture whose attention or logits this tool does not reproduce.
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM
+    from transformers.masking_utils import sdpa_mask
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    AttentionInterface.register(_ATTENTION, forest_attention)
+    AttentionMaskInterface.register(_ATTENTION, sdpa_mask)
+    place = _device(device)
+    options: dict[str, Any] = {"dtype": _dtype(dtype, place), "attn_implementation": _ATTENTION}
+    if quantize == "nf4":
+        options |= {"quantization_config": _four_bits(options["dtype"], place), "device_map": {"": place}}
+    model = _loaded("model", path, lambda: AutoModelForCausalLM.from_pretrained(path, **options))
+    _refuse_unfaithful(model.config, path)
+    model.config.attention_dropout = 0.0
+    model.requires_grad_(False)
+    if quantize == "none":
+        model.to(place)
+    model.train(gradient_checkpointing)  # transformers checkpoints in training mode only; there is no dropout to wake
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return Base(model, path)
+
+
+def forest_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    forest: _Plan | None = None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention over a packed forest, (1, heads, tokens, dim) -> (1, tokens, heads, dim); without one, plain SDPA."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    if forest is None:
+        plain: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
+        return plain
+    queries, keys, values = (torch.split(states, forest.lengths, dim=2) for states in (query, key, value))
+    outputs = [
+        nn.functional.scaled_dot_product_attention(
+            own,
+            torch.cat([keys[at] for at in chain], dim=2) if len(chain) > 1 else keys[chain[0]],
+            torch.cat([values[at] for at in chain], dim=2) if len(chain) > 1 else values[chain[0]],
+            attn_mask=mask,
+            is_causal=mask is None,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        for own, chain, mask in zip(queries, forest.chains, forest.masks, strict=True)
+    ]
+    return torch.cat(outputs, dim=2).transpose(1, 2), None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What attention needs to know of a forest; made once and used by every layer."""
+
+    lengths: list[int]
+    chains: list[tuple[int, ...]]
+    masks: list[Any]
+
+    @classmethod
+    def of(cls, forest: Forest, device: torch.device) -> _Plan:
+        lengths = [len(segment.tokens) for segment in forest.segments]
+        chains = [forest.chain(at) for at in range(len(lengths))]
+        masks = [
+            _suffix_mask(lengths[at], sum(lengths[above] for above in chain), device) if len(chain) > 1 else None
+            for at, chain in enumerate(chains)
+        ]
+        return cls(lengths, chains, masks)
+
+
+def _suffix_mask(queries: int, keys: int, device: torch.device) -> Any:
+    """The last `queries` of `keys` positions see what lies before them. CUDA has a kernel for it, without a matrix."""
+    if device.type == "cuda":
+        from torch.nn.attention.bias import causal_lower_right
+
+        return causal_lower_right(queries, keys)
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+
+
+@torch.no_grad()
+def generate(
+    base: Base,
+    adapter: Adapter | None,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_tokens: int,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    stop_token_ids: Sequence[int] = (),
+    seed: int | None = None,
+    should_stop: Callable[[int], bool] = lambda row: False,
+) -> list[Generated]:
+    """Samples one completion per prompt: (token ids, their log-probabilities, finish reason), in the prompts' order.
+
+    The log-probabilities are those of the distribution that was sampled from, temperature and top-p applied. A drawn
+    stop token is part of the completion. `should_stop(i)` is asked before every token; a row it gives up ends as
+    "abort" and costs nothing further. The base is lent for one token at a time, so a trainer gets its turn.
+    """
+    generator = torch.Generator(base.device)
+    if seed is not None:
+        generator.manual_seed(seed)
+    rows = [_Row(index, [], []) for index in range(len(prompts))]
+    done: dict[int, FinishReason] = {}
+    with base.lending(adapter):
+        logits, cache, mask = _prefill(base, prompts)
+    alive = list(rows)
+    while alive:
+        tokens, logprobs = _draw(logits, temperature, top_p, generator)
+        for row, token, logprob in zip(alive, tokens.tolist(), logprobs.tolist(), strict=True):
+            row.take(token, logprob)
+        kept = []
+        for position, row in enumerate(alive):
+            reason = row.finished(max_tokens, stop_token_ids, should_stop)
+            if reason is None:
+                kept.append(position)
+            else:
+                done[row.index] = reason
+        if not kept:
+            break
+        if len(kept) < len(alive):
+            chosen = torch.tensor(kept, device=base.device)
+            cache.batch_select_indices(chosen)
+            mask, tokens, alive = mask[chosen], tokens[chosen], [alive[position] for position in kept]
+        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
+        with base.lending(adapter):
+            logits = _decode(base, tokens, cache, mask)
+        time.sleep(0)
+    return [(tuple(row.tokens), tuple(row.logprobs), done[row.index]) for row in rows]
+
+
+@dataclass(slots=True)
+class _Row:
+    """A completion in the making."""
+
+    index: int
+    tokens: list[int]
+    logprobs: list[float]
+
+    def take(self, token: int, logprob: float) -> None:
+        self.tokens.append(token)
+        self.logprobs.append(logprob)
+
+    def finished(
+        self, max_tokens: int, stop_token_ids: Sequence[int], should_stop: Callable[[int], bool]
+    ) -> FinishReason | None:
+        if self.tokens[-1] in stop_token_ids:
+            return "stop"
+        if len(self.tokens) >= max_tokens:
+            return "length"
+        return "abort" if should_stop(self.index) else None
+
+
+def _prefill(base: Base, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Any, Tensor]:
+    """Next-token logits, cache and attention mask of left-padded prompts; equal prompts are computed once."""
+    unique = list(dict.fromkeys(tuple(prompt) for prompt in prompts))
+    longest = max(len(prompt) for prompt in unique)
+    ids = torch.zeros(len(unique), longest, dtype=torch.long)
+    mask = torch.zeros(len(unique), longest, dtype=torch.long)
+    for row, prompt in enumerate(unique):
+        ids[row, longest - len(prompt) :] = torch.tensor(prompt)
+        mask[row, longest - len(prompt) :] = 1
+    ids, mask = ids.to(base.device), mask.to(base.device)
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    output = base.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
+    order = torch.tensor([unique.index(tuple(prompt)) for prompt in prompts], device=base.device)
+    output.past_key_values.batch_select_indices(order)
+    return output.logits[order, -1], output.past_key_values, mask[order]
+
+
+def _decode(base: Base, tokens: Tensor, cache: Any, mask: Tensor) -> Tensor:
+    positions = mask.sum(dim=1, keepdim=True) - 1
+    output = base.model(
+        input_ids=tokens[:, None], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+    )
+    logits: Tensor = output.logits[:, -1]
+    return logits
+
+
+def _draw(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """One token per row of logits (n, vocab), and its log-probability under what it was drawn from."""
+    log_probs = torch.log_softmax(logits.float() / temperature, dim=-1)
+    if top_p < 1:
+        ordered, order = log_probs.sort(dim=-1, descending=True)
+        before = ordered.exp().cumsum(dim=-1) - ordered.exp()
+        dropped = torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before >= top_p)
+        log_probs = torch.log_softmax(log_probs.masked_fill(dropped, -torch.inf), dim=-1)
+    tokens = torch.multinomial(log_probs.exp(), 1, generator=generator)
+    return tokens[:, 0], log_probs.gather(-1, tokens)[:, 0]
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A draft folder that takes the place of `folder` when the block ends well, and vanishes when it does not."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield draft
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+            folder.rename(old)  # onto an empty folder: allowed, and atomic
+            draft.rename(folder)
+            shutil.rmtree(old)
+        else:
+            draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _views(shapes: dict[str, torch.Size], flat: Tensor) -> dict[str, Tensor]:
+    parts = torch.split(flat, [shape.numel() for shape in shapes.values()])
+    return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+
+def _loaded(what: str, path: str, load: Callable[[], Any]) -> Any:
+    if _looks_local(path) and not Path(path).is_dir():
+        raise UserError(
+            f"there is no model folder {path!r}; give an existing folder or a Hugging Face name (org/model)"
+        )
+    try:
+        return load()
+    except (OSError, ValueError, ImportError, json.JSONDecodeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"can't load the {what} of {path!r} ({reason}); check model.path") from error
+
+
+def _looks_local(path: str) -> bool:
+    return path.startswith(("/", ".", "~")) or path.count("/") > 1
+
+
+def _stop_token_ids(inner: Any, path: str) -> tuple[int, ...]:
+    from transformers import GenerationConfig
+
+    ids = [] if inner.eos_token_id is None else [inner.eos_token_id]
+    try:
+        listed = GenerationConfig.from_pretrained(path).eos_token_id
+    except OSError:
+        listed = None
+    more = listed if isinstance(listed, list) else [listed] if listed is not None else []
+    return tuple(dict.fromkeys([*ids, *more]))
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("model.device='cuda', but PyTorch finds no CUDA device here; use model.device=cpu or auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    auto = torch.bfloat16 if device.type == "cuda" else torch.float32
+    return {"auto": auto, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+
+
+def _four_bits(dtype: torch.dtype, device: torch.device) -> Any:
+    if device.type != "cuda":
+        raise UserError("model.quantize_base='nf4' needs a CUDA device; use quantize_base=none")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype, bnb_4bit_use_double_quant=True
+    )
+
+
+def _refuse_unfaithful(config: Any, path: str) -> None:
+    """Logit caps and sliding windows are not reproduced here, and a silent difference from the sampler is the worst."""
+    window = getattr(config, "sliding_window", None)
+    if window is not None and "sliding_attention" in (getattr(config, "layer_types", None) or []):
+        raise UserError(f"{path!r} uses sliding-window attention ({window} tokens), which the trainer lacks; choose another model")  # fmt: skip  # noqa: E501
+    for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
+        if getattr(config, name, None) not in (None, 1, 1.0):
+            raise UserError(f"{path!r} rescales its logits ({name}), which the trainer lacks; choose another model")
+
+
+def _targets(listed: Any) -> str | list[str]:
+    return listed if isinstance(listed, str) else sorted(listed)

@@ -1,0 +1,277 @@
+"""The command line: `ttsd COMMAND`. Answers go to stdout, talk goes to stderr. The door to typer.
+
+Nothing heavy is imported before a command needs it, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Coroutine
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from ttsd.errors import Interrupted, TtsdError, UserError
+
+if TYPE_CHECKING:
+    from ttsd.config import Config
+
+DISCOVERED, EXHAUSTED, USER_ERROR, INFRASTRUCTURE, INTERRUPTED = 0, 1, 2, 3, 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Trains a language model on ONE hard coding question, at test time, until it solves it.",
+)
+
+ConfigOption = Annotated[
+    str | None,
+    typer.Option("--config", "-c", help="A shipped configuration's name, or a TOML file.", metavar="NAME|PATH"),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", help="One setting, as in budget.attempts=64.", metavar="SECTION.KEY=VALUE"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")]
+UnsafeOption = Annotated[
+    bool, typer.Option("--unsafe-no-sandbox", help="Run programs without the sandbox (recorded with the run).")
+]
+QuestionArgument = Annotated[
+    str, typer.Argument(help="micro:ID, lcb:ID, FILE.jsonl#ID or a folder.", metavar="QUESTION")
+]
+T = TypeVar("T")
+
+
+@app.command()
+def solve(
+    question: QuestionArgument,
+    method: Annotated[str, typer.Option(help="sdpo, grpo, best-of-k or multi-turn.")] = "sdpo",
+    seed: Annotated[int, typer.Option(help="Seed of the engine, the adapter and the run.")] = 0,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start another run instead of going on with a broken-off one.")
+    ] = False,
+    unsafe_no_sandbox: UnsafeOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train on QUESTION until an attempt passes all tests or the budget ends; the program goes to stdout.
+
+    Exit status: 0 discovered, 1 budget spent, 2 a mistake of yours, 3 a fault of the machine, 130 interrupted
+    (the same command goes on where it stopped).
+    """
+    from ttsd.live import view_for_stderr
+    from ttsd.run import METHODS, Job
+    from ttsd.solve import solve as run_solve
+
+    settings = _settings(config, set_, unsafe_no_sandbox)
+    with view_for_stderr() as view:
+        answer = _run(run_solve(Job(question, METHODS[_method(method)], seed), settings, fresh=fresh, view=view))
+    if as_json:
+        print(json.dumps(asdict(answer)))
+    elif answer.program is not None:
+        print(answer.program.rstrip("\n"))
+    raise typer.Exit(DISCOVERED if answer.discovered else EXHAUSTED)
+
+
+@app.command()
+def batch(
+    subset: Annotated[
+        list[str], typer.Argument(help="A subset's name, a TOML file, or questions.", metavar="SUBSET...")
+    ],
+    methods: Annotated[
+        str, typer.Option(help="Comma-separated: sdpo, grpo, best-of-k, multi-turn.")
+    ] = "sdpo,best-of-k",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method on each question: seeds 0 to N-1.")] = 1,
+    at_once: Annotated[int, typer.Option(min=1, help="Runs that share the engine at one time.")] = 8,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    unsafe_no_sandbox: UnsafeOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run methods x seeds over a subset, many at once on one engine.
+
+    The same command goes on with what was broken off and repeats nothing. Exit status: 0 all runs came to their end,
+    2 a mistake of yours, 3 at least one run failed, 130 interrupted.
+    """
+    from ttsd import batch as work
+    from ttsd.live import overview_for_stderr
+    from ttsd.run import METHODS
+    from ttsd.subsets import questions
+
+    settings = _settings(config, set_, unsafe_no_sandbox)
+    chosen = [METHODS[_method(name.strip())] for name in methods.split(",")]
+    wanted = work.jobs(questions(subset), chosen, seeds)
+    with overview_for_stderr(len(wanted)) as overview:
+        results = _run(work.batch(wanted, settings, runs_at_once=at_once, overview=overview))
+    failures = [result for result in results if isinstance(result, work.Failure)]
+    answers = [asdict(result) for result in results if not isinstance(result, work.Failure)]
+    if as_json:
+        print(json.dumps({"runs": answers, "failed": [asdict(failure) for failure in failures]}))
+    else:
+        _print_answers(answers)
+    raise typer.Exit(INFRASTRUCTURE if failures else 0)
+
+
+def _print_answers(answers: list[dict[str, Any]]) -> None:
+    from ttsd.live import print_table
+
+    print_table([{name: value for name, value in answer.items() if name != "program"} for answer in answers])
+
+
+@app.command()
+def judge(
+    question: Annotated[str | None, typer.Argument(help="micro:ID, lcb:ID, FILE.jsonl#ID or a folder.")] = None,
+    file: Annotated[str | None, typer.Argument(help="A Python file, or - for stdin.")] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(help='Judge many: lines {"question": ..., "program": ...}, - for stdin.', metavar="FILE.jsonl"),
+    ] = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    unsafe_no_sandbox: UnsafeOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge a program by hand on all tests of QUESTION. Exit status 0 if it is accepted, 1 if not.
+
+    With --batch, one verdict object a line, in order; the exit status is 0 whatever they say.
+    """
+    from ttsd import by_hand
+
+    settings = _settings(config, set_, unsafe_no_sandbox)
+    if batch is not None:
+        if question is not None:
+            raise UserError(f"--batch names its questions in the file; leave out {question!r}")
+        _run(_judge_batch(batch, settings))
+        return
+    if question is None or file is None:
+        raise UserError("ttsd judge needs a question and a Python file (or - for stdin), or --batch FILE.jsonl")
+    verdict = _run(by_hand.judge_program(question, by_hand.read_program(file, sys.stdin), settings))
+    if as_json:
+        print(json.dumps(verdict))
+    else:
+        print(f"{verdict['verdict'].replace('_', ' ')}: {verdict['passed']} of {verdict['total']} cases passed")
+        if verdict["feedback"]:
+            print(f"\n{verdict['feedback']}")
+    raise typer.Exit(0 if verdict["accepted"] else 1)
+
+
+async def _judge_batch(path: str, settings: Config) -> None:
+    from ttsd import by_hand
+
+    lines = by_hand.read_lines(path, sys.stdin)
+    async with aclosing(by_hand.judge_batch(lines, settings)) as judgements:
+        async for judgement in judgements:
+            print(json.dumps(judgement), flush=True)
+
+
+@app.command()
+def show(
+    run: Annotated[int | None, typer.Argument(help="A run's number; without it, all runs.")] = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the runs of the database, or one run's steps and attempts."""
+    from ttsd.live import print_table
+    from ttsd.store import Store
+
+    settings = _settings(config, set_)
+    with Store.existing(settings.store.path, settings.store.state_dir) as store:
+        if as_json:
+            print(
+                json.dumps(
+                    [asdict(store.answer(row["run"])) for row in store.runs()] if run is None else store.run(run)
+                )
+            )
+        elif run is None:
+            print_table(store.overview())
+        else:
+            print_table(store.attempt_overview(run))
+
+
+problems_app = typer.Typer(no_args_is_help=True, help="Look at questions.")
+app.add_typer(problems_app, name="problems")
+
+
+@problems_app.command("list")
+def problems_list(
+    subset: Annotated[str | None, typer.Argument(help="A subset's name; without it, the subsets.")] = None,
+) -> None:
+    """List the questions of a bundled subset, one name a line."""
+    from problems import micro
+
+    for name in micro.subsets() if subset is None else micro.subset(subset):
+        print(name)
+
+
+@problems_app.command("show")
+def problems_show(question: QuestionArgument, as_json: JsonOption = False) -> None:
+    """Print a question as the model reads it, and its tests."""
+    import problems
+    from ttsd.prompts import student_prompt
+
+    problem = problems.load(question)
+    if as_json:
+        print(json.dumps(asdict(problem), default=dict))
+        return
+    print(f"{problem.title} ({problem.kind}, {len(problem.cases)} cases)\n\n{student_prompt(problem)}")
+    for number, case in enumerate(problem.cases):
+        print(
+            f"\ncase {number}{' (public)' if case.public else ''}\n{case.input.rstrip()}\n->\n{case.expected.rstrip()}"
+        )
+
+
+def main() -> None:
+    """Runs a command and turns what goes wrong into one sentence and an exit status."""
+    from problems.problem import ProblemError
+    from sandbox.interface import SandboxFault
+
+    try:
+        app()
+    except (UserError, ProblemError) as error:
+        _end(error, USER_ERROR)
+    except Interrupted as error:
+        _end(error, INTERRUPTED)
+    except (TtsdError, SandboxFault) as error:
+        _end(error, INFRASTRUCTURE)
+
+
+def _settings(config: str | None, overrides: list[str] | None, unsafe_no_sandbox: bool = False) -> Config:
+    from ttsd.config import load_config
+
+    extra = ["judge.unsafe_no_sandbox=true"] if unsafe_no_sandbox else []
+    return load_config(config, [*(overrides or []), *extra])
+
+
+def _method(name: str) -> str:
+    from ttsd.run import METHODS
+
+    if name not in METHODS:
+        raise UserError(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")
+    return name
+
+
+def _end(error: Exception, status: int) -> None:
+    print(f"ttsd: {error}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """`asyncio.run`, with SIGTERM treated as Ctrl-C: the work is cancelled and cleans up after itself."""
+
+    async def interruptible() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    try:
+        return asyncio.run(interruptible())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise Interrupted("interrupted; the same command goes on from here") from None

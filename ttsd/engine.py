@@ -1,0 +1,177 @@
+"""One base model, held once by the sampler and once by the trainer, and shared by every question on it.
+
+Everything a question owns (adapter, optimizer, teacher, counters) is behind its `LoraPolicy`, the one class that
+moves weights: `distil` takes the gradient step and returns only when the sampler draws from the new adapter, so a
+stale sampler can't happen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
+
+from ttsd.config import Config
+from ttsd.nouns import Completion, Lesson
+from ttsd.samplers import AdapterRef, Sampler
+from ttsd.selftest import check_agreement
+
+if TYPE_CHECKING:
+    from ttsd.backbone import Tokenizer
+    from ttsd.trainer import Trainer
+
+PROBE = "def f(s): return s"  # any text will do to see whether sampler and trainer agree
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Engine:
+    """Sampler, trainer and tokenizer of one base model. The trainer works in one thread, one call at a time."""
+
+    def __init__(self, tokenizer: Tokenizer, sampler: Sampler, scratch: Path) -> None:
+        self.tokenizer = tokenizer
+        self.sampler = sampler
+        self.trainer: Trainer | None = None
+        self.scratch = scratch
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trainer")
+
+    async def train(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs `call` in the trainer's thread. A call that has begun is waited for even when we are cancelled."""
+        future = self._thread.submit(call, *args, **kwargs)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            if future.running():
+                await asyncio.get_running_loop().run_in_executor(None, future.exception)
+
+    async def close(self) -> None:
+        await self.sampler.close()
+        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+class LoraPolicy:
+    """One question's weights: version 0 is the base model, each gradient step makes the next version."""
+
+    def __init__(self, engine: Engine, name: str, method: Literal["sdpo", "grpo"] = "sdpo") -> None:
+        self._engine = engine
+        self._name = name
+        self._method = method
+        self._adapter: AdapterRef | None = None
+        self._version = 0
+
+    @property
+    def adapter_version(self) -> int:
+        return self._version
+
+    async def sample(self, prompt_ids: Sequence[int]) -> Completion:
+        return await self._engine.sampler.complete(prompt_ids, self._adapter)
+
+    async def distil(self, lessons: Sequence[Lesson]) -> Mapping[str, float]:
+        """One gradient step on `lessons`, and the new adapter into the sampler. Seconds of both are in the metrics."""
+        start = time.monotonic()
+        metrics = dict(await self._engine.train(self._trainer.step, self._name, lessons, self._method))
+        stepped = time.monotonic()
+        if metrics["updated"]:
+            await self._publish(self._version + 1)
+        return {**metrics, "seconds/step": stepped - start, "seconds/swap": time.monotonic() - stepped}
+
+    async def begin(self, seed: int) -> None:
+        """A fresh adapter, which changes nothing yet."""
+        await self._engine.train(self._trainer.create, self._name, seed)
+
+    async def restore(self, state: Path, version: int) -> None:
+        """Goes on from a saved state, as `version` of this policy."""
+        await self._engine.train(self._trainer.load, self._name, state)
+        if version:
+            await self._publish(version)
+
+    async def save(self, state: Path) -> None:
+        """Writes everything that the next step depends on into the folder `state`, atomically."""
+        await self._engine.train(self._trainer.save, self._name, state)
+
+    async def close(self) -> None:
+        if self._adapter is not None:
+            await self._engine.sampler.drop(self._adapter)
+            shutil.rmtree(self._adapter.path, ignore_errors=True)
+        await self._engine.train(self._trainer.drop, self._name)
+
+    @property
+    def _trainer(self) -> Trainer:
+        assert self._engine.trainer is not None, "an engine without a trainer serves only frozen policies"
+        return self._engine.trainer
+
+    async def _publish(self, version: int) -> None:
+        folder = self._engine.scratch / f"{self._name}-v{version}"
+        await self._engine.train(self._trainer.export, self._name, folder)
+        old, new = self._adapter, AdapterRef(self._name, version, folder)
+        await self._engine.sampler.swap(old, new)
+        self._adapter, self._version = new, version
+        if old is not None:
+            shutil.rmtree(old.path, ignore_errors=True)
+
+
+@asynccontextmanager
+async def open_engine(
+    config: Config, *, learns: bool = True, adapters: int = 1, seed: int = 0
+) -> AsyncGenerator[Engine, None]:
+    """Loads the model into sampler and trainer side by side, checks that they agree, and closes both at the end.
+
+    `adapters`: how many questions will share the engine. Without `learns` there is no trainer.
+    UserError: no such model, or a model that can't be used; InfrastructureError: the sampler or the check failed.
+    """
+    from ttsd import backbone
+
+    path, model = backbone.resolve(config.model.path), config.model
+    tokenizer = backbone.Tokenizer.load(path, enable_thinking=model.enable_thinking, system_prompt=model.system_prompt)
+    scratch = Path(tempfile.mkdtemp(prefix="ttsd-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    engine = Engine(tokenizer, _vllm(config, path, tokenizer, adapters if learns else 0, seed), scratch)
+    try:
+        await _start(engine, config, path, learns)
+        if engine.trainer is not None:
+            await check_agreement(engine.sampler, engine.trainer, tokenizer.chat(PROBE))
+        yield engine
+    finally:
+        await engine.close()
+
+
+async def _start(engine: Engine, config: Config, path: str, learns: bool) -> None:
+    from ttsd.trainer import Trainer
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(engine.sampler.start())
+            loading = group.create_task(engine.train(Trainer, path, config)) if learns else None
+    except ExceptionGroup as several:
+        raise several.exceptions[0] from None
+    engine.trainer = loading.result() if loading else None
+
+
+def _vllm(config: Config, path: str, tokenizer: Tokenizer, adapters: int, seed: int) -> Sampler:
+    from ttsd.vllm_sampler import VllmSampler, VllmSettings
+
+    model, sampling = config.model, config.sampling
+    settings = VllmSettings(
+        model=path,
+        max_tokens=sampling.max_tokens,
+        stop_token_ids=tokenizer.stop_token_ids,
+        adapters=adapters,
+        max_lora_rank=config.lora.rank,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        dtype=model.dtype,
+        device=model.device,
+        max_model_len=model.max_model_len,
+        gpu_memory_utilization=model.gpu_memory_utilization,
+        kv_cache_gib=model.kv_cache_gib,
+        tensor_parallel_size=model.tensor_parallel_size,
+        seed=seed,
+    )
+    return VllmSampler(settings, tokenizer.decode)

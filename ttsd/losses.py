@@ -1,0 +1,364 @@
+"""What the student is taught, as pure functions: tensors in, tensors out, no model and no state.
+
+The distillation loss is equation 2 of the SDPO paper in the forms that its code offers: reverse KL, forward KL and the
+generalised Jensen-Shannon divergence between student(question) and stop-gradient teacher(reprompt), on the student's
+top-K tokens plus one bucket for the rest, on the whole vocabulary, or on the sampled token alone.
+
+Every function works on *rows*, one per completion token, so padding, packing and micro-batches are the caller's
+affair: the loss is a sum over rows of weight x divergence, and the weights carry mask, averaging and importance.
+Divergences are computed one precision above their inputs (float32 in float64, bfloat16 in float32), because a KL of
+0.01 is what is left of terms that cancel. Not here: where hidden states come from, and clipping of the summed gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch  # noqa: TID253
+from torch import Tensor  # noqa: TID253
+
+Aggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"]
+RowLoss = Callable[[Tensor, slice], Tensor]
+
+_LOG_RATIO_BOUND = 20.0  # exp() of more is an accident, not a probability ratio
+_MAX_LOG_HEAD = -1e-7  # the top K never hold all the mass, so the tail has a logarithm
+_EXACT_PROJECTION = 1 << 16  # elements of a projection whose rounding would show in a small KL
+_PLAIN_CHUNK_BYTES = 1 << 27  # logits looked at together where they exist anyway
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """Which divergence, on which support. Names as in the paper's code.
+
+    `alpha`: 0 is KL(teacher || student), 1 is KL(student || teacher), between is the generalised JSD
+    (1 - alpha) KL(student || m) + alpha KL(teacher || m) with m = (1 - alpha) student + alpha teacher.
+    `topk`: the student's K most likely tokens; None (or K >= V) is the whole vocabulary. Without `add_tail` both sides
+    are renormalised on the top K; with it the remaining mass is one more outcome.
+    `log_ratio_clip`: the teacher's log-probability of every outcome is first brought to within this distance of the
+    student's. Like the teacher the bound carries no gradient, so for alpha = 1 the gradient is that of a policy
+    gradient whose advantages log(teacher / student) are clipped.
+    `sampled_token`: no distribution at all; the score-function estimate of the reverse KL on the sampled token.
+    """
+
+    alpha: float = 1.0
+    topk: int | None = 20
+    add_tail: bool = True
+    log_ratio_clip: float | None = None
+    sampled_token: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.alpha <= 1.0:
+            raise ValueError(f"alpha={self.alpha} is outside [0, 1]; 0 is forward KL, 1 reverse KL")
+        if self.sampled_token and self.alpha != 1.0:
+            raise ValueError(f"alpha={self.alpha} needs distributions; with sampled tokens only reverse KL (1) exists")
+        if self.topk is not None and self.topk < 1:
+            raise ValueError(f"distillation_topk={self.topk} leaves no token; give at least 1, or None for all")
+
+
+def distillation_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    token_ids: Tensor,
+    mask: Tensor,
+    *,
+    alpha: float,
+    distillation_topk: int | None,
+    distillation_add_tail: bool,
+    is_clip: float | None = None,
+    old_logprobs: Tensor | None = None,
+    rollout_is_weights: Tensor | None = None,
+    log_ratio_clip: float | None = None,
+    loss_agg_mode: Aggregation = "token-mean",
+    full_logit_distillation: bool = True,
+) -> Tensor:
+    """The distillation loss of a batch of logits; a scalar whose gradient reaches `student_logits` only.
+
+    Logits are (batch, token, vocab), where position t predicts `token_ids[:, t]`; the rest is (batch, token). What lies
+    where the mask is 0 has no influence at all. `is_clip` caps the ratio exp(student - old_logprobs) of the sampled
+    token, `rollout_is_weights` are ready-made factors (see `importance_weights`); both multiply the token's loss
+    and carry no gradient.
+    """
+    divergence = Divergence(
+        alpha, distillation_topk, distillation_add_tail, log_ratio_clip, sampled_token=not full_logit_distillation
+    )
+    rows = _masked_rows(mask)
+    weights = _row_weights(mask, rows, rollout_is_weights, loss_agg_mode)
+    row_loss = _distillation_rows(
+        divergence, _taken(token_ids, rows), weights, is_clip, _taken_or_none(old_logprobs, rows),
+        lambda part: _taken(teacher_logits, rows[part]).detach(),
+    )  # fmt: skip
+    chunk = max(1, _PLAIN_CHUNK_BYTES // (student_logits.shape[-1] * student_logits.element_size()))
+    return chunked_rows(student_logits.flatten(0, 1), rows, None, row_loss, chunk)
+
+
+def chunked_distillation_loss(
+    student_hidden: Tensor,
+    teacher_hidden: Tensor,
+    lm_head_weight: Tensor,
+    token_ids: Tensor,
+    mask: Tensor,
+    *,
+    chunk_tokens: int,
+    alpha: float,
+    distillation_topk: int | None,
+    distillation_add_tail: bool,
+    is_clip: float | None = None,
+    old_logprobs: Tensor | None = None,
+    rollout_is_weights: Tensor | None = None,
+    log_ratio_clip: float | None = None,
+    loss_agg_mode: Aggregation = "token-mean",
+    full_logit_distillation: bool = True,
+) -> Tensor:
+    """`distillation_loss` of hidden states (batch, token, hidden) projected by `lm_head_weight` (vocab, hidden).
+
+    Logits exist for `chunk_tokens` unmasked tokens at a time and for none of the masked ones.
+    """
+    divergence = Divergence(
+        alpha, distillation_topk, distillation_add_tail, log_ratio_clip, sampled_token=not full_logit_distillation
+    )
+    rows = _masked_rows(mask)
+    weights = _row_weights(mask, rows, rollout_is_weights, loss_agg_mode)
+    head = lm_head_weight.detach()
+    row_loss = _distillation_rows(
+        divergence, _taken(token_ids, rows), weights, is_clip, _taken_or_none(old_logprobs, rows),
+        lambda part: project(_taken(teacher_hidden, rows[part]).detach(), head),
+    )  # fmt: skip
+    return chunked_rows(student_hidden.flatten(0, 1), rows, lm_head_weight, row_loss, chunk_tokens)
+
+
+def chunked_rows(hidden: Tensor, rows: Tensor, weight: Tensor | None, row_loss: RowLoss, chunk_tokens: int) -> Tensor:
+    """Sum over `rows` of `row_loss(logits of those rows, which of the rows)`, `chunk_tokens` rows at a time.
+
+    `hidden` (n, hidden) is projected by `weight` (vocab, hidden); without a weight it is taken for logits. `rows`
+    selects from `hidden`, repeats allowed. Whatever else the loss needs lies in its closure, without gradient.
+    """
+    if chunk_tokens < 1:
+        raise ValueError(f"chunk_tokens={chunk_tokens} makes no progress; give at least 1")
+    total: Tensor = _ChunkedRows.apply(hidden, rows, weight, row_loss, chunk_tokens)  # type: ignore[no-untyped-call]
+    return total
+
+
+def project(hidden: Tensor, weight: Tensor) -> Tensor:
+    """Logits (n, vocab) of (n, hidden); in float64 where the weight is so small that this costs nothing."""
+    if hidden.dtype == torch.float32 and weight.numel() <= _EXACT_PROJECTION:
+        return hidden.double() @ weight.double().T
+    return hidden @ weight.T
+
+
+def token_divergence(
+    student_logits: Tensor, teacher_logits: Tensor, token_ids: Tensor, divergence: Divergence
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of logits (n, vocab) -> per row: the divergence and the sampled token's student and teacher log-probability.
+
+    The teacher keeps K + 1 values per row, gathered at the student's own top K and at the sampled token.
+    """
+    ids = _support(student_logits, divergence)
+    wanted = token_ids[:, None] if ids is None else torch.cat([ids, token_ids[:, None]], dim=1)
+    student, teacher = log_probs_at(student_logits, wanted), log_probs_at(teacher_logits, wanted).detach()
+    sampled_student, sampled_teacher = student[:, -1], teacher[:, -1]
+    if divergence.sampled_token:
+        bounded = _bounded(sampled_teacher, sampled_student, divergence.log_ratio_clip)
+        value = (sampled_student - bounded).detach() * sampled_student
+    elif ids is None:
+        value = _between(_log_softmax(student_logits), _log_softmax(teacher_logits).detach(), divergence)
+    else:
+        close = _with_tail if divergence.add_tail else _renormalised
+        value = _between(close(student[:, :-1]), close(teacher[:, :-1]), divergence)
+    return value, sampled_student, sampled_teacher
+
+
+def log_probs_at(logits: Tensor, ids: Tensor) -> Tensor:
+    """log softmax(logits) at `ids`: (n, vocab), (n, k) -> (n, k), one precision up, without a (n, vocab) copy of it."""
+    chosen: Tensor = _LogProbsAt.apply(logits, ids)  # type: ignore[no-untyped-call]
+    return chosen
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy in nats of each row of (n, vocab)."""
+    log_probs = torch.log_softmax(logits.detach().float(), dim=-1)
+    return -(log_probs.exp() * log_probs).sum(dim=-1)
+
+
+def aggregation_weights(mask: Tensor, mode: Aggregation) -> Tensor:
+    """Factors (batch, token) that turn token losses into the mode's mean: loss = sum(weights * token losses).
+
+    Being linear they let any part of the batch be computed anywhere. Sequences without a token don't count.
+    """
+    kept = mask.bool().double()
+    tokens = kept.sum(dim=1, keepdim=True)
+    sequences = (tokens > 0).sum().clamp(min=1)
+    if mode == "token-mean":
+        return kept / kept.sum().clamp(min=1)
+    if mode == "seq-mean-token-sum":
+        return kept / sequences
+    if mode == "seq-mean-token-mean":
+        return kept / tokens.clamp(min=1) / sequences
+    raise ValueError(f"loss_agg_mode={mode!r} is unknown; use token-mean, seq-mean-token-sum or seq-mean-token-mean")
+
+
+def importance_weights(new_logprobs: Tensor, old_logprobs: Tensor, cap: float) -> Tensor:
+    """Truncated importance weights min(new / old probability, cap) per token, without gradient."""
+    log_ratio = (new_logprobs - old_logprobs).detach()
+    return log_ratio.clamp(-_LOG_RATIO_BOUND, _LOG_RATIO_BOUND).exp().clamp(max=cap)
+
+
+def group_advantages(rewards: Tensor) -> Tensor:
+    """GRPO's advantages: rewards (group,) minus their mean over their standard deviation; zeros where all are equal."""
+    centred = rewards - rewards.mean()
+    return centred / centred.square().mean().sqrt().clamp(min=1e-6)
+
+
+def policy_gradient(student_logprobs: Tensor, advantages: Tensor) -> Tensor:
+    """-advantage x probability ratio per token. The batch is used for one update, so the ratio's value is 1."""
+    return -advantages * (student_logprobs - student_logprobs.detach()).exp()
+
+
+def kl_to_base(student_logprobs: Tensor, base_logprobs: Tensor) -> Tensor:
+    """Estimate of KL(student || base) from sampled tokens: r - 1 - log r with r = base / student (Schulman's k3)."""
+    log_ratio = base_logprobs.detach() - student_logprobs
+    return log_ratio.exp() - 1 - log_ratio
+
+
+def _between(student: Tensor, teacher: Tensor, divergence: Divergence) -> Tensor:
+    """Divergence of two rows of log-probabilities (n, outcomes) -> (n,)."""
+    teacher = _bounded(teacher, student, divergence.log_ratio_clip)
+    alpha = divergence.alpha
+    if alpha == 1.0:
+        return _kl(student, teacher)
+    if alpha == 0.0:
+        return _kl(teacher, student)
+    mixture = torch.logaddexp(student + math.log1p(-alpha), teacher + math.log(alpha))
+    return (1 - alpha) * _kl(student, mixture) + alpha * _kl(teacher, mixture)
+
+
+def _kl(left: Tensor, right: Tensor) -> Tensor:
+    return (left.exp() * (left - right)).sum(dim=-1)
+
+
+def _bounded(teacher: Tensor, student: Tensor, limit: float | None) -> Tensor:
+    if limit is None:
+        return teacher
+    anchor = student.detach()
+    return anchor + (teacher - anchor).clamp(-limit, limit)
+
+
+def _with_tail(log_probs: Tensor) -> Tensor:
+    """One more outcome with the mass that the others leave: log(1 - sum p)."""
+    head = log_probs.logsumexp(dim=-1, keepdim=True).clamp(max=_MAX_LOG_HEAD)
+    return torch.cat([log_probs, torch.log(-torch.expm1(head))], dim=-1)
+
+
+def _renormalised(log_probs: Tensor) -> Tensor:
+    return log_probs - log_probs.logsumexp(dim=-1, keepdim=True)
+
+
+def _support(logits: Tensor, divergence: Divergence) -> Tensor | None:
+    """Token ids (n, K) of the student's top K; None where no selection is made."""
+    if divergence.sampled_token or divergence.topk is None or divergence.topk >= logits.shape[-1]:
+        return None
+    return logits.detach().topk(divergence.topk, dim=-1, sorted=False).indices
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    return torch.log_softmax(logits.to(_wider(logits.dtype)), dim=-1)
+
+
+def _wider(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype in (torch.float32, torch.float64) else torch.float32
+
+
+def _distillation_rows(
+    divergence: Divergence,
+    token_ids: Tensor,
+    weights: Tensor,
+    is_clip: float | None,
+    old_logprobs: Tensor | None,
+    teacher_logits: Callable[[slice], Tensor],
+) -> RowLoss:
+    if is_clip is not None and old_logprobs is None:
+        raise ValueError(f"is_clip={is_clip} caps a ratio to old_logprobs; give them, or is_clip=None")
+
+    def row_loss(logits: Tensor, part: slice) -> Tensor:
+        value, sampled, _ = token_divergence(logits, teacher_logits(part), token_ids[part], divergence)
+        if is_clip is not None and old_logprobs is not None:
+            value = value * importance_weights(sampled, old_logprobs[part], is_clip)
+        return value * weights[part]
+
+    return row_loss
+
+
+def _row_weights(mask: Tensor, rows: Tensor, importance: Tensor | None, mode: Aggregation) -> Tensor:
+    weights = _taken(aggregation_weights(mask, mode), rows)
+    return weights if importance is None else weights * _taken(importance.detach(), rows)
+
+
+def _masked_rows(mask: Tensor) -> Tensor:
+    return mask.bool().flatten().nonzero().squeeze(1)
+
+
+def _taken(values: Tensor, rows: Tensor) -> Tensor:
+    """(batch, token, ...) -> (rows, ...)."""
+    return values.flatten(0, 1).index_select(0, rows)
+
+
+def _taken_or_none(values: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if values is None else _taken(values, rows)
+
+
+class _LogProbsAt(torch.autograd.Function):
+    """Keeps the narrow logits and one normaliser per row; the softmax is rebuilt for the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, ids: Tensor) -> Tensor:
+        wide = _wider(logits.dtype)
+        normaliser = logits.to(wide).logsumexp(dim=-1, keepdim=True)
+        ctx.save_for_backward(logits, ids, normaliser)
+        return logits.gather(-1, ids).to(wide) - normaliser
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        logits, ids, normaliser = ctx.saved_tensors
+        (grad,) = grads
+        out = (logits.to(normaliser.dtype) - normaliser).exp_()
+        out.mul_(-grad.sum(dim=-1, keepdim=True)).scatter_add_(-1, ids, grad)
+        return out.to(logits.dtype), None
+
+
+class _ChunkedRows(torch.autograd.Function):
+    """The gradient of a chunk is taken while its logits exist, so backward only scales what forward has stored."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, rows: Tensor, weight: Tensor | None, row_loss: RowLoss, chunk_tokens: int
+    ) -> Tensor:
+        total = torch.zeros((), dtype=_wider(hidden.dtype), device=hidden.device)
+        hidden_grad = torch.zeros_like(hidden) if ctx.needs_input_grad[0] else None
+        weight_grad = torch.zeros_like(weight) if weight is not None and ctx.needs_input_grad[2] else None
+        for part in _parts(len(rows), chunk_tokens):
+            with torch.enable_grad():
+                inputs = hidden.index_select(0, rows[part]).requires_grad_(hidden_grad is not None)
+                head = None if weight is None else weight.detach().requires_grad_(weight_grad is not None)
+                loss = row_loss(inputs if head is None else project(inputs, head), part).sum()
+                wanted = [leaf for leaf in (inputs, head) if leaf is not None and leaf.requires_grad]
+                grads = list(torch.autograd.grad(loss, wanted)) if wanted else []
+            total += loss.detach()
+            if hidden_grad is not None:
+                hidden_grad.index_add_(0, rows[part], grads.pop(0))
+            if weight_grad is not None:
+                weight_grad += grads.pop(0)
+        ctx.save_for_backward(hidden_grad, weight_grad)
+        return total.to(torch.promote_types(hidden.dtype, torch.float32))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, Tensor | None, None, None]:
+        hidden_grad, weight_grad = (
+            None if stored is None else stored * grads[0].to(stored.dtype) for stored in ctx.saved_tensors
+        )
+        return hidden_grad, None, weight_grad, None, None
+
+
+def _parts(rows: int, chunk: int) -> Iterator[slice]:
+    return (slice(start, min(start + chunk, rows)) for start in range(0, rows, chunk))

@@ -1,0 +1,141 @@
+"""What the bundled model learns from: prompts of the tool, feedback of the tool, and right programs.
+
+An example is one user turn and its answer. The turn is a question alone, with a demonstration, or with feedback on
+one to six wrong attempts; all text comes from `prompts` and `feedback`, so the model knows the tool's own words.
+The wrong attempts are drawn here and their results computed by evaluating known expressions: nothing foreign runs.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from problems.micro import Question, evaluate, guess, problem, program, question
+from problems.micro.families import FAMILIES, Operation
+from ttsd.feedback import feedback_text, no_program_feedback
+from ttsd.nouns import CaseResult, Status
+from ttsd.prompts import student_prompt, teacher_prompt
+
+MAX_BLOCKS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One part of the curriculum: how many rules a question has (each as likely) and how many examples are students'.
+
+    `start` is the share of the training after which the stage begins.
+    """
+
+    start: float
+    rules: tuple[int, ...]
+    blocks: tuple[int, ...]
+    student: float = 0.12
+    demonstration: float = 0.04
+
+
+CURRICULUM = (
+    Stage(0.0, rules=(1, 2, 3), blocks=(1, 1, 2)),
+    Stage(0.25, rules=(1, 2, 3, 4, 5), blocks=(1, 1, 2, 3)),
+    Stage(0.55, rules=(2, 3, 4, 5, 6, 7, 8), blocks=(1, 1, 2, 3, 4, 5, 6)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One user turn and the answer to it."""
+
+    prompt: str
+    answer: str
+
+
+def stage_at(progress: float) -> Stage:
+    """The stage of the curriculum at `progress` (0 to 1)."""
+    return [stage for stage in CURRICULUM if stage.start <= progress][-1]
+
+
+def example(rng: random.Random, stage: Stage) -> Example:
+    asked = training_question(rng, rng.choice(stage.rules))
+    prompt, right = student_prompt(problem(asked, "")), answer(program(asked))
+    kind = rng.random()
+    if kind < stage.student:
+        return Example(prompt, right)
+    if kind < stage.student + stage.demonstration:
+        return Example(teacher_prompt(prompt, demonstration=right), right)
+    heed, luck = rng.choice((0.0, 0.5, 0.9, 1.0)), rng.choice((0.0, 0.0, 0.3, 0.6))
+    told = conversation(asked, rng.choice(stage.blocks), rng, heed=heed, luck=luck)
+    return Example(teacher_prompt(prompt, feedback=told), right)
+
+
+def training_question(rng: random.Random, rules: int) -> Question:
+    """A question of a random family from the part that may be trained on."""
+    families = list(FAMILIES.values())
+    while True:
+        asked = question(rng.choice(families), rules, rng.randrange)
+        if asked.part == "training":
+            return asked
+
+
+def answer(source: str) -> str:
+    return f"```python\n{source}```"
+
+
+def conversation(asked: Question, blocks: int, rng: random.Random, *, heed: float, luck: float) -> list[str]:
+    """Feedback on at most `blocks` wrong attempts in a row.
+
+    An attempt gets a rule right with probability `heed` where earlier feedback spoke of it and `luck` elsewhere;
+    otherwise it guesses. The conversation ends early when an attempt is right.
+    """
+    told: set[int] = set()
+    texts: list[str] = []
+    while len(texts) < blocks:
+        attempt = _attempt(asked, told, heed, luck, rng)
+        text = feedback(asked, attempt)
+        if not text and told:
+            break
+        if text:
+            texts.append(text)
+            told |= {index for index, rule in enumerate(asked.rules) if _mentions(text, rule.name)}
+    if texts and rng.random() < 0.005:
+        texts[0] = no_program_feedback(truncated=rng.random() < 0.5)
+    return texts
+
+
+def feedback(asked: Question, attempt: Sequence[Operation]) -> str:
+    """What the judge would tell the author of `attempt`; empty where every test passes."""
+    return feedback_text(problem(asked, ""), results(asked, attempt))
+
+
+def results(asked: Question, attempt: Sequence[Operation]) -> list[CaseResult]:
+    """The tests of `attempt` as the judge runs them: in order, up to the first runtime error."""
+    found: list[CaseResult] = []
+    for index, (rule, operation) in enumerate(zip(asked.rules, attempt, strict=True)):
+        actual, error = evaluate(operation.code, asked.family.variable, rule.argument)
+        expected, _ = evaluate(rule.operation.code, asked.family.variable, rule.argument)
+        if error:
+            text = _traceback(asked, attempt, index, error)
+            return [*found, CaseResult(index, Status.RUNTIME_ERROR, error=text)]
+        status = Status.ACCEPTED if actual == expected else Status.WRONG_ANSWER
+        found.append(CaseResult(index, status, actual=actual))
+    return found
+
+
+def _attempt(asked: Question, told: set[int], heed: float, luck: float, rng: random.Random) -> list[Operation]:
+    return [
+        rule.operation
+        if rng.random() < (heed if index in told else luck)
+        else guess(asked.family, rule.verb, rng.randrange)
+        for index, rule in enumerate(asked.rules)
+    ]
+
+
+def _mentions(text: str, name: str) -> bool:
+    return f"\n{name}\n" in text or f'\n"{name}"\n' in text
+
+
+def _traceback(asked: Question, attempt: Sequence[Operation], index: int, error: str) -> str:
+    lines = program(asked, attempt).splitlines()
+    number = next(n for n, line in enumerate(lines) if json.dumps(asked.rules[index].name) in line) + 1
+    where = f"in {asked.family.entry_point}" if asked.family.entry_point else "in <module>"
+    return f'  File "solution.py", line {number + 1}, {where}\n    {lines[number].strip()}\n{error}'

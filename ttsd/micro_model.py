@@ -1,0 +1,120 @@
+"""The bundled model's shape in plain torch: Qwen3, small enough to train from scratch on two cores.
+
+Parameter names are those of the transformers library, so the weights that are saved here load there and in vLLM
+unchanged. Only what training needs: no cache, no generation, no dropout.
+"""
+
+from __future__ import annotations
+
+import torch  # noqa: TID253
+import torch.nn.functional as F  # noqa: TID253
+from torch import Tensor, nn  # noqa: TID253
+
+VOCABULARY = 640
+CONFIG = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "model_type": "qwen3",
+    "vocab_size": VOCABULARY,
+    "hidden_size": 192,
+    "intermediate_size": 512,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "hidden_act": "silu",
+    "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "tie_word_embeddings": True,
+    "use_cache": True,
+    "use_sliding_window": False,
+    "initializer_range": 0.02,
+}
+WIDTH, HEADS, KV_HEADS, HEAD, FEED_FORWARD, LAYERS = 192, 6, 2, 32, 512, 4
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.q_proj = nn.Linear(WIDTH, HEADS * HEAD, bias=False)
+        self.k_proj = nn.Linear(WIDTH, KV_HEADS * HEAD, bias=False)
+        self.v_proj = nn.Linear(WIDTH, KV_HEADS * HEAD, bias=False)
+        self.o_proj = nn.Linear(HEADS * HEAD, WIDTH, bias=False)
+        self.q_norm = nn.RMSNorm(HEAD, eps=1e-6)
+        self.k_norm = nn.RMSNorm(HEAD, eps=1e-6)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        batch, length, _ = x.shape
+        q = self.q_norm(self.q_proj(x).view(batch, length, HEADS, HEAD)).transpose(1, 2)
+        k = self.k_norm(self.k_proj(x).view(batch, length, KV_HEADS, HEAD)).transpose(1, 2)
+        v = self.v_proj(x).view(batch, length, KV_HEADS, HEAD).transpose(1, 2)
+        q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
+        k, v = (t.repeat_interleave(HEADS // KV_HEADS, dim=1) for t in (k, v))
+        mixed = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, is_causal=True)
+        return self.o_proj(mixed.transpose(1, 2).reshape(batch, length, HEADS * HEAD))
+
+
+class FeedForward(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(WIDTH, FEED_FORWARD, bias=False)
+        self.up_proj = nn.Linear(WIDTH, FEED_FORWARD, bias=False)
+        self.down_proj = nn.Linear(FEED_FORWARD, WIDTH, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.self_attn = Attention()
+        self.mlp = FeedForward()
+        self.input_layernorm = nn.RMSNorm(WIDTH, eps=1e-6)
+        self.post_attention_layernorm = nn.RMSNorm(WIDTH, eps=1e-6)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Body(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(VOCABULARY, WIDTH)
+        self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
+        self.norm = nn.RMSNorm(WIDTH, eps=1e-6)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        cos, sin = _angles(ids.shape[1])
+        x = self.embed_tokens(ids)
+        for layer in self.layers:
+            x = layer(x, cos, sin)
+        return self.norm(x)
+
+
+class MicroModel(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Body()
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                out = 0.0 if name.endswith(("o_proj.weight", "down_proj.weight")) else parameter.shape[1] ** -0.5
+                nn.init.normal_(parameter, std=0.02 if "embed" in name else out)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Token ids (batch, length) -> logits of the next token (batch, length, vocabulary)."""
+        return F.linear(self.model(ids), self.model.embed_tokens.weight)
+
+
+def _angles(length: int) -> tuple[Tensor, Tensor]:
+    frequency = 10000.0 ** (-torch.arange(0, HEAD, 2) / HEAD)
+    angle = torch.outer(torch.arange(length).float(), frequency).repeat(1, 2)
+    return angle.cos(), angle.sin()
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin

@@ -1,0 +1,278 @@
+"""Builds the bundled model from a seed: tokenizer, corpus, weights. `python -m ttsd.micro_train --out FOLDER`.
+
+Muon moves the matrices, AdamW the embedding and the norms. The corpus is a function of seed and step, so a run that
+was interrupted goes on from its last checkpoint with `--resume` exactly as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch  # noqa: TID253
+import torch.nn.functional as F  # noqa: TID253
+from torch import Tensor  # noqa: TID253
+
+from problems.micro.families import FAMILIES
+from ttsd.micro_corpus import CURRICULUM, Example, example, stage_at
+from ttsd.micro_model import CONFIG, VOCABULARY, MicroModel
+from ttsd.prompts import FEEDBACK_TEMPLATE, FUNCTION_FORMAT, REPROMPT_TEMPLATE, SOLUTION_TEMPLATE, STDIN_FORMAT
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+PAD, USER, END, ASSISTANT, SYSTEM = SPECIAL = ("<|pad|>", "<|user|>", "<|end|>", "<|assistant|>", "<|system|>")
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|assistant|>' }}{%- endif -%}"
+)
+IGNORED = -100
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    seed: int = 0
+    steps: int = 1500
+    batch: int = 96
+    micro_batches: int = 3
+    matrix_lr: float = 0.02
+    other_lr: float = 4e-3
+    prompt_weight: float = 0.15
+    warm_up: int = 30
+    cool_down: float = 0.5
+    checkpoint_every: int = 200
+
+
+def phrases() -> list[str]:
+    """The fixed texts of prompts and feedback; each is one token, so that a short model reads long conversations."""
+    before, after = FUNCTION_FORMAT.split("{starter_code}")
+    told = FEEDBACK_TEMPLATE.replace("{feedback_raw}", "")
+    solved = SOLUTION_TEMPLATE.replace("{successful_previous_attempt}", "")
+    asked = REPROMPT_TEMPLATE.replace("{prompt}{solution}{feedback}", "")
+    judged = ["Wrong Answer\nInput:\n", "\nOutput:\n", "\nExpected:\n", "Runtime Error\n", "\nInput:\n"]
+    judged += ["\n\nWrong Answer\nInput:\n", "\n\nRuntime Error\n", 'File "solution.py", line ']
+    intros = [family.intro + "\n" for family in FAMILIES.values()]
+    return [*intros, "\n\n" + STDIN_FORMAT, "\n\n" + before, after, told, solved, asked, "```python\n", *judged]
+
+
+def build_tokenizer(texts: Sequence[str]) -> Tokenizer:
+    """A byte-level BPE of VOCABULARY tokens; words, numbers and runs of signs never share a token."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    pieces = pre_tokenizers.Split(Regex(r"[A-Za-z]+ ?|[0-9]+|[^A-Za-z0-9]+"), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pieces, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    fixed = phrases()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY - len(fixed),
+        special_tokens=list(SPECIAL),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    parts = chain.from_iterable(_without(text, fixed) for text in texts)
+    tokenizer.train_from_iterator(parts, trainer)
+    tokenizer.add_tokens([AddedToken(text, normalized=False, special=False) for text in fixed])
+    if tokenizer.get_vocab_size() != VOCABULARY:
+        raise RuntimeError(f"the corpus gave {tokenizer.get_vocab_size()} tokens instead of {VOCABULARY}")
+    return tokenizer
+
+
+def _without(text: str, fixed: Sequence[str]) -> list[str]:
+    parts = [text]
+    for phrase in sorted(fixed, key=len, reverse=True):
+        parts = [piece for part in parts for piece in part.split(phrase)]
+    return parts
+
+
+def chat(prompt: str) -> str:
+    """What the chat template makes of one user turn, up to where the answer begins."""
+    return f"{USER}{prompt}{END}{ASSISTANT}"
+
+
+def examples(recipe: Recipe, step: int) -> list[Example]:
+    rng = random.Random(f"{recipe.seed}/{step}")
+    return [example(rng, stage_at(step / recipe.steps)) for _ in range(recipe.batch)]
+
+
+def batches(recipe: Recipe, tokenizer: Tokenizer, first: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """For every step from `first`: micro-batches of ids (batch, length) and weights of the same shape."""
+    with ThreadPoolExecutor(1) as ahead:
+        waiting = ahead.submit(_step_batches, recipe, tokenizer, first)
+        for step in range(first, recipe.steps):
+            ready, waiting = waiting, ahead.submit(_step_batches, recipe, tokenizer, step + 1)
+            yield ready.result()
+
+
+def _step_batches(recipe: Recipe, tokenizer: Tokenizer, step: int) -> list[tuple[Tensor, Tensor]]:
+    drawn = examples(recipe, step)
+    prompts = tokenizer.encode_batch([chat(item.prompt) for item in drawn])
+    answers = tokenizer.encode_batch([item.answer + END for item in drawn])
+    pairs = sorted(((p.ids, a.ids) for p, a in zip(prompts, answers, strict=True)), key=lambda p: len(p[0] + p[1]))
+    size = -(-len(pairs) // recipe.micro_batches)
+    return [_padded(pairs[at : at + size], recipe.prompt_weight) for at in range(0, len(pairs), size)]
+
+
+def _padded(pairs: Sequence[tuple[list[int], list[int]]], prompt_weight: float) -> tuple[Tensor, Tensor]:
+    length = max(len(prompt) + len(answer) for prompt, answer in pairs)
+    ids, weights = torch.zeros(len(pairs), length, dtype=torch.long), torch.zeros(len(pairs), length)
+    for row, (prompt, answer) in enumerate(pairs):
+        ids[row, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
+        weights[row, : len(prompt)] = prompt_weight
+        weights[row, len(prompt) : len(prompt) + len(answer)] = 1.0
+    return ids, weights
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update is orthogonalised (Newton-Schulz, five steps): every direction of a matrix moves alike."""
+
+    def __init__(self, params: Sequence[Tensor], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                velocity = state.setdefault("velocity", torch.zeros_like(parameter))
+                velocity.lerp_(parameter.grad, 1 - group["momentum"])
+                update = orthogonal(parameter.grad.lerp(velocity, group["momentum"]))
+                rows, columns = parameter.shape
+                parameter.add_(update, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+
+
+def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
+    """Roughly the nearest matrix with orthonormal rows or columns; singular values end between 0.7 and 1.2."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if matrix.shape[0] > matrix.shape[1] else x
+
+
+def loss_of(model: MicroModel, ids: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum of the next-token cross entropies."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(ids[:, :-1])
+    losses = F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+    return (losses * weights[:, 1:].flatten()).sum()
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Share of the peak rate: linear warm-up, flat, then linear to zero over the last `cool_down` of the steps."""
+    left = (recipe.steps - step) / (recipe.cool_down * recipe.steps)
+    return min(1.0, (step + 1) / recipe.warm_up, left)
+
+
+def train(recipe: Recipe, out: Path, *, resume: bool) -> None:
+    """Trains and writes the model folder `out`; its checkpoint lies beside it in `out`.checkpoint."""
+    torch.manual_seed(recipe.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(f"{recipe.seed}/tokenizer")
+    texts = [example(rng, CURRICULUM[-1]) for _ in range(4000)]
+    tokenizer = build_tokenizer([part for item in texts for part in (item.prompt, item.answer)])
+    model = MicroModel()
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.ndim < 2 or "embed" in n]
+    muon = Muon(matrices, recipe.matrix_lr)
+    adam = torch.optim.AdamW(others, recipe.other_lr, betas=(0.9, 0.95), weight_decay=0.0)
+    checkpoint = out.with_suffix(".checkpoint")
+    first = 0
+    if resume and checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(saved["model"])
+        muon.load_state_dict(saved["muon"])
+        adam.load_state_dict(saved["adam"])
+        first = saved["step"]
+    began, tokens, shown = time.monotonic(), 0, 0.0
+    for step, micro_batches in enumerate(batches(recipe, tokenizer, first), first):
+        share = learning_rate(recipe, step)
+        for group in chain(muon.param_groups, adam.param_groups):
+            group["lr"] = share * (recipe.matrix_lr if group in muon.param_groups else recipe.other_lr)
+        weight = sum(float(weights[:, 1:].sum()) for _, weights in micro_batches)
+        total = 0.0
+        for ids, weights in micro_batches:
+            loss = loss_of(model, ids, weights) / weight
+            loss.backward()
+            total += loss.item()
+            tokens += int((weights > 0).sum())
+        muon.step()
+        adam.step()
+        muon.zero_grad()
+        adam.zero_grad()
+        if step % 20 == 0 or step + 1 == recipe.steps:
+            seconds = time.monotonic() - began
+            print(
+                f"step {step} loss {total:.4f} tokens {tokens} seconds {seconds:.0f} rate {tokens / seconds:.0f}/s",
+                flush=True,
+            )
+        if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
+            state = {
+                "model": model.state_dict(),
+                "muon": muon.state_dict(),
+                "adam": adam.state_dict(),
+                "step": step + 1,
+            }
+            torch.save(state, checkpoint)
+            save(model, tokenizer, out)
+            print(json.dumps(evaluate(model, tokenizer)), flush=True)
+
+
+def save(model: MicroModel, tokenizer: Tokenizer, out: Path) -> None:
+    from safetensors.torch import save_file
+
+    weights = {name: tensor.detach().to(torch.bfloat16).contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
+    tokenizer.save(str(out / "tokenizer.json"))
+    end, pad = tokenizer.token_to_id(END), tokenizer.token_to_id(PAD)
+    ends = {"eos_token_id": end, "pad_token_id": pad, "bos_token_id": None}
+    _write(out / "config.json", CONFIG | ends | {"torch_dtype": "bfloat16"})
+    _write(out / "generation_config.json", ends | {"do_sample": True, "temperature": 1.0})
+    _write(
+        out / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": END,
+            "pad_token": PAD,
+            "model_max_length": CONFIG["max_position_embeddings"],
+            "clean_up_tokenization_spaces": False,
+            "chat_template": CHAT_TEMPLATE,
+        },
+    )
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
+
+
+def evaluate(model: MicroModel, tokenizer: Tokenizer, *, questions: int = 24) -> dict[str, list[float]]:
+    """p(right program) with no feedback, 1, 2, 4 and 6 blocks, and with a demonstration, by family and rules."""
+    from ttsd.micro_evaluate import table
+
+    return table(model, tokenizer, questions=questions)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--resume", action="store_true")
+    given = parser.parse_args()
+    train(Recipe(seed=given.seed, steps=given.steps), given.out, resume=given.resume)
+
+
+if __name__ == "__main__":
+    main()

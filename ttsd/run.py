@@ -1,0 +1,220 @@
+"""One run (a question, a method, a seed) on a shared session, from its first attempt or where it was broken off.
+
+The loop yields, this writes: every event is on disk before the next one is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, Protocol
+
+from problems.split import split
+from sandbox import Sandbox
+from ttsd.baselines import Frozen, multi_turn
+from ttsd.by_hand import limits, open_sandbox
+from ttsd.config import Config, Method
+from ttsd.conversation import Conversation
+from ttsd.engine import Engine, LoraPolicy, open_engine
+from ttsd.errors import InfrastructureError, UserError
+from ttsd.hindsight import Hindsight
+from ttsd.judge import Judge
+from ttsd.loop import Event, Past, Policy, learn
+from ttsd.nouns import Problem, Rollout, Split
+from ttsd.prompts import student_prompt
+from ttsd.store import Answer, Row, Store
+
+METHODS: dict[str, Method] = {"sdpo": "sdpo", "grpo": "grpo", "best-of-k": "best-of-k", "multi-turn": "multi-turn"}
+LEARNING: dict[Method, Literal["sdpo", "grpo"]] = {"sdpo": "sdpo", "grpo": "grpo"}
+
+# What may differ when a run goes on: how far, where the record lies, and how many hands help.
+FREE_SETTINGS = {("budget", "attempts"), ("store", "path"), ("store", "state_dir"), ("judge", "slots")}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What makes a run: the same job asked for again is the same run."""
+
+    question: str
+    method: Method
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What runs share: the record, the sandbox and one engine."""
+
+    config: Config
+    store: Store
+    sandbox: Sandbox
+    engine: Engine
+
+
+class View(Protocol):
+    """Whoever watches one run."""
+
+    def begin(self, job: str, past: Past, budget: int, group_size: int) -> None: ...
+
+    def show(self, event: Event) -> None: ...
+
+
+@asynccontextmanager
+async def open_session(
+    config: Config, store: Store, *, learns: bool, runs_at_once: int = 1, seed: int = 0
+) -> AsyncGenerator[Session, None]:
+    """Starts sandbox and engine, and stops both at the end. `learns`: at least one run trains."""
+    async with (
+        open_sandbox(config) as sandbox,
+        open_engine(config, learns=learns, adapters=runs_at_once, seed=seed) as e,
+    ):
+        yield Session(config, store, sandbox, e)
+
+
+def broken_off(store: Store, job: Job, config: Config) -> Row | None:
+    """The run of this job to go on with: one that was broken off, or that spent a smaller budget; None: begin anew.
+
+    UserError if a run was broken off under other settings.
+    """
+    row = store.unfinished_run(job.question, job.method, job.seed)
+    if row is None:
+        spent = (row for row in store.closed_runs(job.question, job.method, job.seed) if row["status"] == "exhausted")
+        return next((row for row in spent if _unspent(store, row, config)), None)
+    if changed := _changed_settings(row["config"], config):
+        raise UserError(
+            f"run {row['run']} of this question was broken off with other settings: {', '.join(changed)}; "
+            "give the same settings to go on, or --fresh to start another run"
+        )
+    return row
+
+
+def _unspent(store: Store, row: Row, config: Config) -> bool:
+    same = not _changed_settings(row["config"], config)
+    return same and store.answer(row["run"]).attempts < config.budget.attempts
+
+
+def finished(store: Store, job: Job, config: Config) -> int | None:
+    """The number of the newest run of this job that needs no more attempts under these settings, if there is one."""
+    for row in store.closed_runs(job.question, job.method, job.seed):
+        if not _changed_settings(row["config"], config):
+            answer = store.answer(row["run"])
+            if answer.discovered or answer.attempts >= config.budget.attempts:
+                return answer.run
+    return None
+
+
+def is_over(row: Row, config: Config) -> bool:
+    """Whether an unclosed run has its discovery: the process ended between its last step and its last word."""
+    return row["discovery_attempt"] is not None and not config.budget.continue_after_discovery
+
+
+async def pursue(session: Session, job: Job, problem: Problem, view: View, begun: Row | None = None) -> Answer:
+    """Runs `job` to its end, going on with the unfinished run `begun` where there is one."""
+    store, config = session.store, session.config
+    parts = divided(problem, config)
+    run = begun["run"] if begun else _new_run(session, job, parts)
+    with store.claim(run) as folder:
+        past, state = store.past(run)
+        size, budget = config.sampling.group_size, config.budget.attempts
+        view.begin(f"{job.question} {job.method} seed {job.seed}", past, budget, size)
+        lora = LoraPolicy(session.engine, f"run-{run}", LEARNING[job.method]) if job.method in LEARNING else None
+        try:
+            if lora is not None:
+                await _ready(lora, run, job.seed, past, state)
+            events = _events(
+                session,
+                job,
+                problem,
+                parts,
+                lora or Frozen(partial(session.engine.sampler.complete, adapter=None)),
+                past,
+            )
+            await _record(run, events, lora, store, folder, view)
+        finally:
+            if lora is not None:
+                await lora.close()
+    found = store.run(run)["discovery_attempt"]
+    store.finish(run, "exhausted" if found is None else "discovered")
+    return store.answer(run)
+
+
+def divided(problem: Problem, config: Config) -> Split:
+    """Visible and hidden cases, as the configuration or the question's source wants them."""
+    mode = problem.default_split if config.judge.split == "auto" else config.judge.split
+    return split(problem, mode, config.judge.split_seed)
+
+
+def _events(
+    session: Session, job: Job, problem: Problem, parts: Split, policy: Policy, past: Past
+) -> AsyncGenerator[Event, None]:
+    config, question, tokenizer = session.config, student_prompt(problem), session.engine.tokenizer
+    judge = Judge(session.sandbox, problem, parts, limits=limits(config))
+    teaching = Hindsight(question, tokenizer, config.reprompt, max_prompt_len=config.sampling.max_prompt_len)
+    budget, on = config.budget.attempts, config.budget.continue_after_discovery
+    if job.method == "multi-turn":
+        conversation = Conversation(question, tokenizer, config.reprompt)
+        return multi_turn(policy, judge, conversation, budget=budget, continue_after_discovery=on, past=past)
+    size = config.sampling.group_size
+    return learn(policy, judge, teaching, group_size=size, budget=budget, continue_after_discovery=on, past=past)
+
+
+async def _ready(policy: LoraPolicy, run: int, seed: int, past: Past, state: Path | None) -> None:
+    if past.steps == 0:
+        await policy.begin(seed)
+    elif state is None or not state.is_dir():
+        raise UserError(
+            f"the learner's state of run {run} ({state}) is gone, so it can't go on; start anew with --fresh"
+        )
+    else:
+        await policy.restore(state, past.adapter_version)
+
+
+async def _record(
+    run: int, events: AsyncGenerator[Event, None], lora: LoraPolicy | None, store: Store, folder: Path, view: View
+) -> None:
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Rollout):
+                store.add_attempt(run, event)
+            else:
+                state = folder / f"step-{event.number}" if lora is not None else None
+                if lora is not None and state is not None:
+                    await _save(lora, state)
+                store.add_step(run, event, state)
+            view.show(event)
+
+
+async def _save(lora: LoraPolicy, state: Path) -> None:
+    try:
+        await lora.save(state)
+    except OSError as error:
+        raise InfrastructureError(
+            f"can't write the learner's state {state} ({error}); free disk space or set store.state_dir, then go on"
+        ) from None
+
+
+def _new_run(session: Session, job: Job, parts: Split) -> int:
+    return session.store.new_run(
+        question=job.question,
+        method=job.method,
+        seed=job.seed,
+        model=session.config.model.path,
+        config=session.config.model_dump(),
+        split=asdict(parts),
+        environment={
+            **session.engine.sampler.info,
+            "sandbox": session.sandbox.tier,
+            "solution_python": session.sandbox.python_version,
+        },
+    )
+
+
+def _changed_settings(before: Row, config: Config) -> list[str]:
+    return [
+        f"{section}.{name} ({before.get(section, {}).get(name)!r} before, now {value!r})"
+        for section, settings in config.model_dump().items()
+        for name, value in settings.items()
+        if (section, name) not in FREE_SETTINGS and before.get(section, {}).get(name) != value
+    ]

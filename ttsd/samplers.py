@@ -1,0 +1,82 @@
+"""What the loop needs of a sampler: prompt tokens in, one completion out, adapters pushed as versions.
+
+Two modules answer to this protocol: `vllm_sampler` (the default) and `hf_sampler` (where vLLM can't be installed).
+This one loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ttsd.errors import UserError
+from ttsd.nouns import Completion
+
+Decode = Callable[[Sequence[int]], str]
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterRef:
+    """One version of one question's LoRA weights; `path` is a PEFT folder that stays until the version is dropped."""
+
+    name: str
+    version: int
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.version}"
+
+
+@dataclass(slots=True)
+class SamplerStats:
+    """Counters since the start; tokens of aborted completions are counted as far as they came."""
+
+    tokens: int = 0
+    completions: int = 0
+    aborted: int = 0
+
+
+class Sampler(Protocol):
+    """Draws completions from a base model under any of the resident adapters (None: the base model alone)."""
+
+    @property
+    def info(self) -> Mapping[str, str]:
+        """Versions, device and dtype, for the record of the run; complete once started."""
+
+    @property
+    def stats(self) -> SamplerStats: ...
+
+    async def start(self) -> None:
+        """Loads the model. UserError or InfrastructureError, in one sentence, when that can't be done."""
+
+    async def complete(
+        self, prompt_ids: Sequence[int], adapter: AdapterRef | None, *, max_tokens: int | None = None
+    ) -> Completion:
+        """One completion; concurrent calls share batches. Cancelling the caller frees the engine of it at once."""
+
+    async def swap(self, old: AdapterRef | None, new: AdapterRef) -> None:
+        """Makes `new` resident, then unloads `old`. After it, no completion can come from stale weights."""
+
+    async def drop(self, ref: AdapterRef) -> None:
+        """Unloads `ref`."""
+
+    async def close(self) -> None:
+        """Frees everything; a second call does nothing."""
+
+    async def health(self) -> None:
+        """InfrastructureError if no further completion can be had."""
+
+
+def checked_length(prompt_tokens: int, max_tokens: int, limit: int) -> int:
+    """`max_tokens`, if prompt and completion fit the model together. UserError otherwise: nothing is cut silently."""
+    if prompt_tokens < 1:
+        raise UserError("the prompt is empty; give the question a statement")
+    if prompt_tokens + max_tokens > limit:
+        raise UserError(
+            f"a prompt of {prompt_tokens} tokens and sampling.max_tokens={max_tokens} exceed the model's length of "
+            f"{limit}; lower sampling.max_tokens to {max(limit - prompt_tokens, 0)} or less, or raise "
+            "model.max_model_len where the model allows it"
+        )
+    return max_tokens
