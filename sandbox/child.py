@@ -63,6 +63,7 @@ def prepare(source: bytes, entry_point: str | None, names: dict[str, Any]) -> Pr
     module = types.ModuleType("__main__" if entry_point is None else "tmp_sol")
     module.__dict__.update(names, __file__=FILE, __builtins__=builtins)
     sys.modules[module.__name__] = module
+    _seed()
     text = source.decode("utf-8", "replace")
     linecache.cache[FILE] = (len(text), None, text.splitlines(keepends=True), FILE)
     return Prepared(_compiled(source), module.__dict__, entry_point)
@@ -77,7 +78,6 @@ def _compiled(source: bytes) -> types.CodeType | BaseException:
 
 def run(program: Prepared) -> NoReturn:
     """Runs the program to its end and ends the process with its exit status, as the interpreter would."""
-    random.seed(0)
     try:
         if isinstance(program.code, BaseException):
             raise program.code
@@ -92,6 +92,13 @@ def run(program: Prepared) -> NoReturn:
         status = 1
         _report(error)
     _finish(status)
+
+
+def _seed() -> None:
+    """The same numbers in every run, so that a verdict can be had again."""
+    random.seed(0)
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed(0)
 
 
 def _answer(code: types.CodeType, scope: dict[str, Any], entry_point: str) -> None:
@@ -141,7 +148,7 @@ def _show(kind: type[BaseException], error: BaseException, trace: types.Tracebac
 
 
 def _own_frames(trace: types.TracebackType | None) -> types.TracebackType | None:
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+    while trace is not None and trace.tb_frame.f_code.co_filename != FILE:
         trace = trace.tb_next
     return trace
 

@@ -15,14 +15,16 @@ import mmap
 import os
 import platform
 import resource
-import signal
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sandbox import kernel, landlock, seccomp
 
 OPEN_FILES = 64
+FIRST_CLOSED = 4  # after stdin, stdout, stderr and the result
 _LAST_CAPABILITY = 63
 _CAPABILITY_VERSION = 0x20080522
 
@@ -40,15 +42,21 @@ class Confinement:
         if self.rules is not None:
             landlock.restrict(self.rules)
             os.close(self.rules)
-        seccomp.install(self.supervisor_filter)
-
-    def confine_child(self) -> None:
-        seccomp.install(self.child_filter)
+        seccomp.installation(self.supervisor_filter)()
 
 
-def prepared(use_landlock: bool) -> Confinement:
-    """Landlock where the kernel has it and `use_landlock` says so; the filters always."""
-    rules = _readable_library() if use_landlock and landlock.version() else None
+def child_steps(confinement: Confinement | None, setup: int) -> list[Callable[[], object]]:
+    """What each child of this process has to do before it runs the program: the last but one writes a byte to `setup`,
+    which says that all went well and which the program can't forge, as nothing but its files is open then."""
+    confine = [seccomp.installation(confinement.child_filter)] if confinement else []
+    say_so, close_all = partial(os.write, setup, b"!"), partial(os.closerange, FIRST_CLOSED, OPEN_FILES)
+    return [kernel.die_with_parent(os.getpid()), *confine, say_so, close_all]
+
+
+def prepared(use_landlock: bool, packages: list[str]) -> Confinement:
+    """Landlock where the kernel has it and `use_landlock` says so; the filters always. `packages`: directories that
+    may be read besides the standard library."""
+    rules = _readable_library(packages) if use_landlock and landlock.version() else None
     machine = platform.machine()
     if machine not in seccomp.MACHINES:
         raise OSError(f"there is no system call filter for {machine}")
@@ -56,8 +64,9 @@ def prepared(use_landlock: bool) -> Confinement:
     return Confinement(rules, seccomp.supervisor_filter(machine), child_filter)
 
 
-def _readable_library() -> int:
+def _readable_library(packages: list[str]) -> int:
     rules = landlock.ruleset(landlock.version())
+    landlock.allow_reading(rules, packages)
     landlock.allow_reading(rules, landlock.library())
     landlock.allow_reading(rules, landlock.shared_libraries())
     landlock.allow_reading(rules, ["/dev/null"])
@@ -72,7 +81,7 @@ def attempt(confinement: Confinement) -> None:
     if pid == 0:
         try:
             confinement.confine_supervisor()
-            confinement.confine_child()
+            seccomp.installation(confinement.child_filter)()
         except BaseException as error:
             os.write(writing, str(error).encode())
         os._exit(0)
@@ -84,12 +93,12 @@ def attempt(confinement: Confinement) -> None:
         raise OSError(complaint or f"wait status {status}")
 
 
-def lower_zygote(user: int) -> bool:
+def lower_zygote(user: int, needed: list[str]) -> bool:
     """Drops the rights this process was started with; True if it now runs as `user`, who owns nothing.
 
-    It stays with its own user where that is not root, or where `user` could not read the interpreter's library.
+    It stays with its own user where that is not root, or where `user` could not list the `needed` directories.
     """
-    changed = os.geteuid() == 0 and _change_user(user)
+    changed = os.geteuid() == 0 and _change_user(user, needed)
     _drop_capabilities()
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
@@ -97,10 +106,11 @@ def lower_zygote(user: int) -> bool:
     return changed
 
 
-def _change_user(user: int) -> bool:
+def _change_user(user: int, needed: list[str]) -> bool:
     try:
         os.seteuid(user)
-        os.listdir(os.path.dirname(os.__file__))
+        for directory in needed:
+            os.listdir(directory)
     except OSError:
         return False
     finally:
@@ -130,23 +140,8 @@ def limit_resources(limits: dict[str, Any], already_mapped: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limits["output_bytes"], limits["output_bytes"]))
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (_whole_seconds(limits), resource.RLIM_INFINITY))
-
-
-def limit_child(limits: dict[str, Any]) -> None:
-    """A second line behind the supervisor's watch, which is finer."""
-    resource.setrlimit(resource.RLIMIT_CPU, (_whole_seconds(limits),) * 2)
-
-
-def _whole_seconds(limits: dict[str, Any]) -> int:
-    return math.ceil(limits["cpu_seconds"]) + 1
-
-
-def die_with_parent(parent: int) -> None:
-    """`parent` is the process that forked this one; it may be gone already."""
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    seconds = math.ceil(limits["cpu_seconds"]) + 1  # a second line behind the supervisor's watch, which is finer
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
 
 
 def address_space() -> int:

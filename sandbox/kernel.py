@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
+import signal
+from collections.abc import Callable
 from typing import Any
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
@@ -32,8 +35,30 @@ def syscall(number: int, *arguments: Any) -> int:
     return _checked(libc.syscall(number, *arguments), f"system call {number}")
 
 
-def prctl(option: int, *arguments: Any) -> int:
-    """prctl(2); integers are passed as unsigned longs."""
-    padded = [*arguments, 0, 0, 0, 0][:4]
-    words = [ctypes.c_ulong(word) if isinstance(word, int) else word for word in padded]
-    return _checked(libc.prctl(option, *words), f"prctl {option}")
+def die_with_parent(parent: int) -> Callable[[], None]:
+    """What a child forked by the process `parent` has to call first; it may be alone already by then."""
+    request = prepared_prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def step() -> None:
+        request()
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return step
+
+
+def prepared_prctl(option: int, *arguments: Any) -> Callable[[], None]:
+    """prctl with its arguments converted already, for a process that should touch little memory."""
+    words = [ctypes.c_ulong(word) if isinstance(word, int) else word for word in arguments]
+    call = functools.partial(libc.prctl, ctypes.c_int(option), *words, *[ctypes.c_ulong(0)] * (4 - len(words)))
+
+    def step() -> None:
+        if call() < 0:
+            raise OSError(ctypes.get_errno(), f"prctl {option} failed")
+
+    return step
+
+
+def prctl(option: int, *arguments: Any) -> None:
+    """prctl(2); integers are passed as unsigned longs. OSError where it fails."""
+    prepared_prctl(option, *arguments)()

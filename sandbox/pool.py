@@ -74,6 +74,11 @@ class Sandbox:
         """Of the interpreter that runs the programs, for the record."""
         return self._slots[0].python_version
 
+    @property
+    def zygotes(self) -> list[int]:
+        """The process ids of the zygotes that run now."""
+        return [slot.pid for slot in self._slots if slot.pid is not None]
+
     async def run(self, program: Program, inputs: Iterable[bytes], limits: Limits) -> AsyncGenerator[Outcome]:
         """One isolated process per input; outcomes in the order of the inputs, each computed when it is asked for.
 

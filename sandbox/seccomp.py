@@ -12,7 +12,7 @@ import ctypes
 import errno
 import platform
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from sandbox import kernel
 from sandbox.syscalls import AARCH64, X86_64
@@ -39,13 +39,12 @@ _FREE = """
     read write close stat fstat lstat newfstatat statx poll ppoll select pselect6 lseek munmap brk mremap madvise
     rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending sigaltstack pread64 pwrite64 readv writev preadv pwritev
     access faccessat faccessat2 sched_yield sched_getaffinity dup dup2 dup3 pause nanosleep clock_nanosleep
-    clock_gettime clock_getres gettimeofday time times getitimer setitimer alarm getpid getppid gettid getuid getgid
+    clock_gettime clock_getres gettimeofday time times getitimer setitimer alarm close_range getpid getppid gettid getuid getgid
     geteuid getegid getresuid getresgid getpgrp getpgid getsid exit exit_group uname getcwd readlink readlinkat
     getrlimit getrusage sysinfo futex getdents64 restart_syscall set_robust_list getrandom rseq
 """
 _SUPERVISOR = """
     fork wait4 waitid kill sendto recvfrom sendmsg recvmsg prctl seccomp setrlimit pidfd_open pidfd_send_signal
-    close_range
 """
 _OPENING = """
     open openat
@@ -92,11 +91,13 @@ def child_filter(machine: str, *, may_open: bool) -> bytes:
     return b"".join([*_prologue(architecture), *(part for rule in rules for part in rule), *_allow()])
 
 
-def install(program: bytes) -> None:
-    """Applies a filter to this process and all it will fork. Needs no_new_privs; there is no way back."""
+def installation(program: bytes) -> Callable[[], None]:
+    """Applies a filter, when called, to the calling process and all that it will fork. Needs no_new_privs; there is no
+    way back."""
     instructions = ctypes.create_string_buffer(program, len(program))
     header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(instructions)))
-    kernel.prctl(kernel.PR_SET_SECCOMP, 2, header)
+    header.instructions = instructions  # type: ignore[attr-defined]  # lives as long as the address to it
+    return kernel.prepared_prctl(kernel.PR_SET_SECCOMP, 2, header)
 
 
 def _instruction(code: int, operand: int, if_true: int = 0, if_false: int = 0) -> Instruction:
@@ -136,7 +137,7 @@ def _unless_zero(verdict: list[Instruction]) -> list[Instruction]:
 
 
 def _argument(index: int) -> list[Instruction]:
-    """The lower half of an argument, which is all of it for the kernel where it takes an int (little-endian machines)."""
+    """The lower half of an argument, which is all of it where the kernel takes an int (little-endian machines)."""
     return [_instruction(_LOAD, 16 + 8 * index)]
 
 

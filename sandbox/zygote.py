@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from sandbox import child, confinement, kernel, landlock, wire
 from sandbox.confinement import Confinement
+from sandbox.packages import Packages
 
 STACK_BYTES = 1 << 30
 BROKEN = 70  # exit status of a process of ours that failed
@@ -36,7 +37,8 @@ PRELOADED = """
 MENTIONED = """
     _strptime argparse asyncio binascii codecs concurrent.futures csv difflib graphlib hashlib inspect ipaddress locale
     logging multiprocessing pickle platform pprint reprlib shutil socket subprocess tempfile textwrap timeit tokenize
-    unittest uuid warnings zoneinfo numpy sortedcontainers
+    unittest uuid warnings zoneinfo numpy
+    numpy.fft numpy.linalg numpy.polynomial numpy.random sortedcontainers
 """
 
 
@@ -45,10 +47,12 @@ def main() -> None:
     deepen_stack()
     control = socket.socket(fileno=fcntl.fcntl(options["control"], fcntl.F_DUPFD_CLOEXEC, 10))
     os.closerange(3, 10)
-    os.dup2(0, 3)  # so that no descriptor that arrives later has a number that a child puts its files at
+    os.dup2(0, child.RESULT_FD)  # so that no descriptor that arrives later has a number that a test's files get
     names = warm_up()
+    packages = Packages()
+    sys.meta_path.append(packages)
     try:
-        shield, mechanisms = shielded(options)
+        shield, mechanisms = shielded(options, packages.directories)
     except OSError as error:
         wire.send(control, json.dumps({"error": str(error)}).encode())
         return
@@ -75,19 +79,19 @@ def warm_up() -> dict[str, Any]:
 
 
 def import_mentioned(text: bytes) -> None:
-    """Only modules from the list, never any that the program chooses."""
+    """Only modules from the list, never any that the program chooses; `np.random` counts, too."""
     for name in MENTIONED.split():
-        if name.strip("_").encode() in text:
+        if all(part.strip("_").encode() in text for part in name.split(".")):
             with contextlib.suppress(ImportError):  # then the program will be told so
                 importlib.import_module(name)
 
 
-def shielded(options: dict[str, Any]) -> tuple[Confinement | None, list[str]]:
+def shielded(options: dict[str, Any], packages: list[str]) -> tuple[Confinement | None, list[str]]:
     """The confinement, tried once, and the names of its mechanisms. OSError where the required part is missing."""
     if options["unsafe"]:
         return None, ["unsafe"]
-    user_changed = confinement.lower_zygote(options["user"])
-    shield = confinement.prepared(options["landlock"])
+    user_changed = confinement.lower_zygote(options["user"], [*landlock.library_directories(), *packages])
+    shield = confinement.prepared(options["landlock"], packages)
     confinement.attempt(shield)
     found = {f"landlock {landlock.version()}": shield.rules is not None, "seccomp": True, "user": user_changed}
     return shield, [name for name, holds in found.items() if holds]
@@ -97,7 +101,6 @@ def serve(control: socket.socket, names: dict[str, Any], shield: Confinement | N
     """One program at a time, until the trusted process hangs up."""
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     own = os.getpid()
-    mapped = confinement.address_space()
     while True:
         payload, descriptors = wire.receive(control)
         if not payload:
@@ -108,8 +111,8 @@ def serve(control: socket.socket, names: dict[str, Any], shield: Confinement | N
         if pid == 0:
             try:
                 control.close()
-                confinement.die_with_parent(own)
-                supervise(json.loads(payload), descriptors, mapped, names, shield)
+                kernel.die_with_parent(own)()
+                supervise(json.loads(payload), descriptors, names, shield)
             finally:
                 os._exit(BROKEN)
         for descriptor in descriptors:
@@ -135,51 +138,47 @@ def outlive(pid: int, control: socket.socket) -> int:
 
 
 def supervise(
-    limits: dict[str, Any], descriptors: list[int], mapped: int, names: dict[str, Any], shield: Confinement | None
+    limits: dict[str, Any], descriptors: list[int], names: dict[str, Any], shield: Confinement | None
 ) -> NoReturn:
-    """Compiles the program, then runs it once for each test that arrives, until the connection ends."""
+    """Compiles the program, then runs it once for each test that arrives, until the connection ends.
+
+    Whatever can be done before the fork is done here: in the child every touched page has to be copied.
+    """
     source, link = descriptors
     connection = socket.socket(fileno=link)
-    setup = os.pipe()
-    os.set_blocking(setup[0], False)
-    confinement.limit_resources(limits, mapped)
-    if shield:
-        shield.confine_supervisor()
+    written, setup = os.pipe()
+    os.set_blocking(written, False)
     text = os.pread(source, os.fstat(source).st_size, 0)
     os.close(source)
     import_mentioned(text)
+    confinement.limit_resources(limits, confinement.address_space())
+    if shield:
+        shield.confine_supervisor()
     program = child.prepare(text, limits["entry_point"], names)
+    become_child = confinement.child_steps(shield, setup)
     gc.freeze()
-    own = os.getpid()
     while True:
         payload, files = wire.receive(connection)
         if not payload:
             os._exit(0)
+        put_in_place(files)
         started = time.monotonic()
         pid = kernel.fork()
         if pid == 0:
-            confinement.die_with_parent(own)
-            become_child(files, setup[1], limits, shield)
+            for step in become_child:
+                step()
             child.run(program)
-        for descriptor in files:
-            os.close(descriptor)
-        connection.send(watch(pid, started, setup[0], limits).pack())
+        connection.send(watch(pid, started, written, limits).pack())
 
 
-def become_child(files: list[int], setup: int, limits: dict[str, Any], shield: Confinement | None) -> None:
-    """In the new process, before the program: its files, its limits, and at last a byte that can't be forged later."""
+def put_in_place(files: list[int]) -> None:
+    """As the descriptors from 0 on, which this process has no use for itself."""
     for target, descriptor in enumerate(files):
         os.dup2(descriptor, target)
-    os.closerange(len(files), setup)
-    os.closerange(setup + 1, confinement.OPEN_FILES)
-    confinement.limit_child(limits)
-    if shield:
-        shield.confine_child()
-    os.write(setup, b"!")
-    os.close(setup)
+        os.close(descriptor)
 
 
-def watch(pid: int, started: float, setup: int, limits: dict[str, Any]) -> wire.Report:
+def watch(pid: int, started: float, written: int, limits: dict[str, Any]) -> wire.Report:
     """Waits for the child; ends it when its CPU time or its wall time is used up."""
     stopped_for = wire.NOTHING
     cpu_clock = (~pid << 3) | 2  # the kernel's name for the CPU clock of a process
@@ -197,7 +196,7 @@ def watch(pid: int, started: float, setup: int, limits: dict[str, Any]) -> wire.
     os.close(pidfd)
     _pid, status, usage = os.wait4(pid, 0)
     try:
-        confined = bool(os.read(setup, 1))
+        confined = bool(os.read(written, 1))
     except BlockingIOError:
         confined = False
     cpu = usage.ru_utime + usage.ru_stime

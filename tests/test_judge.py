@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from problems.problem import Case, Problem, ProblemError, Split
 from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
@@ -37,10 +39,10 @@ class ScriptedSandbox:
         self.limits = limits
         self.running += 1
         try:
-            for given in inputs:
+            for data in inputs:
                 await asyncio.sleep(0)
-                self.ran.append((program.source, given.decode()))
-                yield self.answer(program.source, given.decode())
+                self.ran.append((program.source, data.decode()))
+                yield self.answer(program.source, data.decode())
         finally:
             self.running -= 1
 
@@ -150,10 +152,31 @@ async def test_a_hidden_failure_tells_how_and_where_but_nothing_of_its_content(f
     assert inputs_of(sandbox)[-1] == f"{SECRET}-input", "judging stops at the first hidden failure"
 
 
+outcomes = st.builds(
+    outcome,
+    st.sampled_from(["60", f"{SECRET}-output", f"{SECRET}-printed"]),
+    st.sampled_from(Ending),
+    st.just(f"ValueError: {SECRET}"),
+)
+
+
+@given(st.dictionaries(st.integers(3, 4), outcomes), st.dictionaries(st.integers(0, 2), st.just(outcome("7"))))
+def test_no_hidden_text_leaves_the_judge(hidden: dict[int, Outcome], visible: dict[int, Outcome]) -> None:
+    judge, _ = judge_of(right_but(**{f"c{index}": value for index, value in (hidden | visible).items()}))
+    verdict = asyncio.run(judge.program("print"))
+    assert SECRET not in repr(verdict)
+    assert not verdict.accepted or verdict.hidden_passed == 2
+
+
+async def test_what_could_steer_a_terminal_is_not_shown() -> None:
+    judge, _ = judge_of(right_but(c0=outcome("\x1b[2J\r\nx\x07")))
+    assert "Output:\n\ufffd[2J\nx\ufffd\nExpected" in (await judge.program("print")).feedback
+
+
 async def test_function_results_are_compared_and_what_is_printed_does_not_matter() -> None:
     problem = Problem("f", "f", "s", (Case("1\n2", "[3]"),), entry_point="f", starter_code="def f(a, b):")
     for result, accepted in ((b"[3]", True), (b"[4]", False), (None, False), (b"[3", False), (b"\xff", False)):
-        sandbox = ScriptedSandbox(lambda *_, result=result: outcome("[3]", result=result))  # type: ignore[misc]
+        sandbox = ScriptedSandbox(lambda *_, result=result: outcome("[3]", result=result))
         verdict = await Judge(sandbox, problem, Split((0,), ())).program("x")
         assert verdict.accepted is accepted
 
@@ -217,8 +240,8 @@ async def test_a_sandbox_fault_is_passed_on_and_not_remembered() -> None:
 async def test_outcomes_that_are_missing_are_never_a_pass() -> None:
     class Short(ScriptedSandbox):
         async def run(self, program: Program, inputs: Iterable[bytes], limits: Limits) -> AsyncGenerator[Outcome]:
-            for given in list(inputs)[:2]:
-                yield self.answer(program.source, given.decode())
+            for data in list(inputs)[:2]:
+                yield self.answer(program.source, data.decode())
 
     with pytest.raises(SandboxFault, match="2 of 5"):
         await Judge(Short(right_but()), PROBLEM, SPLIT).program("x")
@@ -232,8 +255,8 @@ async def test_a_program_that_nobody_waits_for_any_more_is_stopped() -> None:
             self.running += 1
             try:
                 await gate.wait()
-                for given in inputs:
-                    yield self.answer(program.source, given.decode())
+                for data in inputs:
+                    yield self.answer(program.source, data.decode())
             finally:
                 self.running -= 1
 
@@ -258,7 +281,9 @@ def test_a_split_without_visible_cases_is_refused() -> None:
 
 async def test_the_questions_own_limits_win() -> None:
     problem = replace(PROBLEM, time_limit_seconds=0.5, memory_limit_mib=64)
-    assert own_limits(problem, Limits()) == Limits(cpu_seconds=0.5, wall_seconds=2.0, memory_bytes=64 << 20)
+    assert own_limits(problem, Limits()) == Limits(cpu_seconds=0.5, memory_bytes=64 << 20)
+    patient = replace(PROBLEM, time_limit_seconds=20)
+    assert own_limits(patient, Limits()) == Limits(cpu_seconds=20, wall_seconds=80)
     assert own_limits(PROBLEM, Limits(cpu_seconds=9)) == Limits(cpu_seconds=9)
     sandbox = ScriptedSandbox(right_but())
     await Judge(sandbox, problem, SPLIT).program("x")

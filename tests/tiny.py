@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
+import torch  # noqa: TID253
 
 torch.set_num_threads(1)
 

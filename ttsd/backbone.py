@@ -1,8 +1,8 @@
 """The one door to transformers and peft: a frozen base model, its tokenizer, and LoRA adapters that borrow its layers.
 
-One pair of LoRA matrices per linear layer is wired into the base; an `Adapter` is a question's own weights in one flat
-tensor, lent to those layers while it is in use. So a hundred questions share one base, switching costs microseconds,
-and an optimizer, an average or a file handles one tensor. Dropout is zero and the base never changes.
+An `Adapter` is a question's own LoRA weights in one flat tensor, lent to the layers of the base while it is in use. So
+a hundred questions share one base, switching costs microseconds, and an optimizer, an average or a file handles one
+tensor. The files are PEFT's. Dropout is zero and the base never changes.
 Not here: losses, optimizers, and what a prompt says.
 """
 
@@ -29,8 +29,8 @@ from ttsd.packing import Forest
 FinishReason = Literal["stop", "length", "abort"]
 Generated = tuple[tuple[int, ...], tuple[float, ...], FinishReason]
 
-_SLOT = "slot"  # peft's name for the pair of matrices that adapters are lent to
 _ATTENTION = "ttsd_forest"
+_MERGE_FROM = 4  # merging pays from this many tokens per unit of rank
 _PREFIX = "base_model.model."  # what peft and vLLM put before a module's name in adapter files
 
 
@@ -87,7 +87,7 @@ class Tokenizer:
 
 
 class Adapter:
-    """LoRA weights of one question: `values` is every matrix end to end, in the precision that the layers compute in.
+    """LoRA weights in float32: `values` is every matrix end to end, `parameters` the same memory matrix by matrix.
 
     A trainable one has a `gradient` laid out alike, in which autograd adds up.
     """
@@ -111,7 +111,7 @@ class LoraShape:
 
     rank: int
     alpha: float
-    target_modules: str | list[str]
+    target_modules: str | tuple[str, ...]
 
 
 class Base:
@@ -122,11 +122,15 @@ class Base:
         self.path = path
         self.lock = threading.RLock()
         self.shapes: dict[str, torch.Size] = {}
+        head = model.get_output_embeddings()
+        self._linear = {
+            name: module
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Linear) and module is not head
+        }
         self._shape: LoraShape | None = None
-        self._config: Any = None
-        self._layers: dict[str, Any] = {}
+        self._layers: dict[str, LoraLinear] = {}
         self._lent: Adapter | None = None
-        self._enabled = True
 
     @property
     def device(self) -> torch.device:
@@ -144,29 +148,20 @@ class Base:
         return weight
 
     def wire(self, shape: LoraShape) -> None:
-        """Puts the LoRA pair into the layers that `shape` names. Once per base; a second shape is refused."""
-        if self._shape is not None:
-            if self._shape != shape:
-                raise UserError(f"an adapter of {shape} does not fit this base, wired for {self._shape}; use the same lora settings")  # fmt: skip  # noqa: E501
-            return
-        from peft import LoraConfig, inject_adapter_in_model
-
-        self._config = LoraConfig(
-            r=shape.rank, lora_alpha=shape.alpha, target_modules=shape.target_modules, lora_dropout=0.0,
-            task_type="CAUSAL_LM", base_model_name_or_path=self.path,
-        )  # fmt: skip
-        try:
-            inject_adapter_in_model(self._config, self.model, adapter_name=_SLOT)
-        except ValueError as error:
-            raise UserError(
-                f"lora.target_modules={shape.target_modules!r} does not fit {self.path!r} ({error}); use all-linear"
-            ) from None
-        self._shape = shape
-        self._layers = {name: module for name, module in self.model.named_modules() if hasattr(module, "lora_A")}
-        for name, layer in self._layers.items():
-            self.shapes[f"{name}.lora_A"] = layer.lora_A[_SLOT].weight.shape
-            self.shapes[f"{name}.lora_B"] = layer.lora_B[_SLOT].weight.shape
-        self.model.requires_grad_(False)
+        """Makes the layers that `shape` names ready for adapters. Once per base; another shape is refused."""
+        targets = self._targets(shape)
+        exact = LoraShape(shape.rank, shape.alpha, targets)
+        if self._shape not in (None, exact):
+            raise UserError(f"an adapter of {exact} does not fit a base made for {self._shape}; use the same settings")
+        if self._shape is None:
+            for name, layer in self._linear.items():
+                parent, _, child = name.rpartition(".")
+                if child in targets:
+                    self._layers[name] = LoraLinear(layer, shape.alpha / shape.rank)
+                    setattr(self.model.get_submodule(parent), child, self._layers[name])
+                    self.shapes[f"{name}.lora_A"] = torch.Size((shape.rank, layer.in_features))
+                    self.shapes[f"{name}.lora_B"] = torch.Size((layer.out_features, shape.rank))
+        self._shape = exact
 
     @property
     def adapter_size(self) -> int:
@@ -205,16 +200,19 @@ class Base:
         return hidden
 
     def export(self, adapter: Adapter, folder: Path) -> None:
-        """Writes `adapter` as a PEFT folder that vLLM and peft load; `folder` appears whole or not at all."""
+        """Writes `adapter` as a PEFT folder that vLLM and peft load; `folder` appears whole or not at all.
+
+        The numbers are rounded to the precision that the layers compute in, here as there.
+        """
         from safetensors.torch import save_file
 
         tensors = {
-            f"{_PREFIX}{name}.weight": view.detach().cpu().contiguous()
+            f"{_PREFIX}{name}.weight": view.to("cpu", self.dtype).contiguous()
             for name, view in _views(adapter.shapes, adapter.values).items()
         }
         with replacing(folder) as draft:
             save_file(tensors, draft / "adapter_model.safetensors", metadata={"format": "pt"})
-            self._config.save_pretrained(draft)
+            self._peft_config().save_pretrained(draft)
 
     def load_adapter(self, folder: Path) -> Adapter:
         """The adapter in a PEFT folder; the base is wired for it if it is not yet wired."""
@@ -225,23 +223,88 @@ class Base:
             tensors = load_file(folder / "adapter_model.safetensors")
         except (OSError, ValueError) as error:
             raise InfrastructureError(f"can't read the adapter in {str(folder)!r}: {error}") from error
-        self.wire(LoraShape(config["r"], config["lora_alpha"], _targets(config["target_modules"])))
+        self.wire(LoraShape(config["r"], config["lora_alpha"], tuple(sorted(config["target_modules"]))))
         flat = torch.cat([tensors[f"{_PREFIX}{name}.weight"].flatten() for name in self.shapes])
-        return Adapter(self.shapes, flat.to(self.device, self.dtype))
+        return Adapter(self.shapes, flat.to(self.device, torch.float32))
+
+    def _targets(self, shape: LoraShape) -> tuple[str, ...]:
+        known = {name.rpartition(".")[2] for name in self._linear}
+        wanted = known if shape.target_modules == "all-linear" else set(shape.target_modules)
+        if not wanted or not wanted <= known:
+            raise UserError(
+                f"lora.target_modules = {sorted(wanted)} names layers that {self.path!r} lacks; "
+                f"choose from {', '.join(sorted(known))}, or all-linear"
+            )
+        return tuple(sorted(wanted))
+
+    def _peft_config(self) -> Any:
+        from peft import LoraConfig
+
+        assert self._shape is not None, "an adapter exists, so the base is wired"
+        return LoraConfig(
+            r=self._shape.rank,
+            lora_alpha=self._shape.alpha,
+            target_modules=list(self._shape.target_modules),
+            lora_dropout=0.0,
+            task_type="CAUSAL_LM",
+            base_model_name_or_path=self.path,
+        )
 
     def _lend(self, adapter: Adapter | None) -> None:
-        if (adapter is not None) != self._enabled:
-            for layer in self._layers.values():
-                layer.enable_adapters(adapter is not None)
-            self._enabled, self._lent = adapter is not None, None
-        if adapter is None or adapter is self._lent:
+        if adapter is self._lent:
             return
-        for parameter in adapter.parameters.values():
-            parameter.requires_grad_(adapter.trainable)  # peft's switch above changes it
         for name, layer in self._layers.items():
-            layer.lora_A[_SLOT].weight = adapter.parameters[f"{name}.lora_A"]
-            layer.lora_B[_SLOT].weight = adapter.parameters[f"{name}.lora_B"]
+            weights = () if adapter is None else (adapter.parameters[f"{name}.lora_{half}"] for half in "AB")
+            layer.lent = tuple(weights)
         self._lent = adapter
+
+
+class LoraLinear(nn.Module):
+    """A frozen linear layer plus scaling x B A of whatever pair is lent to it, if any."""
+
+    def __init__(self, inner: nn.Linear, scaling: float) -> None:
+        super().__init__()
+        self.inner = inner
+        self.scaling = scaling
+        self.lent: tuple[nn.Parameter, ...] = ()
+
+    def forward(self, states: Tensor) -> Tensor:
+        if not self.lent:
+            output: Tensor = self.inner(states)
+            return output
+        a, b = self.lent
+        if states.dtype == torch.float32 and states.numel() > _MERGE_FROM * a.numel():
+            merged: Tensor = _MergedLinear.apply(states, self.inner.weight, self.inner.bias, a, b, self.scaling)  # type: ignore[no-untyped-call]
+            return merged
+        a, b = a.to(states.dtype), b.to(states.dtype)
+        added: Tensor = self.inner(states) + nn.functional.linear(nn.functional.linear(states, a) * self.scaling, b)
+        return added
+
+
+class _MergedLinear(torch.autograd.Function):
+    """Adds the pair to the weight instead of to the output: rank / tokens of the cost, and nothing tokens-wide is kept.
+
+    Only for float32; in bfloat16 the sum would round a young adapter away.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float
+    ) -> Tensor:
+        ctx.save_for_backward(states, weight, a, b)
+        ctx.scaling = scaling
+        return nn.functional.linear(states, torch.addmm(weight, b, a, alpha=scaling), bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, Tensor | None, Tensor | None, None]:
+        states, weight, a, b = ctx.saved_tensors
+        grad, rows = grads[0].flatten(0, -2), states.flatten(0, -2)
+        below = grads[0] @ torch.addmm(weight, b, a, alpha=ctx.scaling) if ctx.needs_input_grad[0] else None
+        if not ctx.needs_input_grad[3]:
+            return below, None, None, None, None, None
+        a_grad = (grad @ b).T @ rows * ctx.scaling
+        b_grad = grad.T @ (rows @ a.T) * ctx.scaling
+        return below, None, None, a_grad, b_grad, None
 
 
 def load_base(
@@ -533,7 +596,3 @@ def _refuse_unfaithful(config: Any, path: str) -> None:
     for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
         if getattr(config, name, None) not in (None, 1, 1.0):
             raise UserError(f"{path!r} rescales its logits ({name}), which the trainer lacks; choose another model")
-
-
-def _targets(listed: Any) -> str | list[str]:
-    return listed if isinstance(listed, str) else sorted(listed)

@@ -15,6 +15,7 @@ import problems
 from problems.problem import Problem
 from ttsd import run
 from ttsd.config import Config, Method
+from ttsd.engine import load_tokenizer
 from ttsd.store import Answer, Row, Store
 
 
@@ -60,9 +61,12 @@ async def batch(
         overview.say(f"{len(tasks)} runs to do, {len(done)} done before")
         results: list[Answer | Failure] = [store.answer(number) for number in done]
         if tasks:
+            tokenizer = load_tokenizer(config)
+            for task in tasks:
+                run.teaching(task.problem, tokenizer, config)
             learns = any(task.job.method in run.LEARNING for task in tasks)
             at_once = min(runs_at_once, len(tasks))
-            async with run.open_session(config, store, learns=learns, runs_at_once=at_once) as session:
+            async with run.open_session(config, store, tokenizer, learns=learns, runs_at_once=at_once) as session:
                 overview.say(f"ready (sandbox: {session.sandbox.tier}); {at_once} runs at once")
                 results += await _all(session, tasks, at_once, overview)
         return results

@@ -96,7 +96,9 @@ class Teacher(Section):
 
 class Reprompt(Section):
     max_reprompt_len: int = Field(10240, ge=1)
-    reprompt_truncation: Literal["left", "right", "error"] = "error"
+    reprompt_truncation: Literal["left", "right", "error"] = Field(
+        "right", description="which end of demonstration and feedback goes when they are too long; never the question"
+    )
     success_reward_threshold: float = Field(1.0, ge=0, le=1)
     dont_reprompt_on_self_success: bool = False
     remove_thinking_from_demonstration: bool = True

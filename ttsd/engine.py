@@ -118,19 +118,26 @@ class LoraPolicy:
             shutil.rmtree(old.path, ignore_errors=True)
 
 
+def load_tokenizer(config: Config) -> Tokenizer:
+    """The model's tokenizer and chat template: the cheap part, which finds most mistakes. UserError as they come."""
+    from ttsd.backbone import Tokenizer, resolve
+
+    model = config.model
+    return Tokenizer.load(resolve(model.path), enable_thinking=model.enable_thinking, system_prompt=model.system_prompt)
+
+
 @asynccontextmanager
 async def open_engine(
-    config: Config, *, learns: bool = True, adapters: int = 1, seed: int = 0
+    config: Config, tokenizer: Tokenizer, *, learns: bool = True, adapters: int = 1, seed: int = 0
 ) -> AsyncGenerator[Engine, None]:
     """Loads the model into sampler and trainer side by side, checks that they agree, and closes both at the end.
 
     `adapters`: how many questions will share the engine. Without `learns` there is no trainer.
     UserError: no such model, or a model that can't be used; InfrastructureError: the sampler or the check failed.
     """
-    from ttsd import backbone
+    from ttsd.backbone import resolve
 
-    path, model = backbone.resolve(config.model.path), config.model
-    tokenizer = backbone.Tokenizer.load(path, enable_thinking=model.enable_thinking, system_prompt=model.system_prompt)
+    path = resolve(config.model.path)
     scratch = Path(tempfile.mkdtemp(prefix="ttsd-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     engine = Engine(tokenizer, _vllm(config, path, tokenizer, adapters if learns else 0, seed), scratch)
     try:

@@ -148,10 +148,14 @@ class Judge:
 
 
 def own_limits(problem: Problem, limits: Limits) -> Limits:
-    """`limits` with the time and memory limits that the question itself states."""
+    """`limits` with the time and memory limits that the question itself states.
+
+    The wall limit only ever grows: it is for sleepers, and a loaded machine must not turn it into a time limit.
+    """
     if problem.time_limit_seconds is not None:
         seconds = problem.time_limit_seconds
-        limits = replace(limits, cpu_seconds=seconds, wall_seconds=WALL_PER_CPU * seconds)
+        wall_seconds = max(limits.wall_seconds, WALL_PER_CPU * seconds)
+        limits = replace(limits, cpu_seconds=seconds, wall_seconds=wall_seconds)
     if problem.memory_limit_mib is not None:
         limits = replace(limits, memory_bytes=problem.memory_limit_mib << 20)
     return limits

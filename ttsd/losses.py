@@ -219,7 +219,7 @@ def policy_gradient(student_logprobs: Tensor, advantages: Tensor) -> Tensor:
 def kl_to_base(student_logprobs: Tensor, base_logprobs: Tensor) -> Tensor:
     """Estimate of KL(student || base) from sampled tokens: r - 1 - log r with r = base / student (Schulman's k3)."""
     log_ratio = base_logprobs.detach() - student_logprobs
-    return log_ratio.exp() - 1 - log_ratio
+    return log_ratio.expm1() - log_ratio
 
 
 def _between(student: Tensor, teacher: Tensor, divergence: Divergence) -> Tensor:

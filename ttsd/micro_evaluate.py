@@ -1,70 +1,159 @@
-"""How likely the bundled model is to write the right program, alone and with hindsight.
+"""How likely the bundled model is to write the right program, alone and with hindsight; which questions suit it.
 
-The tests of a question tell the four operations of a verb apart, so almost all probability of solving it lies on one
-text: the right program. Its exact probability is one forward pass; large samples agree (see the model's card).
+`python -m ttsd.micro_evaluate FOLDER` prints the table of a model folder; with `--subsets` it also writes the lists
+`problems/micro/subsets.json` and the probabilities `problems/micro/p_solve.json`, which belong to one set of weights.
+
+The tests of a question tell the four operations of each verb apart, so almost all probability of solving it lies on
+one text, the right program, whose exact probability is one forward pass. It is a lower bound: another operation that
+happens to pass a test, or another spelling in tokens, adds a little (compared with large samples in the model's card).
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import math
 import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch  # noqa: TID253
 import torch.nn.functional as F  # noqa: TID253
 
-from problems.micro import Question, problem, program, question
-from problems.micro.families import FAMILIES
+import problems.micro
+from problems.micro import Part, Question, hash_draw, named, problem, program, question
+from problems.micro.families import FAMILIES, MAX_RULES
 from ttsd.micro_corpus import answer, conversation
-from ttsd.micro_model import MicroModel
+from ttsd.micro_model import MicroModel, load
+from ttsd.micro_tokenizer import END, chat
 from ttsd.prompts import student_prompt, teacher_prompt
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 BLOCKS = (0, 1, 2, 4, 6)
+COLUMNS = (*(f"{blocks} blocks" for blocks in BLOCKS), "demonstration")
 
 
-def log_p(model: MicroModel, tokenizer: Tokenizer, prompts: list[str], right: str) -> list[float]:
-    """Natural log-probability of the answer with program `right` (and its end of turn) after each prompt."""
-    answer_ids = tokenizer.encode(answer(right) + "<|end|>").ids
-    found = []
-    for prompt in prompts:
-        ids = tokenizer.encode(f"<|user|>{prompt}<|end|><|assistant|>").ids + answer_ids
-        with torch.no_grad():
-            logits = model(torch.tensor([ids]))[0, -len(answer_ids) - 1 : -1]
-        found.append(-F.cross_entropy(logits.float(), torch.tensor(answer_ids), reduction="sum").item())
-    return found
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """A list to be chosen: questions of `part` with `rules` rules and a probability between `least` and `most`."""
+
+    name: str
+    part: Part
+    rules: tuple[int, ...]
+    least: float
+    most: float
+    each: int
 
 
-def tuning_questions(family: str, rules: int, count: int, seed: int = 0) -> list[Question]:
-    rng = random.Random(f"{seed}/{family}/{rules}")
-    found: list[Question] = []
-    while len(found) < count:
-        asked = question(FAMILIES[family], rules, rng.randrange)
-        if asked.part == "tuning":
-            found.append(asked)
-    return found
+SUBSETS = (
+    Subset("micro-demo", "test", (5, 6), 1 / 1000, 1 / 500, each=1),
+    Subset("micro-hard", "test", (3, 4, 5, 6), 1 / 1000, 1 / 100, each=8),
+    Subset("micro-very-hard", "test", (4, 5, 6, 7), 1 / 5000, 1 / 1000, each=8),
+    Subset("micro-long", "test", (MAX_RULES,), 1 / 200_000, 1 / 5000, each=4),
+    Subset("micro-tuning-hard", "tuning", (3, 4, 5, 6), 1 / 1000, 1 / 100, each=4),
+    Subset("micro-tuning-very-hard", "tuning", (4, 5, 6, 7), 1 / 5000, 1 / 1000, each=4),
+    Subset("micro-tuning-long", "tuning", (MAX_RULES,), 1 / 200_000, 1 / 5000, each=2),
+)
+
+
+def log_p(model: MicroModel, tokenizer: Tokenizer, prompt: str, right: str) -> float:
+    """Natural log-probability that the model answers `prompt` with exactly the program `right` and ends its turn."""
+    answer_ids = tokenizer.encode(answer(right) + END).ids
+    ids = torch.tensor([tokenizer.encode(chat(prompt)).ids + answer_ids])
+    with torch.inference_mode():
+        logits = model(ids)[0, -len(answer_ids) - 1 : -1]
+    return -F.cross_entropy(logits, ids[0, -len(answer_ids) :], reduction="sum").item()
 
 
 def table(
-    model: MicroModel, tokenizer: Tokenizer, *, questions: int, rules: tuple[int, ...] = (2, 4, 6)
+    model: MicroModel, tokenizer: Tokenizer, *, questions: int, rules: Sequence[int] = (2, 4, 6, 8)
 ) -> dict[str, list[float]]:
-    """Geometric means of p(right program): columns are BLOCKS blocks of feedback, then a demonstration."""
-    model.eval()
-    rng = random.Random(0)
+    """Geometric means of p(right program) over tuning questions, one row a family and number of rules.
+
+    The wrong attempts behind the feedback heed nine tenths of what they were told, as a good multi-turn player would.
+    """
     rows = {}
     for family in FAMILIES:
         for count in rules:
-            sums = torch.zeros(len(BLOCKS) + 1)
-            for asked in tuning_questions(family, count, questions):
-                sums += torch.tensor(log_p(model, tokenizer, _prompts(asked, rng), program(asked)))
-            rows[f"{family}:{count}"] = [float(f"{p:.2g}") for p in (sums / questions).exp()]
-    model.train()
+            rng = random.Random(f"{family}/{count}")
+            asked = [_of_part("tuning", family, count, rng) for _ in range(questions)]
+            logs = torch.tensor(
+                [[log_p(model, tokenizer, prompt, program(q)) for prompt in hindsight(q, rng)] for q in asked]
+            )
+            rows[f"{family}:{count}"] = logs.mean(dim=0).exp().tolist()
     return rows
 
 
-def _prompts(asked: Question, rng: random.Random) -> list[str]:
+def hindsight(asked: Question, rng: random.Random) -> list[str]:
+    """The prompts behind COLUMNS."""
     prompt = student_prompt(problem(asked, ""))
-    told = [conversation(asked, blocks, rng, heed=0.9, luck=0.0) for blocks in BLOCKS]
+    told = [conversation(asked, blocks, rng, heed=0.9, luck=0.0) for blocks in BLOCKS[1:]]
     demonstrated = teacher_prompt(prompt, demonstration=answer(program(asked)))
-    return [prompt, *(teacher_prompt(prompt, feedback=texts) for texts in told[1:]), demonstrated]
+    return [prompt, *(teacher_prompt(prompt, feedback=texts) for texts in told), demonstrated]
+
+
+def choose(model: MicroModel, tokenizer: Tokenizer, wanted: Subset) -> dict[str, float]:
+    """The first questions that fit, `wanted.each` of every family, with their probabilities."""
+    chosen = {}
+    for family in FAMILIES:
+        fitting = (
+            (name, p)
+            for name, asked in _candidates(family, wanted)
+            if wanted.least <= (p := _p_solve(model, tokenizer, asked)) < wanted.most
+        )
+        chosen |= {name: p for _, (name, p) in zip(range(wanted.each), fitting, strict=False)}
+    return chosen
+
+
+def _candidates(family: str, wanted: Subset) -> Iterator[tuple[str, Question]]:
+    for seed in range(20_000):
+        name = f"{family}:{wanted.rules[seed % len(wanted.rules)]}:{seed}"
+        asked = named(name)
+        if asked.part == wanted.part:
+            yield f"micro:{name}", asked
+
+
+def _p_solve(model: MicroModel, tokenizer: Tokenizer, asked: Question) -> float:
+    return math.exp(log_p(model, tokenizer, student_prompt(problem(asked, "")), program(asked)))
+
+
+def _of_part(part: Part, family: str, rules: int, rng: random.Random) -> Question:
+    while True:
+        asked = question(FAMILIES[family], rules, hash_draw(str(rng.random())))
+        if asked.part == part:
+            return asked
+
+
+def _show(rows: dict[str, list[float]]) -> None:
+    print("| question | " + " | ".join(COLUMNS) + " |\n|---" * (len(COLUMNS) + 1) + "|")
+    for name, values in rows.items():
+        print(f"| {name} | " + " | ".join(f"{value:.2g}" for value in values) + " |")
+
+
+def _write_subsets(model: MicroModel, tokenizer: Tokenizer) -> None:
+    lists = {wanted.name: choose(model, tokenizer, wanted) for wanted in SUBSETS}
+    folder = Path(problems.micro.__file__).parent
+    names = {name: list(chosen) for name, chosen in lists.items()}
+    found = {name: float(f"{p:.3g}") for chosen in lists.values() for name, p in chosen.items()}
+    for file, value in (("subsets.json", names), ("p_solve.json", found)):
+        (folder / file).write_text(json.dumps(value, indent=1) + "\n", "utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="p(right program) of a micro model, without and with hindsight")
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--questions", type=int, default=24)
+    parser.add_argument("--subsets", action="store_true", help="also write the lists of questions for these weights")
+    given = parser.parse_args()
+    model, tokenizer = load(given.model)
+    _show(table(model, tokenizer, questions=given.questions))
+    if given.subsets:
+        _write_subsets(model, tokenizer)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,21 +6,29 @@ unchanged. Only what training needs: no cache, no generation, no dropout.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import torch  # noqa: TID253
 import torch.nn.functional as F  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
-VOCABULARY = 640
+from ttsd.micro_tokenizer import VOCABULARY
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+WIDTH, HEADS, KV_HEADS, HEAD, FEED_FORWARD, LAYERS = 128, 4, 2, 32, 384, 4
 CONFIG = {
     "architectures": ["Qwen3ForCausalLM"],
     "model_type": "qwen3",
     "vocab_size": VOCABULARY,
-    "hidden_size": 192,
-    "intermediate_size": 512,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-    "head_dim": 32,
+    "hidden_size": WIDTH,
+    "intermediate_size": FEED_FORWARD,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+    "num_key_value_heads": KV_HEADS,
+    "head_dim": HEAD,
     "hidden_act": "silu",
     "max_position_embeddings": 2048,
     "rms_norm_eps": 1e-6,
@@ -32,7 +40,6 @@ CONFIG = {
     "use_sliding_window": False,
     "initializer_range": 0.02,
 }
-WIDTH, HEADS, KV_HEADS, HEAD, FEED_FORWARD, LAYERS = 192, 6, 2, 32, 512, 4
 
 
 class Attention(nn.Module):
@@ -107,6 +114,16 @@ class MicroModel(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Token ids (batch, length) -> logits of the next token (batch, length, vocabulary)."""
         return F.linear(self.model(ids), self.model.embed_tokens.weight)
+
+
+def load(folder: Path) -> tuple[MicroModel, Tokenizer]:
+    """Weights (as float32) and tokenizer of a model folder that `micro_train` wrote."""
+    from safetensors.torch import load_file
+    from tokenizers import Tokenizer
+
+    model = MicroModel()
+    model.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()})
+    return model.eval(), Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
 def _angles(length: int) -> tuple[Tensor, Tensor]:

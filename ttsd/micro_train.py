@@ -21,83 +21,26 @@ import torch  # noqa: TID253
 import torch.nn.functional as F  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
-from problems.micro.families import FAMILIES
 from ttsd.micro_corpus import CURRICULUM, Example, example, stage_at
-from ttsd.micro_model import CONFIG, VOCABULARY, MicroModel
-from ttsd.prompts import FEEDBACK_TEMPLATE, FUNCTION_FORMAT, REPROMPT_TEMPLATE, SOLUTION_TEMPLATE, STDIN_FORMAT
+from ttsd.micro_evaluate import table
+from ttsd.micro_model import CONFIG, MicroModel
+from ttsd.micro_tokenizer import CHAT_TEMPLATE, END, PAD, build_tokenizer, chat
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-PAD, USER, END, ASSISTANT, SYSTEM = SPECIAL = ("<|pad|>", "<|user|>", "<|end|>", "<|assistant|>", "<|system|>")
-CHAT_TEMPLATE = (
-    "{%- for message in messages -%}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{ '<|assistant|>' }}{%- endif -%}"
-)
-IGNORED = -100
-
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     seed: int = 0
     steps: int = 1500
-    batch: int = 96
-    micro_batches: int = 3
+    batch: int = 48
+    micro_batches: int = 2
     matrix_lr: float = 0.02
     other_lr: float = 4e-3
     prompt_weight: float = 0.15
     warm_up: int = 30
     cool_down: float = 0.5
     checkpoint_every: int = 200
-
-
-def phrases() -> list[str]:
-    """The fixed texts of prompts and feedback; each is one token, so that a short model reads long conversations."""
-    before, after = FUNCTION_FORMAT.split("{starter_code}")
-    told = FEEDBACK_TEMPLATE.replace("{feedback_raw}", "")
-    solved = SOLUTION_TEMPLATE.replace("{successful_previous_attempt}", "")
-    asked = REPROMPT_TEMPLATE.replace("{prompt}{solution}{feedback}", "")
-    judged = ["Wrong Answer\nInput:\n", "\nOutput:\n", "\nExpected:\n", "Runtime Error\n", "\nInput:\n"]
-    judged += ["\n\nWrong Answer\nInput:\n", "\n\nRuntime Error\n", 'File "solution.py", line ']
-    intros = [family.intro + "\n" for family in FAMILIES.values()]
-    return [*intros, "\n\n" + STDIN_FORMAT, "\n\n" + before, after, told, solved, asked, "```python\n", *judged]
-
-
-def build_tokenizer(texts: Sequence[str]) -> Tokenizer:
-    """A byte-level BPE of VOCABULARY tokens; words, numbers and runs of signs never share a token."""
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    pieces = pre_tokenizers.Split(Regex(r"[A-Za-z]+ ?|[0-9]+|[^A-Za-z0-9]+"), "isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pieces, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    fixed = phrases()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(fixed),
-        special_tokens=list(SPECIAL),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    parts = chain.from_iterable(_without(text, fixed) for text in texts)
-    tokenizer.train_from_iterator(parts, trainer)
-    tokenizer.add_tokens([AddedToken(text, normalized=False, special=False) for text in fixed])
-    if tokenizer.get_vocab_size() != VOCABULARY:
-        raise RuntimeError(f"the corpus gave {tokenizer.get_vocab_size()} tokens instead of {VOCABULARY}")
-    return tokenizer
-
-
-def _without(text: str, fixed: Sequence[str]) -> list[str]:
-    parts = [text]
-    for phrase in sorted(fixed, key=len, reverse=True):
-        parts = [piece for part in parts for piece in part.split(phrase)]
-    return parts
-
-
-def chat(prompt: str) -> str:
-    """What the chat template makes of one user turn, up to where the answer begins."""
-    return f"{USER}{prompt}{END}{ASSISTANT}"
 
 
 def examples(recipe: Recipe, step: int) -> list[Example]:
@@ -164,8 +107,7 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
 
 def loss_of(model: MicroModel, ids: Tensor, weights: Tensor) -> Tensor:
     """Weighted sum of the next-token cross entropies."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = model(ids[:, :-1])
+    logits = model(ids[:, :-1])
     losses = F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
     return (losses * weights[:, 1:].flatten()).sum()
 
@@ -227,7 +169,8 @@ def train(recipe: Recipe, out: Path, *, resume: bool) -> None:
             }
             torch.save(state, checkpoint)
             save(model, tokenizer, out)
-            print(json.dumps(evaluate(model, tokenizer)), flush=True)
+            for name, row in table(model, tokenizer, questions=12).items():
+                print(name, " ".join(f"{value:.2g}" for value in row), flush=True)
 
 
 def save(model: MicroModel, tokenizer: Tokenizer, out: Path) -> None:
@@ -255,13 +198,6 @@ def save(model: MicroModel, tokenizer: Tokenizer, out: Path) -> None:
 
 def _write(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
-
-
-def evaluate(model: MicroModel, tokenizer: Tokenizer, *, questions: int = 24) -> dict[str, list[float]]:
-    """p(right program) with no feedback, 1, 2, 4 and 6 blocks, and with a demonstration, by family and rules."""
-    from ttsd.micro_evaluate import table
-
-    return table(model, tokenizer, questions=questions)
 
 
 def main() -> None:

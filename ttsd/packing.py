@@ -87,7 +87,7 @@ def pack(sequences: Sequence[Tokens], *, share: bool = True) -> Forest:
 def batches(sequences: Sequence[Tokens], budget: int, *, share: bool = True) -> Iterator[range]:
     """Consecutive runs of `sequences` whose packed rows hold at most `budget` tokens (one sequence may exceed it)."""
     first = 0
-    if pack(sequences, share=share).size <= budget:
+    if sequences and pack(sequences, share=share).size <= budget:
         first = len(sequences)
         yield range(first)
     for after in range(first + 1, len(sequences) + 1):

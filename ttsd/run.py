@@ -10,7 +10,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from problems.split import split
 from sandbox import Sandbox
@@ -20,12 +20,18 @@ from ttsd.config import Config, Method
 from ttsd.conversation import Conversation
 from ttsd.engine import Engine, LoraPolicy, open_engine
 from ttsd.errors import InfrastructureError, UserError
-from ttsd.hindsight import Hindsight
+from ttsd.hindsight import ChatTokenizer, Hindsight
 from ttsd.judge import Judge
 from ttsd.loop import Event, Past, Policy, learn
 from ttsd.nouns import Problem, Rollout, Split
 from ttsd.prompts import student_prompt
 from ttsd.store import Answer, Row, Store
+
+if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
+    from ttsd.backbone import Tokenizer
 
 METHODS: dict[str, Method] = {"sdpo": "sdpo", "grpo": "grpo", "best-of-k": "best-of-k", "multi-turn": "multi-turn"}
 LEARNING: dict[Method, Literal["sdpo", "grpo"]] = {"sdpo": "sdpo", "grpo": "grpo"}
@@ -63,14 +69,12 @@ class View(Protocol):
 
 @asynccontextmanager
 async def open_session(
-    config: Config, store: Store, *, learns: bool, runs_at_once: int = 1, seed: int = 0
+    config: Config, store: Store, tokenizer: Tokenizer, *, learns: bool, runs_at_once: int = 1, seed: int = 0
 ) -> AsyncGenerator[Session, None]:
     """Starts sandbox and engine, and stops both at the end. `learns`: at least one run trains."""
-    async with (
-        open_sandbox(config) as sandbox,
-        open_engine(config, learns=learns, adapters=runs_at_once, seed=seed) as e,
-    ):
-        yield Session(config, store, sandbox, e)
+    engine = open_engine(config, tokenizer, learns=learns, adapters=runs_at_once, seed=seed)
+    async with open_sandbox(config) as sandbox, engine as opened:
+        yield Session(config, store, sandbox, opened)
 
 
 def broken_off(store: Store, job: Job, config: Config) -> Row | None:
@@ -140,6 +144,11 @@ async def pursue(session: Session, job: Job, problem: Problem, view: View, begun
     return store.answer(run)
 
 
+def teaching(problem: Problem, tokenizer: ChatTokenizer, config: Config) -> Hindsight:
+    """The question's prompts. UserError where the student's is longer than allowed."""
+    return Hindsight(student_prompt(problem), tokenizer, config.reprompt, max_prompt_len=config.sampling.max_prompt_len)
+
+
 def divided(problem: Problem, config: Config) -> Split:
     """Visible and hidden cases, as the configuration or the question's source wants them."""
     mode = problem.default_split if config.judge.split == "auto" else config.judge.split
@@ -149,15 +158,15 @@ def divided(problem: Problem, config: Config) -> Split:
 def _events(
     session: Session, job: Job, problem: Problem, parts: Split, policy: Policy, past: Past
 ) -> AsyncGenerator[Event, None]:
-    config, question, tokenizer = session.config, student_prompt(problem), session.engine.tokenizer
+    config, tokenizer = session.config, session.engine.tokenizer
     judge = Judge(session.sandbox, problem, parts, limits=limits(config))
-    teaching = Hindsight(question, tokenizer, config.reprompt, max_prompt_len=config.sampling.max_prompt_len)
     budget, on = config.budget.attempts, config.budget.continue_after_discovery
     if job.method == "multi-turn":
-        conversation = Conversation(question, tokenizer, config.reprompt)
+        conversation = Conversation(student_prompt(problem), tokenizer, config.reprompt)
         return multi_turn(policy, judge, conversation, budget=budget, continue_after_discovery=on, past=past)
     size = config.sampling.group_size
-    return learn(policy, judge, teaching, group_size=size, budget=budget, continue_after_discovery=on, past=past)
+    hindsight = teaching(problem, tokenizer, config)
+    return learn(policy, judge, hindsight, group_size=size, budget=budget, continue_after_discovery=on, past=past)
 
 
 async def _ready(policy: LoraPolicy, run: int, seed: int, past: Past, state: Path | None) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from ttsd.errors import UserError
+from ttsd.errors import InfrastructureError, UserError
 from ttsd.nouns import Completion
 
+T = TypeVar("T")
 Decode = Callable[[Sequence[int]], str]
 
 
@@ -80,3 +81,17 @@ def checked_length(prompt_tokens: int, max_tokens: int, limit: int) -> int:
             "model.max_model_len where the model allows it"
         )
     return max_tokens
+
+
+def resident(adapters: Mapping[AdapterRef, T], adapter: AdapterRef | None) -> T | None:
+    """What the sampler holds of `adapter` (None for the base). InfrastructureError if it lacks: never stale weights."""
+    if adapter is None:
+        return None
+    if adapter not in adapters:
+        raise InfrastructureError(f"adapter {adapter} is not in the sampler; swap it in before sampling")
+    return adapters[adapter]
+
+
+def check_new(adapters: Mapping[AdapterRef, object], adapter: AdapterRef) -> None:
+    if adapter in adapters:
+        raise InfrastructureError(f"adapter {adapter} is in the sampler already; push the next version instead")

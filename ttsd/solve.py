@@ -8,6 +8,7 @@ from typing import Protocol
 import problems
 from ttsd import run
 from ttsd.config import Config
+from ttsd.engine import load_tokenizer
 from ttsd.store import Answer, Store
 
 
@@ -27,8 +28,11 @@ async def solve(job: run.Job, config: Config, *, fresh: bool = False, view: Talk
             store.finish(begun["run"], "discovered")
             return store.answer(begun["run"])
         view.say(f"{problem.title}: {len(parts.visible)} visible and {len(parts.hidden)} hidden cases")
+        tokenizer = load_tokenizer(config)
+        run.teaching(problem, tokenizer, config)
         view.say(f"loading the model {config.model.path} (sampler: {config.model.sampler})")
         start = time.monotonic()
-        async with run.open_session(config, store, learns=job.method in run.LEARNING, seed=job.seed) as session:
+        learns = job.method in run.LEARNING
+        async with run.open_session(config, store, tokenizer, learns=learns, seed=job.seed) as session:
             view.say(f"ready after {time.monotonic() - start:.0f} s (sandbox: {session.sandbox.tier})")
             return await run.pursue(session, job, problem, view, begun)

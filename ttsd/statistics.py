@@ -112,7 +112,7 @@ def pass_at_k(n: int, c: int, k: ArrayLike) -> Array:
 
 
 def proportion_interval(successes: ArrayLike, trials: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
-    """Jeffreys' interval of a proportion, closed at 0 and 1 where nothing or everything succeeded. (...), (...) -> both."""
+    """Jeffreys' interval of a proportion, closed at 0 where nothing succeeded and at 1 where everything did."""
     from scipy.special import betaincinv
 
     won, n = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)
@@ -143,7 +143,8 @@ class Resamples:
 
     def means(self, values: Array) -> Array:
         """(questions, ...) -> (count, ...): the mean over each draw's questions."""
-        return np.tensordot(self._weights, values, axes=1)
+        means: Array = np.tensordot(self._weights, values, axes=1)
+        return means
 
     def bounds(self, draws: Array, level: float = LEVEL) -> tuple[Array, Array]:
         """(count, ...) -> (...), (...): percentiles, set wider for few questions. What is undecided widens too.

@@ -16,7 +16,7 @@ import os
 import shutil
 import sqlite3
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +105,30 @@ def m001_initial(db: sqlite_utils.Database) -> None:
         foreign_keys=[("run", "runs", "run")],
     )
     db.table("attempts").create_index(["run", "step"])
+
+
+@migrations()
+def m002_reading(db: sqlite_utils.Database) -> None:
+    """What readers need: an index that holds every number, so that counting never touches completions; views."""
+    numbers = (
+        "run, attempt, step, verdict, discovered, visible_passed, visible_total, finish_reason, prompt_tokens, "
+        "completion_tokens, sample_seconds, judge_seconds, cpu_seconds, program_hash"
+    )
+    db.execute(f"create index attempts_numbers on attempts ({numbers})")
+    db.create_view(
+        "run_summary",
+        """select r.run, r.question, r.method, r.seed, r.status, r.discovery_attempt, count(a.attempt) as attempts,
+        sum(a.discovered = 0 and a.visible_total > 0 and a.visible_passed = a.visible_total) as visible_only,
+        max(a.visible_passed * 1.0 / nullif(a.visible_total, 0)) as best_visible_fraction,
+        sum(a.prompt_tokens) as prompt_tokens, sum(a.completion_tokens) as completion_tokens
+        from runs r left join attempts a on a.run = r.run group by r.run""",
+    )
+    db.create_view(
+        "question_summary",
+        """select question, method, count(*) as runs, sum(discovery_attempt is not null) as discovered,
+        min(discovery_attempt) as first_discovery, sum(attempts) as attempts, sum(visible_only) as visible_only
+        from run_summary group by question, method""",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +332,16 @@ class Store:
     def steps(self, run: int) -> Iterator[Row]:
         """The run's finished steps in order, JSON columns decoded."""
         yield from (_decoded(row) for row in self._db.table("steps").rows_where("run = ?", [run], order_by="step"))
+
+    def rollouts(self, run: int, *, first: int = 1, last: int | None = None) -> tuple[Rollout, ...]:
+        """Attempts `first` to `last` of the run (None: to its end), in order."""
+        where, values = "run = ? and attempt between ? and ?", [run, first, last if last is not None else 1 << 62]
+        return tuple(_rollout(row) for row in self._db.table("attempts").rows_where(where, values, order_by="attempt"))
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a `select`, for readers that count over many runs."""
+        with _told(self.path):
+            return list(self._db.execute(sql, list(values)).fetchall())
 
     def _prune(self, newest: Path) -> None:
         states = sorted(newest.parent.glob("step-*"), key=lambda folder: int(folder.name.partition("-")[2]))

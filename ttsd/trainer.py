@@ -5,8 +5,7 @@ completion without. Both rows are packed so that shared prompts are computed onc
 meet the vocabulary (`losses.chunked_rows`), and micro-batches of a token budget add up to exactly the same step.
 
 Teachers (`teacher.teacher_regularization`), all reading the reprompt:
-- `ema`: the student's weights averaged with rate `teacher_update_rate`, in float32. It starts as a copy, A included;
-  averaging factors that start at zero would square the delay.
+- `ema`: the student's weights averaged with rate `teacher_update_rate`.
 - `trust-region`: the normalised geometric mean base^(1 - rate) x student^rate, that is, logits interpolated.
 - `frozen`: the base. `live`: the student of this moment.
 
@@ -16,7 +15,6 @@ differs between sampler and trainer is mended by `rollout_is` weights. Not here:
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,30 +25,15 @@ import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
 from ttsd import losses
-from ttsd.backbone import Adapter, Base, LoraShape, load_base, replacing
+from ttsd.backbone import Adapter, Base, LoraShape, load_base
 from ttsd.config import Config
-from ttsd.errors import InfrastructureError, UserError
 from ttsd.nouns import Lesson
 from ttsd.packing import Forest, Tokens, batches, pack
+from ttsd.question import Question
 
 Metrics = dict[str, float]
 
-_BETAS = (0.9, 0.999)
-_EPSILON = 1e-8
 _KL_PROBE = 2  # completions of a step on which the distance to the base is measured
-
-
-@dataclass(slots=True)
-class Question:
-    """What one question owns. The float32 tensors are flat and laid out alike."""
-
-    student: Adapter  # in the precision that the layers compute in
-    teacher: Adapter | None  # the EMA in that precision; None for teachers that own no weights
-    weights: Tensor  # float32 master of the student; on a float32 base the student's own storage
-    shadow: Tensor | None  # float32 EMA
-    mean: Tensor  # AdamW's first moment
-    square: Tensor  # and second
-    updates: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +60,9 @@ class Rows:
 
 @dataclass(slots=True)
 class Health:
-    """Per-token findings of a step, gathered chunk by chunk."""
+    """Per-token findings of a step, gathered chunk by chunk: of the distilled tokens, if there are any (`distils`)."""
 
+    distils: bool = True
     divergence: list[Tensor] = field(default_factory=list)
     entropy: list[Tensor] = field(default_factory=list)
     student: list[Tensor] = field(default_factory=list)
@@ -100,7 +84,8 @@ class Trainer:
             quantize=model.quantize_base,
             gradient_checkpointing=distillation.gradient_checkpointing,
         )
-        self.base.wire(LoraShape(lora.rank, lora.alpha, lora.target_modules))
+        targets = lora.target_modules
+        self.base.wire(LoraShape(lora.rank, lora.alpha, targets if isinstance(targets, str) else tuple(targets)))
         self._questions: dict[str, Question] = {}
         self._divergence = losses.Divergence(
             distillation.alpha,
@@ -112,8 +97,14 @@ class Trainer:
 
     def create(self, name: str, seed: int) -> None:
         """A fresh adapter (A drawn from `seed`, B zero) that changes nothing yet."""
-        weights = self.base.fresh_values(seed)
-        self._questions[name] = self._question(weights, weights.clone(), *torch.zeros(2, *weights.shape).to(weights))
+        averaged = self._config.teacher.teacher_regularization == "ema"
+        self._questions[name] = Question.fresh(self.base, seed, averaged=averaged)
+
+    def perturb(self, name: str, seed: int, scale: float) -> None:
+        """Adds noise of standard deviation `scale` to every weight of the student: a scratch adapter to be seen."""
+        values = self._questions[name].student.values
+        noise = torch.randn(values.shape, generator=torch.Generator().manual_seed(seed))
+        values.add_(noise.to(values.device), alpha=scale)
 
     def drop(self, name: str) -> None:
         """Forgets the question; unknown names are none."""
@@ -127,15 +118,17 @@ class Trainer:
         """
         question = self._questions[name]
         assignments = self._assign(lessons, method)
-        health, loss = Health(), 0.0
+        health, loss = Health(any(a.distil for a in assignments)), 0.0
         for batch in batches([_read(a.lesson) for a in assignments], self._config.distillation.token_budget):
             loss += self._accumulate(question, assignments[batch.start : batch.stop], health)
         distance = self._distance_to_base(assignments, health)
-        norm = self._update(question) if assignments else 0.0
+        norm = question.learn(self._config.lora, self._config.teacher.teacher_update_rate) if assignments else 0.0
+        finite = math.isfinite(norm)
         return {
-            "updated": float(bool(assignments) and norm is not None),
+            "updated": float(bool(assignments) and finite),
             "loss": loss,
-            "grad_norm": norm or 0.0,
+            "grad_norm": norm if finite else 0.0,
+            "grad_finite": float(finite),
             "kl/base": distance,
             **self._findings(health),
         }
@@ -162,45 +155,13 @@ class Trainer:
 
     def save(self, name: str, folder: Path) -> None:
         """Writes all that later steps depend on into `folder`, atomically. The loss draws no random numbers."""
-        from safetensors.torch import save_file
-
-        question = self._questions[name]
-        with replacing(folder) as draft:
-            save_file({key: tensor.cpu() for key, tensor in _state(question).items()}, draft / "state.safetensors")
-            (draft / "state.json").write_text(json.dumps({"updates": question.updates, **self._identity()}), "utf-8")
+        self._questions[name].save(folder, self._facts())
 
     def load(self, name: str, folder: Path) -> None:
         """Goes on from `save`, bit for bit. UserError: the state belongs to other LoRA or teacher settings."""
-        from safetensors.torch import load_file
+        self._questions[name] = Question.load(self.base, folder, self._facts())
 
-        try:
-            facts = json.loads((folder / "state.json").read_text("utf-8"))
-            state = load_file(folder / "state.safetensors", device=str(self.base.device))
-        except (OSError, ValueError) as error:
-            raise InfrastructureError(f"can't read the saved state in {str(folder)!r}: {error}") from error
-        updates = facts.pop("updates")
-        if facts != self._identity():
-            raise UserError(
-                f"the state in {str(folder)!r} was saved under {facts}, not under {self._identity()}; "
-                "use the settings of its run"
-            )
-        shadow = state.get("shadow", state["weights"])
-        self._questions[name] = self._question(state["weights"], shadow, state["mean"], state["square"])
-        self._questions[name].updates = updates
-
-    def _question(self, weights: Tensor, shadow: Tensor, mean: Tensor, square: Tensor) -> Question:
-        base = self.base
-        averaged = self._config.teacher.teacher_regularization == "ema"
-        return Question(
-            student=Adapter(base.shapes, weights.to(base.dtype), trainable=True),
-            teacher=Adapter(base.shapes, shadow.to(base.dtype)) if averaged else None,
-            weights=weights,
-            shadow=shadow if averaged else None,
-            mean=mean,
-            square=square,
-        )
-
-    def _identity(self) -> dict[str, object]:
+    def _facts(self) -> dict[str, object]:
         """What a saved state must agree on."""
         lora = self._config.lora
         return {
@@ -245,7 +206,7 @@ class Trainer:
                     loss = loss + self._sum(hidden, rows, self._distillation(rows, teacher, health))
                 if any(a.policy or a.stay for a in part):
                     rows = self._rows(forest, list(enumerate(part)))
-                    loss = loss + self._sum(hidden, rows, self._policy(rows, reference, None if taught else health))
+                    loss = loss + self._sum(hidden, rows, self._policy(rows, reference, health))
                 torch.autograd.backward(loss)
         return float(loss.detach())
 
@@ -266,13 +227,13 @@ class Trainer:
 
         return row_loss
 
-    def _policy(self, rows: Rows, reference: Tensor | None, health: Health | None) -> losses.RowLoss:
+    def _policy(self, rows: Rows, reference: Tensor | None, health: Health) -> losses.RowLoss:
         """GRPO's score and the pull towards the base (`reference`: its log-probabilities)."""
 
         def row_loss(logits: Tensor, part: slice) -> Tensor:
             logits = self._tempered(logits)
             student = losses.log_probs_at(logits, rows.token_ids[part, None])[:, 0]
-            if health is not None:
+            if not health.distils:
                 self._note(health, logits, student, rows.sampler_logprobs[part])
             score = losses.policy_gradient(student, rows.policy[part])
             value = score * self._importance(student, rows.sampler_logprobs[part])
@@ -379,28 +340,12 @@ class Trainer:
 
     def _distance_to_base(self, assignments: Sequence[Assignment], health: Health) -> float:
         """KL to the base in nats per token, estimated on the first completions of the step."""
-        probe = assignments[:_KL_PROBE]
+        probe = [a for a in assignments if a.distil or not health.distils][:_KL_PROBE]
         if not probe:
             return 0.0
         base = self._base_logprobs(probe)
         student = torch.cat(health.student)[: len(base)]
         return float(losses.kl_to_base(student, base).mean())
-
-    @torch.no_grad()
-    def _update(self, question: Question) -> float | None:
-        """AdamW on the accumulated gradient, then the EMA. The gradient's norm; None (no movement) if it is not finite."""
-        lora, gradient = self._config.lora, question.student.gradient.float()
-        norm = float(gradient.norm())
-        if math.isfinite(norm):
-            question.updates += 1
-            gradient = gradient * min(1.0, lora.grad_clip / (norm + 1e-6))
-            adamw(question, gradient, lora.lr, lora.weight_decay)
-            question.student.values.copy_(question.weights)
-            if question.shadow is not None and question.teacher is not None:
-                question.shadow.lerp_(question.weights, self._config.teacher.teacher_update_rate)
-                question.teacher.values.copy_(question.shadow)
-        question.student.gradient.zero_()
-        return norm if math.isfinite(norm) else None
 
     def _findings(self, health: Health) -> Metrics:
         tokens = {f"tokens/{who}": float(count) for who, count in health.tokens.items()}
@@ -422,16 +367,6 @@ class Trainer:
         return findings | tokens
 
 
-def adamw(question: Question, gradient: Tensor, lr: float, weight_decay: float) -> None:
-    """One AdamW update (Loshchilov & Hutter) of `question.weights`, in place; `question.updates` counts this one."""
-    slow, slower = _BETAS
-    question.mean.lerp_(gradient, 1 - slow)
-    question.square.lerp_(gradient.square(), 1 - slower)
-    mean = question.mean / (1 - slow**question.updates)
-    scale = (question.square / (1 - slower**question.updates)).sqrt() + _EPSILON
-    question.weights.mul_(1 - lr * weight_decay).addcdiv_(mean, scale, value=-lr)
-
-
 def _joined(prompt: Tokens, completion: Tokens) -> Tokens:
     """What has to be read to predict every token of the completion: all but its last one."""
     return (*prompt, *completion[:-1])
@@ -445,11 +380,6 @@ def _token_weights(lengths: Sequence[int], mode: losses.Aggregation, share: floa
     """Each sequence's weight per token; 0 for sequences of length 0. All modes weigh a sequence's tokens alike."""
     mask = torch.arange(max(lengths, default=0) or 1) < torch.tensor(lengths).reshape(-1, 1)
     return (share * losses.aggregation_weights(mask, mode)[:, 0]).tolist()
-
-
-def _state(question: Question) -> dict[str, Tensor]:
-    shadow = {} if question.shadow is None else {"shadow": question.shadow}
-    return {"weights": question.weights, "mean": question.mean, "square": question.square, **shadow}
 
 
 def _mixed(parts: Sequence[tuple[float, Tensor]]) -> Tensor:

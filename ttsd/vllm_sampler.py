@@ -35,7 +35,7 @@ from typing import Any, Literal
 
 from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.nouns import Completion
-from ttsd.samplers import AdapterRef, Decode, SamplerStats, checked_length
+from ttsd.samplers import AdapterRef, Decode, SamplerStats, check_new, checked_length, resident
 
 GIB = 1 << 30
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those that vLLM has slots for
@@ -94,7 +94,7 @@ class VllmSampler:
     async def complete(
         self, prompt_ids: Sequence[int], adapter: AdapterRef | None, *, max_tokens: int | None = None
     ) -> Completion:
-        engine, lora = self._started(), self._request(adapter)
+        engine, lora = self._started(), resident(self._resident, adapter)
         limit = engine.model_config.max_model_len
         params = self._params(checked_length(len(prompt_ids), max_tokens or self.settings.max_tokens, limit))
         prompt, name, start = {"prompt_token_ids": list(prompt_ids)}, str(next(self._request_ids)), time.monotonic()
@@ -120,8 +120,7 @@ class VllmSampler:
         )
 
     async def swap(self, old: AdapterRef | None, new: AdapterRef) -> None:
-        if new in self._resident:
-            raise InfrastructureError(f"adapter {new} is in the sampler already; push the next version instead")
+        check_new(self._resident, new)
         await self._load(new)
         if old is not None:
             await self.drop(old)
@@ -165,13 +164,6 @@ class VllmSampler:
         except Exception as error:
             raise self._failure(error, f"the adapter {ref} in {ref.path} can't be loaded") from error
         self._resident[ref] = lora
-
-    def _request(self, adapter: AdapterRef | None) -> Any:
-        if adapter is None:
-            return None
-        if adapter not in self._resident:
-            raise InfrastructureError(f"adapter {adapter} is not in the sampler; swap it in before sampling")
-        return self._resident[adapter]
 
     def _params(self, max_tokens: int) -> Any:
         from vllm import SamplingParams
@@ -293,8 +285,9 @@ class _Launch:
             device = current_platform.device_type
             _check_device(self.settings.device, device)
             self.info |= _info(device, current_platform)
+            arguments = _engine_args(self.settings, device)
             try:
-                config = AsyncEngineArgs(**_engine_args(self.settings, device)).create_engine_config()
+                config = AsyncEngineArgs(**arguments).create_engine_config()
             except Exception as error:
                 raise UserError(
                     f"vLLM can't use the model {self.settings.model!r}: {_sentence(str(error))}; "
@@ -346,12 +339,17 @@ def _engine_args(settings: VllmSettings, device: str) -> dict[str, Any]:
 def _lora_args(settings: VllmSettings) -> dict[str, Any]:
     if not settings.adapters:
         return {}
-    slots = _lora_slots(settings)
+    slots, rank = _lora_slots(settings), settings.max_lora_rank
+    if rank > LORA_RANKS[-1]:
+        raise UserError(
+            f"lora.rank={rank} is more than the {LORA_RANKS[-1]} that vLLM serves; lower it or "
+            "--set model.sampler=transformers"
+        )
     return {
         "enable_lora": True,
         "max_loras": slots,
         "max_cpu_loras": slots,
-        "max_lora_rank": next((rank for rank in LORA_RANKS if rank >= settings.max_lora_rank), settings.max_lora_rank),
+        "max_lora_rank": next(slot for slot in LORA_RANKS if slot >= rank),
     }
 
 
@@ -394,10 +392,10 @@ def _info(device: str, platform: Any) -> dict[str, str]:
 
 
 def _sentence(text: str) -> str:
-    """The telling part of a many-lined message, without the stop at its end."""
+    """The telling sentence of a many-lined message, without its stop."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = next((line for line in lines if line.startswith("Value error, ")), lines[0] if lines else text)
-    return telling.removeprefix("Value error, ")[:400].rstrip(". ")
+    return re.split(r"(?<=[\w)\"'])\.\s", telling.removeprefix("Value error, "))[0][:400].rstrip(". ")
 
 
 def _silence(logger: logging.Logger) -> None:

@@ -51,8 +51,13 @@ class Question:
 
 def load(rest: str) -> Problem:
     """The question called `micro:<rest>`; raises ProblemError with the form that is expected."""
-    family, rules, seed = _parsed(rest)
-    return problem(question(family, rules, hash_draw(rest)), f"micro:{rest}")
+    return problem(named(rest), f"micro:{rest}")
+
+
+def named(rest: str) -> Question:
+    """The question called `micro:<rest>` with what its statement leaves open."""
+    family, rules = _parsed(rest)
+    return question(family, rules, hash_draw(rest))
 
 
 def subset(name: str) -> list[str]:
@@ -161,7 +166,7 @@ def _shuffled(items: Sequence[str], draw: Draw) -> list[str]:
     return [left.pop(draw(len(left))) for _ in items]
 
 
-def _parsed(rest: str) -> tuple[Family, int, int]:
+def _parsed(rest: str) -> tuple[Family, int]:
     family, *numbers = rest.split(":")
     if family not in FAMILIES:
         known = ", ".join(FAMILIES)
@@ -171,10 +176,10 @@ def _parsed(rest: str) -> tuple[Family, int, int]:
         )
     if len(numbers) != 2 or not all(_is_number(text) for text in numbers):
         raise ProblemError(f"There is no question 'micro:{rest}': give {FORM}.")
-    rules, seed = map(int, numbers)
+    rules = int(numbers[0])
     if not 1 <= rules <= MAX_RULES:
         raise ProblemError(f"'micro:{rest}' asks for {rules} rules: ask for 1 to {MAX_RULES}.")
-    return FAMILIES[family], rules, seed
+    return FAMILIES[family], rules
 
 
 def _is_number(text: str) -> bool:

@@ -2,10 +2,10 @@
 
     python tests/bench/bench_sandbox.py [--rounds 5] [--ballast-gib 4] [--leak-runs 0]
 
-The variants alternate within every round, so that the machine's load hits all of them; read the ratios, which are medians
-over the rounds. `in-process` and `in-process + manager` are loops in the manner of LiveCodeBench's grader: one process per
-program, a mocked stdin and a captured stdout per test; the second also sends its results through a multiprocessing
-manager, as that grader does. Neither isolates one test from the next.
+The variants alternate within every round, so that the machine's load hits all of them; read the ratios, which are
+medians over the rounds. `in-process` is a loop in the manner of LiveCodeBench's grader: one process per program, whose
+results come back through a multiprocessing manager; for each test an alarm, a mocked `open` and stdin, and a captured
+stdout. It does not isolate one test from the next. `bare in-process` leaves out the manager and the mocks.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import mock_open, patch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from sandbox import Ending, Limits, Program, Sandbox
 
-PROGRAM = '''
+PROGRAM = """
 import sys
 from collections import Counter, defaultdict
 from heapq import heappush, heappop
@@ -66,7 +66,7 @@ def main():
 
 if __name__ == "__main__":
     main()
-'''
+"""
 
 
 def inputs(tests: int = 50) -> list[bytes]:
@@ -115,12 +115,6 @@ def _forked(code: Any, case: bytes) -> bytes:
 
 
 def in_process(cases: list[bytes]) -> list[bytes]:
-    """One forked process runs all cases, as LiveCodeBench's grader does, and pipes the results back."""
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        return pool.apply(_loop, (cases,))
-
-
-def in_process_manager(cases: list[bytes]) -> list[bytes]:
     context = multiprocessing.get_context("fork")
     with context.Manager() as manager:
         results = manager.list()
@@ -131,21 +125,47 @@ def in_process_manager(cases: list[bytes]) -> list[bytes]:
 
 
 def _report_loop(cases: list[bytes], results: Any) -> None:
-    results.append(_loop(cases))
-
-
-def _loop(cases: list[bytes]) -> list[bytes]:
     signal.signal(signal.SIGALRM, lambda *_: sys.exit("too slow"))
     code = compile(PROGRAM, "solution.py", "exec")
-    return [_mocked(code, case.decode()) for case in cases]
+    results.append([_mocked(code, case.decode()) for case in cases])
+
+
+class Stdin(io.StringIO):
+    """A class of our own, so that its methods can be patched."""
 
 
 def _mocked(code: Any, case: str) -> bytes:
-    printed = io.StringIO()
+    """One call with every way to read stdin replaced."""
     signal.alarm(6)
-    with contextlib.redirect_stdout(printed), patch("sys.stdin", io.StringIO(case)), patch("builtins.open", open):
+    lines = iter(case.split("\n"))
+    printed = io.StringIO()
+    with (
+        patch("builtins.open", mock_open(read_data=case)),
+        patch("sys.stdin", Stdin(case)),
+        patch("sys.stdin.readline", lambda *_: next(lines)),
+        patch("sys.stdin.readlines", lambda *_: case.split("\n")),
+        patch("sys.stdin.read", lambda *_: case),
+        contextlib.redirect_stdout(printed),
+    ):
         exec(code, {"__name__": "__main__"})
     signal.alarm(0)
+    return printed.getvalue().encode()
+
+
+def bare_in_process(cases: list[bytes]) -> list[bytes]:
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply(_bare_loop, (cases,))
+
+
+def _bare_loop(cases: list[bytes]) -> list[bytes]:
+    code = compile(PROGRAM, "solution.py", "exec")
+    return [_redirected(code, case.decode()) for case in cases]
+
+
+def _redirected(code: Any, case: str) -> bytes:
+    printed, sys.stdin = io.StringIO(), io.StringIO(case)
+    with contextlib.redirect_stdout(printed):
+        exec(code, {"__name__": "__main__"})
     return printed.getvalue().encode()
 
 
@@ -198,7 +218,7 @@ async def measure(rounds: int, gib: float) -> None:
             "fresh interpreter": lambda: helper(fresh, cases),
             "bare fork": lambda: helper(bare_fork, cases),
             "in-process": lambda: helper(in_process, cases),
-            "in-process + manager": lambda: helper(in_process_manager, cases),
+            "bare in-process": lambda: helper(bare_in_process, cases),
         }
         expected = await variants["ours"]()
         table: dict[str, list[float]] = {name: [] for name in variants}

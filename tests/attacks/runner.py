@@ -1,0 +1,100 @@
+"""Runs the attacks in one set-up and prints what went wrong as JSON: name of the attack -> complaints.
+
+    python runner.py PACKAGE_PARENT landlock|no-landlock [UID]
+
+A script of its own so that it can give up root for good, and run under an interpreter that another user may read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+PROMISES = "integrity processes other_processes network files streams limits kernel_surface".split()
+PRELUDE = """
+import ctypes, errno, json, os, platform, signal, socket, struct, sys
+world = json.loads(sys.stdin.readline())
+X86 = platform.machine() == "x86_64"
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+def call(x86, arm, *arguments):
+    number = x86 if X86 else arm
+    if libc.syscall(number, *arguments) < 0:
+        raise OSError(ctypes.get_errno(), f"system call {number}")
+def refused(action, *arguments, **named):
+    try:
+        result = action(*arguments, **named)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EACCES, errno.ENOSYS):
+            print("UNCLEAR", action, arguments, error)
+    except Exception as error:
+        print("UNCLEAR", action, arguments, repr(error))
+    else:
+        print("BREACH", action, arguments, result)
+"""
+
+
+async def attack(kind: str) -> dict[str, list[str]]:
+    from sandbox import Limits, Sandbox
+
+    from attacks.world import World
+
+    world = World()
+    limits = Limits(cpu_seconds=1.0, wall_seconds=4.0, memory_bytes=1 << 28, output_bytes=1 << 20)
+    found = {}
+    try:
+        async with Sandbox(slots=1, landlock=kind == "landlock") as box:
+            found["the set-up"] = [] if ("landlock" in box.tier) == (kind == "landlock") else [f"it is {box.tier}"]
+            for promise in PROMISES:
+                for name, source in importlib.import_module(f"attacks.{promise}").PROGRAMS.items():
+                    found[f"{promise}: {name}"] = await _one(box, world, source, limits)
+    finally:
+        world.close()
+    return found
+
+
+async def _one(box, world, source: str, limits) -> list[str]:  # type: ignore[no-untyped-def]
+    from sandbox import Program
+
+    zygote = box.zygotes[0]
+    data = json.dumps(world.addresses()).encode() + b"\n"
+    outcome = await box.once(Program(PRELUDE + source), data, limits)
+    said = outcome.stdout + outcome.stderr + (outcome.result or b"")
+    first = source.lstrip().splitlines()[0]
+    expected = first.removeprefix("# ends:").replace(" ", "").split("|") if first.startswith("# ends:") else ["finished"]
+    complaints = [line for line in outcome.stdout.decode(errors="replace").splitlines() if line.startswith(("BREACH", "UNCLEAR"))]
+    if outcome.ending not in expected:
+        complaints.append(f"it ended as {outcome.ending}: {said[-1500:].decode(errors='replace')}")
+    if world.secret.encode() in said:
+        complaints.append("it knows the secret")
+    if box.zygotes[0] != zygote:
+        complaints.append("the zygote had to be replaced")
+    return complaints + await _survivors(zygote) + world.damage()
+
+
+async def _survivors(zygote: int) -> list[str]:
+    from attacks.world import descendants
+
+    deadline = time.monotonic() + 5
+    while (left := descendants(zygote)) and time.monotonic() < deadline:
+        await asyncio.sleep(0.005)
+    return [f"processes survive: {left}"] if left else []
+
+
+def main() -> None:
+    place, kind, *user = sys.argv[1:]
+    if user:
+        os.setgroups([])
+        os.setgid(int(user[0]))
+        os.setuid(int(user[0]))
+    sys.path[:0] = [place, str(Path(__file__).parents[1])]
+    print(json.dumps(asyncio.run(attack(kind))))
+
+
+if __name__ == "__main__":
+    main()

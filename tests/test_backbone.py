@@ -1,0 +1,225 @@
+"""The door to transformers and peft: packed attention is plain attention, adapter files are PEFT's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch  # noqa: TID253
+
+from tests.tiny import write_model, write_tokenizer
+from ttsd.backbone import Adapter, Base, LoraLinear, LoraShape, Tokenizer, generate, load_base, replacing
+from ttsd.errors import UserError
+from ttsd.packing import pack
+
+SHAPE = LoraShape(4, 8.0, "all-linear")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def wired(folder: Path) -> Base:
+    base = load_base(str(folder))
+    base.wire(SHAPE)
+    return base
+
+
+@pytest.fixture
+def base(wired: Base) -> Iterator[Base]:
+    with wired.lending(None):
+        yield wired
+
+
+def adapter(base: Base, seed: int = 0, *, trainable: bool = False) -> Adapter:
+    values = torch.randn(base.adapter_size, generator=torch.Generator().manual_seed(seed)) * 0.1
+    return Adapter(base.shapes, values, trainable=trainable)
+
+
+def tokens(count: int, seed: int = 0) -> tuple[int, ...]:
+    return tuple(torch.randint(3, 259, (count,), generator=torch.Generator().manual_seed(seed)).tolist())
+
+
+def plain_logits(base: Base, ids: tuple[int, ...]) -> torch.Tensor:
+    logits: torch.Tensor = base.model(input_ids=torch.tensor([ids])).logits[0]
+    return logits
+
+
+def test_chat_text_and_stop_tokens(folder: Path) -> None:
+    tokenizer = Tokenizer.load(str(folder), system_prompt="be kind")
+    ids = tokenizer.chat("héllo <|im_end|>")
+    whole = "".join(tokenizer.token_text(token) for token in tokenizer.encode("héllo"))
+    assert tokenizer.decode(tokenizer.encode("héllo")) == "héllo"
+    assert len(whole) > 0
+    assert tokenizer.decode(ids).startswith("system\nbe kind\nuser\nhéllo")
+    assert tokenizer.decode(ids).endswith("<think>\n\n</think>\n\n")
+    assert not tokenizer.decode(Tokenizer.load(str(folder), enable_thinking=True).chat("x")).endswith("</think>\n\n")
+    assert tokenizer.stop_token_ids == (2,)
+
+
+def test_stop_tokens_of_the_generation_config_count_too(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [7, 2]}))
+    assert Tokenizer.load(str(tmp_path)).stop_token_ids == (2, 7)
+
+
+def test_packed_sequences_read_like_single_ones(base: Base) -> None:
+    prompt = tokens(30)
+    sequences = [(*prompt, *tokens(n, n)) for n in (5, 12, 1)] + [(*prompt, *tokens(12, 12)[:9], 4, 4), tokens(6, 9)]
+    with torch.no_grad():
+        forest = pack(sequences)
+        packed = base.hidden(forest) @ base.head.T
+        for index, sequence in enumerate(sequences):
+            torch.testing.assert_close(packed[forest.rows(index)], plain_logits(base, sequence), atol=2e-5, rtol=1e-4)
+
+
+def test_an_adapter_changes_the_model_and_leaves_no_trace(base: Base) -> None:
+    ids = tokens(20)
+    with torch.no_grad():
+        before = plain_logits(base, ids)
+        with base.lending(adapter(base)):
+            assert (plain_logits(base, ids) - before).abs().max() > 0.01
+        with base.lending(None):
+            assert torch.equal(plain_logits(base, ids), before)
+
+
+@pytest.mark.parametrize("count", [3, 200])
+def test_a_lent_pair_adds_its_product(count: int) -> None:
+    """Few tokens keep the pair apart, many have it merged into the weight: both are the formula."""
+    torch.manual_seed(0)
+    layer = LoraLinear(torch.nn.Linear(12, 10), 2.0).requires_grad_(False)
+    layer.lent = tuple(torch.nn.Parameter(torch.randn(shape)) for shape in ((4, 12), (10, 4)))
+    states = torch.randn(2, count, 12, requires_grad=True)
+    formula = layer.inner(states) + 2.0 * states @ (layer.lent[1] @ layer.lent[0]).T
+    leaves, direction = (states, *layer.lent), torch.randn(2, count, 10)
+    torch.testing.assert_close(layer(states), formula, atol=1e-4, rtol=1e-4)
+    found, wanted = (torch.autograd.grad(output, leaves, direction) for output in (layer(states), formula))
+    torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-4)
+
+
+def test_exported_adapters_are_what_peft_loads(base: Base, folder: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    ours, ids = adapter(base), tokens(25)
+    base.export(ours, tmp_path / "adapter")
+    theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder), str(tmp_path / "adapter")).eval()
+    with torch.no_grad(), base.lending(ours):
+        torch.testing.assert_close(
+            theirs(input_ids=torch.tensor([ids])).logits[0], plain_logits(base, ids), atol=2e-5, rtol=1e-4
+        )
+    again = base.load_adapter(tmp_path / "adapter")
+    assert torch.equal(again.values, ours.values)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter"]
+
+
+def test_a_base_serves_one_shape_of_adapter(base: Base) -> None:
+    with pytest.raises(UserError, match="does not fit"):
+        base.wire(LoraShape(8, 8.0, "all-linear"))
+    base.wire(SHAPE)
+
+
+def test_unknown_layers_are_named(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"w_proj.*choose from.*q_proj"):
+        load_base(str(folder)).wire(LoraShape(4, 8.0, ("w_proj",)))
+
+
+@pytest.mark.parametrize("use_adapter", [False, True])
+def test_generated_tokens_carry_their_exact_log_probabilities(base: Base, use_adapter: bool) -> None:
+    lent = adapter(base) if use_adapter else None
+    prompts = [tokens(9), tokens(14, 1), tokens(9)]
+    found = generate(base, lent, prompts, max_tokens=12, seed=3, stop_token_ids=(2,))
+    assert found == generate(base, lent, prompts, max_tokens=12, seed=3, stop_token_ids=(2,))
+    for prompt, (ids, logprobs, reason) in zip(prompts, found, strict=True):
+        assert len(ids) == len(logprobs)
+        assert reason == ("stop" if ids[-1] == 2 else "length")
+        with torch.no_grad(), base.lending(lent):
+            truth = plain_logits(base, (*prompt, *ids))[len(prompt) - 1 : -1].log_softmax(-1)
+        torch.testing.assert_close(
+            torch.tensor(logprobs), truth.gather(-1, torch.tensor(ids)[:, None])[:, 0], atol=1e-4, rtol=1e-4
+        )
+
+
+def test_log_probabilities_are_of_the_distribution_that_was_sampled(base: Base) -> None:
+    prompt = tokens(9)
+    with torch.no_grad():
+        cold = (plain_logits(base, prompt)[-1] / 0.7).softmax(-1)
+    best = cold.sort(descending=True).values
+    nucleus = int((best.cumsum(0) < 0.5).sum()) + 1
+    for (token,), (logprob,), _ in generate(
+        base, None, [prompt] * 20, max_tokens=1, temperature=0.7, top_p=0.5, seed=0
+    ):
+        assert cold[token] >= best[nucleus - 1]
+        assert logprob == pytest.approx(float((cold[token] / best[:nucleus].sum()).log()), abs=1e-4)
+
+
+def test_rows_that_are_not_wanted_any_more_stop(base: Base) -> None:
+    asked: list[int] = []
+
+    def should_stop(row: int) -> bool:
+        asked.append(row)
+        return row == 1 and asked.count(1) > 2
+
+    reasons = [(len(ids), reason) for ids, _, reason in generate(
+        base, None, [tokens(5)] * 3, max_tokens=6, seed=0, should_stop=should_stop
+    )]  # fmt: skip
+    assert reasons == [(6, "length"), (3, "abort"), (6, "length")]
+
+
+def test_a_model_that_is_not_there(tmp_path: Path) -> None:
+    for load in (load_base, Tokenizer.load):
+        with pytest.raises(UserError, match=r"no model folder.*give an existing folder"):
+            load(str(tmp_path / "nowhere"))
+
+
+def test_a_broken_model_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"can't load the model.*check model.path"):
+        load_base(str(tmp_path))
+
+
+def test_a_tokenizer_without_chat_template_is_refused(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, chat=False)
+    with pytest.raises(UserError, match="no chat template"):
+        Tokenizer.load(str(tmp_path))
+
+
+def test_cuda_where_there_is_none(folder: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    with pytest.raises(UserError, match="no CUDA device"):
+        load_base(str(folder), device="cuda")
+    with pytest.raises(UserError, match="nf4"):
+        load_base(str(folder), quantize="nf4")
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 0}, "sliding-window"),
+        ({"final_logit_softcapping": 30.0}, "rescales its logits"),
+    ],
+)
+def test_models_that_would_be_read_wrongly_are_refused(folder: Path, tmp_path: Path, change: Any, part: str) -> None:
+    config = json.loads((folder / "config.json").read_text()) | change
+    config.pop("layer_types", None)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").symlink_to(folder / "model.safetensors")
+    with pytest.raises(UserError, match=part):
+        load_base(str(tmp_path))
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "state"
+    for content in ("one", "two"):
+        with replacing(target) as draft:
+            (draft / "x").write_text(content)
+    with pytest.raises(FileNotFoundError), replacing(target) as draft:
+        (draft / "x" / "impossible").write_text("three")
+    assert (target / "x").read_text() == "two"
+    assert [path.name for path in target.parent.iterdir()] == ["state"]

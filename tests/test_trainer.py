@@ -1,0 +1,286 @@
+"""The gradient step: what must not change it, what must not move, and that it teaches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch  # noqa: TID253
+from torch import Tensor  # noqa: TID253
+
+from tests.tiny import write_model
+from ttsd.backbone import generate
+from ttsd.config import Config, Lora
+from ttsd.errors import UserError
+from ttsd.losses import distillation_loss
+from ttsd.nouns import Lesson
+from ttsd.trainer import Health, Trainer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+def trainer(folder: Path, **sections: dict[str, Any]) -> Trainer:
+    lora = {"rank": 4, "alpha": 8.0, "lr": 1e-2, "grad_clip": 1e9} | sections.pop("lora", {})
+    made = Trainer(str(folder), Config.model_validate({"lora": lora, **sections}))
+    made.create("q", seed=1)
+    return made
+
+
+def ids(count: int, seed: int) -> tuple[int, ...]:
+    return tuple(torch.randint(3, 259, (count,), generator=torch.Generator().manual_seed(seed)).tolist())
+
+
+@pytest.fixture(scope="module")
+def lessons(folder: Path) -> list[Lesson]:
+    """A group of six of different lengths; two share a reprompt, the last has none."""
+    made, prompt = trainer(folder), ids(40, 0)
+    drawn = generate(made.base, None, [prompt] * 6, max_tokens=25, stop_token_ids=tuple(range(3, 20)), seed=0)
+    return [
+        Lesson(
+            attempt, prompt, tokens, logprobs, float(attempt == 2),
+            None if attempt == 6 else (*prompt[:30], *ids(20, min(attempt, 4)), *prompt[30:]),
+        )
+        for attempt, (tokens, logprobs, _) in enumerate(drawn, start=1)
+    ]  # fmt: skip
+
+
+def weights(made: Trainer, name: str = "q") -> Tensor:
+    return made._questions[name].student.values.clone()
+
+
+def state(made: Trainer) -> list[Tensor]:
+    question = made._questions["q"]
+    assert question.teacher is not None
+    kept = (question.student.values, question.teacher.values, question.mean, question.square)
+    return [*(tensor.clone() for tensor in kept), torch.tensor(question.updates)]
+
+
+def moved(folder: Path, lessons: Sequence[Lesson], steps: int = 2, **sections: Any) -> tuple[Tensor, list[float]]:
+    """Student weights after some steps and every step's loss and gradient norm."""
+    made = trainer(folder, **sections)
+    found = [made.step("q", lessons) for _ in range(steps)]
+    return weights(made), [metrics[key] for metrics in found for key in ("loss", "grad_norm")]
+
+
+@pytest.mark.parametrize(
+    "distillation",
+    [{"token_budget": 1}, {"token_budget": 150}, {"chunk_tokens": 3}, {"gradient_checkpointing": True}],
+)
+def test_how_the_work_is_cut_is_invisible(folder: Path, lessons: list[Lesson], distillation: dict[str, Any]) -> None:
+    for method in ({}, {"grpo_weight": 0.5, "kl_to_base": 0.1}):
+        whole = moved(folder, lessons, distillation=method)
+        cut = moved(folder, lessons, distillation=method | distillation)
+        torch.testing.assert_close(cut[1], whole[1], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(cut[0], whole[0], rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("mode", ["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_loss_is_that_of_plain_padded_forwards(
+    folder: Path, lessons: list[Lesson], mode: str, temperature: float
+) -> None:
+    """Every lesson read on its own by plain transformers, whole logits, padded to a batch."""
+    made = trainer(folder, distillation={"loss_agg_mode": mode}, sampling={"temperature": temperature})
+    made.step("q", lessons)
+    taught = [lesson for lesson in lessons if lesson.reprompt_ids is not None]
+    length = max(len(lesson.completion_ids) for lesson in taught)
+
+    def logits(prompt: tuple[int, ...], lesson: Lesson) -> Tensor:
+        count = len(lesson.completion_ids)
+        read = made.base.model(input_ids=torch.tensor([(*prompt, *lesson.completion_ids[:-1])])).logits[0, -count:]
+        return torch.cat([read / temperature, torch.zeros(length - count, read.shape[-1])])
+
+    def padded(values: Sequence[float]) -> list[float]:
+        return [*values, *[0] * (length - len(values))]
+
+    question = made._questions["q"]
+    with torch.no_grad():
+        with made.base.lending(question.student):
+            student = torch.stack([logits(lesson.prompt_ids, lesson) for lesson in taught])
+        with made.base.lending(question.teacher):
+            teacher = torch.stack([logits(lesson.reprompt_ids or (), lesson) for lesson in taught])
+    token_ids = torch.tensor([padded(lesson.completion_ids) for lesson in taught]).long()
+    sampler = torch.tensor([padded(lesson.sampler_logprobs) for lesson in taught])
+    sampled = student.log_softmax(-1).gather(-1, token_ids[..., None])[..., 0]
+    truth = distillation_loss(
+        student, teacher, token_ids, torch.tensor([padded([1] * len(lesson.completion_ids)) for lesson in taught]),
+        alpha=1.0, distillation_topk=20, distillation_add_tail=True, log_ratio_clip=5.0,
+        rollout_is_weights=(sampled - sampler).exp().clamp(max=2.0), loss_agg_mode=mode,  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert made.step("q", lessons)["loss"] == pytest.approx(truth.item(), rel=1e-4)
+
+
+def test_nothing_to_teach_moves_nothing(folder: Path, lessons: list[Lesson]) -> None:
+    made = trainer(folder)
+    made.step("q", lessons)
+    before = state(made)
+    metrics = made.step("q", [replace(lesson, reprompt_ids=None) for lesson in lessons])
+    assert metrics["updated"] == metrics["loss"] == metrics["tokens"] == 0
+    torch.testing.assert_close(state(made), before, rtol=0, atol=0)
+    assert made.step("q", [])["updated"] == 0
+
+
+def test_a_reprompt_that_says_nothing_gives_no_loss(folder: Path, lessons: list[Lesson]) -> None:
+    made = trainer(folder)
+    metrics = made.step("q", [replace(lesson, reprompt_ids=lesson.prompt_ids) for lesson in lessons])
+    assert metrics["loss"] == pytest.approx(0, abs=1e-9)
+    assert metrics["grad_norm"] == pytest.approx(0, abs=1e-6)
+
+
+def test_only_the_adapter_learns(folder: Path, lessons: list[Lesson]) -> None:
+    made = trainer(folder)
+    base = {name: tensor.clone() for name, tensor in made.base.model.state_dict().items()}
+    start = weights(made)
+    losses = [made.step("q", lessons)["loss"] for _ in range(20)]
+    assert all(torch.equal(tensor, base[name]) for name, tensor in made.base.model.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in made.base.model.parameters())
+    assert not torch.equal(weights(made), start)
+    assert losses[-1] < losses[0] / 2
+
+
+@pytest.mark.parametrize("kind", ["ema", "trust-region", "frozen"])
+def test_every_regularised_teacher_draws_the_student_to_itself(folder: Path, lessons: list[Lesson], kind: str) -> None:
+    made = trainer(folder, teacher={"teacher_regularization": kind, "teacher_update_rate": 0.1})
+    lesson = lessons[0]
+    student, teacher = made.per_token("q", lesson)
+    for _ in range(10):
+        made.step("q", [lesson])
+    after, _ = made.per_token("q", lesson)
+
+    def distance(values: list[float]) -> float:
+        return sum((value - wanted) ** 2 for value, wanted in zip(values, teacher, strict=True))
+
+    assert distance(after) < distance(student)
+    assert made.per_token("q", replace(lesson, reprompt_ids=None)) == (after, [])
+
+
+def test_a_live_teacher_is_the_student_reading_the_reprompt(folder: Path, lessons: list[Lesson]) -> None:
+    made = trainer(folder, teacher={"teacher_regularization": "live"})
+    made.step("q", lessons)
+    lesson = lessons[0]
+    assert lesson.reprompt_ids is not None
+    student = made.logprobs("q", lesson.reprompt_ids, lesson.completion_ids)
+    assert made.per_token("q", lesson)[1] == pytest.approx(student, abs=1e-5)
+
+
+def test_the_mean_teacher_starts_as_a_copy_and_follows_at_its_rate(folder: Path, lessons: list[Lesson]) -> None:
+    made = trainer(folder, teacher={"teacher_update_rate": 0.25})
+    start = weights(made)
+    made.step("q", lessons)
+    torch.testing.assert_close(state(made)[1], start.lerp(weights(made), 0.25))
+
+
+def test_a_trust_region_teacher_interpolates_logits(folder: Path, lessons: list[Lesson]) -> None:
+    found = {}
+    for rate in (0.0, 0.5, 1.0):
+        made = trainer(folder, teacher={"teacher_regularization": "trust-region", "teacher_update_rate": rate})
+        made.perturb("q", seed=0, scale=0.1)
+        question = made._questions["q"]
+        found[rate] = made._teacher_logits(question, lessons[:2], Health())(slice(None))
+    torch.testing.assert_close(found[0.5], (found[0.0] + found[1.0]) / 2, rtol=1e-4, atol=1e-4)
+    assert (found[0.0] - found[1.0]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("kind", ["ema", "frozen"])
+def test_saving_and_loading_goes_on_bit_for_bit(folder: Path, lessons: list[Lesson], tmp_path: Path, kind: str) -> None:
+    made = trainer(folder, teacher={"teacher_regularization": kind})
+    for _ in range(3):
+        made.step("q", lessons)
+    made.save("q", tmp_path / "state")
+    other = trainer(folder, teacher={"teacher_regularization": kind})
+    other.load("elsewhere", tmp_path / "state")
+    for _ in range(2):
+        assert other.step("elsewhere", lessons) == made.step("q", lessons)
+    assert torch.equal(weights(other, "elsewhere"), weights(made))
+
+
+def test_a_state_of_other_settings_is_refused(folder: Path, tmp_path: Path) -> None:
+    trainer(folder).save("q", tmp_path / "state")
+    with pytest.raises(UserError, match="saved under"):
+        trainer(folder, lora={"rank": 8}).load("q", tmp_path / "state")
+
+
+def test_questions_on_one_base_do_not_touch_each_other(folder: Path, lessons: list[Lesson]) -> None:
+    alone, _ = moved(folder, lessons)
+    made = trainer(folder)
+    made.create("other", seed=5)
+    for _ in range(2):
+        made.step("q", lessons)
+        made.step("other", lessons[:2])
+    torch.testing.assert_close(weights(made), alone, rtol=0, atol=0)
+    made.drop("other")
+    assert weights(made).shape == alone.shape
+
+
+def test_the_exported_adapter_is_the_student(folder: Path, lessons: list[Lesson], tmp_path: Path) -> None:
+    made = trainer(folder)
+    made.step("q", lessons)
+    made.export("q", tmp_path / "adapter")
+    assert torch.equal(made.base.load_adapter(tmp_path / "adapter").values, weights(made))
+
+
+def test_a_fresh_adapter_says_what_the_base_says(folder: Path, lessons: list[Lesson]) -> None:
+    made = trainer(folder)
+    lesson = lessons[0]
+    assert made.logprobs("q", lesson.prompt_ids, lesson.completion_ids) == pytest.approx(
+        made.logprobs(None, lesson.prompt_ids, lesson.completion_ids), abs=1e-5
+    )
+    metrics = made.step("q", lessons)
+    assert metrics["logprob_gap/max"] < 1e-4
+    assert metrics["tis_clip_fraction"] == 0
+    assert metrics["kl/base"] == pytest.approx(0, abs=1e-9)
+
+
+def test_grpo_makes_the_rewarded_attempt_likelier(folder: Path, lessons: list[Lesson]) -> None:
+    made = trainer(folder, lora={"lr": 1e-3})
+
+    def likelihoods() -> list[float]:
+        return [sum(made.logprobs("q", lesson.prompt_ids, lesson.completion_ids)) for lesson in lessons]
+
+    before = likelihoods()
+    for _ in range(5):
+        metrics = made.step("q", lessons, method="grpo")
+    gains = [after - start for after, start in zip(likelihoods(), before, strict=True)]
+    assert metrics["tokens/teacher"] == 0
+    assert gains[1] == max(gains) > 0
+    unmoved = made.step("q", [replace(lesson, reward=0.0) for lesson in lessons], method="grpo")
+    assert unmoved["updated"] == 0
+
+
+def test_the_pull_to_the_base_holds_the_student_back(folder: Path, lessons: list[Lesson]) -> None:
+    free, held = trainer(folder), trainer(folder, distillation={"kl_to_base": 5.0})
+    for _ in range(8):
+        far, near = free.step("q", lessons), held.step("q", lessons)
+    assert near["kl/base"] < far["kl/base"] / 2
+
+
+def test_an_update_is_torchs_adamw_on_the_clipped_gradient(folder: Path) -> None:
+    made = trainer(folder)
+    question = made._questions["q"]
+    parameter = torch.nn.Parameter(question.student.values.clone())
+    optimizer = torch.optim.AdamW([parameter], lr=1e-2, weight_decay=0.1)
+    for step in range(5):
+        gradient = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(step))
+        question.student.gradient.copy_(gradient)
+        parameter.grad = gradient.clone()
+        norm = torch.nn.utils.clip_grad_norm_([parameter], 3.0)
+        optimizer.step()
+        assert question.learn(Lora(lr=1e-2, weight_decay=0.1, grad_clip=3.0), 0.1) == pytest.approx(float(norm))
+    torch.testing.assert_close(question.student.values, parameter.data)
+    assert not question.student.gradient.any()
+
+
+def test_a_gradient_that_is_not_finite_moves_nothing(folder: Path) -> None:
+    made = trainer(folder)
+    before = state(made)
+    made._questions["q"].student.gradient[0] = float("nan")
+    assert math.isnan(made._questions["q"].learn(Lora(), 0.1))
+    torch.testing.assert_close(state(made), before, rtol=0, atol=0)
+    assert not made._questions["q"].student.gradient.any()

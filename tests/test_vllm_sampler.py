@@ -1,0 +1,328 @@
+"""Real vLLM on a tiny random model, held against transformers. One engine serves nearly all tests."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from tests.tiny import write_model
+from ttsd.errors import InfrastructureError, UserError
+from ttsd.nouns import Completion
+from ttsd.samplers import AdapterRef
+from ttsd.vllm_sampler import VllmSampler, VllmSettings
+
+if TYPE_CHECKING:
+    from ttsd.backbone import Base
+
+pytest.importorskip("vllm", reason="vLLM is not installed")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
+
+STOP = 3
+RANK = 4
+PROMPT = tuple(5 + (7 * at) % 250 for at in range(300))  # longer than two blocks of vLLM's prefix cache on a CPU
+AdapterMaker = Callable[[str, int], AdapterRef]
+
+OWNER = """
+import asyncio, multiprocessing, signal, sys
+from ttsd.vllm_sampler import VllmSampler, VllmSettings
+
+async def main(model):
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: print("interrupted", flush=True))
+    settings = VllmSettings(model=model, max_tokens=16, stop_token_ids=(), adapters=0, kv_cache_gib=0.05)
+    sampler = VllmSampler(settings, str)
+    await sampler.start()
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    while await asyncio.to_thread(sys.stdin.readline):
+        completion = await sampler.complete(range(5, 50), None)
+        print(completion.finish_reason, len(completion.token_ids), flush=True)
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model"), small=False)
+
+
+@pytest.fixture(scope="module")
+def base(model: Path) -> Base:
+    """The same model in transformers."""
+    from ttsd.backbone import LoraShape, load_base
+
+    base = load_base(str(model), dtype="float32", device="cpu")
+    base.wire(LoraShape(RANK, 2.0 * RANK, "all-linear"))
+    return base
+
+
+@pytest.fixture(scope="module")
+def adapters(base: Base, tmp_path_factory: pytest.TempPathFactory) -> AdapterMaker:
+    """Writes an adapter far from zero; another name or version has other weights."""
+    import torch
+
+    from ttsd.backbone import Adapter
+
+    folder = tmp_path_factory.mktemp("adapters")
+
+    def make(name: str, version: int) -> AdapterRef:
+        seed = hash((name, version)) % 2**31
+        values = 0.2 * torch.randn(base.adapter_size, generator=torch.Generator().manual_seed(seed))
+        ref = AdapterRef(name, version, folder / f"{name}-{version}")
+        base.export(Adapter(base.shapes, values), ref.path)
+        return ref
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def owner(model: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that owns an engine of its own. It starts up beside the others' engine."""
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-c", OWNER, str(model)]
+    with subprocess.Popen(
+        command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        yield process
+        process.kill()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sampler(model: Path, owner: object) -> AsyncIterator[VllmSampler]:
+    sampler = VllmSampler(settings(model), decode=lambda ids: " ".join(map(str, ids)))
+    await sampler.start()
+    yield sampler
+    await sampler.close()
+
+
+def settings(model: Path, **changes: Any) -> VllmSettings:
+    defaults = {"max_tokens": 64, "stop_token_ids": (STOP,), "adapters": 2, "max_lora_rank": RANK, "kv_cache_gib": 0.1}
+    return VllmSettings(**{"model": str(model), **defaults, **changes})
+
+
+def reference(base: Base, ref: AdapterRef | None, prompt: Sequence[int], completion: Completion) -> list[float]:
+    """Log-probabilities of the completion's tokens according to transformers."""
+    import torch
+
+    adapter = None if ref is None else base.load_adapter(ref.path)
+    ids = torch.tensor([[*prompt, *completion.token_ids]])
+    with torch.no_grad(), base.lending(adapter):
+        logits = base.model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
+    table = torch.log_softmax(logits, dim=-1)
+    return table[torch.arange(len(table)), ids[0, len(prompt) :]].tolist()
+
+
+def distance(first: Sequence[float], second: Sequence[float]) -> float:
+    return max(abs(one - other) for one, other in zip(first, second, strict=True))
+
+
+async def test_start_that_is_cancelled_leaves_no_process(model: Path, owner: object) -> None:
+    before = set(multiprocessing.active_children())
+    starting = asyncio.create_task(VllmSampler(settings(model), str).start())
+    while not set(multiprocessing.active_children()) - before:
+        await asyncio.sleep(0.1)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert set(multiprocessing.active_children()) == before
+
+
+async def test_completions_are_aligned_and_agree_with_transformers(sampler: VllmSampler, base: Base) -> None:
+    before = sampler.stats.tokens
+    drawn = await asyncio.gather(*(sampler.complete(PROMPT, None) for _ in range(16)))
+    for completion in drawn:
+        ids = completion.token_ids
+        assert len(completion.logprobs) == len(ids) <= 64
+        assert completion.text == " ".join(map(str, ids))
+        assert (completion.adapter_version, completion.prompt_tokens) == (0, len(PROMPT))
+        assert completion.seconds > 0
+        assert STOP not in ids[:-1]
+        assert completion.finish_reason == ("stop" if ids[-1] == STOP else "length")
+        assert distance(completion.logprobs, reference(base, None, PROMPT, completion)) < 1e-4
+    assert len({completion.token_ids for completion in drawn}) > 1
+    assert sampler.stats.tokens - before == sum(len(completion.token_ids) for completion in drawn)
+
+
+async def test_a_drawn_stop_token_belongs_to_the_completion(sampler: VllmSampler) -> None:
+    drawn = await asyncio.gather(*(sampler.complete((5, at), None, max_tokens=200) for at in range(5, 69)))
+    stopped = [completion for completion in drawn if completion.finish_reason == "stop"]
+    assert stopped
+    assert all(completion.token_ids[-1] == STOP for completion in stopped)
+    assert all(len(completion.token_ids) == 200 for completion in drawn if completion.finish_reason == "length")
+
+
+async def test_an_adapter_changes_the_output_and_agrees_with_transformers(
+    sampler: VllmSampler, base: Base, adapters: AdapterMaker
+) -> None:
+    ref = adapters("one", 1)
+    await sampler.swap(None, ref)
+    completion = await sampler.complete(PROMPT, ref)
+    assert completion.adapter_version == 1
+    assert distance(completion.logprobs, reference(base, ref, PROMPT, completion)) < 1e-4
+    assert distance(completion.logprobs, reference(base, None, PROMPT, completion)) > 0.1
+    await sampler.drop(ref)
+
+
+async def test_many_versions_leave_no_stale_weights_and_no_full_slots(
+    sampler: VllmSampler, base: Base, adapters: AdapterMaker
+) -> None:
+    old: AdapterRef | None = None
+    for version in range(1, 9):
+        new = adapters("swapped", version)
+        await sampler.swap(old, new)
+        completion = await sampler.complete(PROMPT, new, max_tokens=8)
+        assert completion.adapter_version == version
+        assert distance(completion.logprobs, reference(base, new, PROMPT, completion)) < 1e-4
+        assert len(await sampler._engine.list_loras()) == 1
+        old = new
+    assert old is not None
+    await sampler.drop(old)
+    assert not await sampler._engine.list_loras()
+
+
+async def test_a_name_and_version_that_come_again_have_the_new_weights(
+    sampler: VllmSampler, base: Base, adapters: AdapterMaker
+) -> None:
+    first, second = adapters("first", 1), adapters("second", 1)
+    ref = AdapterRef("again", 1, first.path)
+    for path in (first.path, second.path):
+        (first.path.parent / "again").unlink(missing_ok=True)
+        (first.path.parent / "again").symlink_to(path)
+        ref = AdapterRef("again", 1, first.path.parent / "again")
+        await sampler.swap(None, ref)
+        completion = await sampler.complete(PROMPT, ref, max_tokens=8)
+        assert distance(completion.logprobs, reference(base, ref, PROMPT, completion)) < 1e-4
+        await sampler.drop(ref)
+
+
+async def test_two_questions_and_the_base_share_a_batch(
+    sampler: VllmSampler, base: Base, adapters: AdapterMaker
+) -> None:
+    ours, theirs = adapters("ours", 1), adapters("theirs", 1)
+    await sampler.swap(None, ours)
+    await sampler.swap(None, theirs)
+    refs = [ours, theirs, None] * 4
+    drawn = await asyncio.gather(*(sampler.complete(PROMPT, ref, max_tokens=24) for ref in refs))
+    for ref, completion in zip(refs, drawn, strict=True):
+        assert distance(completion.logprobs, reference(base, ref, PROMPT, completion)) < 1e-4
+    await sampler.drop(ours)
+    await sampler.drop(theirs)
+
+
+async def test_cancelling_frees_the_engine_at_once(sampler: VllmSampler) -> None:
+    aborted = sampler.stats.aborted
+    drawing = [asyncio.create_task(sampler.complete((5, at), None, max_tokens=1900)) for at in range(5, 13)]
+    await asyncio.sleep(0.5)
+    for task in drawing:
+        task.cancel()
+    finished = await asyncio.gather(*drawing, return_exceptions=True)
+    cut = sum(isinstance(end, asyncio.CancelledError) for end in finished)
+    assert cut >= 1
+    assert sampler.stats.aborted == aborted + cut
+    tokens = sampler.stats.tokens
+    await asyncio.sleep(0.3)
+    assert sampler.stats.tokens == tokens
+    assert sampler._engine.get_num_unfinished_requests() == 0
+
+
+async def test_mistakes_are_one_sentence(sampler: VllmSampler, adapters: AdapterMaker, tmp_path: Path) -> None:
+    ref = adapters("absent", 3)
+    with pytest.raises(InfrastructureError, match=r"adapter absent version 3 is not in the sampler"):
+        await sampler.complete(PROMPT, ref)
+    with pytest.raises(UserError, match=r"prompt of 300 tokens and sampling.max_tokens=1800 exceed .* 2048"):
+        await sampler.complete(PROMPT, None, max_tokens=1800)
+    with pytest.raises(UserError, match="the prompt is empty"):
+        await sampler.complete((), None)
+    with pytest.raises(InfrastructureError, match=r"adapter gone version 1 in .* can't be loaded"):
+        await sampler.swap(None, AdapterRef("gone", 1, tmp_path / "nowhere"))
+    await sampler.health()
+
+
+async def test_no_more_adapters_than_slots(sampler: VllmSampler, adapters: AdapterMaker) -> None:
+    refs = [adapters(f"slot{at}", 1) for at in range(4)]
+    for ref in refs[:3]:
+        await sampler.swap(None, ref)
+    with pytest.raises(InfrastructureError, match="no slot is free for adapter slot3 version 1"):
+        await sampler.swap(None, refs[3])
+    with pytest.raises(InfrastructureError, match="is in the sampler already"):
+        await sampler.swap(None, refs[0])
+    for ref in refs:
+        await sampler.drop(ref)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"max_model_len": 4096}, "max_model_len \\(4096\\) is greater"),
+        ({"device": "cuda"}, "model.device=cuda but the installed vLLM runs on cpu"),
+        ({"model": "/no/such/folder"}, "can't use the model '/no/such/folder'"),
+        ({"max_lora_rank": 513}, "lora.rank=513 is more than the 512"),
+    ],
+)
+async def test_start_refuses_what_cannot_be(
+    sampler: VllmSampler, model: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    refused = VllmSampler(settings(model, **changes), str)
+    with pytest.raises(UserError, match=sentence) as caught:
+        await refused.start()
+    assert "\n" not in str(caught.value)
+    await refused.close()
+
+
+async def test_start_without_vllm_says_what_to_do(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(UserError, match=r"vLLM is not installed; .*model\.sampler=transformers"):
+        await VllmSampler(settings(model), str).start()
+
+
+async def test_an_engine_that_dies_is_an_infrastructure_fault(sampler: VllmSampler) -> None:
+    """The shared engine's end: keep it last of its tests."""
+    (engine,) = (child for child in multiprocessing.active_children() if child.name == "EngineCore")
+    drawing = asyncio.create_task(sampler.complete((5, 6), None, max_tokens=1900))
+    await asyncio.sleep(0.1)
+    engine.kill()
+    with pytest.raises(InfrastructureError, match="the vLLM engine failed"):
+        await drawing
+    with pytest.raises(InfrastructureError, match="the vLLM engine failed"):
+        await sampler.health()
+
+
+def test_an_interrupt_spares_the_engine_and_a_killed_owner_does_not(owner: subprocess.Popen[str]) -> None:
+    assert owner.stdin is not None
+    (engine,) = map(int, _line(owner).split())
+    os.killpg(owner.pid, signal.SIGINT)
+    assert _line(owner) == "interrupted"
+    owner.stdin.write("go on\n")
+    owner.stdin.flush()
+    assert _line(owner) == "length 16"
+    owner.kill()
+    deadline = time.monotonic() + 10
+    while _lives(engine) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _lives(engine)
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    assert select.select([process.stdout], [], [], 120)[0], "the owner of an engine says nothing"
+    return process.stdout.readline().strip()
+
+
+def _lives(pid: int) -> bool:
+    """Whether the process runs; one that waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
