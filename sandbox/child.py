@@ -139,7 +139,7 @@ def _report(error: BaseException) -> None:
     try:
         sys.excepthook(type(error), error, error.__traceback__)
     except BaseException:  # no memory left to format it, or an exception hook of the program's own
-        os.write(2, f"{type(error).__name__}\n".encode())
+        os.write(2, b"MemoryError\n" if isinstance(error, MemoryError) else type(error).__name__.encode())
 
 
 def _show(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
@@ -161,10 +161,16 @@ def _show_from_thread(details: threading.ExceptHookArgs) -> None:
 
 def _finish(status: int) -> NoReturn:
     """What the interpreter does on its way out and os._exit does not: wait for threads, run exit handlers, flush."""
-    for step in (threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush):  # type: ignore[attr-defined]
+    for step in (threading._shutdown, atexit._run_exitfuncs, _flush):  # type: ignore[attr-defined]
         try:
             step()
         except BaseException as error:
             status = status or 120
             _report(error)
     os._exit(status)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()

@@ -137,8 +137,10 @@ def test_time_grows_no_faster_than_the_expected_output(token: str) -> None:
         assert not same_output((text + "1").encode(), text + "2")
         return time.perf_counter() - started
 
-    seconds(1000)
-    assert seconds(400_000) < 40 * max(seconds(40_000), 0.002)
+    def fastest(count: int) -> float:
+        return min(seconds(count) for _ in range(3))
+
+    assert fastest(200_000) < 40 * max(fastest(20_000), 0.001)
 
 
 def reference(printed: str, expected: str) -> bool:

@@ -107,9 +107,9 @@ async def sampler(model: Path, owner: object) -> AsyncIterator[VllmSampler]:
     await sampler.close()
 
 
-def settings(model: Path, **changes: Any) -> VllmSettings:
+def settings(folder: Path, **changes: Any) -> VllmSettings:
     defaults = {"max_tokens": 64, "stop_token_ids": (STOP,), "adapters": 2, "max_lora_rank": RANK, "kv_cache_gib": 0.1}
-    return VllmSettings(**{"model": str(model), **defaults, **changes})
+    return VllmSettings(**{"model": str(folder), **defaults, **changes})
 
 
 def reference(base: Base, ref: AdapterRef | None, prompt: Sequence[int], completion: Completion) -> list[float]:
@@ -267,7 +267,7 @@ async def test_no_more_adapters_than_slots(sampler: VllmSampler, adapters: Adapt
     [
         ({"max_model_len": 4096}, "max_model_len \\(4096\\) is greater"),
         ({"device": "cuda"}, "model.device=cuda but the installed vLLM runs on cpu"),
-        ({"model": "/no/such/folder"}, "can't use the model '/no/such/folder'"),
+        ({"model": "/no/such/folder"}, r"can't use the model '/no/such/folder'"),
         ({"max_lora_rank": 513}, "lora.rank=513 is more than the 512"),
     ],
 )
@@ -299,7 +299,7 @@ async def test_an_engine_that_dies_is_an_infrastructure_fault(sampler: VllmSampl
         await sampler.health()
 
 
-def test_an_interrupt_spares_the_engine_and_a_killed_owner_does_not(owner: subprocess.Popen[str]) -> None:
+async def test_an_interrupt_spares_the_engine_and_a_killed_owner_does_not(owner: subprocess.Popen[str]) -> None:
     assert owner.stdin is not None
     (engine,) = map(int, _line(owner).split())
     os.killpg(owner.pid, signal.SIGINT)

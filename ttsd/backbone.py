@@ -194,7 +194,7 @@ class Base:
             position_ids=torch.tensor([forest.positions], device=device),
             attention_mask=torch.empty(1, 1, 1, 1, device=device),  # 4-d: taken as ready; ours ignores it
             use_cache=False,
-            forest=_Plan.of(forest, device),
+            forest=_Plan.of(forest, self.head),
         )
         hidden: Tensor = output.last_hidden_state[0]
         return hidden
@@ -276,8 +276,8 @@ class LoraLinear(nn.Module):
         if states.dtype == torch.float32 and states.numel() > _MERGE_FROM * a.numel():
             merged: Tensor = _MergedLinear.apply(states, self.inner.weight, self.inner.bias, a, b, self.scaling)  # type: ignore[no-untyped-call]
             return merged
-        a, b = a.to(states.dtype), b.to(states.dtype)
-        added: Tensor = self.inner(states) + nn.functional.linear(nn.functional.linear(states, a) * self.scaling, b)
+        narrow = nn.functional.linear(states, a.to(states.dtype)) * self.scaling
+        added: Tensor = self.inner(states) + nn.functional.linear(narrow, b.to(states.dtype))
         return added
 
 
@@ -386,23 +386,24 @@ class _Plan:
     masks: list[Any]
 
     @classmethod
-    def of(cls, forest: Forest, device: torch.device) -> _Plan:
+    def of(cls, forest: Forest, like: Tensor) -> _Plan:
+        """`like`: a tensor of the precision and on the device of the attention's inputs."""
         lengths = [len(segment.tokens) for segment in forest.segments]
         chains = [forest.chain(at) for at in range(len(lengths))]
         masks = [
-            _suffix_mask(lengths[at], sum(lengths[above] for above in chain), device) if len(chain) > 1 else None
+            _suffix_mask(lengths[at], sum(lengths[above] for above in chain), like) if len(chain) > 1 else None
             for at, chain in enumerate(chains)
         ]
         return cls(lengths, chains, masks)
 
 
-def _suffix_mask(queries: int, keys: int, device: torch.device) -> Any:
+def _suffix_mask(queries: int, keys: int, like: Tensor) -> Any:
     """The last `queries` of `keys` positions see what lies before them. CUDA has a kernel for it, without a matrix."""
-    if device.type == "cuda":
+    if like.device.type == "cuda":
         from torch.nn.attention.bias import causal_lower_right
 
         return causal_lower_right(queries, keys)
-    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+    return torch.full((queries, keys), -torch.inf, dtype=like.dtype, device=like.device).triu(keys - queries + 1)
 
 
 @torch.no_grad()

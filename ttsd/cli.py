@@ -195,6 +195,31 @@ def show(
             print_table(store.attempt_overview(run))
 
 
+@app.command()
+def doctor(
+    hot_swap: Annotated[
+        bool, typer.Option("--hot-swap", help="Also start the configured engine and swap an adapter.")
+    ] = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what works on this machine. Exit status 0 if all that is needed does, 3 if not."""
+    from ttsd import doctor as work
+    from ttsd.live import print_table
+
+    settings = _settings(config, set_)
+    findings = work.examine(settings)
+    if hot_swap:
+        findings.append(_run(work.hot_swap(settings)))
+    rows = [asdict(finding) for finding in findings]
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        print_table([{**row, "works": "yes" if row["works"] else "NO"} for row in rows])
+    raise typer.Exit(0 if all(finding.works for finding in findings) else INFRASTRUCTURE)
+
+
 problems_app = typer.Typer(no_args_is_help=True, help="Look at questions.")
 app.add_typer(problems_app, name="problems")
 

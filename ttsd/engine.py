@@ -11,9 +11,10 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
 
@@ -35,12 +36,13 @@ T = TypeVar("T")
 class Engine:
     """Sampler, trainer and tokenizer of one base model. The trainer works in one thread, one call at a time."""
 
-    def __init__(self, tokenizer: Tokenizer, sampler: Sampler, scratch: Path) -> None:
+    def __init__(self, tokenizer: Tokenizer, sampler: Sampler, thread: ThreadPoolExecutor, scratch: Path) -> None:
         self.tokenizer = tokenizer
         self.sampler = sampler
         self.trainer: Trainer | None = None
+        self.agreement: Mapping[str, float] = {}
         self.scratch = scratch
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trainer")
+        self._thread = thread
 
     async def train(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs `call` in the trainer's thread. A call that has begun is waited for even when we are cancelled."""
@@ -136,49 +138,73 @@ async def open_engine(
     UserError: no such model, or a model that can't be used; InfrastructureError: the sampler or the check failed.
     """
     from ttsd.backbone import resolve
+    from ttsd.trainer import Trainer
 
     path = resolve(config.model.path)
     scratch = Path(tempfile.mkdtemp(prefix="ttsd-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-    engine = Engine(tokenizer, _vllm(config, path, tokenizer, adapters if learns else 0, seed), scratch)
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trainer")
+    loading = thread.submit(Trainer, path, config) if learns else None
+    sampler = _sampler(config, path, tokenizer, adapters if learns else 0, seed, loading)
+    engine = Engine(tokenizer, sampler, thread, scratch)
     try:
-        await _start(engine, config, path, learns)
-        if engine.trainer is not None:
-            await check_agreement(engine.sampler, engine.trainer, tokenizer.chat(PROBE))
+        await _both(sampler.start(), loading)
+        if loading is not None:
+            engine.trainer = loading.result()
+            top_p = config.sampling.top_p
+            engine.agreement = await check_agreement(sampler, engine.trainer, tokenizer.chat(PROBE), top_p=top_p)
         yield engine
     finally:
         await engine.close()
 
 
-async def _start(engine: Engine, config: Config, path: str, learns: bool) -> None:
-    from ttsd.trainer import Trainer
-
+async def _both(starting: Coroutine[None, None, None], loading: Future[Trainer] | None) -> None:
+    """Waits for sampler and trainer; the first fault of either is raised at once."""
+    waiting = [asyncio.ensure_future(starting)]
+    if loading is not None:
+        waiting.append(asyncio.wrap_future(loading))  # type: ignore[arg-type]
     try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(engine.sampler.start())
-            loading = group.create_task(engine.train(Trainer, path, config)) if learns else None
-    except ExceptionGroup as several:
-        raise several.exceptions[0] from None
-    engine.trainer = loading.result() if loading else None
+        await asyncio.gather(*waiting)
+    finally:
+        waiting[0].cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
-def _vllm(config: Config, path: str, tokenizer: Tokenizer, adapters: int, seed: int) -> Sampler:
+def _sampler(
+    config: Config, path: str, tokenizer: Tokenizer, adapters: int, seed: int, loading: Future[Trainer] | None
+) -> Sampler:
+    """Not yet started. The transformers sampler shares the trainer's base, as soon as that is `loading` no more."""
+    from ttsd.backbone import load_base
+    from ttsd.hf_sampler import HfSampler, HfSettings
     from ttsd.vllm_sampler import VllmSampler, VllmSettings
 
     model, sampling = config.model, config.sampling
-    settings = VllmSettings(
-        model=path,
-        max_tokens=sampling.max_tokens,
-        stop_token_ids=tokenizer.stop_token_ids,
-        adapters=adapters,
-        max_lora_rank=config.lora.rank,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        dtype=model.dtype,
-        device=model.device,
-        max_model_len=model.max_model_len,
-        gpu_memory_utilization=model.gpu_memory_utilization,
-        kv_cache_gib=model.kv_cache_gib,
-        tensor_parallel_size=model.tensor_parallel_size,
-        seed=seed,
+    if model.sampler == "transformers":
+        settings = HfSettings(
+            max_tokens=sampling.max_tokens,
+            stop_token_ids=tokenizer.stop_token_ids,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_model_len=model.max_model_len,
+            seed=seed,
+        )
+        load = partial(load_base, path, dtype=model.dtype, device=model.device, quantize=model.quantize_base)
+        return HfSampler(settings, tokenizer.decode, (lambda: loading.result().base) if loading else load)
+    return VllmSampler(
+        VllmSettings(
+            model=path,
+            max_tokens=sampling.max_tokens,
+            stop_token_ids=tokenizer.stop_token_ids,
+            adapters=adapters,
+            max_lora_rank=config.lora.rank,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            dtype=model.dtype,
+            device=model.device,
+            max_model_len=model.max_model_len,
+            gpu_memory_utilization=model.gpu_memory_utilization,
+            kv_cache_gib=model.kv_cache_gib,
+            tensor_parallel_size=model.tensor_parallel_size,
+            seed=seed,
+        ),
+        tokenizer.decode,
     )
-    return VllmSampler(settings, tokenizer.decode)

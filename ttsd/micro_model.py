@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 WIDTH, HEADS, KV_HEADS, HEAD, FEED_FORWARD, LAYERS = 128, 4, 2, 32, 384, 4
+SHARPNESS = 1.7
 CONFIG = {
     "architectures": ["Qwen3ForCausalLM"],
     "model_type": "qwen3",
@@ -107,6 +108,9 @@ class MicroModel(nn.Module):
         super().__init__()
         self.model = Body()
         for name, parameter in self.named_parameters():
+            if name.endswith(("q_norm.weight", "k_norm.weight")):
+                # Normalised queries and keys of few dimensions can't attend sharply at scale 1.
+                nn.init.constant_(parameter, SHARPNESS)
             if parameter.ndim == 2:
                 out = 0.0 if name.endswith(("o_proj.weight", "down_proj.weight")) else parameter.shape[1] ** -0.5
                 nn.init.normal_(parameter, std=0.02 if "embed" in name else out)

@@ -13,10 +13,12 @@ kills the engine); the engine as a whole is seeded. Nothing here knows text exce
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import itertools
 import logging
 import multiprocessing
+import multiprocessing.resource_tracker
 import os
 import re
 import shutil
@@ -137,7 +139,10 @@ class VllmSampler:
         engine, self._engine = self._engine, None
         self._resident.clear()
         if engine is not None:
-            await asyncio.to_thread(engine.shutdown, timeout=0)  # it has nothing to save
+            engine.shutdown(timeout=0)  # by a signal: it has nothing to save
+            del engine
+            await asyncio.sleep(0.05)  # its tasks end
+            _collect_contexts()
         if self._launch is not None:
             self._launch.tidy()
 
@@ -231,8 +236,13 @@ class _Launch:
             await asyncio.wait([task])
             if task.exception() is None:
                 self.take().shutdown(timeout=0)
+            self._failed = False
             self.tidy()
             raise
+        finally:
+            del task
+            if self._engine is None:
+                _collect_contexts()
 
     def take(self) -> Any:
         """The engine; it is the caller's from now on."""
@@ -398,6 +408,13 @@ def _sentence(text: str) -> str:
     return re.split(r"(?<=[\w)\"'])\.\s", telling.removeprefix("Value error, "))[0][:400].rstrip(". ")
 
 
+def _collect_contexts() -> None:
+    """vLLM leaves the context of its sockets to the garbage collector, and Python warns of that at a random moment."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
 def _silence(logger: logging.Logger) -> None:
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
@@ -419,6 +436,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
     """Blocks SIGINT in this thread, and so for good in the processes it starts: a mask is inherited."""
+    multiprocessing.resource_tracker.ensure_running()  # the start of which would unblock it again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

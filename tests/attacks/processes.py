@@ -9,7 +9,7 @@ PROGRAMS = {
     "clone3": "refused(call, 435, 435, ctypes.create_string_buffer(88), 88)",
     "a thread in a new namespace": "refused(call, 56, 220, 0x3D0F00 | 0x10000000, 0, 0, 0, 0)",
     "a thread that shares less": "refused(call, 56, 220, 0x10F00, 0, 0, 0, 0)",
-    "forkpty": "import pty\nrefused(pty.fork)",
+    "a terminal": "refused(os.open, '/dev/ptmx', os.O_RDWR)",
     "subprocess": "import subprocess\nrefused(subprocess.run, ['/bin/sh', '-c', f'touch {world[\"home\"]}/breach'])",
     "posix_spawn": "refused(os.posix_spawn, world['python'], ['python', '-c', '0'], {})",
     "shell": """

@@ -45,28 +45,29 @@ async def attack(kind: str) -> dict[str, list[str]]:
     from attacks.world import World
 
     world = World()
-    limits = Limits(cpu_seconds=1.0, wall_seconds=4.0, memory_bytes=1 << 28, output_bytes=1 << 20)
     found = {}
     try:
         async with Sandbox(slots=1, landlock=kind == "landlock") as box:
             found["the set-up"] = [] if ("landlock" in box.tier) == (kind == "landlock") else [f"it is {box.tier}"]
             for promise in PROMISES:
                 for name, source in importlib.import_module(f"attacks.{promise}").PROGRAMS.items():
-                    found[f"{promise}: {name}"] = await _one(box, world, source, limits)
+                    found[f"{promise}: {name}"] = await _one(box, world, source)
     finally:
         world.close()
     return found
 
 
-async def _one(box, world, source: str, limits) -> list[str]:  # type: ignore[no-untyped-def]
-    from sandbox import Program
+async def _one(box, world, source: str) -> list[str]:  # type: ignore[no-untyped-def]
+    from sandbox import Limits, Program
 
+    first = source.lstrip().splitlines()[0]
+    expected = first.removeprefix("# ends:").replace(" ", "").split("|") if first.startswith("# ends:") else ["finished"]
+    cpu, wall = (5.0, 0.6) if expected == ["wall_limit"] else (0.4, 20.0)
+    limits = Limits(cpu_seconds=cpu, wall_seconds=wall, memory_bytes=1 << 28, output_bytes=1 << 20)
     zygote = box.zygotes[0]
     data = json.dumps(world.addresses()).encode() + b"\n"
     outcome = await box.once(Program(PRELUDE + source), data, limits)
     said = outcome.stdout + outcome.stderr + (outcome.result or b"")
-    first = source.lstrip().splitlines()[0]
-    expected = first.removeprefix("# ends:").replace(" ", "").split("|") if first.startswith("# ends:") else ["finished"]
     complaints = [line for line in outcome.stdout.decode(errors="replace").splitlines() if line.startswith(("BREACH", "UNCLEAR"))]
     if outcome.ending not in expected:
         complaints.append(f"it ended as {outcome.ending}: {said[-1500:].decode(errors='replace')}")

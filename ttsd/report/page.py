@@ -70,7 +70,7 @@ def settings(configs: Mapping[int, Mapping[str, Any]]) -> list[Row]:
         for name, value in _flat(config):
             values.setdefault(name, {}).setdefault(value, []).append(run)
     return [
-        {"name": name, "values": [{"value": v, "runs": "" if len(found) == 1 else _ranges(r)} for v, r in found.items()]}
+        {"name": name, "differs": len(found) > 1, "choices": [{"value": v, "runs": _ranges(r)} for v, r in found.items()]}
         for name, found in sorted(values.items())
     ]
 

@@ -1,0 +1,135 @@
+"""A headless Chromium driven through its debugging pipe: enough to open a page, run scripts in it and look at it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--hide-scrollbars", "--remote-debugging-pipe",
+)  # fmt: skip
+PATIENCE = 60.0  # seconds
+
+
+def chromium() -> str | None:
+    """The browser's path, if one is installed."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+class Tab:
+    """One page. `complaints` are its console errors, uncaught exceptions and requests that leave the file."""
+
+    def __init__(self, read: int, write: int) -> None:
+        self._read, self._write, self._rest, self._number = read, write, b"", 0
+        self._session: str | None = None
+        self._events: list[dict[str, Any]] = []
+        target = self._call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self._call(f"{domain}.enable")
+
+    def open(self, path: Path, *, width: int, height: int = 900, dark: bool = False) -> None:
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        phone = width < 600
+        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
+        self._call("Emulation.setEmulatedMedia", media="screen", features=[scheme])
+        self._call("Page.navigate", url=path.as_uri())
+        self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
+
+    def run(self, script: str) -> Any:
+        """The value of a JavaScript expression; promises are awaited."""
+        answer = self._call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def wait(self, condition: str) -> None:
+        end = time.monotonic() + PATIENCE
+        while not self.run(condition):
+            assert time.monotonic() < end, f"never came true: {condition}"
+            time.sleep(0.05)
+
+    def point_at(self, x: float, y: float) -> None:
+        self._call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+    def picture(self, path: Path, *, whole: bool = False) -> None:
+        data = self._call("Page.captureScreenshot", captureBeyondViewport=whole)["data"]
+        path.write_bytes(base64.b64decode(data))
+
+    @property
+    def complaints(self) -> list[str]:
+        found = []
+        for event in self._events:
+            name, about = event["method"], event["params"]
+            if name == "Runtime.exceptionThrown":
+                found.append(json.dumps(about["exceptionDetails"]))
+            elif name == "Runtime.consoleAPICalled" and about["type"] in ("error", "warning"):
+                found.append(json.dumps(about["args"]))
+            elif name == "Log.entryAdded" and about["entry"]["level"] == "error":
+                found.append(about["entry"]["text"])
+            elif name == "Network.requestWillBeSent" and not about["request"]["url"].startswith(("file:", "data:")):
+                found.append(f"request to {about['request']['url']}")
+        return found
+
+    def _call(self, method: str, **params: Any) -> dict[str, Any]:
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": params}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._write, json.dumps(message).encode() + b"\0")
+        while (answer := self._next()).get("id") != self._number:
+            if "method" in answer:
+                self._events.append(answer)
+        assert "error" not in answer, answer["error"]
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            data = os.read(self._read, 1 << 20)
+            assert data, "the browser has gone"
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\0")
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+
+@contextmanager
+def tab(profile: Path) -> Iterator[Tab]:
+    """A fresh browser with an empty profile in the folder `profile`, and a page of it."""
+    path = chromium()
+    assert path is not None
+    commands_read, commands = os.pipe()
+    answers, answers_write = os.pipe()
+
+    def hand_over() -> None:  # the browser reads from descriptor 3 and writes to 4
+        read, write = os.dup(commands_read), os.dup(answers_write)
+        high_read, high_write = os.dup2(read, 100), os.dup2(write, 101)
+        os.dup2(high_read, 3)
+        os.dup2(high_write, 4)
+
+    process = subprocess.Popen(
+        [path, *FLAGS, f"--user-data-dir={profile}"],
+        preexec_fn=hand_over,
+        close_fds=False,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(commands_read)
+    os.close(answers_write)
+    try:
+        yield Tab(answers, commands)
+    finally:
+        process.terminate()
+        process.wait(timeout=PATIENCE)
+        os.close(commands)
+        os.close(answers)

@@ -1,0 +1,82 @@
+"use strict";
+const data = JSON.parse(document.getElementById("data").textContent);
+
+// A chart is drawn when it comes near the window (or onto paper): a batch has hundreds of them.
+function rowsOf(element) {
+  const { rows, key, panel } = element.dataset;
+  const found = data[rows][key] || [];
+  if (!panel) return found;
+  if (!found[panel]) return [];
+  return found.attempt.map((attempt, i) => ({ attempt, [panel]: found[panel][i] })).filter((row) => row[panel] !== null);
+}
+
+function draw(element) {
+  watcher.unobserve(element);
+  if (element.dataset.drawn) return;
+  element.dataset.drawn = "true";
+  const rows = rowsOf(element);
+  if (!rows.length) {
+    element.hidden = true;
+    return;
+  }
+  const spec = { ...data.specs[element.dataset.spec], datasets: { rows } };
+  vegaEmbed(element, spec, { renderer: "svg", actions: false, defaultStyle: false });
+}
+
+const watcher = new IntersectionObserver(
+  (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => draw(entry.target)),
+  { rootMargin: "300px" },
+);
+const closed = (element) => element.closest("details:not([open])");
+const charts = [...document.querySelectorAll(".chart")];
+charts.forEach((element) => watcher.observe(element));
+window.addEventListener("beforeprint", () => charts.filter((element) => !closed(element)).forEach(draw));
+
+// Tables sort by the column that is clicked: numbers by data-value, the rest as text; what has no value comes last.
+function value(row, column) {
+  const cell = row.cells[column];
+  if (!("value" in cell.dataset)) return cell.textContent.trim();
+  return cell.dataset.value === "" ? null : Number(cell.dataset.value);
+}
+
+function compare(a, b) {
+  if (a === null || b === null) return (a === null) - (b === null);
+  return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
+}
+
+function sort(head) {
+  const ascending = head.getAttribute("aria-sort") !== "ascending";
+  for (const other of head.parentNode.cells) other.setAttribute("aria-sort", "none");
+  head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+  const body = head.closest("table").tBodies[0];
+  const keyed = [...body.rows].map((row) => [value(row, head.cellIndex), row]);
+  const sign = ascending ? 1 : -1;
+  keyed.sort(([a], [b]) => (a === null || b === null ? compare(a, b) : sign * compare(a, b)));
+  body.append(...keyed.map(([, row]) => row));
+}
+
+for (const head of document.querySelectorAll(".sortable thead th")) {
+  head.querySelector("button").addEventListener("click", () => sort(head));
+}
+
+// One filter for everything that has a name.
+const named = [...document.querySelectorAll(".filtered")];
+const cards = named.filter((element) => element.matches(".card"));
+document.getElementById("filter").addEventListener("input", (event) => {
+  const wanted = event.target.value.trim().toLowerCase();
+  for (const element of named) element.hidden = !element.dataset.name.toLowerCase().includes(wanted);
+  const left = cards.filter((element) => !element.hidden).length;
+  document.getElementById("shown").textContent = wanted ? `${left} of ${cards.length} questions` : "";
+});
+
+// The small charts share one legend.
+const { domain, range } = data.specs.question.layer[0].encoding.color.scale;
+document.querySelector(".legend").innerHTML = domain.map((_, i) => `<span><i style="background:${range[i]}"></i></span>`).join("");
+document.querySelectorAll(".legend span").forEach((element, i) => element.append(domain[i]));
+
+function openTarget() {
+  const target = document.getElementById(location.hash.slice(1));
+  if (target && target.matches("details")) target.open = true;
+}
+window.addEventListener("hashchange", openTarget);
+openTarget();
