@@ -37,7 +37,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	 && $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements.lock \
 	 || $(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock \
 	 || { echo "can't install requirements.lock: check the network or pip's index settings (pip config list) and run make again" >&2; exit 1; }
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . \
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . 2> $(VENV)/pip.log \
 	 || { echo "can't install ttsd itself into $(VENV): run make clean and make again" >&2; exit 1; }
 	@touch $@
 
@@ -47,6 +47,7 @@ lock: $(VENV)/installed
 	 --no-emit-package torch --custom-compile-command "make lock" --override <(echo torch==2.13.0; \
 	 for p in torchvision torchaudio torchcodec triton cuda-toolkit cuda-bindings nvidia-cudnn-cu13 nvidia-nccl-cu13 \
 	 nvidia-cusparselt-cu13 nvidia-nvshmem-cu13; do echo "$$p; sys_platform == 'never'"; done) -o requirements.lock
+	@sed -i "/sys_platform == 'never'/d" requirements.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

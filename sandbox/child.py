@@ -56,6 +56,12 @@ class Prepared:
     code: types.CodeType | BaseException  # the exception says why there is no code
     scope: dict[str, Any]
     entry_point: str | None
+    names_at_first: int
+
+    def forget(self) -> None:
+        """Lets go of the program's own names, so that files which it left open are flushed."""
+        while len(self.scope) > self.names_at_first:
+            self.scope.popitem()
 
 
 def prepare(source: bytes, entry_point: str | None, names: dict[str, Any]) -> Prepared:
@@ -66,7 +72,7 @@ def prepare(source: bytes, entry_point: str | None, names: dict[str, Any]) -> Pr
     _seed()
     text = source.decode("utf-8", "replace")
     linecache.cache[FILE] = (len(text), None, text.splitlines(keepends=True), FILE)
-    return Prepared(_compiled(source), module.__dict__, entry_point)
+    return Prepared(_compiled(source), module.__dict__, entry_point, len(module.__dict__))
 
 
 def _compiled(source: bytes) -> types.CodeType | BaseException:
@@ -91,7 +97,7 @@ def run(program: Prepared) -> NoReturn:
     except BaseException as error:
         status = 1
         _report(error)
-    _finish(status)
+    _finish(status, program)
 
 
 def _seed() -> None:
@@ -159,9 +165,10 @@ def _show_from_thread(details: threading.ExceptHookArgs) -> None:
         sys.excepthook(details.exc_type, details.exc_value, details.exc_traceback)
 
 
-def _finish(status: int) -> NoReturn:
+def _finish(status: int, program: Prepared) -> NoReturn:
     """What the interpreter does on its way out and os._exit does not: wait for threads, run exit handlers, flush."""
-    for step in (threading._shutdown, atexit._run_exitfuncs, _flush):  # type: ignore[attr-defined]
+    steps = (threading._shutdown, atexit._run_exitfuncs, _flush, program.forget)  # type: ignore[attr-defined]
+    for step in steps:
         try:
             step()
         except BaseException as error:
@@ -171,6 +178,6 @@ def _finish(status: int) -> NoReturn:
 
 
 def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None and not stream.closed:
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__):
+        if stream is not None and not getattr(stream, "closed", False):
             stream.flush()

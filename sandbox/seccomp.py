@@ -39,9 +39,9 @@ _FREE = """
     read write close stat fstat lstat newfstatat statx poll ppoll select pselect6 lseek munmap brk mremap madvise
     rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending sigaltstack pread64 pwrite64 readv writev preadv pwritev
     access faccessat faccessat2 sched_yield sched_getaffinity dup dup2 dup3 pause nanosleep clock_nanosleep
-    clock_gettime clock_getres gettimeofday time times getitimer setitimer alarm close_range getpid getppid gettid getuid getgid
-    geteuid getegid getresuid getresgid getpgrp getpgid getsid exit exit_group uname getcwd readlink readlinkat
-    getrlimit getrusage sysinfo futex getdents64 restart_syscall set_robust_list getrandom rseq
+    clock_gettime clock_getres gettimeofday time times getitimer setitimer alarm close_range getpid getppid gettid
+    getuid getgid geteuid getegid getresuid getresgid getpgrp getpgid getsid exit exit_group uname getcwd readlink
+    readlinkat getrlimit getrusage sysinfo futex getdents64 restart_syscall set_robust_list getrandom rseq
 """
 _SUPERVISOR = """
     fork wait4 waitid kill sendto recvfrom sendmsg recvmsg prctl seccomp setrlimit pidfd_open pidfd_send_signal

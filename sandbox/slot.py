@@ -23,6 +23,7 @@ from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
 from sandbox.outcome import outcome
 
 START_SECONDS = 60.0
+STOP_SECONDS = 2.0
 GRACE_SECONDS = 30.0  # beyond the wall limit, before a silent supervisor counts as lost
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 # Imports the zygote's part of this package, without its __init__, and leaves neither a name nor an import path behind.
@@ -70,12 +71,39 @@ class Slot:
         return self._process.pid if self._process else None
 
     async def start(self) -> None:
+        """Starts the zygote and waits until it is ready. SandboxFault where this machine can't, SlotLost otherwise."""
+        try:
+            self._greet(json.loads(await self._receive(self._launched(), START_SECONDS)))
+        except SlotLost as lost:
+            self.stop()
+            raise SlotLost(
+                f"{self._python} did not start as the programs' interpreter, Python 3.10 or newer ({lost})"
+            ) from lost
+        except BaseException:
+            self.stop()
+            raise
+
+    def _launched(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
+        self._control = ours
         options = json.dumps(self._options | {"control": theirs.fileno()})
         command = [self._python, "-s", "-S", "-c", _BOOTSTRAP, options, str(Path(__file__).parent)]
         with theirs:
-            self._process = subprocess.Popen(
+            self._process = self._spawn(command, theirs)
+        return ours
+
+    def _greet(self, hello: dict[str, Any]) -> None:
+        if "error" in hello:
+            raise SandboxFault(
+                f"this machine can't confine untrusted programs ({hello['error']}): use one whose kernel and container "
+                "allow seccomp filters, or --unsafe-no-sandbox where every program can be trusted"
+            )
+        self.python_version, self.mechanisms = hello["python"], hello["mechanisms"]
+
+    def _spawn(self, command: list[str], theirs: socket.socket) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
                 command,
                 env=_ENVIRONMENT,
                 cwd="/",
@@ -85,14 +113,8 @@ class Slot:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        self._control = ours
-        hello = json.loads(await self._receive(ours, START_SECONDS))
-        if "error" in hello:
-            raise SandboxFault(
-                f"this machine can't confine untrusted programs ({hello['error']}): use one whose kernel and container "
-                "allow seccomp filters, or --unsafe-no-sandbox where every program can be trusted"
-            )
-        self.python_version, self.mechanisms = hello["python"], hello["mechanisms"]
+        except OSError as error:
+            raise SlotLost(str(error.strerror)) from error
 
     async def _load(self, program: Program, limits: Limits) -> None:
         """Hands the program to the zygote, which forks a supervisor for it."""
@@ -160,8 +182,7 @@ class Slot:
         self._program = self._control = None
         self._unsettled = 0
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            _end(self._process)
             self._process = None
 
     def _send(self, connection: socket.socket | None, payload: bytes, descriptors: list[int] | None = None) -> None:
@@ -181,6 +202,15 @@ class Slot:
         if not packet:
             raise SlotLost("the sandbox's helper process is gone")
         return packet
+
+
+def _end(zygote: subprocess.Popen[bytes]) -> None:
+    """It ends by itself, and reaps what is below it, when its connection closes; the kill is for one that can't."""
+    try:
+        zygote.wait(timeout=STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        zygote.kill()
+        zygote.wait()
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ def chromium() -> str | None:
 
 
 class Tab:
-    """One page. `complaints` are its console errors, uncaught exceptions and requests that leave the file."""
+    """One page. `complaints` are the console errors, uncaught exceptions and requests since it was opened."""
 
     def __init__(self, read: int, write: int) -> None:
         self._read, self._write, self._rest, self._number = read, write, b"", 0
@@ -43,8 +43,10 @@ class Tab:
         phone = width < 600
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         self._call("Emulation.setEmulatedMedia", media="screen", features=[scheme])
+        self._events.clear()
         self._call("Page.navigate", url=path.as_uri())
-        self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
+        while not any(event["method"] == "Page.loadEventFired" for event in self._events):
+            self._events.append(self._next())
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression; promises are awaited."""

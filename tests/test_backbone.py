@@ -223,3 +223,11 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         (draft / "x" / "impossible").write_text("three")
     assert (target / "x").read_text() == "two"
     assert [path.name for path in target.parent.iterdir()] == ["state"]
+
+
+def test_a_special_token_in_a_user_turn_stays_text(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    tokenizer = Tokenizer.load(str(tmp_path))
+    quoted = tokenizer.chat("printed <|im_end|> by a program")
+    assert sum(tokenizer.token_text(token) == "<|im_end|>" for token in quoted) == 1
+    assert "printed <|im_end|> by a program" in tokenizer.decode(quoted)

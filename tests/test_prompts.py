@@ -77,7 +77,7 @@ def test_templates_are_settings() -> None:
     ("answer", "left"),
     [
         ("<think>\nhm\n</think>\n\nx", "x"),
-        ("<think></think>x<think>y</think>", "x"),
+        ("opened by the template</think>\nx", "x"),
         ("x", "x"),
         ("<think>not closed", "<think>not closed"),
     ],

@@ -250,7 +250,9 @@ async def test_mistakes_are_one_sentence(sampler: VllmSampler, adapters: Adapter
     await sampler.health()
 
 
-async def test_no_more_adapters_than_slots(sampler: VllmSampler, adapters: AdapterMaker) -> None:
+async def test_full_slots_leave_the_base_alone_and_take_no_more(
+    sampler: VllmSampler, base: Base, adapters: AdapterMaker
+) -> None:
     refs = [adapters(f"slot{at}", 1) for at in range(4)]
     for ref in refs[:3]:
         await sampler.swap(None, ref)
@@ -258,8 +260,12 @@ async def test_no_more_adapters_than_slots(sampler: VllmSampler, adapters: Adapt
         await sampler.swap(None, refs[3])
     with pytest.raises(InfrastructureError, match="is in the sampler already"):
         await sampler.swap(None, refs[0])
+    drawn = await asyncio.gather(*(sampler.complete(PROMPT, ref, max_tokens=16) for ref in [*refs[:3], None]))
     for ref in refs:
         await sampler.drop(ref)
+    drawn.append(await sampler.complete(PROMPT, None, max_tokens=16))
+    for completion, ref in zip(drawn, [*refs[:3], None, None], strict=True):
+        assert distance(completion.logprobs, reference(base, ref, PROMPT, completion)) < 1e-4
 
 
 @pytest.mark.parametrize(

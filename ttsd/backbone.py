@@ -31,6 +31,7 @@ Generated = tuple[tuple[int, ...], tuple[float, ...], FinishReason]
 
 _ATTENTION = "ttsd_forest"
 _MERGE_FROM = 4  # merging pays from this many tokens per unit of rank
+_USER_TURN = "(user turn)"  # stands for it while the template around it is rendered
 _PREFIX = "base_model.model."  # what peft and vLLM put before a module's name in adapter files
 
 
@@ -65,14 +66,23 @@ class Tokenizer:
         return cls(inner, _stop_token_ids(inner, path), enable_thinking, system_prompt)
 
     def chat(self, user: str) -> tuple[int, ...]:
-        """Token ids of the system message (if any), one user turn, and the opening of the assistant's turn."""
-        ids = self._inner.apply_chat_template(
-            [*self._system, {"role": "user", "content": user}],
-            add_generation_prompt=True,
-            enable_thinking=self._thinking,
-            return_dict=False,
+        """Token ids of the system message (if any), one user turn, and the opening of the assistant's turn.
+
+        A user turn quotes what programs printed; a special token's name in it stays text and ends no turn.
+        """
+        if not any(name in user for name in self._inner.all_special_tokens):
+            return self.encode(self._rendered(user))
+        head, tail = self._rendered(_USER_TURN).split(_USER_TURN)
+        quoted = self._inner.encode(user, add_special_tokens=False, split_special_tokens=True)
+        return (*self.encode(head), *quoted, *self.encode(tail))
+
+    def _rendered(self, user: str) -> str:
+        turns = [*self._system, {"role": "user", "content": user}]
+        return str(
+            self._inner.apply_chat_template(
+                turns, add_generation_prompt=True, enable_thinking=self._thinking, tokenize=False
+            )
         )
-        return tuple(ids)
 
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(self._inner.encode(text, add_special_tokens=False))

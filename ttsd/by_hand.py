@@ -42,7 +42,7 @@ async def judge_batch(lines: Iterable[str], config: Config) -> AsyncGenerator[Ju
     requests = [_request(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     async with open_sandbox(config) as sandbox:
         judges = {question: _judge(question, sandbox, config) for question, _ in requests}
-        gate = asyncio.Semaphore(2 * sandbox.slots)
+        gate = asyncio.Semaphore(2 * len(sandbox.zygotes))
 
         async def one(question: str, source: str) -> Judgement:
             async with gate:

@@ -66,7 +66,7 @@ class Distillation(Section):
     grpo_weight: float = Field(0.0, ge=0, le=1, description="lambda of lambda * GRPO + (1 - lambda) * SDPO")
     kl_to_base: float = Field(0.0, ge=0, description="weight of the penalty KL(student || base)")
     token_budget: int = Field(16384, ge=1, description="tokens of one micro-batch")
-    chunk_tokens: int = Field(512, ge=1, description="tokens whose vocabulary logits exist at once")
+    chunk_tokens: int = Field(256, ge=1, description="tokens whose vocabulary logits exist at once")
     gradient_checkpointing: bool = False
 
     @model_validator(mode="after")

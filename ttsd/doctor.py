@@ -68,7 +68,9 @@ def _device() -> Finding:
 
 
 def _sandbox(config: Config) -> list[Finding]:
-    return [Finding(f"sandbox: {row.name}", row.held, row.detail.partition("\n")[0]) for row in probe(config.judge.python)]
+    return [
+        Finding(f"sandbox: {row.name}", row.held, row.detail.partition("\n")[0]) for row in probe(config.judge.python)
+    ]
 
 
 def _disk(config: Config) -> list[Finding]:

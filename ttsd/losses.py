@@ -25,8 +25,9 @@ RowLoss = Callable[[Tensor, slice], Tensor]
 
 _LOG_RATIO_BOUND = 20.0  # exp() of more is an accident, not a probability ratio
 _MAX_LOG_HEAD = -1e-7  # the top K never hold all the mass, so the tail has a logarithm
+_CACHED = 1 << 18  # numbers that a core's cache holds in float64
 _EXACT_PROJECTION = 1 << 16  # elements of a projection whose rounding would show in a small KL
-_PLAIN_CHUNK_BYTES = 1 << 27  # logits looked at together where they exist anyway
+_PLAIN_CHUNK_BYTES = 1 << 24  # logits looked at together where they exist anyway
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +122,10 @@ def chunked_distillation_loss(
     )
     rows = _masked_rows(mask)
     weights = _row_weights(mask, rows, rollout_is_weights, loss_agg_mode)
-    head = lm_head_weight.detach()
+    teacher = Projection(lm_head_weight)
     row_loss = _distillation_rows(
         divergence, _taken(token_ids, rows), weights, is_clip, _taken_or_none(old_logprobs, rows),
-        lambda part: project(_taken(teacher_hidden, rows[part]).detach(), head),
+        lambda part: teacher(_taken(teacher_hidden, rows[part])),
     )  # fmt: skip
     return chunked_rows(student_hidden.flatten(0, 1), rows, lm_head_weight, row_loss, chunk_tokens)
 
@@ -141,11 +142,23 @@ def chunked_rows(hidden: Tensor, rows: Tensor, weight: Tensor | None, row_loss: 
     return total
 
 
-def project(hidden: Tensor, weight: Tensor) -> Tensor:
-    """Logits (n, vocab) of (n, hidden); in float64 where the weight is so small that this costs nothing."""
-    if hidden.dtype == torch.float32 and weight.numel() <= _EXACT_PROJECTION:
-        return hidden.double() @ weight.double().T
-    return hidden @ weight.T
+class Projection:
+    """Hidden states (n, hidden) to logits (n, vocab), without gradient, in memory that the next call uses again.
+
+    New pages for every chunk would cost a CPU a third of the product's time. Float64 where the weight is so small that
+    this costs nothing.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        exact = weight.dtype == torch.float32 and weight.numel() <= _EXACT_PROJECTION
+        self._weight = weight.detach().double() if exact else weight.detach()
+        self._logits = self._weight.new_empty(0)
+
+    @torch.no_grad()
+    def __call__(self, hidden: Tensor) -> Tensor:
+        if len(hidden) > len(self._logits):
+            self._logits = self._weight.new_empty(len(hidden), len(self._weight))
+        return torch.mm(hidden.to(self._weight.dtype), self._weight.T, out=self._logits[: len(hidden)])
 
 
 def token_divergence(
@@ -178,8 +191,7 @@ def log_probs_at(logits: Tensor, ids: Tensor) -> Tensor:
 
 def entropy(logits: Tensor) -> Tensor:
     """Entropy in nats of each row of (n, vocab)."""
-    log_probs = torch.log_softmax(logits.detach().float(), dim=-1)
-    return -(log_probs.exp() * log_probs).sum(dim=-1)
+    return torch.cat([-(block.exp() * block).sum(dim=-1) for _, block in _blocks(logits.detach())])
 
 
 def aggregation_weights(mask: Tensor, mode: Aggregation) -> Tensor:
@@ -309,22 +321,30 @@ def _taken_or_none(values: Tensor | None, rows: Tensor) -> Tensor | None:
 
 
 class _LogProbsAt(torch.autograd.Function):
-    """Keeps the narrow logits and one normaliser per row; the softmax is rebuilt for the gradient."""
+    """Keeps the narrow logits only; the softmax is rebuilt for the gradient, a block at a time."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, ids: Tensor) -> Tensor:
-        wide = _wider(logits.dtype)
-        normaliser = logits.to(wide).logsumexp(dim=-1, keepdim=True)
-        ctx.save_for_backward(logits, ids, normaliser)
-        return logits.gather(-1, ids).to(wide) - normaliser
+        ctx.save_for_backward(logits, ids)
+        return torch.cat([log_probs.gather(-1, ids[rows]) for rows, log_probs in _blocks(logits)])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        logits, ids, normaliser = ctx.saved_tensors
+        logits, ids = ctx.saved_tensors
         (grad,) = grads
-        out = (logits.to(normaliser.dtype) - normaliser).exp_()
-        out.mul_(-grad.sum(dim=-1, keepdim=True)).scatter_add_(-1, ids, grad)
-        return out.to(logits.dtype), None
+        out = torch.empty_like(logits)
+        for rows, log_probs in _blocks(logits):
+            spread = log_probs.exp_().mul_(-grad[rows].sum(dim=-1, keepdim=True))
+            out[rows] = spread.scatter_add_(-1, ids[rows], grad[rows])
+        return out, None
+
+
+def _blocks(logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Rows and their log-softmax one precision up; on a CPU few rows at a time, which stay in its cache."""
+    count, vocab = logits.shape
+    block = max(1, _CACHED // vocab) if logits.device.type == "cpu" else max(1, count)
+    for rows in _parts(count, block):
+        yield rows, torch.log_softmax(logits[rows].to(_wider(logits.dtype)), dim=-1)
 
 
 class _ChunkedRows(torch.autograd.Function):
@@ -337,18 +357,20 @@ class _ChunkedRows(torch.autograd.Function):
         total = torch.zeros((), dtype=_wider(hidden.dtype), device=hidden.device)
         hidden_grad = torch.zeros_like(hidden) if ctx.needs_input_grad[0] else None
         weight_grad = torch.zeros_like(weight) if weight is not None and ctx.needs_input_grad[2] else None
+        project = None if weight is None else Projection(weight)
         for part in _parts(len(rows), chunk_tokens):
+            states = hidden.index_select(0, rows[part])
+            logits = (states if project is None else project(states)).detach().requires_grad_()
             with torch.enable_grad():
-                inputs = hidden.index_select(0, rows[part]).requires_grad_(hidden_grad is not None)
-                head = None if weight is None else weight.detach().requires_grad_(weight_grad is not None)
-                loss = row_loss(inputs if head is None else project(inputs, head), part).sum()
-                wanted = [leaf for leaf in (inputs, head) if leaf is not None and leaf.requires_grad]
-                grads = list(torch.autograd.grad(loss, wanted)) if wanted else []
+                loss = row_loss(logits, part).sum()
             total += loss.detach()
-            if hidden_grad is not None:
-                hidden_grad.index_add_(0, rows[part], grads.pop(0))
-            if weight_grad is not None:
-                weight_grad += grads.pop(0)
+            if hidden_grad is not None or weight_grad is not None:
+                (grad,) = torch.autograd.grad(loss, logits)
+                if hidden_grad is not None:
+                    below = grad if weight is None else grad @ weight.to(grad.dtype)
+                    hidden_grad.index_add_(0, rows[part], below.to(hidden.dtype))
+                if weight_grad is not None:
+                    weight_grad += grad.T @ states.to(grad.dtype)
         ctx.save_for_backward(hidden_grad, weight_grad)
         return total.to(torch.promote_types(hidden.dtype, torch.float32))
 

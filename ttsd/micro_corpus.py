@@ -12,8 +12,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from problems.micro import Question, evaluate, guess, problem, program, question
-from problems.micro.families import FAMILIES, Operation
+from problems.micro import Question, guess, problem, program, question
+from problems.micro.families import FAMILIES, Operation, evaluate
 from ttsd.feedback import feedback_text, no_program_feedback
 from ttsd.nouns import CaseResult, Status
 from ttsd.prompts import student_prompt, teacher_prompt
@@ -23,23 +23,33 @@ MAX_BLOCKS = 6
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One part of the curriculum: how many rules a question has (each as likely) and how many examples are students'.
+    """One part of the curriculum, from training step `start` on.
 
-    `start` is the share of the training after which the stage begins.
+    `rules` and `blocks` list how many rules a question has and how many attempts were judged, each entry as likely.
+    Of the examples a share `student` shows the question alone, `demonstration` a right answer, and `bare` a
+    teacher's prompt that has nothing to tell; the rest shows feedback.
     """
 
-    start: float
+    start: int
     rules: tuple[int, ...]
     blocks: tuple[int, ...]
     student: float = 0.12
-    demonstration: float = 0.04
+    demonstration: float = 0.08
+    bare: float = 0.0
 
 
+# One rule first: what a result tells of an operation has to be learnt before which block tells it of which rule.
 CURRICULUM = (
-    Stage(0.0, rules=(1, 2, 3), blocks=(1, 1, 2)),
-    Stage(0.25, rules=(1, 2, 3, 4, 5), blocks=(1, 1, 2, 3)),
-    Stage(0.55, rules=(2, 3, 4, 5, 6, 7, 8), blocks=(1, 1, 2, 3, 4, 5, 6)),
+    Stage(0, rules=(1,), blocks=(1,)),
+    Stage(225, rules=(1, 2, 2), blocks=(1, 1, 2)),
+    Stage(450, rules=(1, 2, 3), blocks=(1, 1, 2)),
+    Stage(750, rules=(1, 2, 3, 4, 5), blocks=(1, 1, 2, 3)),
+    Stage(900, rules=(1, 2, 3, 4, 5), blocks=(1, 1, 2, 3), demonstration=0.2),
+    Stage(1250, rules=(2, 3, 4, 5, 6, 7, 8), blocks=(1, 1, 2, 3, 4, 5, 6), demonstration=0.12, bare=0.03),
 )
+
+# What the tokenizer is made from: everything that can occur, in the proportions of long conversations.
+TOKENIZER_STAGE = Stage(0, rules=(2, 3, 4, 5, 6, 7, 8), blocks=(1, 1, 2, 3, 4, 5, 6))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +60,20 @@ class Example:
     answer: str
 
 
-def stage_at(progress: float) -> Stage:
-    """The stage of the curriculum at `progress` (0 to 1)."""
-    return [stage for stage in CURRICULUM if stage.start <= progress][-1]
+def stage_at(step: int) -> Stage:
+    return [stage for stage in CURRICULUM if stage.start <= step][-1]
 
 
 def example(rng: random.Random, stage: Stage) -> Example:
     asked = training_question(rng, rng.choice(stage.rules))
     prompt, right = student_prompt(problem(asked, "")), answer(program(asked))
-    kind = rng.random()
-    if kind < stage.student:
+    kind = rng.random() - stage.student
+    if kind < 0:
         return Example(prompt, right)
-    if kind < stage.student + stage.demonstration:
+    if kind < stage.demonstration:
         return Example(teacher_prompt(prompt, demonstration=right), right)
+    if kind < stage.demonstration + stage.bare:
+        return Example(teacher_prompt(prompt), right)
     heed, luck = rng.choice((0.0, 0.5, 0.9, 1.0)), rng.choice((0.0, 0.0, 0.3, 0.6))
     told = conversation(asked, rng.choice(stage.blocks), rng, heed=heed, luck=luck)
     return Example(teacher_prompt(prompt, feedback=told), right)

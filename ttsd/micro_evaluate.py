@@ -98,7 +98,7 @@ def hindsight(asked: Question, rng: random.Random) -> list[str]:
 
 def choose(model: MicroModel, tokenizer: Tokenizer, wanted: Subset) -> dict[str, float]:
     """The first questions that fit, `wanted.each` of every family, with their probabilities."""
-    chosen = {}
+    chosen: dict[str, float] = {}
     for family in FAMILIES:
         fitting = (
             (name, p)

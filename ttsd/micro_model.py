@@ -60,8 +60,9 @@ class Attention(nn.Module):
         v = self.v_proj(x).view(batch, length, KV_HEADS, HEAD).transpose(1, 2)
         q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
         k, v = (t.repeat_interleave(HEADS // KV_HEADS, dim=1) for t in (k, v))
-        mixed = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, is_causal=True)
-        return self.o_proj(mixed.transpose(1, 2).reshape(batch, length, HEADS * HEAD))
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        out: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(batch, length, HEADS * HEAD))
+        return out
 
 
 class FeedForward(nn.Module):
@@ -72,7 +73,8 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(FEED_FORWARD, WIDTH, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return out
 
 
 class Layer(nn.Module):
@@ -85,7 +87,8 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), cos, sin)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return out
 
 
 class Body(nn.Module):
@@ -97,10 +100,11 @@ class Body(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         cos, sin = _angles(ids.shape[1])
-        x = self.embed_tokens(ids)
+        x: Tensor = self.embed_tokens(ids)
         for layer in self.layers:
             x = layer(x, cos, sin)
-        return self.norm(x)
+        out: Tensor = self.norm(x)
+        return out
 
 
 class MicroModel(nn.Module):

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,31 +21,32 @@ import torch  # noqa: TID253
 import torch.nn.functional as F  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
-from ttsd.micro_corpus import CURRICULUM, Example, example, stage_at
-from ttsd.micro_evaluate import table
+from ttsd.micro_corpus import TOKENIZER_STAGE, Example, example, stage_at
 from ttsd.micro_model import CONFIG, MicroModel
 from ttsd.micro_tokenizer import CHAT_TEMPLATE, END, PAD, build_tokenizer, chat
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     seed: int = 0
-    steps: int = 1500
-    batch: int = 48
+    steps: int = 1900
+    batch: int = 64
     micro_batches: int = 2
     matrix_lr: float = 0.02
     other_lr: float = 4e-3
     prompt_weight: float = 0.15
     warm_up: int = 30
-    cool_down: float = 0.5
-    checkpoint_every: int = 200
+    cool_down: float = 0.3
+    checkpoint_every: int = 100
+    tokenizer_texts: int = 4000
 
 
 def examples(recipe: Recipe, step: int) -> list[Example]:
     rng = random.Random(f"{recipe.seed}/{step}")
-    return [example(rng, stage_at(step / recipe.steps)) for _ in range(recipe.batch)]
+    return [example(rng, stage_at(step)) for _ in range(recipe.batch)]
 
 
 def batches(recipe: Recipe, tokenizer: Tokenizer, first: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
@@ -97,8 +98,8 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
     """Roughly the nearest matrix with orthonormal rows or columns; singular values end between 0.7 and 1.2."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = x / (x.norm() + 1e-7)
+    wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x: Tensor = wide / (wide.norm() + 1e-7)
     for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
@@ -107,8 +108,8 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
 
 def loss_of(model: MicroModel, ids: Tensor, weights: Tensor) -> Tensor:
     """Weighted sum of the next-token cross entropies."""
-    logits = model(ids[:, :-1])
-    losses = F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+    logits: Tensor = model(ids[:, :-1])
+    losses = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
     return (losses * weights[:, 1:].flatten()).sum()
 
 
@@ -118,70 +119,91 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return min(1.0, (step + 1) / recipe.warm_up, left)
 
 
-def train(recipe: Recipe, out: Path, *, resume: bool) -> None:
-    """Trains and writes the model folder `out`; its checkpoint lies beside it in `out`.checkpoint."""
-    torch.manual_seed(recipe.seed)
-    out.mkdir(parents=True, exist_ok=True)
-    rng = random.Random(f"{recipe.seed}/tokenizer")
-    texts = [example(rng, CURRICULUM[-1]) for _ in range(4000)]
-    tokenizer = build_tokenizer([part for item in texts for part in (item.prompt, item.answer)])
-    model = MicroModel()
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
-    others = [p for n, p in model.named_parameters() if p.ndim < 2 or "embed" in n]
-    muon = Muon(matrices, recipe.matrix_lr)
-    adam = torch.optim.AdamW(others, recipe.other_lr, betas=(0.9, 0.95), weight_decay=0.0)
-    checkpoint = out.with_suffix(".checkpoint")
-    first = 0
-    if resume and checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(saved["model"])
-        muon.load_state_dict(saved["muon"])
-        adam.load_state_dict(saved["adam"])
-        first = saved["step"]
-    began, tokens, shown = time.monotonic(), 0, 0.0
-    for step, micro_batches in enumerate(batches(recipe, tokenizer, first), first):
-        share = learning_rate(recipe, step)
-        for group in chain(muon.param_groups, adam.param_groups):
-            group["lr"] = share * (recipe.matrix_lr if group in muon.param_groups else recipe.other_lr)
+class Training:
+    """A training in progress: model, tokenizer, optimizers and how many steps are done."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe = recipe
+        self.step = 0
+        self.tokenizer = build_tokenizer(_tokenizer_texts(recipe))
+        self.model = MicroModel()
+        named = list(self.model.named_parameters())
+        self.muon = Muon([p for name, p in named if _is_matrix(name, p)], recipe.matrix_lr)
+        others = [p for name, p in named if not _is_matrix(name, p)]
+        self.adam = torch.optim.AdamW(others, recipe.other_lr, betas=(0.9, 0.95), weight_decay=0.0)
+
+    def advance(self, micro_batches: Sequence[tuple[Tensor, Tensor]]) -> float:
+        """One step on micro-batches of (ids, weights); returns the mean loss of a weighted token."""
+        share = learning_rate(self.recipe, self.step)
+        self.muon.param_groups[0]["lr"] = share * self.recipe.matrix_lr
+        self.adam.param_groups[0]["lr"] = share * self.recipe.other_lr
         weight = sum(float(weights[:, 1:].sum()) for _, weights in micro_batches)
         total = 0.0
         for ids, weights in micro_batches:
-            loss = loss_of(model, ids, weights) / weight
-            loss.backward()
+            loss = loss_of(self.model, ids, weights) / weight
+            torch.autograd.backward(loss)
             total += loss.item()
-            tokens += int((weights > 0).sum())
-        muon.step()
-        adam.step()
-        muon.zero_grad()
-        adam.zero_grad()
-        if step % 20 == 0 or step + 1 == recipe.steps:
-            seconds = time.monotonic() - began
-            print(
-                f"step {step} loss {total:.4f} tokens {tokens} seconds {seconds:.0f} rate {tokens / seconds:.0f}/s",
-                flush=True,
-            )
-        if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
-            state = {
-                "model": model.state_dict(),
-                "muon": muon.state_dict(),
-                "adam": adam.state_dict(),
-                "step": step + 1,
-            }
-            torch.save(state, checkpoint)
-            save(model, tokenizer, out)
-            for name, row in table(model, tokenizer, questions=12).items():
-                print(name, " ".join(f"{value:.2g}" for value in row), flush=True)
+        for optimizer in (self.muon, self.adam):
+            optimizer.step()
+            optimizer.zero_grad()
+        self.step += 1
+        return total
+
+    def store(self, checkpoint: Path) -> None:
+        parts = {name: getattr(self, name).state_dict() for name in ("model", "muon", "adam")}
+        unfinished = checkpoint.with_suffix(".unfinished")
+        torch.save(parts | {"step": self.step}, unfinished)
+        unfinished.replace(checkpoint)
+
+    def restore(self, checkpoint: Path) -> None:
+        parts = torch.load(checkpoint, weights_only=True)
+        for name in ("model", "muon", "adam"):
+            getattr(self, name).load_state_dict(parts[name])
+        self.step = parts["step"]
+
+
+def train(recipe: Recipe, out: Path, *, resume: bool, stop_after: int | None = None) -> None:
+    """Trains up to `stop_after` (None: all) steps and writes the model folder `out`.
+
+    The checkpoint lies beside it, in `out`.checkpoint; with `resume` the training goes on from there.
+    """
+    training, checkpoint = Training(recipe), out.with_suffix(".checkpoint")
+    if resume and checkpoint.exists():
+        training.restore(checkpoint)
+    last = min(recipe.steps, training.step + (stop_after or recipe.steps))
+    began = time.monotonic()
+    for micro_batches in islice(batches(recipe, training.tokenizer, training.step), last - training.step):
+        loss = training.advance(micro_batches)
+        if training.step % 20 == 0 or training.step == last:
+            print(f"step {training.step} loss {loss:.4f} seconds {time.monotonic() - began:.0f}", flush=True)
+        if training.step % recipe.checkpoint_every == 0 or training.step == last:
+            training.store(checkpoint)
+            save(training.model, training.tokenizer, out)
+
+
+def _tokenizer_texts(recipe: Recipe) -> Iterator[str]:
+    rng = random.Random(f"{recipe.seed}/tokenizer")
+    for _ in range(recipe.tokenizer_texts):
+        drawn = example(rng, TOKENIZER_STAGE)
+        yield from (drawn.prompt, drawn.answer)
+
+
+def _is_matrix(name: str, parameter: Tensor) -> bool:
+    return parameter.ndim == 2 and "embed" not in name
 
 
 def save(model: MicroModel, tokenizer: Tokenizer, out: Path) -> None:
+    """Writes the folder that transformers and vLLM load."""
     from safetensors.torch import save_file
 
+    out.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().to(torch.bfloat16).contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
     tokenizer.save(str(out / "tokenizer.json"))
     end, pad = tokenizer.token_to_id(END), tokenizer.token_to_id(PAD)
     ends = {"eos_token_id": end, "pad_token_id": pad, "bos_token_id": None}
-    _write(out / "config.json", CONFIG | ends | {"torch_dtype": "bfloat16"})
+    _write(out / "config.json", CONFIG | ends | {"dtype": "bfloat16"})
     _write(out / "generation_config.json", ends | {"do_sample": True, "temperature": 1.0})
     _write(
         out / "tokenizer_config.json",
@@ -204,10 +226,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args()
-    train(Recipe(seed=given.seed, steps=given.steps), given.out, resume=given.resume)
+    train(Recipe(seed=given.seed), given.out, resume=given.resume)
 
 
 if __name__ == "__main__":

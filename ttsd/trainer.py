@@ -261,11 +261,13 @@ class Trainer:
     ) -> Callable[[slice], Tensor]:
         """The teacher's logits of the lessons' tokens, by slice; only hidden states are kept."""
         readings = [(_read(lesson, lesson.reprompt_ids), len(lesson.completion_ids)) for lesson in lessons]
-        mixture = [(share, self._hidden(adapter, readings, health)) for adapter, share in self._teachers(question)]
-        head = self.base.head
+        mixture = [
+            (share, self._hidden(adapter, readings, health), losses.Projection(self.base.head))
+            for adapter, share in self._teachers(question)
+        ]
 
         def logits(part: slice) -> Tensor:
-            return self._tempered(_mixed([(share, losses.project(hidden[part], head)) for share, hidden in mixture]))
+            return self._tempered(_mixed([(share, project(hidden[part])) for share, hidden, project in mixture]))
 
         return logits
 
@@ -307,16 +309,9 @@ class Trainer:
         at = [row for index, (_, tokens) in enumerate(readings) for row in forest.rows(index)[-len(tokens) :]]
         ids = torch.tensor([token for _, tokens in readings for token in tokens], device=self.base.device)
         hidden = self.base.hidden(forest)[torch.tensor(at, device=self.base.device)]
-        chunks = (
-            slice(at, at + self._config.distillation.chunk_tokens)
-            for at in range(0, len(ids), self._config.distillation.chunk_tokens)
-        )
-        return torch.cat(
-            [
-                losses.log_probs_at(self._tempered(losses.project(hidden[part], self.base.head)), ids[part, None])[:, 0]
-                for part in chunks
-            ]
-        )
+        project, chunk = losses.Projection(self.base.head), self._config.distillation.chunk_tokens
+        parts = zip(torch.split(hidden, chunk), torch.split(ids[:, None], chunk), strict=True)
+        return torch.cat([losses.log_probs_at(self._tempered(project(states)), own)[:, 0] for states, own in parts])
 
     def _rows(self, forest: Forest, numbered: Sequence[tuple[int, Assignment]]) -> Rows:
         """The completion tokens of assignments that are sequences of `forest` under the given numbers."""

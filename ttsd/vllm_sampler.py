@@ -47,7 +47,10 @@ STREAM_INTERVAL = 8  # tokens between two messages of one request: the counters 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VllmSettings:
-    """What the engine is started with. `adapters`: how many questions share it (0: no LoRA at all)."""
+    """What the engine is started with.
+
+    `adapters`: how many questions share it (0: no LoRA at all); `threads`: of a CPU engine, None: half the cores.
+    """
 
     model: str
     max_tokens: int
@@ -62,7 +65,7 @@ class VllmSettings:
     gpu_memory_utilization: float = 0.45
     kv_cache_gib: float = 1.0
     tensor_parallel_size: int = 1
-    threads: int = 1
+    threads: int | None = None
     seed: int = 0
 
 
@@ -129,7 +132,7 @@ class VllmSampler:
 
     async def drop(self, ref: AdapterRef) -> None:
         lora = self._resident.pop(ref, None)
-        if lora is not None and self._engine is not None:
+        if lora is not None and self._engine is not None and not self._engine.errored:
             try:
                 await self._engine.remove_lora(lora.lora_int_id)
             except Exception as error:
@@ -141,8 +144,7 @@ class VllmSampler:
         if engine is not None:
             engine.shutdown(timeout=0)  # by a signal: it has nothing to save
             del engine
-            await asyncio.sleep(0.05)  # its tasks end
-            _collect_contexts()
+            await _collect_contexts()
         if self._launch is not None:
             self._launch.tidy()
 
@@ -242,7 +244,7 @@ class _Launch:
         finally:
             del task
             if self._engine is None:
-                _collect_contexts()
+                await _collect_contexts()
 
     def take(self) -> Any:
         """The engine; it is the caller's from now on."""
@@ -319,7 +321,7 @@ class _Launch:
         if self.info.get("device") != "cpu":
             return common
         return common | {
-            "OMP_NUM_THREADS": str(self.settings.threads),
+            "OMP_NUM_THREADS": str(self.settings.threads or max(1, len(os.sched_getaffinity(0)) // 2)),
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             # Eager mode still compiles the log-probability kernels: 17 s at the first batch, and a C++ compiler.
             "TORCHDYNAMO_DISABLE": "1",
@@ -332,7 +334,7 @@ def _engine_args(settings: VllmSettings, device: str) -> dict[str, Any]:
         "model": settings.model,
         "skip_tokenizer_init": True,
         "generation_config": "vllm",
-        "dtype": "float32" if settings.dtype == "auto" and device == "cpu" else settings.dtype,
+        "dtype": _dtype(settings.dtype, device),
         "max_model_len": settings.max_model_len,
         "tensor_parallel_size": settings.tensor_parallel_size,
         "distributed_executor_backend": f"{__name__}.{_executor_name(settings)}",
@@ -343,10 +345,17 @@ def _engine_args(settings: VllmSettings, device: str) -> dict[str, Any]:
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }
-    return common | _lora_args(settings) | _memory_args(settings, device)
+    return common | _lora_args(settings, device) | _memory_args(settings, device)
 
 
-def _lora_args(settings: VllmSettings) -> dict[str, Any]:
+def _dtype(wanted: str, device: str) -> str:
+    """`auto` as the trainer resolves it."""
+    if wanted != "auto":
+        return wanted
+    return "float32" if device == "cpu" else "bfloat16"
+
+
+def _lora_args(settings: VllmSettings, device: str) -> dict[str, Any]:
     if not settings.adapters:
         return {}
     slots, rank = _lora_slots(settings), settings.max_lora_rank
@@ -357,8 +366,8 @@ def _lora_args(settings: VllmSettings) -> dict[str, Any]:
         )
     return {
         "enable_lora": True,
-        "max_loras": slots,
-        "max_cpu_loras": slots,
+        # On a CPU the base model's tokens are computed with the last slot: it has to stay empty.
+        "max_loras": slots + (device == "cpu"),
         "max_lora_rank": next(slot for slot in LORA_RANKS if slot >= rank),
     }
 
@@ -408,10 +417,11 @@ def _sentence(text: str) -> str:
     return re.split(r"(?<=[\w)\"'])\.\s", telling.removeprefix("Value error, "))[0][:400].rstrip(". ")
 
 
-def _collect_contexts() -> None:
+async def _collect_contexts() -> None:
     """vLLM leaves the context of its sockets to the garbage collector, and Python warns of that at a random moment."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
+        await asyncio.sleep(0.05)  # vLLM's tasks end
         gc.collect()
 
 

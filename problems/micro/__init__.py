@@ -23,6 +23,22 @@ from problems.problem import Case, Problem, ProblemError
 Part = Literal["training", "tuning", "test"]
 Draw = Callable[[int], int]
 
+__all__ = [
+    "Part",
+    "Question",
+    "Rule",
+    "guess",
+    "hash_draw",
+    "load",
+    "named",
+    "p_solve",
+    "problem",
+    "program",
+    "question",
+    "subset",
+    "subsets",
+]
+
 FORM = "micro:<family>:<rules>:<seed>, as in micro:numbers:5:7"
 
 
@@ -60,22 +76,23 @@ def named(rest: str) -> Question:
     return question(family, rules, hash_draw(rest))
 
 
+def subsets() -> list[str]:
+    """Names of the shipped lists of questions."""
+    return list(_lists())
+
+
 def subset(name: str) -> list[str]:
     """Names of the questions of a shipped list, such as `micro-hard`."""
-    lists = _data("subsets.json")
+    lists = _lists()
     if name not in lists:
         raise ProblemError(f"There is no subset {name!r}{_suggest(name, list(lists))}: choose {', '.join(lists)}.")
-    return list(lists[name])
-
-
-def subsets() -> list[str]:
-    """Names of the shipped lists."""
-    return list(_data("subsets.json"))
+    return lists[name]
 
 
 def p_solve(name: str) -> float | None:
     """The bundled model's probability of solving `name` in one attempt, where it was recorded."""
-    return _data("p_solve.json").get(name)
+    recorded: dict[str, float] = json.loads(_text("p_solve.json"))
+    return recorded.get(name)
 
 
 def question(family: Family, rules: int, draw: Draw) -> Question:
@@ -187,10 +204,14 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 10 and str(int(text)) == text
 
 
+def _lists() -> dict[str, list[str]]:
+    lists: dict[str, list[str]] = json.loads(_text("subsets.json"))
+    return lists
+
+
 @cache
-def _data(file: str) -> dict[str, object]:
-    loaded: dict[str, object] = json.loads((resources.files(__name__) / file).read_text("utf-8"))
-    return loaded
+def _text(file: str) -> str:
+    return (resources.files(__name__) / file).read_text("utf-8")
 
 
 def _suggest(word: str, known: Sequence[str]) -> str:

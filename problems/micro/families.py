@@ -16,10 +16,9 @@ from functools import lru_cache
 WEIGHTS = (4, 3, 2, 1)
 MAX_RULES = 8
 
-NAMES = tuple(
-    "red blue green gold pink gray black white brown teal lime plum "
-    "cat dog fox owl bee ant hen cow pig bat eel yak".split()
-)
+COLOURS = ("red", "blue", "green", "gold", "pink", "gray", "black", "white", "brown", "teal", "lime", "plum")
+ANIMALS = ("cat", "dog", "fox", "owl", "bee", "ant", "hen", "cow", "pig", "bat", "eel", "yak")
+NAMES = COLOURS + ANIMALS
 
 # Few values, so that a very small model can know what every operation makes of them.
 NUMBERS = (4, 6, 7, 9)
@@ -119,7 +118,8 @@ FAMILIES: Mapping[str, Family] = {
                     "cut": "values[1:] | values[:-1] | values[:1] | values[1:2]",
                     "order": "sorted(values) | values[::-1] | sorted(values)[::-1] | sorted(values)[1:]",
                     "join": "values + [0] | [0] + values | values * 2 | values + [1]",
-                    "change": "[v + 1 for v in values] | [v * 2 for v in values] | [-v for v in values] | [0 for v in values]",
+                    "change": "[v + 1 for v in values] | [v * 2 for v in values] | [-v for v in values] "
+                    "| [0 for v in values]",
                 },
             ),
             entry_point="f",

@@ -3,7 +3,9 @@
 PROGRAMS = {
     "read a secret": "refused(open, world['home'] + '/secret.txt')",
     "read through a link": "refused(open, world['home'] + '/link')",
-    "read through dots": "refused(open, os.path.dirname(os.__file__) + '/../../../../../..' + world['home'] + '/secret.txt')",
+    "read through dots": """
+refused(open, os.path.dirname(os.__file__) + "/../../../../../.." + world["home"] + "/secret.txt")
+""",
     "read through /proc": "refused(open, '/proc/self/root' + world['home'] + '/secret.txt')",
     "read by openat2": "refused(call, 437, 437, -100, (world['home'] + '/secret.txt').encode(), bytes(24), 24)",
     "read by an open path": "refused(os.open, world['home'] + '/secret.txt', os.O_PATH)",
@@ -18,7 +20,7 @@ except ImportError:
     print("refused")
 """,
     "read the system's files": """
-for path in ("/etc/passwd", "/etc/hostname", "/proc/version", "/proc/cpuinfo", "/proc/self/status", "/sys/kernel/mm", "/dev/zero"):
+for path in ("/etc/passwd", "/etc/hostname", "/proc/version", "/proc/self/status", "/sys/kernel/mm", "/dev/zero"):
     if os.path.exists(path):
         refused(os.open, path, os.O_RDONLY)
 """,
@@ -48,6 +50,7 @@ import tempfile
 refused(tempfile.mkstemp, dir=world["home"])
 """,
     "database": """
+# ends: finished | error
 import sqlite3
 try:
     sqlite3.connect(world["home"] + "/breach").execute("create table t(x)")

@@ -1,4 +1,4 @@
-"""Promise: an ending and bytes come back, whatever the program does; it sees no expected output and no other program."""
+"""Promise: an ending and bytes come back, whatever the program does; it sees no expected output, no other program."""
 
 PROGRAMS = {
     "silent exit": "os._exit(0)",

@@ -118,10 +118,10 @@ except OSError as error:
     print("fine" if error.errno == errno.EMFILE and len(held) < 64 else "BREACH")
 """,
     "deep recursion in C": """
-# ends: error | memory_limit
+# ends: error | memory_limit | cpu_limit
 sys.setrecursionlimit(10 ** 9)
 value = []
-for _ in range(10 ** 7):
+for _ in range(10 ** 6):
     value = [value]
 repr(value)
 """,

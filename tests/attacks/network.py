@@ -44,10 +44,12 @@ except OSError:
     "semaphores": "refused(call, 64, 190, 0x1234, 1, 0o1666)",
     "posix message queue": "refused(call, 240, 180, b'breach', 0o102, 0o666, None)",
     "posix shared memory": """
-from multiprocessing import shared_memory
-refused(shared_memory.SharedMemory, "breach", create=True, size=16)
+# ends: finished | error
+import _posixshmem
+refused(_posixshmem.shm_open, "/breach", os.O_CREAT | os.O_RDWR, mode=0o600)
 """,
     "posix semaphore": """
+# ends: finished | error
 import _multiprocessing
 refused(_multiprocessing.SemLock, 1, 1, 1, "/breach", False)
 """,

@@ -53,14 +53,24 @@ class World:
     def damage(self) -> list[str]:
         """One line per thing that is no longer as it was."""
         now = self._state()
-        changed = [f"{name}: {self._before[name]!r} became {now[name]!r}" for name in now if now[name] != self._before[name]]
-        return changed + [f"somebody reached the {name} socket" for name in ("tcp", "unix", "udp") if self._reached(name)]
+        changed = [
+            f"{name}: {self._before[name]!r} became {now[name]!r}" for name in now if now[name] != self._before[name]
+        ]
+        return changed + [
+            f"somebody reached the {name} socket" for name in ("tcp", "unix", "udp") if self._reached(name)
+        ]
 
     def _state(self) -> dict[str, object]:
-        state: dict[str, object] = {f"file {path}": _file_state(path) for path in [self.home, *sorted(self.home.rglob("*"))]}
+        state: dict[str, object] = {
+            f"file {path}": _file_state(path) for path in [self.home, *sorted(self.home.rglob("*"))]
+        }
         state["files"] = sorted(map(str, self.home.rglob("*")))
         state["strays"] = sorted(str(path) for place in ("/tmp", "/dev/shm") for path in Path(place).glob("*breach*"))
-        state["victim"] = (self.victim.poll(), resource.prlimit(self.victim.pid, resource.RLIMIT_NOFILE), _status(self.victim.pid))
+        state["victim"] = (
+            self.victim.poll(),
+            resource.prlimit(self.victim.pid, resource.RLIMIT_NOFILE),
+            _status(self.victim.pid),
+        )
         state["own limits"] = resource.getrlimit(resource.RLIMIT_NOFILE)
         state["priority"] = os.getpriority(os.PRIO_PROCESS, self.victim.pid)
         for kind in ("shm", "msg", "sem"):
@@ -93,24 +103,30 @@ def _file_state(path: Path) -> tuple[object, ...]:
     facts = path.lstat()
     content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
     attributes = os.listxattr(path, follow_symlinks=False)
-    return (facts.st_mode, facts.st_uid, facts.st_gid, facts.st_nlink, facts.st_size, facts.st_mtime_ns, content, attributes)
+    return (
+        facts.st_mode,
+        facts.st_uid,
+        facts.st_gid,
+        facts.st_nlink,
+        facts.st_size,
+        facts.st_mtime_ns,
+        content,
+        attributes,
+    )
 
 
 def _status(pid: int) -> list[str]:
     """Running or stopped, traced or not."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return [line for line in lines if line.startswith("TracerPid") or (line.startswith("State") and "T" in line.split()[1])]
+    return [
+        line for line in lines if line.startswith("TracerPid") or (line.startswith("State") and "T" in line.split()[1])
+    ]
 
 
 def descendants(pid: int) -> set[int]:
-    """Of a process, from /proc."""
-    parents = {}
-    for entry in os.listdir("/proc"):
-        with contextlib.suppress(OSError, ValueError):
-            parents[int(entry)] = int(Path(f"/proc/{entry}/stat").read_text().rsplit(")", 1)[1].split()[1])
-    found, grown = {pid}, True
-    while grown:
-        more = {child for child, parent in parents.items() if parent in found} - found
-        grown = bool(more)
-        found |= more
-    return found - {pid}
+    """The children of a process, and theirs."""
+    try:
+        children = {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    except FileNotFoundError:  # it has just ended
+        return set()
+    return children.union(*map(descendants, children))

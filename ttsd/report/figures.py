@@ -45,14 +45,12 @@ def discovery_chart(methods: Sequence[str], cost: Cost, *, height: int = 320, wi
     near = alt.selection_point(
         fields=["at"], nearest=True, on="pointerover", clear="pointerout", empty=False, name="near"
     )
-    opacity = alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.12))
+    shown = alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.12))
     base = _base(methods, UNITS[cost])
-    band = base.mark_area(interpolate="step-after", opacity=0.16).encode(
-        y=_share("low", "probability of discovery"),
-        y2="high:Q",
-        opacity=alt.when(chosen).then(alt.value(0.16)).otherwise(alt.value(0.02)),
+    band = base.mark_area(interpolate="step-after").encode(
+        y=_share("low"), y2="high:Q", opacity=alt.when(chosen).then(alt.value(0.16)).otherwise(alt.value(0.02))
     )
-    line = base.mark_line(interpolate="step-after", strokeWidth=2.5).encode(y=_share("discovery"), opacity=opacity)
+    line = base.mark_line(interpolate="step-after", strokeWidth=2.5).encode(y=_share("discovery"), opacity=shown)
     dot = base.mark_point(filled=True, size=70).encode(
         y=_share("discovery"), tooltip=_tooltip(cost), opacity=alt.when(near).then(alt.value(1)).otherwise(alt.value(0))
     )
@@ -61,12 +59,13 @@ def discovery_chart(methods: Sequence[str], cost: Cost, *, height: int = 320, wi
 
 def question_chart(methods: Sequence[str]) -> Spec:
     """One question's discovery against attempts, small."""
-    base = _base(methods, "attempts (k)", legend=False)
-    band = base.mark_area(interpolate="step-after", opacity=0.12).encode(y=_share("low", "discovery"), y2="high:Q")
-    line = base.mark_line(interpolate="step-after", strokeWidth=2, point={"size": 24}).encode(
-        y=_share("discovery"), tooltip=_tooltip("attempts")
-    )
-    return _spec(band + line, height=130)
+    import altair as alt
+
+    base = _base(methods, "attempts per run (k)", legend=False)
+    band = base.mark_area(interpolate="step-after", opacity=0.12).encode(y=_share("low"), y2="high:Q")
+    line = base.mark_line(interpolate="step-after", strokeWidth=2).encode(y=_share("discovery"))
+    dot = base.mark_point(filled=True, size=80, opacity=0).encode(y=_share("discovery"), tooltip=_tooltip("attempts"))
+    return _spec(alt.layer(band, line, dot), height=130)
 
 
 def learning_chart(name: str) -> Spec:
@@ -122,22 +121,24 @@ def _base(methods: Sequence[str], title: str, *, legend: bool = True) -> alt.Cha
             "at:Q",
             title=title,
             scale=alt.Scale(type="log", nice=False),
-            axis=alt.Axis(format="~s", labelOverlap=True, tickCount=6),
+            axis=alt.Axis(format="~s", labelOverlap=True, tickCount=6, grid=False),
         ),
         color=alt.Color(
             "method:N",
             title=None,
             scale=alt.Scale(domain=list(methods), range=colours),
-            legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3) if legend else None,
+            legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1)
+            if legend
+            else None,
         ),
     )
 
 
-def _share(name: str, title: str = "") -> alt.Y:
+def _share(name: str) -> alt.Y:
     import altair as alt
 
     axis = alt.Axis(format=".0%", tickCount=5)
-    return alt.Y(f"{name}:Q", title=title or None, scale=alt.Scale(domain=[0, 1]), axis=axis)
+    return alt.Y(f"{name}:Q", title="discovered (probability)", scale=alt.Scale(domain=[0, 1]), axis=axis)
 
 
 def _tooltip(cost: Cost) -> list[alt.Tooltip]:
@@ -158,8 +159,17 @@ def _spec(chart: alt.Chart | alt.LayerChart, *, height: int, width: int | str = 
         chart.properties(width=width, height=height)
         .configure(background="transparent", font="system-ui, sans-serif")
         .configure_axis(
-            labelColor=ink, titleColor=ink, domainColor=ink, tickColor=ink, gridColor=ink, gridOpacity=0.1,
-            domainOpacity=0.4, tickOpacity=0.4, titleFontWeight="normal", labelFontSize=11, titleFontSize=12,
+            labelColor=ink,
+            titleColor=ink,
+            domainColor=ink,
+            tickColor=ink,
+            gridColor=ink,
+            gridOpacity=0.1,
+            domainOpacity=0.4,
+            tickOpacity=0.4,
+            titleFontWeight="normal",
+            labelFontSize=11,
+            titleFontSize=12,
         )  # fmt: skip
         .configure_legend(labelColor=ink, titleColor=ink, labelFontSize=12)
         .configure_title(color=ink)

@@ -23,6 +23,7 @@ from ttsd.statistics import (
     log_rank,
     mean_bounds,
     ratio_of_means,
+    rising,
     speed_up,
 )
 from ttsd.store import Row
@@ -86,7 +87,9 @@ def find(record: Record) -> Findings:
         comparisons=[_comparison(book, one, other) for one, other in itertools.combinations(methods, 2)],
         questions=[row for question in record.questions for row in _question(book, question, budget)],
         runs=[_run_row(record, run) for run in record.runs],
-        pooled_curves=[row for cost in COSTS for method in methods for row in _pooled_curve(book, common, method, cost)],
+        pooled_curves=[
+            row for cost in COSTS for method in methods for row in _pooled_curve(book, common, method, cost)
+        ],
         question_curves=[row for question in record.questions for row in _question_curves(book, question)],
         learning=[{"run": run, **point} for run, points in record.curves.items() for point in points],
     )
@@ -110,17 +113,19 @@ def evidence(runs: Sequence[Run], cost: Cost) -> Evidence | None:
 def reach(evidence: Sequence[Evidence]) -> float:
     """The largest cost that all evidence speaks about; where all of it is complete, the largest that occurred."""
     horizon = min(one.horizon for one in evidence)
-    return horizon if math.isfinite(horizon) else max(float(one.times.max()) for one in evidence if isinstance(one, Times))
+    return (
+        horizon if math.isfinite(horizon) else max(float(one.times.max()) for one in evidence if isinstance(one, Times))
+    )
 
 
-def grid(evidence: Sequence[Evidence], cost: Cost, end: float) -> Array:
+def grid(evidence: Sequence[Evidence], cost: Cost, end: float, points: int = GRID) -> Array:
     """Costs from the least that occurred to `end`, evenly spaced in their logarithm; whole numbers of attempts."""
     if cost == "attempts":
-        return np.unique(np.append(np.round(np.geomspace(1, end, GRID)), end))
+        return np.unique(np.append(np.round(np.geomspace(1, end, points)), end))
     least = min(one.cost if isinstance(one, Pool) else float(one.times.min()) for one in evidence)
-    points = np.geomspace(max(min(least, end) * 0.99, end * 1e-6), end, GRID)
-    points[-1] = end
-    return points
+    costs = np.geomspace(max(min(least, end) * 0.99, end * 1e-6), end, points)
+    costs[-1] = end
+    return costs
 
 
 def curves(evidence: Sequence[Evidence], at: Array) -> Array:
@@ -137,9 +142,7 @@ def _shortest(book: Book, common: Sequence[str], methods: Sequence[str], budget:
     return f"{method} on {question}"
 
 
-def _method(
-    book: Book, method: str, common: Sequence[str], budget: int | None, resamples: Resamples | None
-) -> Row:
+def _method(book: Book, method: str, common: Sequence[str], budget: int | None, resamples: Resamples | None) -> Row:
     runs = [run for run in book.record.runs if run.method == method]
     row: Row = {
         "method": method,
@@ -290,8 +293,8 @@ def _pooled_curve(book: Book, common: Sequence[str], method: str, cost: Cost) ->
     pooled = book.across(common, method, cost)
     horizon = min(one.horizon for one in pooled)
     end = horizon if math.isfinite(horizon) else _farthest(book, common, cost)
-    at = _thinned(grid(pooled, cost, end))
-    low, high = _pooled_bounds(pooled, at, Resamples(len(common)))
+    at = grid(pooled, cost, end, DRAWN)
+    low, high = rising(*_pooled_bounds(pooled, at, Resamples(len(common))))
     return _points({"method": method, "cost": cost}, at, curves(pooled, at).mean(axis=0), low, high)
 
 
@@ -308,8 +311,8 @@ def _question_curves(book: Book, question: str) -> list[Row]:
         if found is None:
             continue
         end = found.horizon if math.isfinite(found.horizon) else _farthest(book, [question], "attempts")
-        at = _thinned(grid([found], "attempts", end), DRAWN // 4) if isinstance(found, Pool) else _corners(found, end)
-        low, high = found.interval(at)
+        at = grid([found], "attempts", end, DRAWN // 3) if isinstance(found, Pool) else _corners(found, end)
+        low, high = rising(*found.interval(at))
         rows += _points({"question": question, "method": method}, at, found.discovered(at), low, high)
     return rows
 
@@ -323,12 +326,6 @@ def _corners(found: Times, end: float) -> Array:
 def _points(names: Row, at: Array, estimate: Array, low: Array, high: Array) -> list[Row]:
     rounded = zip(*(map(_rounded, column) for column in (at, estimate, low, high)), strict=True)
     return [names | dict(zip(("at", "discovery", "low", "high"), values, strict=True)) for values in rounded]
-
-
-def _thinned(at: Array, points: int = DRAWN) -> Array:
-    if len(at) <= points:
-        return at
-    return at[np.unique(np.round(np.linspace(0, len(at) - 1, points)).astype(int))]
 
 
 Alarm = Callable[[Sequence[float]], str | None]

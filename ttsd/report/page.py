@@ -70,7 +70,11 @@ def settings(configs: Mapping[int, Mapping[str, Any]]) -> list[Row]:
         for name, value in _flat(config):
             values.setdefault(name, {}).setdefault(value, []).append(run)
     return [
-        {"name": name, "differs": len(found) > 1, "choices": [{"value": v, "runs": _ranges(r)} for v, r in found.items()]}
+        {
+            "name": name,
+            "differs": len(found) > 1,
+            "choices": [{"value": v, "runs": _ranges(r)} for v, r in found.items()],
+        }
         for name, found in sorted(values.items())
     ]
 
@@ -213,4 +217,4 @@ def span(low: float | None, high: float | None, *, share: bool = False) -> str:
     if low is None and high is None:
         return ""
     show = (lambda value: f"{100 * value:.1f}") if share else number
-    return f"{show(low) if low is not None else '0'} – {show(high) if high is not None else '∞'}"
+    return f"{show(low) if low is not None else '0'} to {show(high) if high is not None else '∞'}"

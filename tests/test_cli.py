@@ -1,0 +1,120 @@
+"""The command line: exit codes, one-sentence errors, what goes to stdout, and how fast help is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def ttsd(*arguments: str, cwd: Path = ROOT, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ttsd", *arguments],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", **environment},
+        check=False,
+    )
+
+
+def refused(ended: subprocess.CompletedProcess[str], status: int = 2) -> str:
+    """The one sentence of an error; nothing may be on stdout."""
+    assert (ended.returncode, ended.stdout) == (status, ""), ended.stderr
+    lines = ended.stderr.strip().splitlines()
+    assert lines[-1].startswith("ttsd: ")
+    assert "Traceback" not in ended.stderr
+    return lines[-1]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A question of the user's own: print the sum of two numbers."""
+    problem = tmp_path / "sum"
+    problem.mkdir()
+    (problem / "statement.md").write_text("# Sum\n\nPrint the sum of the two numbers.\n")
+    (problem / "cases.toml").write_text(
+        '[[case]]\ninput = "1 2\\n"\nexpected = "3\\n"\n[[case]]\ninput = "5 6\\n"\nexpected = "11\\n"\n'
+    )
+    return problem
+
+
+def test_help_loads_nothing_heavy() -> None:
+    check = (
+        "import sys; from ttsd import cli; print({'torch', 'vllm', 'transformers', 'peft', 'numpy'} & {*sys.modules})"
+    )
+    ended = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("command", [[], ["solve"], ["batch"], ["judge"], ["show"], ["problems"], ["doctor"]])
+def test_help_of_every_command(command: list[str]) -> None:
+    ended = ttsd(*command, "--help")
+    assert ended.returncode == 0
+    assert "Usage: " in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["solve", "micro:nosuch:5:7"], "nosuch"),
+        (["solve", "nowhere"], "nowhere"),
+        (["solve", "missing.jsonl#1"], "missing.jsonl"),
+        (["solve", "lcb:abc374_c"], "FILE.jsonl#abc374_c"),
+        (["solve", "micro:numbers:5:7", "--set", "budget.atempts=3"], "did you mean 'attempts'"),
+        (["solve", "micro:numbers:5:7", "--config", "nosuch"], "shipped ones"),
+        (["solve", "micro:numbers:5:7", "--method", "ppo"], "best-of-k"),
+        (["solve", "micro:numbers:5:7", "--set", "model.path=./no/such/model"], "no/such/model"),
+        (["judge", "micro:numbers:5:7", "nofile.py"], "nofile.py"),
+        (["judge"], "needs a question"),
+        (["show", "--set", "store.path=none.sqlite"], "none.sqlite"),
+        (["batch", "nosubset"], "micro-hard"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_2(arguments: list[str], said: str, tmp_path: Path) -> None:
+    assert said in refused(ttsd(*arguments, cwd=tmp_path))
+
+
+def test_a_question_without_tests_is_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "cases.toml").write_text("")
+    assert "case" in refused(ttsd("solve", str(folder), cwd=tmp_path))
+
+
+def test_an_unwritable_database_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    said = refused(ttsd("solve", "micro:numbers:2:1", "--set", "store.path=plain/x.sqlite", cwd=tmp_path))
+    assert "store.path" in said
+
+
+def test_judging_by_hand(folder: Path, tmp_path: Path) -> None:
+    right = ttsd(
+        "judge", str(folder), "-", "--json", stdin="a, b = map(int, input().split())\nprint(a + b)\n", cwd=tmp_path
+    )
+    verdict = json.loads(right.stdout)
+    assert right.returncode == 0
+    assert (verdict["verdict"], verdict["accepted"], verdict["passed"], verdict["total"]) == ("accepted", True, 2, 2)
+    assert (verdict["first_failure"], verdict["feedback"]) == (None, "")
+    wrong = ttsd("judge", str(folder), "-", stdin="print(3)\n", cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert "wrong answer: 1 of 2" in wrong.stdout
+    assert "Expected:\n11" in wrong.stdout
+
+
+def test_judging_many_keeps_the_order(folder: Path, tmp_path: Path) -> None:
+    programs = ["import time; time.sleep(1); print(3)", "print(", "a, b = map(int, input().split()); print(a + b)"]
+    lines = "".join(json.dumps({"question": str(folder), "program": program}) + "\n" for program in programs)
+    ended = ttsd("judge", "--batch", "-", stdin=lines, cwd=tmp_path)
+    verdicts = [json.loads(line)["verdict"] for line in ended.stdout.splitlines()]
+    assert verdicts == ["wrong_answer", "runtime_error", "accepted"]
+    assert ended.returncode == 0
+
+
+def test_a_broken_batch_line_is_named(tmp_path: Path) -> None:
+    assert "line 2" in refused(ttsd("judge", "--batch", "-", stdin='\n{"question": 3}\n', cwd=tmp_path))

@@ -1,0 +1,273 @@
+"""The report: the same twice, sensible on whatever a database holds, fast on a large one, and usable in a browser."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import resource
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.browser import chromium, tab
+from tests.synthetic import World, populate, populate_much
+from ttsd.report import build_report, summary_rows, verdicts
+from ttsd.report.findings import Findings, alarms, evidence, find
+from ttsd.report.record import natural, read
+from ttsd.statistics import Pool, Times
+from ttsd.store import Store
+
+HAZARDS = {
+    "micro:q2": {"sdpo": 0.2, "multi-turn": 0.05, "best-of-k": 0.03},
+    "micro:q10": {"sdpo": 0.1, "multi-turn": 0.02, "best-of-k": 0.02},
+    "micro:<b>": {"sdpo": 0.0, "multi-turn": 0.0, "best-of-k": 0.0},
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = Store(tmp_path_factory.mktemp("db") / "a.sqlite")
+    populate(store, HAZARDS)
+    return store
+
+
+@pytest.fixture(scope="module")
+def findings(store: Store) -> Findings:
+    return find(read(store))
+
+
+def fresh(tmp_path: Path) -> Store:
+    return Store(tmp_path / "fresh.sqlite")
+
+
+def page(store: Store, folder: Path) -> str:
+    return build_report(store, folder).html.read_text("utf-8")
+
+
+# -- numbers ------------------------------------------------------------------------------------------------------
+
+
+def test_every_run_is_counted_once(store: Store) -> None:
+    record = read(store)
+    assert len(record.runs) == 27
+    rows = store.query("select run, min(case when discovered then attempt end) from attempts group by run")
+    assert {run.run: run.discovery for run in record.runs} == dict(rows)
+    assert record.questions == ["micro:<b>", "micro:q2", "micro:q10"]
+    assert record.methods == ["sdpo", "multi-turn", "best-of-k"]
+
+
+def test_a_frozen_policy_that_went_on_is_a_pool(store: Store) -> None:
+    record = read(store)
+    pool = evidence(record.of("micro:q2", "best-of-k"), "attempts")
+    hits = store.query(
+        "select count(*), sum(discovered) from attempts join runs using (run) "
+        "where question = 'micro:q2' and method = 'best-of-k'"
+    )
+    assert isinstance(pool, Pool)
+    assert (pool.attempts, pool.successes) == hits[0]
+
+
+def test_a_baseline_that_stopped_at_its_discovery_is_no_pool(tmp_path: Path) -> None:
+    with fresh(tmp_path) as store:
+        populate(store, {"q": {"best-of-k": 0.2}}, World(keep_all=False))
+        assert isinstance(evidence(list(read(store).runs), "attempts"), Times)
+
+
+def test_costs_stop_at_the_discovery(store: Store) -> None:
+    run = next(run for run in read(store).runs if run.method == "sdpo" and run.discovery)
+    ((tokens,),) = store.query(
+        "select sum(prompt_tokens + completion_tokens) from attempts where run = ? and attempt <= ?",
+        [run.run, run.discovery],
+    )
+    steps = (run.discovery or 0) // 8 + ((run.discovery or 0) % 8 > 0)
+    assert (run.until["tokens"], run.until["seconds"]) == (tokens, 6.0 * steps)
+
+
+def test_an_unfinished_step_counts_up_to_its_first_gap(tmp_path: Path) -> None:
+    with fresh(tmp_path) as store:
+        populate(store, {"q": {"sdpo": 0.0}}, World(seeds=1, budget=16))
+        store._db.execute("delete from attempts where attempt = 11")
+        store._db.execute("update attempts set discovered = 1 where attempt = 13")
+        (run,) = read(store).runs
+        assert (run.attempts, run.discovery) == (10, None)
+
+
+def test_no_question_is_dropped(findings: Findings) -> None:
+    unsolved = [row for row in findings.questions if row["question"] == "micro:<b>"]
+    assert len(unsolved) == 3
+    assert not any(row["solved_by_any"] for row in unsolved)
+    assert findings.common == ("micro:<b>", "micro:q2", "micro:q10")
+    assert max(row["discovery"] for row in findings.methods) <= 2 / 3 + 1e-6
+
+
+def test_what_is_drawn_is_what_is_written(store: Store, findings: Findings, tmp_path: Path) -> None:
+    files = build_report(store, tmp_path)
+    written = json.loads(files.json.read_text())
+    assert written["pooled_curves"] == findings.pooled_curves
+    with (tmp_path / "pooled_curves.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert [float(row["discovery"]) for row in rows] == [row["discovery"] for row in findings.pooled_curves]
+    drawn = json.loads(re.search(r'id="data">(.*?)</script>', files.html.read_text(), re.S)[1])  # type: ignore[index]
+    assert [row for rows in drawn["pooled"].values() for row in rows] == findings.pooled_curves
+    assert files.svg is not None
+    assert files.png is not None
+    assert files.png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_words_go_no_further_than_intervals(store: Store) -> None:
+    for text, row in zip(verdicts(store), find(read(store)).comparisons, strict=True):
+        apart = row["difference_low"] > 0 or row["difference_high"] < 0
+        assert ("can't be told apart" in text) is not apart
+
+
+def test_alarms_know_the_failing_signatures() -> None:
+    steady = [{"entropy": 0.4, "grad_norm": 1.0, "visible_fraction": 0.5, "truncated": 0.0, "updated": 1.0}] * 3
+    assert alarms(steady) == []
+    failing = {"entropy": 9.0, "grad_norm": 1e-5, "visible_fraction": 0.0, "truncated": 0.9, "updated": 0.0}
+    assert len(alarms([steady[0], failing, failing])) == 5
+
+
+def test_numbers_in_names_sort_as_numbers() -> None:
+    assert sorted(["q10", "q2", "a", ""], key=natural) == ["", "a", "q2", "q10"]
+
+
+# -- whatever the database holds ----------------------------------------------------------------------------------
+
+
+def test_an_empty_database_has_a_page(tmp_path: Path) -> None:
+    with fresh(tmp_path) as store:
+        assert "no judged attempt" in page(store, tmp_path)
+        assert summary_rows(store) == []
+
+
+def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
+    with fresh(tmp_path) as store:
+        store.new_run(question="q", method="sdpo", seed=0, model="m", config={}, split={}, environment={})
+        assert "though 1 run was begun" in page(store, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("hazards", "said"),
+    [
+        ({"q": {"sdpo": 0.1}}, "one method only"),
+        ({"q": {"sdpo": 0.1, "best-of-k": 0.1}}, "on one question only"),
+        ({"a": {"sdpo": 0.0, "best-of-k": 0.0}, "b": {"sdpo": 0.0, "best-of-k": 0.0}}, "can&#39;t be told apart"),
+        ({"a": {"sdpo": 0.1}, "b": {"best-of-k": 0.1}}, "have no question in common"),
+        ({"a": {"sdpo": 1.0, "multi-turn": 1.0}, "b": {"sdpo": 1.0, "multi-turn": 1.0}}, "can&#39;t be told apart"),
+        ({"a": {"sdpo": 0.1, "best-of-k": 0.1}, "b": {"sdpo": 0.1}}, "1 question that every method attempted, of 2"),
+    ],
+)
+def test_lopsided_databases_have_a_page(hazards: dict[str, dict[str, float]], said: str, tmp_path: Path) -> None:
+    with fresh(tmp_path) as store:
+        populate(store, hazards)
+        assert said in page(store, tmp_path)
+        assert len(summary_rows(store)) == len({method for methods in hazards.values() for method in methods})
+
+
+def test_half_written_databases_have_a_page(tmp_path: Path) -> None:
+    with fresh(tmp_path) as store:
+        populate(store, HAZARDS, World(seeds=2, budget=32))
+        store._db.execute("delete from steps where run % 3 = 0 or step > 2")
+        store._db.execute("update runs set status = 'running', discovery_attempt = null, program = null")
+        store._db.execute("update attempts set feedback = null, program = null, sample_seconds = null")
+        assert "have not ended" in page(store, tmp_path)
+
+
+def test_two_models_are_two_methods(tmp_path: Path) -> None:
+    with fresh(tmp_path) as store:
+        populate(store, {"q": {"sdpo": 0.1}}, World(model="small"))
+        populate(store, {"q": {"sdpo": 0.1}}, World(model="large"))
+        assert [row["method"] for row in summary_rows(store)] == ["sdpo (large)", "sdpo (small)"]
+
+
+# -- the page ------------------------------------------------------------------------------------------------------
+
+
+def test_two_reports_are_byte_identical(store: Store, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        build_report(store, tmp_path / name)
+    files = sorted((tmp_path / "one").iterdir())
+    assert len(files) == 11
+    for file in files:
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+
+
+def test_what_a_model_wrote_is_never_markup(store: Store, tmp_path: Path) -> None:
+    text = page(store, tmp_path)
+    assert "<script>\n\nprint" not in text
+    assert "&lt;script&gt;" in text  # the program's comment
+    assert "&lt;b&gt;" in text  # the feedback's input
+    assert "micro:<b>" not in text
+
+
+READY = """(() => { const drawn = [...document.querySelectorAll('.chart[data-drawn]:not([hidden])')];
+    return drawn.length > 3 && drawn.every((chart) => chart.querySelector('svg')); })()"""
+FITS = "document.documentElement.scrollWidth <= innerWidth"
+COLUMN = """[...document.querySelectorAll('#runs tbody tr')].filter((row) => !row.hidden)
+    .map((row) => row.cells[%d].dataset.value)"""
+
+
+@pytest.mark.skipif(chromium() is None, reason="no Chromium is installed here")
+def test_the_page_works_in_a_browser(store: Store, tmp_path: Path) -> None:
+    html = build_report(store, tmp_path).html
+    with tab(tmp_path / "profile") as page:
+        for width in (1280, 390):
+            for dark in (False, True):
+                page.open(html, width=width, height=5000, dark=dark)
+                page.wait(READY)
+                assert page.run(FITS), (width, dark)
+                page.picture(tmp_path / f"{width}-{dark}.png")
+        page.open(html, width=1280)
+        _sorts(page)
+        _filters(page)
+        _shows_values_under_the_pointer(page)
+        page.run("document.querySelector('details.run').open = true")
+        page.wait("document.querySelector('details.run .chart svg')")
+        assert page.complaints == []
+
+
+def _sorts(page) -> None:  # type: ignore[no-untyped-def]
+    page.run("document.querySelectorAll('#runs thead button')[5].click()")
+    values = [int(value) for value in page.run(COLUMN % 5)]
+    assert values == sorted(values)
+    page.run("document.querySelectorAll('#runs thead button')[6].click()")
+    page.run("document.querySelectorAll('#runs thead button')[6].click()")
+    found = page.run(COLUMN % 6)
+    numbers = [int(value) for value in found if value]
+    assert numbers == sorted(numbers, reverse=True)
+    assert found[-1] == ""  # undiscovered runs come last either way
+
+
+def _filters(page) -> None:  # type: ignore[no-untyped-def]
+    page.run(
+        "(() => { const field = document.getElementById('filter'); field.value = 'Q10';"
+        "field.dispatchEvent(new Event('input')); })()"
+    )
+    assert page.run("document.getElementById('shown').textContent") == "1 of 3 questions"
+    assert len(page.run(COLUMN % 0)) == 9
+
+
+def _shows_values_under_the_pointer(page) -> None:  # type: ignore[no-untyped-def]
+    page.run("document.querySelector('.pooled').scrollIntoView()")
+    page.wait("document.querySelector('.pooled .chart svg')")
+    x, y = page.run(
+        "(() => { const box = document.querySelector('.pooled .chart svg').getBoundingClientRect();"
+        "return [box.left + box.width / 2, box.top + box.height / 2]; })()"
+    )
+    shown = "(document.querySelector('#vg-tooltip-element.visible') || {}).textContent"
+    for step in range(3):
+        page.point_at(x + step, y)
+    page.wait(shown)
+    assert "discovery" in page.run(shown)
+
+
+@pytest.mark.slow
+def test_a_million_attempts_take_seconds(tmp_path: Path) -> None:
+    with fresh(tmp_path) as store:
+        populate_much(store, questions=40, seeds=5, attempts=1667)
+        start = time.process_time()
+        build_report(store, tmp_path / "report")
+        assert time.process_time() - start < 30
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2 << 20  # KiB

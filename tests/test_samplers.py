@@ -1,0 +1,206 @@
+"""What all samplers share, the transformers sampler on a tiny random model, and the check against the trainer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.tiny import write_model
+from ttsd import selftest
+from ttsd.config import Config
+from ttsd.errors import InfrastructureError, UserError
+from ttsd.hf_sampler import HfSampler, HfSettings
+from ttsd.nouns import Completion
+from ttsd.samplers import AdapterRef, check_new, checked_length, resident
+
+if TYPE_CHECKING:
+    from ttsd.backbone import Base
+    from ttsd.trainer import Trainer
+
+PROMPT = (5, 6, 7, 8, 9, 10)
+STOP = 3
+REF = AdapterRef("question", 1, Path("somewhere"))
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    from ttsd.trainer import Trainer
+
+    folder = write_model(tmp_path_factory.mktemp("model"))
+    return Trainer(str(folder), Config.model_validate({"lora": {"rank": 4, "alpha": 8.0}}))
+
+
+@pytest.fixture
+async def sampler(trainer: Trainer) -> AsyncIterator[HfSampler]:
+    sampler = _sampler(trainer.base)
+    await sampler.start()
+    yield sampler
+    await sampler.close()
+
+
+@pytest.fixture
+def refs(trainer: Trainer, tmp_path: Path) -> list[AdapterRef]:
+    """Two adapters far from zero, which the trainer knows as `a` and `b`."""
+    refs = [AdapterRef(name, 1, tmp_path / name) for name in "ab"]
+    for seed, ref in enumerate(refs):
+        trainer.create(ref.name, seed)
+        trainer.perturb(ref.name, seed, 0.3)
+        trainer.export(ref.name, ref.path)
+    return refs
+
+
+def _sampler(base: Base, **changes: Any) -> HfSampler:
+    settings = HfSettings(**{"max_tokens": 24, "stop_token_ids": (STOP,), **changes})
+    return HfSampler(settings, lambda ids: " ".join(map(str, ids)), lambda: base)
+
+
+def _distance(first: Sequence[float], second: Sequence[float]) -> float:
+    return max(abs(one - other) for one, other in zip(first, second, strict=True))
+
+
+def test_length_is_checked_in_one_sentence() -> None:
+    assert checked_length(10, 6, 16) == 6
+    with pytest.raises(UserError, match=r"prompt of 10 tokens and sampling.max_tokens=7 exceed .* 16; .* 6 or less"):
+        checked_length(10, 7, 16)
+    with pytest.raises(UserError, match="prompt is empty"):
+        checked_length(0, 7, 16)
+
+
+def test_only_resident_adapters_are_served() -> None:
+    assert resident({REF: "weights"}, REF) == "weights"
+    assert resident({REF: "weights"}, None) is None
+    with pytest.raises(InfrastructureError, match="adapter question version 1 is not in the sampler"):
+        resident({}, REF)
+    with pytest.raises(InfrastructureError, match="adapter question version 1 is in the sampler already"):
+        check_new({REF: "weights"}, REF)
+
+
+async def test_completions_agree_with_the_trainer(sampler: HfSampler, trainer: Trainer, refs: list[AdapterRef]) -> None:
+    await sampler.swap(None, refs[0])
+    await sampler.swap(None, refs[1])
+    wanted = [None, *refs] * 4
+    drawn = await asyncio.gather(*(sampler.complete(PROMPT, ref) for ref in wanted))
+    for ref, completion in zip(wanted, drawn, strict=True):
+        ids = completion.token_ids
+        expected = trainer.logprobs(ref.name if ref else None, PROMPT, ids)
+        assert _distance(completion.logprobs, expected) < 1e-4
+        assert completion.finish_reason == ("stop" if ids[-1] == STOP else "length")
+        assert completion.text == " ".join(map(str, ids))
+        assert (completion.adapter_version, completion.prompt_tokens) == (1 if ref else 0, len(PROMPT))
+    assert sampler.stats.completions == len(drawn)
+    assert sampler.stats.tokens == sum(len(completion.token_ids) for completion in drawn)
+
+
+async def test_a_swap_leaves_no_stale_weights(sampler: HfSampler, trainer: Trainer, refs: list[AdapterRef]) -> None:
+    old = refs[0]
+    await sampler.swap(None, old)
+    trainer.perturb("a", 7, 0.3)
+    new = AdapterRef("a", 2, old.path.with_name("a2"))
+    trainer.export("a", new.path)
+    await sampler.swap(old, new)
+    completion = await sampler.complete(PROMPT, new)
+    assert completion.adapter_version == 2
+    assert _distance(completion.logprobs, trainer.logprobs("a", PROMPT, completion.token_ids)) < 1e-4
+    with pytest.raises(InfrastructureError, match="adapter a version 1 is not in the sampler"):
+        await sampler.complete(PROMPT, old)
+
+
+async def test_a_cancelled_completion_ends_and_the_others_go_on(trainer: Trainer) -> None:
+    sampler = _sampler(trainer.base, stop_token_ids=())
+    await sampler.start()
+    long = [asyncio.create_task(sampler.complete(PROMPT, None, max_tokens=1000)) for _ in range(4)]
+    while not sampler.stats.tokens:
+        await asyncio.sleep(0.01)
+    for task in long:
+        task.cancel()
+    ended = await asyncio.gather(*long, return_exceptions=True)
+    assert all(isinstance(end, asyncio.CancelledError) for end in ended)
+    completion = await asyncio.wait_for(sampler.complete(PROMPT, None, max_tokens=5), 10)
+    assert (len(completion.token_ids), completion.finish_reason) == (5, "length")
+    assert (sampler.stats.aborted, sampler.stats.completions) == (4, 1)
+    await sampler.close()
+
+
+async def test_closing_fails_what_is_under_way(trainer: Trainer) -> None:
+    sampler = _sampler(trainer.base, stop_token_ids=())
+    with pytest.raises(InfrastructureError, match="call start"):
+        await sampler.health()
+    await sampler.start()
+    await sampler.health()
+    long = asyncio.create_task(sampler.complete(PROMPT, None, max_tokens=1000))
+    while not sampler.stats.tokens:
+        await asyncio.sleep(0.01)
+    await sampler.close()
+    with pytest.raises(InfrastructureError, match="the sampler was closed"):
+        await long
+    await sampler.close()
+
+
+async def test_same_seed_same_completions(trainer: Trainer) -> None:
+    async def draw(seed: int) -> list[tuple[int, ...]]:
+        sampler = _sampler(trainer.base, seed=seed)
+        await sampler.start()
+        drawn = await asyncio.gather(*(sampler.complete(PROMPT, None) for _ in range(4)))
+        await sampler.close()
+        return [completion.token_ids for completion in drawn]
+
+    assert await draw(1) == await draw(1) != await draw(2)
+
+
+async def test_agreement_of_sampler_and_trainer(sampler: HfSampler, trainer: Trainer) -> None:
+    findings = await selftest.check_agreement(sampler, trainer, PROMPT)
+    assert findings["gap/max"] < 1e-4
+    assert findings["change"] > 0.01
+    with pytest.raises(InfrastructureError, match="not in the sampler"):
+        await sampler.complete(PROMPT, AdapterRef(selftest.NAME, 1, Path("gone")))
+
+
+async def test_agreement_allows_for_truncated_sampling(trainer: Trainer) -> None:
+    sampler = _sampler(trainer.base, top_p=0.8)
+    await sampler.start()
+    await selftest.check_agreement(sampler, trainer, PROMPT, top_p=0.8)
+    with pytest.raises(InfrastructureError, match="sampler and trainer disagree"):
+        await selftest.check_agreement(sampler, trainer, PROMPT)
+    await sampler.close()
+
+
+class Deaf(HfSampler):
+    """Takes adapters and ignores them."""
+
+    async def complete(
+        self, prompt_ids: Sequence[int], adapter: AdapterRef | None, *, max_tokens: int | None = None
+    ) -> Completion:
+        return await super().complete(prompt_ids, None, max_tokens=max_tokens)
+
+
+async def test_a_sampler_that_ignores_adapters_is_found_out(trainer: Trainer) -> None:
+    sampler = Deaf(HfSettings(max_tokens=24, stop_token_ids=(STOP,)), str, lambda: trainer.base)
+    await sampler.start()
+    with pytest.raises(InfrastructureError, match="the sampler ignores adapters"):
+        await selftest.check_agreement(sampler, trainer, PROMPT)
+    await sampler.close()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "gap", "change", "agree"),
+    [
+        ("float32", 1e-6, 0.3, True),
+        ("float32", 1e-2, 0.3, False),
+        ("bfloat16", 1e-2, 0.3, True),
+        ("bfloat16", 1e-1, 0.3, False),
+        ("bfloat16", 1e-2, 0.02, False),
+        ("float32", 0.0, 0.0, False),
+    ],
+)
+def test_what_counts_as_agreement(dtype: str, gap: float, change: float, agree: bool) -> None:
+    trainer = [-1.0, -2.0, -0.5]
+    findings = selftest.compare([p + gap for p in trainer], trainer, [p - change for p in trainer], 1.0)
+    if agree:
+        selftest.judge(findings, dtype)
+    else:
+        with pytest.raises(InfrastructureError):
+            selftest.judge(findings, dtype)

@@ -1,0 +1,400 @@
+"""What crosses the border: endings, bytes, order, and what happens when one side or the other disappears."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from sandbox import Ending, Limits, Outcome, Program, Sandbox, SandboxFault, canaries
+from sandbox.slot import Slot
+from tests.attacks.world import descendants
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+SMALL = Limits(cpu_seconds=5.0, wall_seconds=30.0, memory_bytes=1 << 28, output_bytes=1 << 20)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def box() -> AsyncIterator[Sandbox]:
+    async with Sandbox(slots=2) as sandbox:
+        yield sandbox
+
+
+async def outcomes(box: Sandbox, program: Program, inputs: list[bytes], limits: Limits = SMALL) -> list[Outcome]:
+    return [outcome async for outcome in box.run(program, inputs, limits)]
+
+
+async def settled(box: Sandbox) -> None:
+    """Until no process but the zygotes is left."""
+    async with asyncio.timeout(10):
+        while any(map(descendants, box.zygotes)):
+            await asyncio.sleep(0.01)
+
+
+def lives(pid: int) -> bool:
+    """A zombie, which only waits for somebody to ask how it ended, does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+# --- scripts -------------------------------------------------------------------------------------------------------
+
+
+async def test_outcomes_come_in_the_order_of_the_inputs(box: Sandbox) -> None:
+    found = await outcomes(box, Program("print(int(input()) ** 2)"), [b"1", b"2", b"3"])
+    assert [outcome.stdout for outcome in found] == [b"1\n", b"4\n", b"9\n"]
+    assert {(outcome.ending, outcome.stderr, outcome.result) for outcome in found} == {(Ending.FINISHED, b"", None)}
+    assert all(0 < outcome.cpu_seconds < 2 and outcome.wall_seconds > 0 for outcome in found)
+
+
+async def test_no_inputs_are_no_outcomes(box: Sandbox) -> None:
+    assert await outcomes(box, Program("print(1)"), []) == []
+
+
+async def test_traceback_shows_the_program_and_nothing_of_ours(box: Sandbox) -> None:
+    outcome = await box.once(Program("def f(n):\n    return 1 // n\n\nf(int(input()))\n"), b"0", SMALL)
+    assert outcome.ending is Ending.ERROR
+    assert outcome.stderr.decode() == (
+        "Traceback (most recent call last):\n"
+        '  File "solution.py", line 4, in <module>\n'
+        "    f(int(input()))\n"
+        '  File "solution.py", line 2, in f\n'
+        "    return 1 // n\n"
+        "           ~~^^~~\n"
+        "ZeroDivisionError: integer division or modulo by zero\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "ending", "said"),
+    [
+        ("x = (", Ending.ERROR, b"SyntaxError: '(' was never closed"),
+        ("print(1)\0", Ending.ERROR, b"SyntaxError: source code string cannot contain null bytes"),
+        ("print('\ud800')", Ending.ERROR, b"SyntaxError"),
+        ("-" * 100_000 + "1", Ending.MEMORY_LIMIT, b"MemoryError"),
+        ("import sys; sys.exit(3)", Ending.ERROR, b""),
+        ("exit('bye')", Ending.ERROR, b"bye"),
+        ("import sys; sys.exit(256)", Ending.FINISHED, b""),
+        ("import os; os.abort()", Ending.ERROR, b"killed by signal"),
+        ("x = [0] * 10**9", Ending.MEMORY_LIMIT, b"MemoryError"),
+        ("def f(): f()\nf()", Ending.ERROR, b"RecursionError"),
+        ("raise ExceptionGroup('two', [ValueError(1), KeyError(2)])", Ending.ERROR, b"KeyError: 2"),
+        ("class E(Exception):\n  def __str__(self): 1 / 0\nraise E", Ending.ERROR, b"<exception str() failed>"),
+    ],
+)
+async def test_ending(box: Sandbox, source: str, ending: Ending, said: bytes) -> None:
+    outcome = await box.once(Program(source), b"", SMALL)
+    assert outcome.ending is ending
+    assert said in outcome.stderr
+
+
+async def test_cpu_time_decides_and_wall_time_ends_sleepers(box: Sandbox) -> None:
+    busy = await box.once(Program("while True: pass"), b"", Limits(cpu_seconds=0.2))
+    asleep = await box.once(Program("import time\ntime.sleep(60)"), b"", Limits(wall_seconds=0.3))
+    assert (busy.ending, asleep.ending) == (Ending.CPU_LIMIT, Ending.WALL_LIMIT)
+    assert 0.2 <= busy.cpu_seconds < 0.5
+    assert asleep.cpu_seconds < 0.1
+
+
+async def test_output_before_the_end_is_kept(box: Sandbox) -> None:
+    source = "print('so far', flush=True)\nwhile True: pass"
+    outcome = await box.once(Program(source), b"", Limits(cpu_seconds=0.1))
+    assert outcome.stdout == b"so far\n"
+
+
+async def test_hundred_megabytes_of_output(box: Sandbox) -> None:
+    outcome = await box.once(Program("for _ in range(100): print('x' * 10**6)"), b"", Limits(output_bytes=4 << 20))
+    assert outcome.ending is Ending.OUTPUT_LIMIT
+    assert len(outcome.stdout) == 4 << 20
+
+
+async def test_stderr_keeps_its_end(box: Sandbox) -> None:
+    outcome = await box.once(Program("import sys\nsys.stderr.write('x' * 100_000 + 'end')"), b"", SMALL)
+    assert len(outcome.stderr) == 16 << 10
+    assert outcome.stderr.endswith(b"xend")
+
+
+async def test_bytes_pass_unchanged(box: Sandbox) -> None:
+    data = bytes(range(256)) * 40_000  # ten megabytes with NUL and invalid UTF-8
+    program = Program("import sys\nsys.stdout.buffer.write(sys.stdin.buffer.read())")
+    outcome = await box.once(program, data, Limits())
+    assert outcome.stdout == data
+
+
+async def test_text_streams_carry_invalid_utf_8(box: Sandbox) -> None:
+    outcome = await box.once(Program("print(input())"), b"a\xff\0b\n", SMALL)
+    assert (outcome.ending, outcome.stdout) == (Ending.FINISHED, b"a\xff\0b\n")
+
+
+async def test_three_hundred_tests(box: Sandbox) -> None:
+    found = await outcomes(box, Program("print(input())"), [str(index).encode() for index in range(300)])
+    assert [int(outcome.stdout) for outcome in found] == list(range(300))
+
+
+async def test_chance_and_hashes_are_the_same_in_every_run(box: Sandbox) -> None:
+    program = Program("import random\nprint(random.random(), hash('a'), list({'x', 'y', 'z'}))")
+    found = [*await outcomes(box, program, [b"", b""]), await box.once(program, b"", SMALL)]
+    async with Sandbox(slots=1) as another:
+        found.append(await another.once(program, b"", SMALL))
+    assert len({outcome.stdout for outcome in found}) == 1
+
+
+async def test_a_test_starts_from_a_clean_state(box: Sandbox) -> None:
+    program = Program("import builtins\nbuiltins.seen = getattr(builtins, 'seen', 0) + 1\nprint(builtins.seen)")
+    assert {outcome.stdout for outcome in await outcomes(box, program, [b""] * 3)} == {b"1\n"}
+
+
+async def test_numpy_is_there_where_it_is_installed(box: Sandbox) -> None:
+    pytest.importorskip("numpy")
+    program = Program(
+        "import numpy as np\nprint(np.arange(4).reshape(2, 2) @ np.ones(2), np.random.randint(10, size=3))"
+    )
+    first, second = await outcomes(box, program, [b"", b""])
+    assert first.stdout.startswith(b"[1. 5.]")
+    assert first.stdout == second.stdout
+
+
+# --- functions -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "result"),
+    [
+        ("def f(a, b):\n    return a + b", "1\n2", "3"),
+        ("class Solution:\n    def f(self, a, b):\n        return a + b", "[1]\n[2]\n", "[1, 2]"),
+        ("class Solution:\n    pass\ndef f():\n    return 'a function'", "", '"a function"'),
+        ("def f(a):\n    return (a, (True, None))", '"x"', '["x", [true, null]]'),
+        ("def f():\n    pass", "", "null"),
+        ("def f():\n    print('noise')\n    return float('inf')", "", "Infinity"),
+        ("def f():\n    return '\\ud800'", "", '"\\ud800"'),
+        ("def f():\n    return __name__\nif __name__ == '__main__':\n    1 / 0", "", '"tmp_sol"'),
+        ("@dataclasses.dataclass\nclass P:\n    x: 'int'\ndef f():\n    return P(3).x", "", "3"),
+        ("def f(n: int) -> List[int]:\n    return list(accumulate(range(n)))", "4", "[0, 1, 3, 6]"),
+        ("try:\n    input()\nexcept EOFError:\n    def f(n):\n        return n", "7", "7"),
+    ],
+)
+async def test_function_result(box: Sandbox, source: str, arguments: str, result: str) -> None:
+    program = Program("import dataclasses\n" + source, entry_point="f")
+    outcome = await box.once(program, arguments.encode(), SMALL)
+    assert outcome.ending is Ending.FINISHED, outcome.stderr.decode()
+    assert outcome.result is not None
+    assert json.loads(outcome.result) == json.loads(result)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def g():\n    pass", "neither a function 'f' nor a class Solution with a method of that name"),
+        ("def f():\n    return {1, 2}", "part of type set, which has no JSON form"),
+        ("def f():\n    return {(1, 2): 3}", "TypeError: keys must be str"),
+        ("def f():\n    return object()", "part of type object"),
+        ("def f(a):\n    pass", "missing 1 required positional argument"),
+        ("class Solution:\n    def f(self):\n        return self.x", 'File "solution.py", line 3, in f'),
+        ("def f():\n    x = []\n    x.append(x)\n    return x", "Circular reference"),
+    ],
+)
+async def test_function_without_a_result(box: Sandbox, source: str, said: str) -> None:
+    outcome = await box.once(Program(source, entry_point="f"), b"", SMALL)
+    assert (outcome.ending, outcome.result) == (Ending.ERROR, None)
+    assert said in outcome.stderr.decode()
+
+
+async def test_printing_does_not_disturb_the_result(box: Sandbox) -> None:
+    outcome = await box.once(Program("def f():\n    print('noise')\n    return 1", "f"), b"", SMALL)
+    assert (outcome.stdout, outcome.result) == (b"noise\n", b"1")
+
+
+# --- laziness, sharing, cancellation -------------------------------------------------------------------------------
+
+
+async def test_inputs_are_taken_one_at_a_time(box: Sandbox) -> None:
+    taken = []
+
+    def inputs() -> Iterator[bytes]:
+        for index in range(5):
+            taken.append(index)
+            yield b""
+
+    async with aclosing(box.run(Program("print(1)"), inputs(), SMALL)) as run:
+        await anext(run)
+        await anext(run)
+    assert taken == [0, 1]
+    await settled(box)
+
+
+async def test_many_runs_share_the_slots(box: Sandbox) -> None:
+    programs = [Program(f"print(input(), {index})") for index in range(12)]
+    found = await asyncio.gather(*(outcomes(box, program, [b"a", b"b"]) for program in programs))
+    assert [[outcome.stdout for outcome in run] for run in found] == [
+        [f"a {index}\n".encode(), f"b {index}\n".encode()] for index in range(12)
+    ]
+
+
+async def test_cancelling_the_consumer_ends_the_program(box: Sandbox) -> None:
+    zygotes = box.zygotes
+    sleepers = [asyncio.create_task(box.once(Program("import time\ntime.sleep(60)"), b"", SMALL)) for _ in range(3)]
+    await asyncio.sleep(0.2)
+    assert all(map(descendants, zygotes))
+    for sleeper in sleepers:
+        sleeper.cancel()
+    assert all(
+        isinstance(end, asyncio.CancelledError) for end in await asyncio.gather(*sleepers, return_exceptions=True)
+    )
+    await settled(box)
+    assert (await box.once(Program("print(1)"), b"", SMALL)).stdout == b"1\n"
+    assert box.zygotes == zygotes
+
+
+async def test_leaving_the_sandbox_ends_everything() -> None:
+    async with Sandbox(slots=2) as box:
+        zygotes = box.zygotes
+        sleeper = asyncio.create_task(box.once(Program("import time\ntime.sleep(60)"), b"", SMALL))
+        await asyncio.sleep(0.2)
+        below = {process for zygote in zygotes for process in descendants(zygote)}
+        assert below
+        sleeper.cancel()
+    assert not list(filter(lives, [*zygotes, *below]))
+
+
+# --- faults of ours ------------------------------------------------------------------------------------------------
+
+
+async def test_killed_zygote_costs_a_retry(box: Sandbox) -> None:
+    zygotes = box.zygotes
+    slow = Program("import time\ntime.sleep(0.5)\nprint(input())")
+    tasks = [asyncio.create_task(outcomes(box, slow, [b"1", b"2"])) for _ in zygotes]
+    await asyncio.sleep(0.2)
+    below = {process for zygote in zygotes for process in descendants(zygote)}
+    for zygote in zygotes:
+        os.kill(zygote, signal.SIGKILL)
+    found = await asyncio.gather(*tasks)
+    assert [[outcome.stdout for outcome in run] for run in found] == [[b"1\n", b"2\n"]] * len(zygotes)
+    assert not set(box.zygotes) & set(zygotes)
+    assert below
+    assert not list(filter(lives, below))
+
+
+async def test_killed_supervisor_costs_a_retry(box: Sandbox) -> None:
+    task = asyncio.create_task(outcomes(box, Program("import time\ntime.sleep(0.5)\nprint(input())"), [b"1", b"2"]))
+    await asyncio.sleep(0.2)
+    for zygote in box.zygotes:
+        for child in Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+    assert [outcome.stdout for outcome in await task] == [b"1\n", b"2\n"]
+
+
+async def test_zygote_killed_between_runs(box: Sandbox) -> None:
+    for zygote in box.zygotes:
+        os.kill(zygote, signal.SIGKILL)
+    found = await asyncio.gather(*(outcomes(box, Program("print(1)"), [b""]) for _ in range(4)))
+    assert all(run[0].stdout == b"1\n" for run in found)
+
+
+async def test_fault_that_persists_is_raised(box: Sandbox) -> None:
+    async def kill_again_and_again() -> None:
+        while True:
+            for zygote in box.zygotes:
+                os.kill(zygote, signal.SIGKILL)
+            await asyncio.sleep(0.05)
+
+    killer = asyncio.create_task(kill_again_and_again())
+    with pytest.raises(SandboxFault, match="failed 4 times in a row at one test"):
+        await box.once(Program("import time\ntime.sleep(5)"), b"", SMALL)
+    killer.cancel()
+    await asyncio.gather(killer, return_exceptions=True)
+
+
+async def test_missing_interpreter_is_one_sentence() -> None:
+    with pytest.raises(
+        SandboxFault, match=r"/no/such/python did not start as the programs' interpreter, Python 3.10 or newer"
+    ):
+        async with Sandbox(slots=1, python="/no/such/python"):
+            pass
+
+
+async def test_something_else_than_python() -> None:
+    with pytest.raises(SandboxFault, match="/bin/true did not start"):
+        async with Sandbox(slots=1, python="/bin/true"):
+            pass
+
+
+async def test_no_slots() -> None:
+    with pytest.raises(ValueError, match="a sandbox with 0 slots"):
+        Sandbox(slots=0)
+
+
+# --- what holds here -----------------------------------------------------------------------------------------------
+
+
+async def test_all_canaries_hold(box: Sandbox) -> None:
+    assert [row for row in await canaries.rows(box.once) if not row.held] == []
+
+
+async def test_a_sandbox_that_does_not_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    confined = Slot.__init__
+
+    def unconfined(self: Slot, python: str, options: dict[str, object]) -> None:
+        confined(self, python, options | {"unsafe": True})
+
+    monkeypatch.setattr(Slot, "__init__", unconfined)
+    with pytest.raises(SandboxFault, match=r"does not hold on this machine: refused: read a file \(it succeeded\)"):
+        async with Sandbox(slots=1):
+            pass
+
+
+async def test_unsafe_is_recorded() -> None:
+    async with Sandbox(slots=1, unsafe=True) as box:
+        outcome = await box.once(Program("import os\nprint(len(os.listdir('/')) > 0)"), b"", SMALL)
+        assert (box.tier, outcome.stdout) == ("unsafe", b"True\n")
+
+
+async def test_tier_and_version(box: Sandbox) -> None:
+    assert "seccomp" in box.tier
+    assert box.python_version == ".".join(map(str, sys.version_info[:3]))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change users")
+async def test_each_slot_has_a_user_where_root_can_give_it_one() -> None:
+    python = "/usr/bin/python3"
+    if not os.path.exists(python):
+        pytest.skip(f"there is no {python}, an interpreter that everybody may read")
+    async with Sandbox(slots=2, python=python) as box:
+        program = Program("import os, time\ntime.sleep(0.2)\nprint(os.getuid(), open('/dev/stdin').read())")
+        found = await asyncio.gather(*(box.once(program, b"x", SMALL) for _ in range(2)))
+    users = {int(outcome.stdout.split()[0]) for outcome in found}
+    assert len(users) == 2
+    assert 0 not in users
+
+
+async def test_nothing_leaks(box: Sandbox) -> None:
+    program = Program("import sys\nprint(len(sys.stdin.read()))")
+
+    async def some(count: int) -> None:
+        for _ in range(count):
+            await outcomes(box, program, [b"x" * 10_000] * 10)
+
+    await some(5)
+    await settled(box)
+    before = footprint(box)
+    await some(60)
+    await settled(box)
+    after = footprint(box)
+    assert after[:3] == before[:3]
+    assert after[3] - before[3] < 8 << 20
+
+
+def footprint(box: Sandbox) -> tuple[list[int], int, int, int]:
+    """Processes, descriptors and temporary files, and the resident bytes of this process and the zygotes."""
+    resident = [Path(f"/proc/{pid}/statm").read_text().split()[1] for pid in (os.getpid(), *box.zygotes)]
+    temporary = [path for place in ("/tmp", "/dev/shm") for path in Path(place).glob("*sandbox*")]
+    return box.zygotes, len(os.listdir("/proc/self/fd")), len(temporary), 4096 * sum(map(int, resident))
