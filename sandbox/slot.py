@@ -178,6 +178,8 @@ class Slot:
         """Ends the zygote and, with it, everything below."""
         for connection in (self._program, self._control):
             if connection is not None:
+                with contextlib.suppress(OSError):  # also a copy that some fork of this process holds
+                    connection.shutdown(socket.SHUT_RDWR)
                 connection.close()
         self._program = self._control = None
         self._unsettled = 0

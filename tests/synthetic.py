@@ -13,7 +13,9 @@ from ttsd.store import Store
 
 Hazards = Mapping[str, Mapping[str, float]]  # question -> method -> chance of each attempt
 
-RIGHT = "def solve(n):\n    return sum(d for d in range(1, n) if n % d == 0)  # <script>\n\nprint(solve(int(input())))\n"
+RIGHT = (
+    "def solve(n):\n    return sum(d for d in range(1, n) if n % d == 0)  # <script>\n\nprint(solve(int(input())))\n"
+)
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,13 @@ def populate_much(store: Store, questions: int, seeds: int, attempts: int, chara
             for method in ("sdpo", "multi-turn", "best-of-k"):
                 for seed in range(seeds):
                     run = store.new_run(
-                        question=f"q{question}", method=method, seed=seed, model="m", config={}, split={}, environment={}
+                        question=f"q{question}",
+                        method=method,
+                        seed=seed,
+                        model="m",
+                        config={},
+                        split={},
+                        environment={},
                     )
                     store._db.execute(MILLION, [attempts, text, blob, blob, run])
                     store._db.execute(

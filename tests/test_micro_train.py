@@ -75,8 +75,8 @@ def test_a_runtime_error_reads_as_the_judge_reports_it() -> None:
 
 
 def test_a_conversation_ends_when_the_attempt_is_right() -> None:
-    texts = conversation(named("numbers:2:1"), 6, random.Random(0), heed=1.0, luck=1.0)
-    assert len(texts) <= 1
+    texts = conversation(named("numbers:2:1"), 6, random.Random(0), heed=1.0, luck=0.5)
+    assert 1 <= len(texts) <= 2
 
 
 def test_every_phrase_is_one_token_and_texts_survive() -> None:

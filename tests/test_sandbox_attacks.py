@@ -1,4 +1,4 @@
-"""Every hostile program of tests/attacks fails to do what it tries, in every set-up; runner.py says how that is seen."""
+"""Every hostile program of tests/attacks fails to do what it tries, in every set-up. How that is seen: runner.py."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import select
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
     from ttsd.backbone import Base
 
 pytest.importorskip("vllm", reason="vLLM is not installed")
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Unclosed context:ResourceWarning"),  # vLLM's, where a start fails
+]
 
 STOP = 3
 RANK = 4
@@ -136,6 +141,8 @@ async def test_start_that_is_cancelled_leaves_no_process(model: Path, owner: obj
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
+    del starting
+    gc.collect()
     assert set(multiprocessing.active_children()) == before
 
 

@@ -8,9 +8,13 @@ The wrong attempts are drawn here and their results computed by evaluating known
 from __future__ import annotations
 
 import json
+import linecache
 import random
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 from problems.micro import Question, guess, problem, program, question
 from problems.micro.families import FAMILIES, Operation, evaluate
@@ -27,7 +31,8 @@ class Stage:
 
     `rules` and `blocks` list how many rules a question has and how many attempts were judged, each entry as likely.
     Of the examples a share `student` shows the question alone, `demonstration` a right answer, and `bare` a
-    teacher's prompt that has nothing to tell; the rest shows feedback.
+    teacher's prompt that has nothing to tell; the rest shows feedback, of which a share `marked` has the lines that
+    Python draws under the failing expression (`~~~^~~~`), as most interpreters do.
     """
 
     start: int
@@ -36,6 +41,7 @@ class Stage:
     student: float = 0.12
     demonstration: float = 0.08
     bare: float = 0.0
+    marked: float = 0.0
 
 
 # One rule first: what a result tells of an operation has to be learnt before which block tells it of which rule.
@@ -45,7 +51,7 @@ CURRICULUM = (
     Stage(450, rules=(1, 2, 3), blocks=(1, 1, 2)),
     Stage(750, rules=(1, 2, 3, 4, 5), blocks=(1, 1, 2, 3)),
     Stage(900, rules=(1, 2, 3, 4, 5), blocks=(1, 1, 2, 3), demonstration=0.2),
-    Stage(1250, rules=(2, 3, 4, 5, 6, 7, 8), blocks=(1, 1, 2, 3, 4, 5, 6), demonstration=0.12, bare=0.03),
+    Stage(1250, rules=(2, 3, 4, 5, 6, 7, 8), blocks=(1, 1, 2, 3, 4, 5, 6), demonstration=0.12, bare=0.03, marked=0.7),
 )
 
 # What the tokenizer is made from: everything that can occur, in the proportions of long conversations.
@@ -75,7 +81,8 @@ def example(rng: random.Random, stage: Stage) -> Example:
     if kind < stage.demonstration + stage.bare:
         return Example(teacher_prompt(prompt), right)
     heed, luck = rng.choice((0.0, 0.5, 0.9, 1.0)), rng.choice((0.0, 0.0, 0.3, 0.6))
-    told = conversation(asked, rng.choice(stage.blocks), rng, heed=heed, luck=luck)
+    marked = stage.marked > 0 and rng.random() < stage.marked
+    told = conversation(asked, rng.choice(stage.blocks), rng, heed=heed, luck=luck, marked=marked)
     return Example(teacher_prompt(prompt, feedback=told), right)
 
 
@@ -92,17 +99,19 @@ def answer(source: str) -> str:
     return f"```python\n{source}```"
 
 
-def conversation(asked: Question, blocks: int, rng: random.Random, *, heed: float, luck: float) -> list[str]:
+def conversation(
+    asked: Question, blocks: int, rng: random.Random, *, heed: float, luck: float, marked: bool = True
+) -> list[str]:
     """Feedback on at most `blocks` wrong attempts in a row.
 
     An attempt gets a rule right with probability `heed` where earlier feedback spoke of it and `luck` elsewhere;
-    otherwise it guesses. The conversation ends early when an attempt is right.
+    otherwise it guesses. The first attempt is never right; a later one that is ends the conversation. `luck` < 1.
     """
     told: set[int] = set()
     texts: list[str] = []
     while len(texts) < blocks:
         attempt = _attempt(asked, told, heed, luck, rng)
-        text = feedback(asked, attempt)
+        text = feedback(asked, attempt, marked=marked)
         if not text and told:
             break
         if text:
@@ -113,19 +122,19 @@ def conversation(asked: Question, blocks: int, rng: random.Random, *, heed: floa
     return texts
 
 
-def feedback(asked: Question, attempt: Sequence[Operation]) -> str:
+def feedback(asked: Question, attempt: Sequence[Operation], *, marked: bool = True) -> str:
     """What the judge would tell the author of `attempt`; empty where every test passes."""
-    return feedback_text(problem(asked, ""), results(asked, attempt))
+    return feedback_text(problem(asked, ""), results(asked, attempt, marked=marked))
 
 
-def results(asked: Question, attempt: Sequence[Operation]) -> list[CaseResult]:
+def results(asked: Question, attempt: Sequence[Operation], *, marked: bool = True) -> list[CaseResult]:
     """The tests of `attempt` as the judge runs them: in order, up to the first runtime error."""
     found: list[CaseResult] = []
     for index, (rule, operation) in enumerate(zip(asked.rules, attempt, strict=True)):
         actual, error = evaluate(operation.code, asked.family.variable, rule.argument)
         expected, _ = evaluate(rule.operation.code, asked.family.variable, rule.argument)
         if error:
-            text = _traceback(asked, attempt, index, error)
+            text = _traceback(asked, attempt, index, error, marked)
             return [*found, CaseResult(index, Status.RUNTIME_ERROR, error=text)]
         status = Status.ACCEPTED if actual == expected else Status.WRONG_ANSWER
         found.append(CaseResult(index, status, actual=actual))
@@ -145,8 +154,24 @@ def _mentions(text: str, name: str) -> bool:
     return f"\n{name}\n" in text or f'\n"{name}"\n' in text
 
 
-def _traceback(asked: Question, attempt: Sequence[Operation], index: int, error: str) -> str:
+def _traceback(asked: Question, attempt: Sequence[Operation], index: int, error: str, marked: bool) -> str:
     lines = program(asked, attempt).splitlines()
     number = next(n for n, line in enumerate(lines) if json.dumps(asked.rules[index].name) in line) + 1
     where = f"in {asked.family.entry_point}" if asked.family.entry_point else "in <module>"
-    return f'  File "solution.py", line {number + 1}, {where}\n    {lines[number].strip()}\n{error}'
+    marks = _marks(lines[number].strip(), asked.family.variable, asked.rules[index].argument) if marked else ""
+    return f'  File "solution.py", line {number + 1}, {where}\n    {lines[number].strip()}\n{marks}{error}'
+
+
+@lru_cache(maxsize=4096)
+def _marks(line: str, variable: str, argument: str) -> str:
+    """The line that this Python draws under `line` when it fails for `argument`; empty where it draws none."""
+    source = f"def f({variable}):\n    {line}\n"
+    linecache.cache["solution.py"] = (len(source), None, source.splitlines(keepends=True), "solution.py")
+    space: dict[str, Any] = {}
+    exec(compile(source, "solution.py", "exec"), space)
+    try:
+        space["f"](json.loads(argument))
+    except Exception as error:
+        drawn = traceback.format_exception(error)[-2].splitlines(keepends=True)[2:]
+        return "".join(drawn)
+    raise ValueError(f"{line!r} does not fail for {argument}")

@@ -2,7 +2,7 @@
 
 Serving stacks are known to ignore adapters in silence, or to serve an earlier version; the run would go on and learn
 nothing. So a scratch adapter that is far from zero goes the way of every later one, and both sides must agree on the
-log-probabilities of the same tokens: exactly in float32, on average in 16 bits.
+log-probabilities of tokens drawn with and without it in one batch: exactly in float32, on average in 16 bits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ttsd.trainer import Trainer
 
 NAME = "ttsd-agreement"
-COMPLETIONS, TOKENS = 4, 32
+COMPLETIONS, TOKENS = 4, 32  # with the adapter, and as many without
 NOISE = 0.02  # standard deviation of the scratch adapter's weights: the output changes visibly and stays finite
 FLOAT32_MAX = 1e-3  # nats; measured on a CPU: 1e-6
 ROUNDED_MEAN = 0.05  # nats, in bfloat16 and float16, where single tokens may be far off
@@ -45,10 +45,10 @@ async def check_agreement(
         try:
             await sampler.swap(None, ref)
             drawn = await asyncio.gather(
-                *(sampler.complete(prompt_ids, ref, max_tokens=TOKENS) for _ in range(COMPLETIONS))
+                *(sampler.complete(prompt_ids, who, max_tokens=TOKENS) for who in [ref, None] * COMPLETIONS)
             )
-            adapted = await asyncio.to_thread(_read, trainer, NAME, prompt_ids, drawn)
-            base = await asyncio.to_thread(_read, trainer, None, prompt_ids, drawn)
+            adapted = await asyncio.to_thread(_read, trainer, [NAME, None] * COMPLETIONS, prompt_ids, drawn)
+            base = await asyncio.to_thread(_read, trainer, [None, None] * COMPLETIONS, prompt_ids, drawn)
         finally:
             await sampler.drop(ref)
             await asyncio.to_thread(trainer.drop, NAME)
@@ -91,7 +91,13 @@ def _make_scratch(trainer: Trainer, folder: Path) -> None:
     trainer.export(NAME, folder)
 
 
-def _read(trainer: Trainer, name: str | None, prompt_ids: Sequence[int], drawn: Sequence[Completion]) -> list[float]:
-    """The trainer's log-probabilities of all the drawn tokens, end to end."""
+def _read(
+    trainer: Trainer, names: Sequence[str | None], prompt_ids: Sequence[int], drawn: Sequence[Completion]
+) -> list[float]:
+    """The trainer's log-probabilities of all the drawn tokens, end to end; of each completion under its own adapter."""
     prompt = tuple(prompt_ids)
-    return [value for completion in drawn for value in trainer.logprobs(name, prompt, completion.token_ids)]
+    return [
+        value
+        for name, completion in zip(names, drawn, strict=True)
+        for value in trainer.logprobs(name, prompt, completion.token_ids)
+    ]

@@ -124,13 +124,14 @@ def proportion_interval(successes: ArrayLike, trials: ArrayLike, level: float = 
 
 
 def log_rank(one: Times, other: Times) -> float:
-    """Two-sided p-value that runs of one question discover at the same rate; NaN where nothing was discovered."""
+    """Two-sided p-value that runs of one question discover at the same rate; NaN where no order can be seen."""
     from scipy import stats
 
     if not (one.observed.any() or other.observed.any()):
         return float("nan")
     samples = (stats.CensoredData.right_censored(side.times, ~side.observed) for side in (one, other))
-    return float(stats.logrank(*samples).pvalue)
+    with np.errstate(invalid="ignore"):  # all at the same attempt: 0 / 0
+        return float(stats.logrank(*samples).pvalue)
 
 
 class Resamples:
