@@ -80,9 +80,9 @@ def library() -> Iterator[str]:
 
 
 def shared_libraries() -> Iterator[str]:
-    """What the dynamic loader needs for modules that are loaded late."""
-    triplet = sysconfig.get_config_var("MULTIARCH") or "none"
-    yield from ("/etc/ld.so.cache", "/lib64", "/usr/lib64", f"/lib/{triplet}", f"/usr/lib/{triplet}")
-    own = os.path.join(sys.base_prefix, "lib")
-    names = os.listdir(own) if os.path.isdir(own) else []
-    yield from (os.path.join(own, name) for name in names if ".so" in name)
+    """What the dynamic loader needs for modules that are loaded late; not whole directories where Python packages may
+    lie beside them."""
+    yield from ("/etc/ld.so.cache", f"/usr/lib/{sysconfig.get_config_var('MULTIARCH') or 'none'}")
+    for directory in ("/lib", "/lib64", "/usr/lib", "/usr/lib64", os.path.join(sys.base_prefix, "lib")):
+        paths = [os.path.join(directory, name) for name in os.listdir(directory)] if os.path.isdir(directory) else []
+        yield from (path for path in paths if ".so" in path and os.path.isfile(path))

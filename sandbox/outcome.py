@@ -38,13 +38,21 @@ def ending(report: wire.Report, largest: int, errors: bytes, limits: Limits) -> 
         return Ending.OUTPUT_LIMIT
     if code == 0:
         return Ending.FINISHED
-    out_of_memory = code < 0 and report.peak_bytes > 0.9 * limits.memory_bytes
+    out_of_memory = code < 0 and report.peak_bytes > limits.memory_bytes // 2
     return Ending.MEMORY_LIMIT if out_of_memory or _ends_in_memory_error(errors) else Ending.ERROR
 
 
 def _ends_in_memory_error(errors: bytes) -> bool:
     lines = errors.rstrip().rsplit(b"\n", 1)
     return _MEMORY_ERROR.match(lines[-1]) is not None
+
+
+def killed_from_outside(report: wire.Report, limits: Limits) -> bool:
+    """SIGKILL can come neither from a confined program itself nor, without a reason, from its supervisor. Where the
+    program holds much memory, the kernel's choice of it is the program's own fault, though."""
+    code = os.waitstatus_to_exitcode(report.status)
+    within = report.cpu_seconds <= limits.cpu_seconds and report.peak_bytes <= limits.memory_bytes // 2
+    return code == -signal.SIGKILL and report.stopped_for == wire.NOTHING and within
 
 
 def death_notice(report: wire.Report) -> bytes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import platform
 import struct
 from collections.abc import Callable, Iterable
 
@@ -49,10 +48,6 @@ _SUPERVISOR = """
 _OPENING = """
     open openat
 """
-
-
-def supported() -> bool:
-    return platform.machine() in MACHINES
 
 
 def supervisor_filter(machine: str) -> bytes:

@@ -20,7 +20,7 @@ from typing import Any
 
 from sandbox import wire
 from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
-from sandbox.outcome import outcome
+from sandbox.outcome import killed_from_outside, outcome
 
 START_SECONDS = 60.0
 STOP_SECONDS = 2.0
@@ -145,6 +145,8 @@ class Slot:
             report = wire.Report.unpack(reply)
             if not report.confined:
                 raise SlotLost("a test could not be set up in the sandbox")
+            if killed_from_outside(report, limits) and not self._options["unsafe"]:
+                raise SlotLost("a test was killed, not by the sandbox: perhaps this machine is short of memory")
             self._tests_run += 1
             stdout, stderr, *result = files[1:]
             return outcome(report, stdout, stderr, result[0] if result else None, limits)

@@ -1,4 +1,4 @@
-"""Databases with a known truth: runs whose discovery times are drawn from given hazards. Seeded; made through `Store`."""
+"""Databases with a known truth: runs whose discovery times are drawn from given hazards. Made through `Store`."""
 
 from __future__ import annotations
 

@@ -122,6 +122,17 @@ def test_an_unknown_subset_is_refused_with_a_suggestion() -> None:
         micro.subset("micro-hrd")
 
 
-GOLDEN_STATEMENT = ""
-GOLDEN_CASES: list[tuple[str, str]] = []
-GOLDEN_PROGRAM = ""
+GOLDEN_STATEMENT = """\
+Given a name and a value, return what the rule of that name makes of it. Values have many types.
+gray: grow
+ant: repeat
+hen: turn"""
+GOLDEN_CASES = [('"gray"\n6', "16"), ('"ant"\n9', "18"), ('"hen"\n7', "-7")]
+GOLDEN_PROGRAM = """\
+name = input()
+n = int(input())
+if name == "bat":
+    print(n ** 3)
+elif name == "lime":
+    print(n * 3)
+"""

@@ -22,9 +22,9 @@ def spelled(forest: Forest, sequence: int) -> tuple[int, ...]:
     return tuple(forest.token_ids[row] for row in forest.rows(sequence))
 
 
-@given(sequences, st.booleans())
-def test_paths_spell_their_sequences(sequences: list[tuple[int, ...]], share: bool) -> None:
-    forest = pack(sequences, share=share)
+@given(sequences)
+def test_paths_spell_their_sequences(sequences: list[tuple[int, ...]]) -> None:
+    forest = pack(sequences)
     assert [spelled(forest, index) for index in range(len(sequences))] == sequences
     for index, path in enumerate(forest.paths):
         assert forest.chain(path[-1]) == path

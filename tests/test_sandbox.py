@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +17,7 @@ import pytest_asyncio
 
 from sandbox import Ending, Limits, Outcome, Program, Sandbox, SandboxFault, canaries
 from sandbox.slot import Slot
-from tests.attacks.world import descendants
+from tests.attacks.world import children, descendants
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SMALL = Limits(cpu_seconds=5.0, wall_seconds=30.0, memory_bytes=1 << 28, output_bytes=1 << 20)
@@ -288,9 +289,37 @@ async def test_killed_supervisor_costs_a_retry(box: Sandbox) -> None:
     task = asyncio.create_task(outcomes(box, Program("import time\ntime.sleep(0.5)\nprint(input())"), [b"1", b"2"]))
     await asyncio.sleep(0.2)
     for zygote in box.zygotes:
-        for child in Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split():
-            os.kill(int(child), signal.SIGKILL)
+        for supervisor in children(zygote):
+            os.kill(supervisor, signal.SIGKILL)
     assert [outcome.stdout for outcome in await task] == [b"1\n", b"2\n"]
+
+
+async def test_killed_child_costs_a_retry(box: Sandbox) -> None:
+    task = asyncio.create_task(box.once(Program("import time\ntime.sleep(0.5)\nprint(input())"), b"1", SMALL))
+    await asyncio.sleep(0.2)
+    for zygote in box.zygotes:
+        for supervisor in children(zygote):
+            for child in children(supervisor):
+                os.kill(child, signal.SIGKILL)
+    assert (await task).stdout == b"1\n"
+
+
+async def test_kills_at_any_moment_change_no_outcome(box: Sandbox) -> None:
+    chance = random.Random(0)
+
+    async def kill_now_and_then() -> None:
+        while True:
+            await asyncio.sleep(chance.uniform(0.1, 0.4))
+            for zygote in box.zygotes[:1] if chance.random() < 0.5 else box.zygotes[1:]:
+                os.kill(zygote, signal.SIGKILL)
+
+    killer = asyncio.create_task(kill_now_and_then())
+    program = Program("import time\ntime.sleep(0.002)\nprint(int(input()) ** 2)")
+    inputs = [str(index).encode() for index in range(5)]
+    found = await asyncio.gather(*(outcomes(box, program, inputs) for _ in range(100)))
+    killer.cancel()
+    await asyncio.gather(killer, return_exceptions=True)
+    assert {tuple(outcome.stdout for outcome in run) for run in found} == {(b"0\n", b"1\n", b"4\n", b"9\n", b"16\n")}
 
 
 async def test_zygote_killed_between_runs(box: Sandbox) -> None:

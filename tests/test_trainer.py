@@ -238,6 +238,23 @@ def test_a_fresh_adapter_says_what_the_base_says(folder: Path, lessons: list[Les
     assert metrics["kl/base"] == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sixteen_bits_point_the_same_way(folder: Path, lessons: list[Lesson], dtype: str) -> None:
+    """The update goes the way of float32's, and the adapter stays in float32."""
+    gradients = []
+    for kind in ("float32", dtype):
+        made = trainer(folder, model={"dtype": kind})
+        start = weights(made)
+        metrics = made.step("q", lessons)
+        gradients.append(made._questions["q"].mean)
+        assert (weights(made) - start).dtype == torch.float32
+        assert metrics["updated"] == 1
+        assert metrics["logprob_gap/mean"] < 0.1
+    exact, rounded = gradients
+    assert torch.nn.functional.cosine_similarity(exact, rounded, dim=0) > 0.97
+    assert rounded.norm() == pytest.approx(float(exact.norm()), rel=0.1)
+
+
 def test_grpo_makes_the_rewarded_attempt_likelier(folder: Path, lessons: list[Lesson]) -> None:
     made = trainer(folder, lora={"lr": 1e-3})
 
@@ -274,7 +291,6 @@ def test_an_update_is_torchs_adamw_on_the_clipped_gradient(folder: Path) -> None
         optimizer.step()
         assert question.learn(Lora(lr=1e-2, weight_decay=0.1, grad_clip=3.0), 0.1) == pytest.approx(float(norm))
     torch.testing.assert_close(question.student.values, parameter.data)
-    assert not question.student.gradient.any()
 
 
 def test_a_gradient_that_is_not_finite_moves_nothing(folder: Path) -> None:
@@ -283,4 +299,10 @@ def test_a_gradient_that_is_not_finite_moves_nothing(folder: Path) -> None:
     made._questions["q"].student.gradient[0] = float("nan")
     assert math.isnan(made._questions["q"].learn(Lora(), 0.1))
     torch.testing.assert_close(state(made), before, rtol=0, atol=0)
-    assert not made._questions["q"].student.gradient.any()
+
+
+def test_a_step_that_broke_off_leaves_nothing_behind(folder: Path, lessons: list[Lesson]) -> None:
+    made = trainer(folder)
+    made._questions["q"].student.gradient.fill_(7.0)
+    made.step("q", lessons)
+    torch.testing.assert_close(weights(made), moved(folder, lessons, steps=1)[0], rtol=0, atol=0)

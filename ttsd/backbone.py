@@ -283,7 +283,8 @@ class LoraLinear(nn.Module):
             output: Tensor = self.inner(states)
             return output
         a, b = self.lent
-        if states.dtype == torch.float32 and states.numel() > _MERGE_FROM * a.numel():
+        exact = states.dtype == self.inner.weight.dtype == torch.float32
+        if exact and states.numel() > _MERGE_FROM * a.numel():
             merged: Tensor = _MergedLinear.apply(states, self.inner.weight, self.inner.bias, a, b, self.scaling)  # type: ignore[no-untyped-call]
             return merged
         narrow = nn.functional.linear(states, a.to(states.dtype)) * self.scaling

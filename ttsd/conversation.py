@@ -20,10 +20,12 @@ class Conversation:
     `multi_turn_window` of them, and as many as fit `multi_turn_max_prompt_len` tokens exactly; the oldest go first.
     """
 
-    def __init__(self, question: str, tokenizer: ChatTokenizer, settings: Reprompt) -> None:
+    def __init__(self, question: str, tokenizer: ChatTokenizer, settings: Reprompt, *, room: int | None = None) -> None:
+        """`room`: the tokens that the model has for a prompt, where that may be less than the settings allow."""
         self._question = question
         self._tokenizer = tokenizer
         self._settings = settings
+        self._limit = min(settings.multi_turn_max_prompt_len, room or settings.multi_turn_max_prompt_len)
         self._dropped = 0  # never shrinks: what has been dropped does not come back
 
     def prompt_ids(self, earlier: Sequence[Rollout]) -> tuple[int, ...]:
@@ -33,7 +35,7 @@ class Conversation:
             self._dropped = max(self._dropped, len(told) - self._settings.multi_turn_window)
         while True:
             ids = self._ids(told[self._dropped :])
-            if len(ids) <= self._settings.multi_turn_max_prompt_len or self._dropped >= len(told):
+            if len(ids) <= self._limit or self._dropped >= len(told):
                 return ids
             self._dropped += 1
 

@@ -8,6 +8,7 @@ stale sampler can't happen.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import tempfile
 import time
@@ -141,7 +142,7 @@ async def open_engine(
     from ttsd.trainer import Trainer
 
     path = resolve(config.model.path)
-    scratch = Path(tempfile.mkdtemp(prefix="ttsd-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    scratch = _scratch()
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trainer")
     loading = thread.submit(Trainer, path, config) if learns else None
     sampler = _sampler(config, path, tokenizer, adapters if learns else 0, seed, loading)
@@ -155,6 +156,16 @@ async def open_engine(
         yield engine
     finally:
         await engine.close()
+
+
+def _scratch() -> Path:
+    """A memory-backed folder for adapters on their way to the sampler; those of killed processes are swept away."""
+    parent = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
+    for folder in parent.glob("ttsd-adapters-*"):
+        owner = folder.name.split("-")[2]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"ttsd-adapters-{os.getpid()}-", dir=parent))
 
 
 async def _both(starting: Coroutine[None, None, None], loading: Future[Trainer] | None) -> None:

@@ -142,8 +142,8 @@ class RichView:
     def __init__(self) -> None:
         self.board = Board()
         self._console = Console(stderr=True)
-        self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=4, transient=False)
         self._started = time.monotonic()
+        self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=4)
 
     def __enter__(self) -> RichView:
         return self
@@ -278,4 +278,4 @@ def print_table(rows: Sequence[Mapping[str, object]]) -> None:
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)

@@ -22,7 +22,7 @@ from ttsd.feedback import feedback_text, no_program_feedback
 from ttsd.nouns import CaseResult, Status
 from ttsd.prompts import student_prompt, teacher_prompt
 
-MAX_BLOCKS = 6
+_MARKED = "<a failing line>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,14 @@ CURRICULUM = (
     Stage(450, rules=(1, 2, 3), blocks=(1, 1, 2)),
     Stage(750, rules=(1, 2, 3, 4, 5), blocks=(1, 1, 2, 3)),
     Stage(900, rules=(1, 2, 3, 4, 5), blocks=(1, 1, 2, 3), demonstration=0.2),
-    Stage(1250, rules=(2, 3, 4, 5, 6, 7, 8), blocks=(1, 1, 2, 3, 4, 5, 6), demonstration=0.12, bare=0.03, marked=0.7),
+    Stage(
+        1150,
+        rules=(2, 3, 4, 5, 6, 7, 8),
+        blocks=(1, 1, 1, 2, 3, 4, 6),
+        demonstration=0.12,
+        bare=0.03,
+        marked=0.7,
+    ),
 )
 
 # What the tokenizer is made from: everything that can occur, in the proportions of long conversations.
@@ -166,9 +173,9 @@ def _traceback(asked: Question, attempt: Sequence[Operation], index: int, error:
 def _marks(line: str, variable: str, argument: str) -> str:
     """The line that this Python draws under `line` when it fails for `argument`; empty where it draws none."""
     source = f"def f({variable}):\n    {line}\n"
-    linecache.cache["solution.py"] = (len(source), None, source.splitlines(keepends=True), "solution.py")
+    linecache.cache[_MARKED] = (len(source), None, source.splitlines(keepends=True), _MARKED)
     space: dict[str, Any] = {}
-    exec(compile(source, "solution.py", "exec"), space)
+    exec(compile(source, _MARKED, "exec"), space)
     try:
         space["f"](json.loads(argument))
     except Exception as error:

@@ -16,14 +16,17 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch  # noqa: TID253
 import torch.nn.functional as F  # noqa: TID253
+from torch.nn.utils.rnn import pad_sequence  # noqa: TID253
 
 import problems.micro
 from problems.micro import Part, Question, hash_draw, named, problem, program, question
+from problems.micro import load as load_problem
 from problems.micro.families import FAMILIES, MAX_RULES
 from ttsd.micro_corpus import answer, conversation
 from ttsd.micro_model import MicroModel, load
@@ -53,20 +56,29 @@ SUBSETS = (
     Subset("micro-demo", "test", (5, 6), 1 / 1000, 1 / 500, each=1),
     Subset("micro-hard", "test", (3, 4, 5, 6), 1 / 1000, 1 / 100, each=8),
     Subset("micro-very-hard", "test", (4, 5, 6, 7), 1 / 5000, 1 / 1000, each=8),
-    Subset("micro-long", "test", (MAX_RULES,), 1 / 200_000, 1 / 5000, each=4),
+    Subset("micro-long", "test", (MAX_RULES,), 1e-6, 1 / 5000, each=4),
     Subset("micro-tuning-hard", "tuning", (3, 4, 5, 6), 1 / 1000, 1 / 100, each=4),
     Subset("micro-tuning-very-hard", "tuning", (4, 5, 6, 7), 1 / 5000, 1 / 1000, each=4),
-    Subset("micro-tuning-long", "tuning", (MAX_RULES,), 1 / 200_000, 1 / 5000, each=2),
+    Subset("micro-tuning-long", "tuning", (MAX_RULES,), 1e-6, 1 / 5000, each=2),
 )
 
 
-def log_p(model: MicroModel, tokenizer: Tokenizer, prompt: str, right: str) -> float:
-    """Natural log-probability that the model answers `prompt` with exactly the program `right` and ends its turn."""
-    answer_ids = tokenizer.encode(answer(right) + END).ids
-    ids = torch.tensor([tokenizer.encode(chat(prompt)).ids + answer_ids])
+def log_p(model: MicroModel, tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    """For each (prompt, right program): the log-probability that the model answers with just that and ends its turn."""
+    found = []
     with torch.inference_mode():
-        logits = model(ids)[0, -len(answer_ids) - 1 : -1]
-    return -F.cross_entropy(logits, ids[0, -len(answer_ids) :], reduction="sum").item()
+        for at in range(0, len(pairs), 16):
+            found += _batch_log_p(model, tokenizer, pairs[at : at + 16])
+    return found
+
+
+def _batch_log_p(model: MicroModel, tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    prompts = [tokenizer.encode(chat(prompt)).ids for prompt, _ in pairs]
+    answers = [tokenizer.encode(answer(right) + END).ids for _, right in pairs]
+    ids = pad_sequence([torch.tensor(p + a) for p, a in zip(prompts, answers, strict=True)], batch_first=True)
+    losses = F.cross_entropy(model(ids[:, :-1]).transpose(1, 2), ids[:, 1:], reduction="none")
+    spans = [(len(p) - 1, len(p) + len(a) - 1) for p, a in zip(prompts, answers, strict=True)]
+    return [-losses[row, start:end].sum().item() for row, (start, end) in enumerate(spans)]
 
 
 def table(
@@ -81,9 +93,8 @@ def table(
         for count in rules:
             rng = random.Random(f"{family}/{count}")
             asked = [_of_part("tuning", family, count, rng) for _ in range(questions)]
-            logs = torch.tensor(
-                [[log_p(model, tokenizer, prompt, program(q)) for prompt in hindsight(q, rng)] for q in asked]
-            )
+            pairs = [(prompt, program(q)) for q in asked for prompt in hindsight(q, rng)]
+            logs = torch.tensor(log_p(model, tokenizer, pairs)).view(questions, len(COLUMNS))
             rows[f"{family}:{count}"] = logs.mean(dim=0).exp().tolist()
     return rows
 
@@ -101,24 +112,20 @@ def choose(model: MicroModel, tokenizer: Tokenizer, wanted: Subset) -> dict[str,
     chosen: dict[str, float] = {}
     for family in FAMILIES:
         fitting = (
-            (name, p)
-            for name, asked in _candidates(family, wanted)
-            if wanted.least <= (p := _p_solve(model, tokenizer, asked)) < wanted.most
+            (name, p) for name, p in _candidates(model, tokenizer, family, wanted) if wanted.least <= p < wanted.most
         )
-        chosen |= {name: p for _, (name, p) in zip(range(wanted.each), fitting, strict=False)}
+        chosen |= dict(islice(fitting, wanted.each))
     return chosen
 
 
-def _candidates(family: str, wanted: Subset) -> Iterator[tuple[str, Question]]:
-    for seed in range(20_000):
-        name = f"{family}:{wanted.rules[seed % len(wanted.rules)]}:{seed}"
-        asked = named(name)
-        if asked.part == wanted.part:
-            yield f"micro:{name}", asked
-
-
-def _p_solve(model: MicroModel, tokenizer: Tokenizer, asked: Question) -> float:
-    return math.exp(log_p(model, tokenizer, student_prompt(problem(asked, "")), program(asked)))
+def _candidates(model: MicroModel, tokenizer: Tokenizer, family: str, wanted: Subset) -> Iterator[tuple[str, float]]:
+    names = (f"{family}:{wanted.rules[seed % len(wanted.rules)]}:{seed}" for seed in range(20_000))
+    of_part = (name for name in names if named(name).part == wanted.part)
+    while some := list(islice(of_part, 16)):
+        right = [(student_prompt(load_problem(name)), program(named(name))) for name in some]
+        yield from (
+            (f"micro:{name}", math.exp(log)) for name, log in zip(some, log_p(model, tokenizer, right), strict=True)
+        )
 
 
 def _of_part(part: Part, family: str, rules: int, rng: random.Random) -> Question:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Recipe:
     seed: int = 0
-    steps: int = 1900
+    steps: int = 1500
     batch: int = 64
     micro_batches: int = 2
     matrix_lr: float = 0.02
     other_lr: float = 4e-3
     prompt_weight: float = 0.15
-    warm_up: int = 30
-    cool_down: float = 0.3
+    # Share of the learning rates at a step, linear between these points.
+    schedule: tuple[tuple[int, float], ...] = ((-1, 0.0), (29, 1.0), (1120, 1.0), (1200, 5 / 6), (1500, 0.0))
     checkpoint_every: int = 100
     tokenizer_texts: int = 4000
 
@@ -114,9 +114,11 @@ def loss_of(model: MicroModel, ids: Tensor, weights: Tensor) -> Tensor:
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Share of the peak rate: linear warm-up, flat, then linear to zero over the last `cool_down` of the steps."""
-    left = (recipe.steps - step) / (recipe.cool_down * recipe.steps)
-    return min(1.0, (step + 1) / recipe.warm_up, left)
+    """Share of the peak rates at `step`."""
+    for (start, low), (end, high) in pairwise(recipe.schedule):
+        if step <= end:
+            return low + (high - low) * (step - start) / (end - start)
+    return recipe.schedule[-1][1]
 
 
 class Training:

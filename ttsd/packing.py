@@ -60,14 +60,14 @@ class Forest:
         return (segment,) if parent is None else (*self.chain(parent), segment)
 
 
-def pack(sequences: Sequence[Tokens], *, share: bool = True) -> Forest:
-    """The forest of `sequences`, none of them empty. Without `share` every sequence is a tree of its own."""
+def pack(sequences: Sequence[Tokens]) -> Forest:
+    """The forest of `sequences`, none of them empty."""
     segments: list[Segment] = []
     paths: dict[int, tuple[int, ...]] = {}
 
     def grow(members: list[int], start: int, at: int, path: tuple[int, ...]) -> None:
         """Members agree before `at`; what they hold before `start` is spelt by `path`."""
-        for group in _split(sequences, members, at) if share else [[member] for member in members]:
+        for group in _split(sequences, members, at):
             end = _agreement(sequences, group, at)
             if len(group) > 1 and end - start < MIN_SHARED and end < min(len(sequences[member]) for member in group):
                 grow(group, start, end, path)
@@ -84,15 +84,15 @@ def pack(sequences: Sequence[Tokens], *, share: bool = True) -> Forest:
     return Forest(tuple(segments), tuple(paths[member] for member in range(len(sequences))))
 
 
-def batches(sequences: Sequence[Tokens], budget: int, *, share: bool = True) -> Iterator[range]:
+def batches(sequences: Sequence[Tokens], budget: int) -> Iterator[range]:
     """Consecutive runs of `sequences` whose packed rows hold at most `budget` tokens (one sequence may exceed it)."""
     first = 0
-    if sequences and pack(sequences, share=share).size <= budget:
+    if sequences and pack(sequences).size <= budget:
         first = len(sequences)
         yield range(first)
     for after in range(first + 1, len(sequences) + 1):
         whole = after == len(sequences)
-        if whole or pack(sequences[first : after + 1], share=share).size > budget:
+        if whole or pack(sequences[first : after + 1]).size > budget:
             yield range(first, after)
             first = after
 

@@ -189,12 +189,7 @@ def _trainer_memory(config: Config, shape: Shape, width: int, lengths: Lengths, 
         Row("trainer", "adapters and optimizer", questions * copies * 4.0 * numbers, f"{numbers / 1e6:.0f} M numbers"),
         Row("trainer", "student activations", kept * _SLACK, f"{row} tokens{', checkpointed' * checkpointed}"),
         Row("trainer", "teacher activations", passing * layer / 2 * _SLACK, f"{passing} tokens, one layer at a time"),
-        Row(
-            "trainer",
-            "hidden states",
-            3.0 * lengths.group * lengths.completion * shape.hidden * width,
-            "of completions",
-        ),
+        Row("trainer", "hidden states", 3.0 * row * shape.hidden * width, "student, its gradient, teacher"),
         Row(
             "trainer",
             "logits",
@@ -206,17 +201,13 @@ def _trainer_memory(config: Config, shape: Shape, width: int, lengths: Lengths, 
 
 
 def _sampler_memory(config: Config, shape: Shape, width: int, lengths: Lengths, questions: int) -> list[Row]:
-    tokens = questions * lengths.student
     slots = questions + 1  # the version in use and the one that replaces it
+    least = shape.kv_bytes(lengths.prompt + lengths.completion, width)
+    whole = shape.kv_bytes(questions * lengths.student, width) / GIB
     return [
         Row("sampler", "base weights", float((shape.linear + shape.embedding) * width)),
         Row("sampler", "adapter slots", float(slots * shape.adapter(config.lora.rank) * width), f"{slots} slots"),
-        Row(
-            "sampler",
-            "KV cache",
-            shape.kv_bytes(tokens, width),
-            f"{tokens} tokens, prompt shared; less is slower, not wrong",
-        ),
+        Row("sampler", "KV cache, at least", least, f"of one completion; {whole:.1f} GiB hold all at once"),
         Row("sampler", "serving", _SERVING + _CONTEXT),
     ]
 

@@ -77,7 +77,7 @@ class Question:
 
     @torch.no_grad()
     def learn(self, lora: Lora, teacher_rate: float) -> float:
-        """Clips and spends the student's gradient, then moves the teacher towards the student; the gradient's norm.
+        """Clips and spends the student's gradient, then moves the teacher towards the student; the norm before clipping.
 
         A norm that is not finite moves nothing.
         """
@@ -89,7 +89,6 @@ class Question:
             self._adamw(gradient, lora.lr, lora.weight_decay)
             if self.teacher is not None:
                 self.teacher.values.lerp_(self.student.values, teacher_rate)
-        gradient.zero_()
         return norm
 
     def _adamw(self, gradient: Tensor, lr: float, weight_decay: float) -> None:

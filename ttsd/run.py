@@ -162,7 +162,9 @@ def _events(
     judge = Judge(session.sandbox, problem, parts, limits=limits(config))
     budget, on = config.budget.attempts, config.budget.continue_after_discovery
     if job.method == "multi-turn":
-        conversation = Conversation(student_prompt(problem), tokenizer, config.reprompt)
+        length = config.model.max_model_len
+        room = None if length is None else length - config.sampling.max_tokens
+        conversation = Conversation(student_prompt(problem), tokenizer, config.reprompt, room=room)
         return multi_turn(policy, judge, conversation, budget=budget, continue_after_discovery=on, past=past)
     size = config.sampling.group_size
     hindsight = teaching(problem, tokenizer, config)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 NAME = "ttsd-agreement"
 COMPLETIONS, TOKENS = 4, 32  # with the adapter, and as many without
-NOISE = 0.02  # standard deviation of the scratch adapter's weights: the output changes visibly and stays finite
+NOISE, ROUNDS = 0.01, 20  # standard deviation added to the scratch adapter's weights, at most so many times
+ENOUGH = 0.5  # nats a token of the prompt, by which the adapter has to be seen to change the trainer's model
 FLOAT32_MAX = 1e-3  # nats; measured on a CPU: 1e-6
 ROUNDED_MEAN = 0.05  # nats, in bfloat16 and float16, where single tokens may be far off
 LEAST_CHANGE = 0.01  # nats, by which the adapter must move the log-probabilities on average
@@ -41,7 +42,7 @@ async def check_agreement(
     """
     with tempfile.TemporaryDirectory(prefix="ttsd-agreement-") as folder:
         ref = AdapterRef(NAME, 1, Path(folder) / "adapter")
-        await asyncio.to_thread(_make_scratch, trainer, ref.path)
+        await asyncio.to_thread(_make_scratch, trainer, tuple(prompt_ids), ref.path)
         try:
             await sampler.swap(None, ref)
             drawn = await asyncio.gather(
@@ -85,9 +86,16 @@ def judge(findings: dict[str, float], dtype: str) -> None:
     )
 
 
-def _make_scratch(trainer: Trainer, folder: Path) -> None:
+def _make_scratch(trainer: Trainer, prompt: tuple[int, ...], folder: Path) -> None:
+    """An adapter that matters in this model, wide or narrow, and no larger than that."""
     trainer.create(NAME, seed=0)
-    trainer.perturb(NAME, seed=0, scale=NOISE)
+    start, rest = prompt[:1], prompt[1:]
+    base = trainer.logprobs(None, start, rest)
+    for _ in range(ROUNDS):
+        trainer.perturb(NAME, seed=0, scale=NOISE)
+        adapted = trainer.logprobs(NAME, start, rest)
+        if fmean(abs(one - other) for one, other in zip(adapted, base, strict=True)) > ENOUGH:
+            break
     trainer.export(NAME, folder)
 
 

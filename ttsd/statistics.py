@@ -144,7 +144,7 @@ class Resamples:
 
     def means(self, values: Array) -> Array:
         """(questions, ...) -> (count, ...): the mean over each draw's questions."""
-        means: Array = np.tensordot(self._weights, values, axes=1)
+        means: Array = np.tensordot(self._weights, values, axes=1).astype(float, copy=False)
         return means
 
     def bounds(self, draws: Array, level: float = LEVEL, *, widened: bool = True) -> tuple[Array, Array]:

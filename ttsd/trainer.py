@@ -27,12 +27,14 @@ from torch import Tensor  # noqa: TID253
 from ttsd import losses
 from ttsd.backbone import Adapter, Base, LoraShape, load_base
 from ttsd.config import Config
+from ttsd.errors import InfrastructureError
 from ttsd.nouns import Lesson
 from ttsd.packing import Forest, Tokens, batches, pack
 from ttsd.question import Question
 
 Metrics = dict[str, float]
 
+_FLOAT16_SCALE = 4096.0  # lifts float16 gradients of token means over what that format rounds to nothing
 _KL_PROBE = 2  # completions of a step on which the distance to the base is measured
 
 
@@ -87,6 +89,7 @@ class Trainer:
         targets = lora.target_modules
         self.base.wire(LoraShape(lora.rank, lora.alpha, targets if isinstance(targets, str) else tuple(targets)))
         self._questions: dict[str, Question] = {}
+        self._scale = _FLOAT16_SCALE if self.base.dtype == torch.float16 else 1.0
         self._divergence = losses.Divergence(
             distillation.alpha,
             distillation.distillation_topk,
@@ -118,9 +121,8 @@ class Trainer:
         """
         question = self._questions[name]
         assignments = self._assign(lessons, method)
-        health, loss = Health(any(a.distil for a in assignments)), 0.0
-        for batch in batches([_read(a.lesson) for a in assignments], self._config.distillation.token_budget):
-            loss += self._accumulate(question, assignments[batch.start : batch.stop], health)
+        health = Health(any(a.distil for a in assignments))
+        loss = self._gather(question, assignments, health)
         distance = self._distance_to_base(assignments, health)
         norm = question.learn(self._config.lora, self._config.teacher.teacher_update_rate) if assignments else 0.0
         finite = math.isfinite(norm)
@@ -190,6 +192,20 @@ class Trainer:
         moving = any(a.distil or a.policy for a in whole)
         return [a for a in whole if moving and (a.distil or a.policy or a.stay)]
 
+    def _gather(self, question: Question, assignments: Sequence[Assignment], health: Health) -> float:
+        """The student's gradient, from zero, micro-batch by micro-batch; the loss."""
+        budget, gradient = self._config.distillation.token_budget, question.student.gradient.zero_()
+        try:
+            parts = batches([_read(a.lesson) for a in assignments], budget)
+            loss = sum(self._accumulate(question, assignments[part.start : part.stop], health) for part in parts)
+        except torch.OutOfMemoryError as error:
+            raise InfrastructureError(
+                f"the GPU's memory is too small for a micro-batch of {budget} tokens; lower distillation.token_budget "
+                "or model.gpu_memory_utilization, or use distillation.gradient_checkpointing=true"
+            ) from error
+        gradient.div_(self._scale)
+        return loss / self._scale
+
     def _accumulate(self, question: Question, part: Sequence[Assignment], health: Health) -> float:
         """Adds the gradient of some assignments to the student's; their share of the loss."""
         taught = [a for a in part if a.distil]
@@ -212,7 +228,9 @@ class Trainer:
 
     def _sum(self, hidden: Tensor, rows: Rows, row_loss: losses.RowLoss) -> Tensor:
         chunk = self._config.distillation.chunk_tokens
-        return losses.chunked_rows(hidden, rows.at, self.base.head, row_loss, chunk)
+        return losses.chunked_rows(
+            hidden, rows.at, self.base.head, lambda logits, part: row_loss(logits, part) * self._scale, chunk
+        )
 
     def _distillation(self, rows: Rows, teacher: Callable[[slice], Tensor], health: Health) -> losses.RowLoss:
         def row_loss(logits: Tensor, part: slice) -> Tensor:

@@ -123,10 +123,14 @@ def _status(pid: int) -> list[str]:
     ]
 
 
+def children(pid: int) -> set[int]:
+    try:
+        return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    except (FileNotFoundError, ProcessLookupError):  # it has just ended
+        return set()
+
+
 def descendants(pid: int) -> set[int]:
     """The children of a process, and theirs."""
-    try:
-        children = {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
-    except FileNotFoundError:  # it has just ended
-        return set()
-    return children.union(*map(descendants, children))
+    own = children(pid)
+    return own.union(*map(descendants, own))

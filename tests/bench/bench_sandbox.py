@@ -30,6 +30,7 @@ from unittest.mock import mock_open, patch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from sandbox import Ending, Limits, Program, Sandbox
+from tests.attacks.world import descendants
 
 PROGRAM = """
 import sys
@@ -248,17 +249,20 @@ async def leaks(runs: int) -> None:
     """Processes, descriptors, resident memory and temporary files before and after many judgements."""
     async with Sandbox(slots=2) as box:
         await ours(box, inputs())
+        await asyncio.sleep(0.5)  # the last program's processes are ended in the background
         before = _footprint()
         started = time.perf_counter()
         for _ in range(runs // 50):
             await ours(box, inputs())
-        print(f"{runs} runs in {time.perf_counter() - started:.0f} s; before {before}, after {_footprint()}")
+        elapsed = time.perf_counter() - started
+        await asyncio.sleep(0.5)
+        print(f"{runs} runs in {elapsed:.0f} s; before {before}, after {_footprint()}")
     print(f"after closing: {_footprint()}")
 
 
 def _footprint() -> dict[str, int]:
-    processes = [entry for entry in os.listdir("/proc") if entry.isdigit()]
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    processes = [os.getpid(), *descendants(os.getpid())]
+    pages = sum(int(Path(f"/proc/{process}/statm").read_text().split()[1]) for process in processes)
     return {
         "processes": len(processes),
         "descriptors": len(os.listdir("/proc/self/fd")),

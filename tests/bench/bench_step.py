@@ -13,6 +13,7 @@ seconds of one thread per step, medians; the sides alternate.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -80,7 +81,7 @@ def theirs(model: Path, steps: int) -> dict[str, Any]:
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoTokenizer, TrainerCallback
-    from trl.experimental.sdpo import SDPOConfig, SDPOTrainer
+    from trl.experimental.sdpo import SDPOConfig, SDPOTrainer  # type: ignore[import-not-found]
 
     completions: list[list[int]] = json.loads((model / "completions.json").read_text())
     ends: list[float] = []
@@ -113,7 +114,7 @@ def theirs(model: Path, steps: int) -> dict[str, Any]:
             callbacks=[Clock()],
         )  # fmt: skip
         trainer.train()
-    return {"trl": [after - before for before, after in zip(ends, ends[1:], strict=False)]}
+    return {"trl": [after - before for before, after in itertools.pairwise(ends)]}
 
 
 def run(interpreter: str, side: str, model: Path, steps: int) -> dict[str, list[float]]:

@@ -24,7 +24,23 @@ UNITS: dict[Cost, str] = {
     "seconds": "seconds per run (wall clock of its steps)",
 }
 
-# Learning curve -> its title with unit, and the range that the paper calls healthy (figure 18), where it gives one.
+INK = "currentColor"
+CONFIG: Spec = {
+    "font": "system-ui, sans-serif",
+    "axis": {
+        **dict.fromkeys(("labelColor", "titleColor", "domainColor", "tickColor", "gridColor"), INK),
+        **dict.fromkeys(("domainOpacity", "tickOpacity"), 0.4),
+        "gridOpacity": 0.1,
+        "labelFontSize": 11,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+    },
+    "legend": {"labelColor": INK, "labelFontSize": 12},
+    "title": {"color": INK},
+    "view": {"stroke": None},
+}
+
+# Learning curve -> its title with unit.
 PANELS: dict[str, str] = {
     "visible_fraction": "visible cases passed (share)",
     "loss": "loss (nats per token)",
@@ -108,7 +124,7 @@ def scripts() -> str:
     """Vega, Vega-Lite and vega-embed as one script that needs no network; it sets `window.vegaEmbed`."""
     import vl_convert
 
-    bundle: str = vl_convert.javascript_bundle()
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return bundle
 
 
@@ -153,27 +169,6 @@ def _tooltip(cost: Cost) -> list[alt.Tooltip]:
     ]
 
 
-def _spec(chart: alt.Chart | alt.LayerChart, *, height: int, width: int | str = "container") -> Spec:
-    ink = "currentColor"
-    spec: Spec = (
-        chart.properties(width=width, height=height)
-        .configure(background="transparent", font="system-ui, sans-serif")
-        .configure_axis(
-            labelColor=ink,
-            titleColor=ink,
-            domainColor=ink,
-            tickColor=ink,
-            gridColor=ink,
-            gridOpacity=0.1,
-            domainOpacity=0.4,
-            tickOpacity=0.4,
-            titleFontWeight="normal",
-            labelFontSize=11,
-            titleFontSize=12,
-        )  # fmt: skip
-        .configure_legend(labelColor=ink, titleColor=ink, labelFontSize=12)
-        .configure_title(color=ink)
-        .configure_view(stroke=None)
-        .to_dict(validate=False)
-    )
-    return spec
+def _spec(chart: alt.Chart | alt.LayerChart | alt.FacetChart, *, height: int, width: int | str = "container") -> Spec:
+    whole: Spec = chart.properties(width=width, height=height).to_dict(validate=False)
+    return whole | {"background": "transparent", "config": CONFIG}

@@ -193,8 +193,8 @@ def _comparison(book: Book, one: str, other: str) -> Row:
     budget = int(reach([*mine, *theirs]))
     at = np.array([float(budget)])
     gained = compare(curves(mine, at)[:, 0], curves(theirs, at)[:, 0], resamples)
-    capped = [np.array([e.capped_mean(budget) for e in side]) for side in (mine, theirs)]
-    average, bounds = ratio_of_means(*capped, resamples)
+    capped, their_capped = (np.array([e.capped_mean(budget) for e in side]) for side in (mine, theirs))
+    average, bounds = ratio_of_means(capped, their_capped, resamples)
     single = len(questions) == 1
     row |= {
         "questions": len(questions),

@@ -18,23 +18,28 @@ SETTINGS_LEFT_OUT = {"store"}
 
 def render(store: Store, record: Record, findings: Findings) -> str:
     """The whole page."""
-    return _environment().get_template("report.html.jinja").render(
-        findings=findings,
-        record=record,
-        verdicts=[sentence(row) for row in findings.comparisons],
-        unsolved=[row for row in _by_question(findings) if not row["solved"]],
-        by_question=_by_question(findings),
-        discoveries=discoveries(store, record),
-        settings=settings({number: row["config"] for number, row in record.rows.items()}),
-        environments=settings({number: {"environment": row["environment"]} for number, row in record.rows.items()}),
-        costs=[cost for cost in COSTS if any(row["cost"] == cost for row in findings.pooled_curves)],
-        data=_data(record, findings),
-        panels=list(figures.PANELS),
-        code_style=code_style(),
-        vega=figures.scripts().replace("</script", "<\\/script"),
-        style=_text("style.css"),
-        script=_text("page.js"),
-    )  # fmt: skip
+    html: str = (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            findings=findings,
+            record=record,
+            verdicts=[sentence(row) for row in findings.comparisons],
+            unsolved=[row for row in _by_question(findings) if not row["solved"]],
+            by_question=_by_question(findings),
+            discoveries=discoveries(store, record),
+            settings=settings({number: row["config"] for number, row in record.rows.items()}),
+            environments=settings({number: {"environment": row["environment"]} for number, row in record.rows.items()}),
+            costs=[cost for cost in COSTS if any(row["cost"] == cost for row in findings.pooled_curves)],
+            data=_data(record, findings),
+            panels=list(figures.PANELS),
+            code_style=code_style(),
+            vega=figures.scripts().replace("</script", "<\\/script"),
+            style=_text("style.css"),
+            script=_text("page.js"),
+        )
+    )
+    return html
 
 
 def document(title: str, body: str) -> str:
@@ -42,7 +47,8 @@ def document(title: str, body: str) -> str:
     from markupsafe import Markup
 
     template = _environment().get_template("document.html.jinja")
-    return template.render(title=title, body=Markup(body), style=_text("style.css"), code_style=code_style())
+    html: str = template.render(title=title, body=Markup(body), style=_text("style.css"), code_style=code_style())
+    return html
 
 
 def sentence(row: Row) -> str:
@@ -102,8 +108,10 @@ def code_style() -> str:
     """Colours of highlighted code on light and on dark ground."""
     from pygments.formatters import HtmlFormatter
 
-    light = HtmlFormatter(style="default", cssclass="code").get_style_defs(".code")
-    dark = HtmlFormatter(style="github-dark", cssclass="code").get_style_defs(".code")
+    light, dark = (
+        HtmlFormatter(style=name, cssclass="code").get_style_defs(".code")  # type: ignore[no-untyped-call]
+        for name in ("default", "github-dark")
+    )
     return f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"
 
 
@@ -116,8 +124,8 @@ def _program(store: Store, record: Record, run: int, attempt: int) -> str:
 
 def _feedback(store: Store, run: int, attempt: int) -> list[Row]:
     """The most frequent feedback texts of the latest step before the discovery's."""
-    sql = """select feedback, count(*) as times, min(attempt) from attempts where run = ?1 and feedback != '' and step = (
-        select max(step) from attempts where run = ?1 and step < (
+    sql = """select feedback, count(*) as times, min(attempt) from attempts
+        where run = ?1 and feedback != '' and step = (select max(step) from attempts where run = ?1 and step < (
             select step from attempts where run = ?1 and attempt = ?2))
         group by feedback order by times desc, min(attempt) limit ?3"""
     rows = store.query(sql, [run, attempt, FEEDBACK_SHOWN])

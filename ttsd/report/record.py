@@ -1,4 +1,4 @@
-"""What the database says, counted: one `Run` a run, and its learning curve in bins. SQL counts; no completion is read."""
+"""What the database says, counted by SQL: one `Run` a run, and its learning curve in bins. No completion is read."""
 
 from __future__ import annotations
 
