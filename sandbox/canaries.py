@@ -112,4 +112,5 @@ async def _limited(run: Run) -> list[Row]:
 
 
 def _explained(answer: Outcome) -> str:
-    return f"{answer.ending} {answer.stderr[-200:].decode('utf-8', 'replace')}".strip()
+    last_words = answer.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+    return f"{answer.ending}: {last_words}" if answer.ending is Ending.ERROR else answer.ending

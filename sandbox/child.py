@@ -3,7 +3,8 @@
 What a program finds follows LiveCodeBench's grader: the names that it imports beforehand, a recursion limit of 50000
 and integers of up to 50000 digits in text. A script runs as a real `__main__` (there: as the body of a function).
 With an entry point the source is a module of the `__name__` "tmp_sol", as there, so that a block under
-`if __name__ == "__main__"` does not run. Runs in the zygote: standard library only.
+`if __name__ == "__main__"` does not run, and each call has a process of its own (there: one for all calls); tuples become
+lists at every depth (there: only the outermost). Runs in the zygote: standard library only.
 """
 
 from __future__ import annotations

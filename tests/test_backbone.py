@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -169,6 +170,36 @@ def test_rows_that_are_not_wanted_any_more_stop(base: Base) -> None:
         base, None, [tokens(5)] * 3, max_tokens=6, seed=0, should_stop=should_stop
     )]  # fmt: skip
     assert reasons == [(6, "length"), (3, "abort"), (6, "length")]
+
+
+def test_rows_are_handed_over_when_they_end(base: Base) -> None:
+    ended: list[tuple[int, int]] = []
+    found = generate(
+        base, None, [tokens(5)] * 4, max_tokens=9, seed=0, should_stop=lambda row: row == 2,
+        on_end=lambda row, generated: ended.append((row, len(generated[0]))),
+    )  # fmt: skip
+    assert ended == [(2, 1), (0, 9), (1, 9), (3, 9)]
+    assert [len(ids) for ids, _, _ in found] == [9, 9, 1, 9]
+
+
+def test_a_trainer_gets_its_turn_while_tokens_are_drawn(base: Base) -> None:
+    turns = Event(), Event()
+
+    def use() -> None:
+        turns[0].wait()
+        with base.lending(None):
+            turns[1].set()
+
+    thread = Thread(target=use)
+    thread.start()
+    base.lock.release()  # the fixture holds it
+    try:
+        turns[0].set()
+        generate(base, None, [tokens(5)], max_tokens=300, seed=0, should_stop=lambda row: turns[1].is_set())
+    finally:
+        base.lock.acquire()
+    assert turns[1].is_set()
+    thread.join()
 
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:

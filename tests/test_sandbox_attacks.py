@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from sandbox import landlock
 from tests.attacks.runner import PROMISES
 
 CHECKOUT = Path(__file__).parents[1]
 NOBODY = 65534
-SETUPS = ["landlock", "no-landlock", "unprivileged"]
+SETUPS = ["landlock", "no-landlock", "unprivileged", "container"]
 ATTACKS = [
     f"{promise}: {name}"
     for promise in PROMISES
@@ -41,14 +42,18 @@ def complaints() -> Iterator[dict[str, Complaints | str]]:
 
 
 def start(setup: str, place: Path) -> subprocess.Popen[bytes] | str:
-    kind, python, user = setup, sys.executable, []
-    if setup == "unprivileged":
+    """The runner at work, or why it can't be."""
+    kind = "landlock" if landlock.version() and setup != "no-landlock" else "no-landlock"
+    python, who = sys.executable, list[str]()
+    if setup == "landlock" and kind != setup:
+        return "this kernel has no Landlock"
+    if setup in ("container", "unprivileged"):
         if os.geteuid() != 0:
             return "these tests do not run as root: the other set-ups are unprivileged already"
-        kind, python, user = "landlock", interpreter_for_all(), [str(NOBODY)]
+        python, who = (python, ["container"]) if setup == "container" else (interpreter_for_all(), [str(NOBODY)])
         if not python:
             return "there is no interpreter that another user may read"
-    command = [python, str(place / "tests/attacks/runner.py"), str(place), kind, *user]
+    command = [python, str(place / "tests/attacks/runner.py"), str(place), kind, *who]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/")
 
 

@@ -7,6 +7,7 @@ import gc
 import multiprocessing
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,6 +111,8 @@ async def sampler(model: Path, owner: object) -> AsyncIterator[VllmSampler]:
     await sampler.start()
     yield sampler
     await sampler.close()
+    assert sampler._launch is not None
+    shutil.rmtree(sampler._launch.folder, ignore_errors=True)  # kept for the log, as the last test kills the engine
 
 
 def settings(folder: Path, **changes: Any) -> VllmSettings:

@@ -12,7 +12,6 @@ import json
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -429,18 +428,20 @@ def generate(
     stop_token_ids: Sequence[int] = (),
     seed: int | None = None,
     should_stop: Callable[[int], bool] = lambda row: False,
+    on_end: Callable[[int, Generated], None] = lambda row, generated: None,
 ) -> list[Generated]:
     """Samples one completion per prompt: (token ids, their log-probabilities, finish reason), in the prompts' order.
 
     The log-probabilities are those of the distribution that was sampled from, temperature and top-p applied. A drawn
     stop token is part of the completion. `should_stop(i)` is asked before every token; a row it gives up ends as
-    "abort" and costs nothing further. The base is lent for one token at a time, so a trainer gets its turn.
+    "abort" and costs nothing further. `on_end(i, its completion)` is called as soon as a row ends. The base is lent
+    for one forward pass at a time, and tokens are drawn outside, so a trainer gets its turn.
     """
     generator = torch.Generator(base.device)
     if seed is not None:
         generator.manual_seed(seed)
     rows = [_Row(index, [], []) for index in range(len(prompts))]
-    done: dict[int, FinishReason] = {}
+    done: dict[int, Generated] = {}
     with base.lending(adapter):
         logits, cache, mask = _prefill(base, prompts)
     alive = list(rows)
@@ -454,7 +455,8 @@ def generate(
             if reason is None:
                 kept.append(position)
             else:
-                done[row.index] = reason
+                done[row.index] = (tuple(row.tokens), tuple(row.logprobs), reason)
+                on_end(row.index, done[row.index])
         if not kept:
             break
         if len(kept) < len(alive):
@@ -464,8 +466,7 @@ def generate(
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
         with base.lending(adapter):
             logits = _decode(base, tokens, cache, mask)
-        time.sleep(0)
-    return [(tuple(row.tokens), tuple(row.logprobs), done[row.index]) for row in rows]
+    return [done[row.index] for row in rows]
 
 
 @dataclass(slots=True)

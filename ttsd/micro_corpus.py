@@ -42,6 +42,7 @@ class Stage:
     demonstration: float = 0.08
     bare: float = 0.0
     marked: float = 0.0
+    batch: int = 64
 
 
 # One rule first: what a result tells of an operation has to be learnt before which block tells it of which rule.
@@ -51,14 +52,8 @@ CURRICULUM = (
     Stage(450, rules=(1, 2, 3), blocks=(1, 1, 2)),
     Stage(750, rules=(1, 2, 3, 4, 5), blocks=(1, 1, 2, 3)),
     Stage(900, rules=(1, 2, 3, 4, 5), blocks=(1, 1, 2, 3), demonstration=0.2),
-    Stage(
-        1150,
-        rules=(2, 3, 4, 5, 6, 7, 8),
-        blocks=(1, 1, 1, 2, 3, 4, 6),
-        demonstration=0.12,
-        bare=0.03,
-        marked=0.7,
-    ),
+    Stage(1150, (2, 3, 4, 5, 6, 7, 8), (1, 1, 1, 2, 3, 4, 6), demonstration=0.12, bare=0.03, marked=0.7),
+    Stage(1200, (2, 3, 4, 5, 6, 7, 8), (1, 1, 1, 2, 3, 4, 6), demonstration=0.12, bare=0.03, marked=0.7, batch=48),
 )
 
 # What the tokenizer is made from: everything that can occur, in the proportions of long conversations.

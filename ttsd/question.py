@@ -77,7 +77,7 @@ class Question:
 
     @torch.no_grad()
     def learn(self, lora: Lora, teacher_rate: float) -> float:
-        """Clips and spends the student's gradient, then moves the teacher towards the student; the norm before clipping.
+        """Clips and spends the student's gradient, then moves the teacher towards the student; the norm as it was.
 
         A norm that is not finite moves nothing.
         """

@@ -33,11 +33,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.nouns import Completion
 from ttsd.samplers import AdapterRef, Decode, SamplerStats, check_new, checked_length, resident
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GIB = 1 << 30
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those that vLLM has slots for
@@ -481,6 +484,8 @@ def _settle_engine_process() -> None:
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
     threading.Thread(target=_follow_owner, args=(folder,), name="follow-owner", daemon=True).start()
+    wrapper = import_module("vllm.lora.punica_wrapper.punica_cpu").PunicaWrapperCPU
+    wrapper.add_lora_linear = _add_lora_linear
 
 
 def _follow_owner(folder: str) -> None:
@@ -489,3 +494,32 @@ def _follow_owner(folder: str) -> None:
     parent.join()
     shutil.rmtree(folder, ignore_errors=True)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _add_lora_linear(
+    wrapper: Any,
+    output: Tensor,
+    inputs: Tensor,
+    a_slots: Sequence[Tensor],
+    b_slots: Sequence[Tensor],
+    scale: float,
+    widths: Sequence[int],
+    **_: Any,
+) -> None:
+    """Adds each token's adapter to `output` (tokens, sum of widths), on a CPU: one product per adapter in the batch.
+
+    vLLM's own copies the adapter's weights for every token, which costs three times the model itself, and takes the
+    last slot's for the base model's tokens. Weights: (slots, 1, rank, in) and (slots, 1, width, rank).
+    """
+    output, inputs = output.view(-1, output.shape[-1]), inputs.view(-1, inputs.shape[-1])
+    of_token = wrapper.token_lora_indices
+    present = of_token.unique().tolist()
+    for slot in present:
+        if slot < 0:
+            continue  # the base model
+        rows = slice(None) if len(present) == 1 else (of_token == slot).nonzero()[:, 0]
+        own, start = inputs[rows].float(), 0
+        for a, b, width in zip(a_slots, b_slots, widths, strict=True):
+            added = own @ a[slot, 0].float().T @ b[slot, 0].float().T
+            output[rows, start : start + width] += (added * scale).to(output.dtype)
+            start += width

@@ -1,6 +1,6 @@
 """Runs the attacks in one set-up and prints what went wrong as JSON: name of the attack -> complaints.
 
-    python runner.py CHECKOUT landlock|no-landlock [UID]
+    python runner.py CHECKOUT landlock|no-landlock [container|UID]
 
 A script of its own so that it can give up root for good, and run under an interpreter that another user may read.
 """
@@ -95,12 +95,16 @@ async def _survivors(zygote: int) -> list[str]:
 
 
 def main() -> None:
-    place, kind, *user = sys.argv[1:]
-    if user:
-        os.setgroups([])
-        os.setgid(int(user[0]))
-        os.setuid(int(user[0]))
+    place, kind, *who = sys.argv[1:]
     sys.path.insert(0, place)
+    if who == ["container"]:
+        from tests.attacks import container
+
+        container.enter()
+    elif who:
+        os.setgroups([])
+        os.setgid(int(who[0]))
+        os.setuid(int(who[0]))
     print(json.dumps(asyncio.run(attack(kind))))
 
 

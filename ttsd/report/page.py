@@ -19,7 +19,7 @@ SETTINGS_LEFT_OUT = {"store"}
 def render(store: Store, record: Record, findings: Findings) -> str:
     """The whole page."""
     html: str = (
-        _environment()
+        environment()
         .get_template("report.html.jinja")
         .render(
             findings=findings,
@@ -35,19 +35,10 @@ def render(store: Store, record: Record, findings: Findings) -> str:
             panels=list(figures.PANELS),
             code_style=code_style(),
             vega=figures.scripts().replace("</script", "<\\/script"),
-            style=_text("style.css"),
-            script=_text("page.js"),
+            style=template_text("style.css"),
+            script=template_text("page.js"),
         )
     )
-    return html
-
-
-def document(title: str, body: str) -> str:
-    """A small page in the report's style around ready-made, escaped HTML."""
-    from markupsafe import Markup
-
-    template = _environment().get_template("document.html.jinja")
-    html: str = template.render(title=title, body=Markup(body), style=_text("style.css"), code_style=code_style())
     return html
 
 
@@ -194,19 +185,21 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
 
 
-def _text(name: str) -> str:
+def template_text(name: str) -> str:
+    """One of the page's parts."""
     return (resources.files("ttsd.report") / "templates" / name).read_text("utf-8")
 
 
-def _environment() -> Any:
+def environment() -> Any:
+    """Templates that escape what they are given, and the filters for numbers."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    jinja = Environment(
         loader=PackageLoader("ttsd.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"percent": percent, "number": number, "span": span}
-    return environment
+    jinja.filters |= {"percent": percent, "number": number, "span": span}
+    return jinja
 
 
 def percent(value: float | None) -> str:

@@ -1,0 +1,77 @@
+"""Many runs on one engine: nothing repeated, nothing lost, and a fault stays with its run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.test_solve import attempts, finish, impossible, rows, start, wait_for, wait_until_gone
+from ttsd.batch import jobs
+from ttsd.errors import UserError
+from ttsd.run import Job
+from ttsd.subsets import questions
+
+__all__ = ["impossible"]  # a fixture
+
+SETTINGS = ["--config", "micro-cpu", "--set", "model.sampler=transformers", "--set", "sampling.group_size=4"]
+GAPS = "select run from attempts group by run having count(*) != max(attempt) or min(attempt) != 1"
+
+
+def test_jobs_go_seed_by_seed() -> None:
+    assert jobs(["a", "b"], ["sdpo", "best-of-k"], 2)[:5] == [
+        Job("a", "sdpo", 0),
+        Job("a", "best-of-k", 0),
+        Job("b", "sdpo", 0),
+        Job("b", "best-of-k", 0),
+        Job("a", "sdpo", 1),
+    ]
+
+
+def test_a_killed_batch_goes_on_and_a_finished_one_is_not_repeated(tmp_path: Path, impossible: str) -> None:
+    database = tmp_path / "ttsd.sqlite"
+    methods = ["--methods", "sdpo,best-of-k,multi-turn,grpo", "--seeds", "2"]
+    command = ["batch", impossible, *methods, *SETTINGS, "--set", "budget.attempts=10", "--json"]
+    process = start(*command, cwd=tmp_path)
+    wait_for(process, database, 30)
+    process.kill()
+    process.communicate()
+    wait_until_gone(process)
+    before = rows(database, "select run, attempt, created from attempts")
+
+    status, out, err = finish(*command, cwd=tmp_path)
+    assert status == 0, err
+    runs = json.loads(out)["runs"]
+    assert [run["attempts"] for run in runs] == [10] * 8
+    assert rows(database, GAPS) == []
+    assert set(before) <= set(rows(database, "select run, attempt, created from attempts"))
+
+    status, out, err = finish(*command, cwd=tmp_path)
+    assert (status, attempts(database)) == (0, 80), err
+    assert "0 runs to do, 8 done before" in err
+
+
+def test_a_run_that_fails_harms_no_other_and_a_larger_budget_goes_on(tmp_path: Path, impossible: str) -> None:
+    database = tmp_path / "ttsd.sqlite"
+    command = ["batch", impossible, "--methods", "sdpo,best-of-k", *SETTINGS, "--json"]
+    assert finish(*command, "--set", "budget.attempts=4", cwd=tmp_path)[0] == 0
+    shutil.rmtree(next((tmp_path / "ttsd.sqlite.state").glob("run-*/step-1")))
+    status, out, _ = finish(*command, "--set", "budget.attempts=8", cwd=tmp_path)
+    assert status == 3
+    answer = json.loads(out)
+    assert "--fresh" in answer["failed"][0]["error"]
+    assert [(run["method"], run["attempts"]) for run in answer["runs"]] == [("best-of-k", 8)]
+    assert rows(database, GAPS) == []
+
+
+def test_subsets_are_names_files_or_questions(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('questions = ["micro:numbers:2:1", "micro:numbers:2:2"]\n')
+    assert questions([str(file), "micro:numbers:2:1"]) == ["micro:numbers:2:1", "micro:numbers:2:2"]
+    assert questions(["micro-demo"])
+    file.write_text('names = ["x"]\n')
+    for wrong in ("micro-hardd", str(file), str(tmp_path / "none.toml")):
+        with pytest.raises(UserError):
+            questions([wrong])

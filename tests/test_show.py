@@ -1,0 +1,209 @@
+"""Looking at attempts and steps, and taking an adapter out, on a run that a tiny model really learnt from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import write_model
+from ttsd.backbone import Tokenizer
+from ttsd.config import Config
+from ttsd.errors import UserError
+from ttsd.export import export
+from ttsd.hindsight import Hindsight
+from ttsd.nouns import Completion, Rollout, Status, Step, Verdict
+from ttsd.prompts import student_prompt
+from ttsd.report.attempt import attempt_page
+from ttsd.show import attempt_text, attempt_view, scored_tokens, step_text, step_view, token_rows, tokens_of
+from ttsd.store import Store
+from ttsd.trainer import Trainer
+
+STATEMENT = "Print the sum of the two numbers."
+ANSWER = "```python\nprint(<1>)\n```"
+
+
+@dataclass(frozen=True)
+class World:
+    store: Store
+    run: int
+    trainer: Trainer
+    config: Config
+
+
+@pytest.fixture(scope="module")
+def question(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("questions") / "sum"
+    folder.mkdir()
+    (folder / "statement.md").write_text(f"# Sum\n\n{STATEMENT}\n")
+    (folder / "cases.toml").write_text('[[case]]\ninput = "1 2\\n"\nexpected = "3\\n"\n')
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(question: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Three steps of two attempts; the second one's last attempt passes the visible cases."""
+    import problems
+
+    model = write_model(tmp_path_factory.mktemp("model"))
+    sections = {"model": {"path": str(model)}, "lora": {"rank": 2, "lr": 0.01}, "sampling": {"group_size": 2}}
+    config = Config.model_validate(sections)
+    store, trainer = Store(tmp_path_factory.mktemp("db") / "a.sqlite"), Trainer(str(model), config)
+    tokenizer = Tokenizer.load(str(model))
+    text = student_prompt(problems.load(str(question)))
+    teaching = Hindsight(text, tokenizer, config.reprompt, max_prompt_len=4096)
+    run = store.new_run(
+        question=str(question), method="sdpo", seed=3, model=str(model), config=config.model_dump(), split={},
+        environment={"torch": "any"},
+    )  # fmt: skip
+    trainer.create("r", 3)
+    successes: list[Rollout] = []
+    with store.claim(run) as folder:
+        for number in (1, 2, 3):
+            rollouts = tuple(rollout(attempt, number, tokenizer) for attempt in (2 * number - 1, 2 * number))
+            for one in rollouts:
+                store.add_attempt(run, one)
+            metrics = trainer.step("r", teaching.lessons(rollouts, successes))
+            trainer.save("r", folder / f"step-{number}")
+            store.add_step(run, Step(number, rollouts, number, metrics, {"draw": 1.0}), folder / f"step-{number}")
+            successes += [one for one in rollouts if one.verdict.visible_accepted]
+    yield World(store, run, trainer, config)
+    store.close()
+
+
+def rollout(attempt: int, step: int, tokenizer: Tokenizer) -> Rollout:
+    ids = tokenizer.encode(f"{ANSWER} {attempt}")
+    completion = Completion(ids, f"{ANSWER} {attempt}", (-1.5,) * len(ids), "stop", step - 1, 50, 0.1)
+    verdict = Verdict(Status.WRONG_ANSWER, 0, 1, 0, 1, first_failure=0, feedback=f"<i>{attempt}</i> is wrong")
+    if attempt == 4:
+        verdict = Verdict(Status.WRONG_ANSWER, 1, 1, 0, 1, first_failure=1)
+    return Rollout(attempt, step, completion, "print(<1>)", verdict, 0.1)
+
+
+def test_an_attempt_shows_what_was_read_answered_said_and_learnt(world: World) -> None:
+    view = attempt_view(world.store, world.run, 1)
+    assert view.student_prompt is not None
+    assert view.teacher_prompt is not None
+    assert STATEMENT in view.student_prompt
+    assert "<i>1</i> is wrong" in view.teacher_prompt
+    assert "<i>1</i>" not in view.student_prompt
+    text = attempt_text(view)
+    for part in (STATEMENT, ANSWER, "the teacher read", "wrong answer, visible 0/1", "loss: >step 1", "step 2"):
+        assert part in text
+
+
+def test_a_demonstration_is_shown_to_the_later_ones(world: World) -> None:
+    view = attempt_view(world.store, world.run, 5)
+    assert view.teacher_prompt is not None
+    assert f"{ANSWER} 4" in view.teacher_prompt
+    assert "is wrong" not in view.teacher_prompt
+
+
+def test_a_step_shows_its_numbers_and_its_attempts(world: World) -> None:
+    view = step_view(world.store, world.run, 2)
+    assert [row["attempt"] for row in view.attempts] == [3, 4]
+    text = step_text(view)
+    assert "grad_norm" in text
+    assert ">step 2" in text
+
+
+def test_what_is_not_there_is_one_sentence(world: World) -> None:
+    for look in (
+        lambda: attempt_view(world.store, world.run, 99),
+        lambda: attempt_view(world.store, 99, 1),
+        lambda: step_view(world.store, world.run, 99),
+    ):
+        with pytest.raises(UserError, match="ttsd show"):
+            look()
+
+
+def test_a_question_that_is_gone_leaves_the_rest(world: World) -> None:
+    config = world.config.model_dump()
+    run = world.store.new_run(
+        question="/nowhere/at/all", method="sdpo", seed=0, model="m", config=config, split={}, environment={}
+    )
+    world.store.add_attempt(run, world.store.rollouts(world.run, last=1)[0])
+    view = attempt_view(world.store, run, 1)
+    assert (view.student_prompt, view.teacher_prompt) == (None, None)
+    assert "can't be made again" in attempt_text(view)
+
+
+def test_other_methods_have_no_teacher(world: World, question: Path) -> None:
+    for method in ("best-of-k", "multi-turn"):
+        run = world.store.new_run(
+            question=str(question), method=method, seed=0, model="m", config=world.config.model_dump(), split={},
+            environment={},
+        )  # fmt: skip
+        for one in world.store.rollouts(world.run, last=2):
+            world.store.add_attempt(run, one)
+        view = attempt_view(world.store, run, 2)
+        assert view.teacher_prompt is None
+        assert view.student_prompt is not None
+        assert ("<i>1</i> is wrong" in view.student_prompt) is (method == "multi-turn")
+        with pytest.raises(UserError, match="no teacher"):
+            scored_tokens(world.store, run, 2)
+
+
+def test_tokens_spell_the_answer(world: World) -> None:
+    tokens = tokens_of(world.store, world.run, 1)
+    assert "".join(token.text for token in tokens) == f"{ANSWER} 1"
+    assert {token.sampler for token in tokens} == {-1.5}
+
+
+def test_scores_come_from_the_weights_that_sampled(world: World) -> None:
+    # Step 3 began with the state of step 2, which is kept; the student that drew it is scored, not the newest one.
+    tokens, weights = scored_tokens(world.store, world.run, 5)
+    assert weights == "the weights it was sampled from"
+    assert all(token.gain is not None for token in tokens)
+    world.trainer.load("then", world.store.state_dir / f"run-{world.run}" / "step-2")
+    student = Tokenizer.load(world.config.model.path)
+    first = world.store.rollouts(world.run, first=5, last=5)[0]
+    view = attempt_view(world.store, world.run, 5)
+    expected = world.trainer.logprobs("then", student.chat(view.student_prompt or ""), first.completion.token_ids)
+    assert [token.student for token in tokens] == pytest.approx(expected, abs=1e-5)
+    assert token_rows(tokens)[0]["teacher - student"]
+
+
+def test_older_scores_name_their_weights(world: World) -> None:
+    _, weights = scored_tokens(world.store, world.run, 3)
+    assert weights == "the weights after step 2"
+
+
+def test_an_attempts_page_is_text_not_markup(world: World) -> None:
+    view = attempt_view(world.store, world.run, 1)
+    page = attempt_page(view, *scored_tokens(world.store, world.run, 1))
+    assert "<i>1</i>" not in page
+    assert "&lt;i&gt;1&lt;/i&gt; is wrong" in page
+    assert "rgba(" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "What the teacher read" in page
+
+
+def test_an_exported_adapter_loads_in_peft_and_says_the_same(world: World, tmp_path: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    folder = export(world.store, world.run, tmp_path / "adapter")
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(world.config.model.path), str(folder))
+    prompt, answer = (5, 6, 7, 8), (9, 10, 11)
+    with torch.no_grad():
+        logits = model(torch.tensor([[*prompt, *answer]])).logits[0].double()
+    expected = [float(torch.log_softmax(logits[len(prompt) + at - 1], -1)[token]) for at, token in enumerate(answer)]
+    assert world.trainer.logprobs("r", prompt, answer) == pytest.approx(expected, abs=1e-4)
+    assert world.trainer.logprobs(None, prompt, answer) != pytest.approx(expected, abs=1e-4)
+    card = (folder / "README.md").read_text()
+    assert "discovery | none" in card
+    assert "gradient steps | 3 in 3 steps" in card
+    assert json.loads(card.split("```json\n")[1].split("\n```")[0])["lora"]["rank"] == 2
+
+
+def test_what_can_not_be_exported_is_one_sentence(world: World, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="exists already"):
+        export(world.store, world.run, tmp_path)
+    run = world.store.new_run(question="q", method="best-of-k", seed=0, model="m", config={}, split={}, environment={})
+    with pytest.raises(UserError, match="no adapter"):
+        export(world.store, run, tmp_path / "new")
