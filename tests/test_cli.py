@@ -93,6 +93,13 @@ def test_an_unwritable_database_is_one_sentence(tmp_path: Path) -> None:
     assert "store.path" in said
 
 
+def test_without_vllm_the_way_round_is_said(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['vllm'] = None\n")
+    ended = ttsd("solve", "micro:numbers:2:1", "-c", "micro-cpu", cwd=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert "model.sampler=transformers" in refused(ended)
+    assert not list(tmp_path.glob("**/run-*"))
+
+
 def test_judging_by_hand(folder: Path, tmp_path: Path) -> None:
     right = ttsd(
         "judge", str(folder), "-", "--json", stdin="a, b = map(int, input().split())\nprint(a + b)\n", cwd=tmp_path

@@ -438,8 +438,7 @@ def generate(
     for one forward pass at a time, and tokens are drawn outside, so a trainer gets its turn.
     """
     generator = torch.Generator(base.device)
-    if seed is not None:
-        generator.manual_seed(seed)
+    generator.manual_seed(generator.seed() if seed is None else seed)
     rows = [_Row(index, [], []) for index in range(len(prompts))]
     done: dict[int, Generated] = {}
     with base.lending(adapter):
@@ -449,14 +448,12 @@ def generate(
         tokens, logprobs = _draw(logits, temperature, top_p, generator)
         for row, token, logprob in zip(alive, tokens.tolist(), logprobs.tolist(), strict=True):
             row.take(token, logprob)
-        kept = []
-        for position, row in enumerate(alive):
-            reason = row.finished(max_tokens, stop_token_ids, should_stop)
-            if reason is None:
-                kept.append(position)
-            else:
+        reasons = [row.finished(max_tokens, stop_token_ids, should_stop) for row in alive]
+        for row, reason in zip(alive, reasons, strict=True):
+            if reason is not None:
                 done[row.index] = (tuple(row.tokens), tuple(row.logprobs), reason)
                 on_end(row.index, done[row.index])
+        kept = [position for position, reason in enumerate(reasons) if reason is None]
         if not kept:
             break
         if len(kept) < len(alive):

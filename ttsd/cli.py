@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import Coroutine
@@ -265,6 +266,10 @@ def main() -> None:
         _end(error, INTERRUPTED)
     except (TtsdError, SandboxFault) as error:
         _end(error, INFRASTRUCTURE)
+    except Exception as error:
+        if os.environ.get("TTSD_TRACEBACK"):
+            raise
+        _end(TtsdError(f"{type(error).__name__}: {error}; TTSD_TRACEBACK=1 shows where"), INFRASTRUCTURE)
 
 
 def _settings(config: str | None, overrides: list[str] | None, unsafe_no_sandbox: bool = False) -> Config:

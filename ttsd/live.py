@@ -46,6 +46,7 @@ class Board:
         self.attempts, self.step, self.adapter_version = past.attempts, past.steps, past.adapter_version
         for rollout in past.unfinished:
             self.add(rollout)
+        self.tokens = 0  # those were not drawn in this process's time
 
     def add(self, event: Event) -> None:
         if isinstance(event, Rollout):

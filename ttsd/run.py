@@ -198,9 +198,11 @@ async def _record(
 
 
 async def _save(lora: LoraPolicy, state: Path) -> None:
+    from safetensors import SafetensorError
+
     try:
         await lora.save(state)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise InfrastructureError(
             f"can't write the learner's state {state} ({error}); free disk space or set store.state_dir, then go on"
         ) from None

@@ -348,7 +348,7 @@ def _engine_args(settings: VllmSettings, device: str) -> dict[str, Any]:
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }
-    return common | _lora_args(settings, device) | _memory_args(settings, device)
+    return common | _lora_args(settings) | _memory_args(settings, device)
 
 
 def _dtype(wanted: str, device: str) -> str:
@@ -358,7 +358,7 @@ def _dtype(wanted: str, device: str) -> str:
     return "float32" if device == "cpu" else "bfloat16"
 
 
-def _lora_args(settings: VllmSettings, device: str) -> dict[str, Any]:
+def _lora_args(settings: VllmSettings) -> dict[str, Any]:
     if not settings.adapters:
         return {}
     slots, rank = _lora_slots(settings), settings.max_lora_rank
@@ -369,8 +369,7 @@ def _lora_args(settings: VllmSettings, device: str) -> dict[str, Any]:
         )
     return {
         "enable_lora": True,
-        # On a CPU the base model's tokens are computed with the last slot: it has to stay empty.
-        "max_loras": slots + (device == "cpu"),
+        "max_loras": slots,
         "max_lora_rank": next(slot for slot in LORA_RANKS if slot >= rank),
     }
 
@@ -475,7 +474,7 @@ def _executor(name: str) -> type:
 
 
 def _settle_engine_process() -> None:
-    """In a process of the engine's: talk into the log, and don't outlive the owner. Elsewhere: nothing."""
+    """In a process of the engine's: talk into the log, don't outlive the owner, mend LoRA. Elsewhere: nothing."""
     owner = os.environ.get("TTSD_ENGINE_OWNER")
     if owner is None or int(owner) == os.getpid():
         return

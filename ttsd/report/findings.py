@@ -134,12 +134,12 @@ def curves(evidence: Sequence[Evidence], at: Array) -> Array:
 
 
 def _shortest(book: Book, common: Sequence[str], methods: Sequence[str], budget: int | None) -> str:
-    """Names the evidence that ends first where other evidence goes on."""
-    ends = {(q, m): e.horizon for q in common for m in methods if (e := book.get(q, m)) is not None}
-    if budget is None or all(end <= budget or math.isinf(end) for end in ends.values()):
+    """Names the evidence that ends first, where runs of others went on."""
+    known = {f"{m} on {q}": e for q in common for m in methods if (e := book.get(q, m)) is not None}
+    went_on = (e.horizon for e in known.values() if isinstance(e, Times) and math.isfinite(e.horizon))
+    if budget is None or max(went_on, default=0.0) <= budget:
         return ""
-    (question, method), _ = min(ends.items(), key=lambda item: item[1])
-    return f"{method} on {question}"
+    return min(known, key=lambda name: known[name].horizon)
 
 
 def _method(book: Book, method: str, common: Sequence[str], budget: int | None, resamples: Resamples | None) -> Row:
