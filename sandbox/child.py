@@ -3,13 +3,14 @@
 What a program finds follows LiveCodeBench's grader: the names that it imports beforehand, a recursion limit of 50000
 and integers of up to 50000 digits in text. A script runs as a real `__main__` (there: as the body of a function).
 With an entry point the source is a module of the `__name__` "tmp_sol", as there, so that a block under
-`if __name__ == "__main__"` does not run, and each call has a process of its own (there: one for all calls); tuples become
-lists at every depth (there: only the outermost). Runs in the zygote: standard library only.
+`if __name__ == "__main__"` does not run; each call has a process of its own (there: one for all calls), and tuples
+become lists at every depth (there: only the outermost). Runs in the zygote: standard library only.
 """
 
 from __future__ import annotations
 
 import _sitebuiltins
+import _thread
 import atexit
 import builtins
 import json
@@ -20,8 +21,7 @@ import sys
 import threading
 import traceback
 import types
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 FILE = "solution.py"
 RESULT_FD = 3
@@ -50,8 +50,7 @@ def equip() -> dict[str, Any]:
     return names
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A program that has been compiled, and the module in which each test will run it."""
 
     code: types.CodeType | BaseException  # the exception says why there is no code
@@ -168,8 +167,9 @@ def _show_from_thread(details: threading.ExceptHookArgs) -> None:
 
 def _finish(status: int, program: Prepared) -> NoReturn:
     """What the interpreter does on its way out and os._exit does not: wait for threads, run exit handlers, flush."""
-    steps = (threading._shutdown, atexit._run_exitfuncs, _flush, program.forget)  # type: ignore[attr-defined]
-    for step in steps:
+    steps = (atexit._run_exitfuncs, _flush, program.forget)
+    threads = (threading._shutdown,) if _thread._count() else ()  # type: ignore[attr-defined]
+    for step in (*threads, *steps):
         try:
             step()
         except BaseException as error:

@@ -11,26 +11,23 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import math
-import mmap
 import os
-import platform
 import resource
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from sandbox import kernel, landlock, seccomp
 
 OPEN_FILES = 64
+ALL_FILES = 4096  # beyond every descriptor that could have come from anywhere
 FIRST_CLOSED = 4  # after stdin, stdout, stderr and the result
 _LAST_CAPABILITY = 63
 _CAPABILITY_VERSION = 0x20080522
 
 
-@dataclass(frozen=True)
-class Confinement:
+class Confinement(NamedTuple):
     """Prepared once in the zygote, applied in each supervisor and child."""
 
     rules: int | None  # descriptor of the Landlock ruleset
@@ -49,7 +46,7 @@ def child_steps(confinement: Confinement | None, setup: int) -> list[Callable[[]
     """What each child of this process has to do before it runs the program: the last but one writes a byte to `setup`,
     which says that all went well and which the program can't forge, as nothing but its files is open then."""
     confine = [seccomp.installation(confinement.child_filter)] if confinement else []
-    say_so, close_all = partial(os.write, setup, b"!"), partial(os.closerange, FIRST_CLOSED, OPEN_FILES)
+    say_so, close_all = partial(os.write, setup, b"!"), partial(os.closerange, FIRST_CLOSED, ALL_FILES)
     return [kernel.die_with_parent(os.getpid()), *confine, say_so, close_all]
 
 
@@ -57,7 +54,7 @@ def prepared(use_landlock: bool, packages: list[str]) -> Confinement:
     """Landlock where the kernel has it and `use_landlock` says so; the filters always. `packages`: directories that
     may be read besides the standard library."""
     rules = _readable_library(packages) if use_landlock and landlock.version() else None
-    machine = platform.machine()
+    machine = os.uname().machine
     if machine not in seccomp.MACHINES:
         raise OSError(f"there is no system call filter for {machine}")
     child_filter = seccomp.child_filter(machine, may_open=rules is not None)
@@ -148,4 +145,4 @@ def address_space() -> int:
     """Bytes that are mapped now."""
     with open("/proc/self/statm") as statm:
         pages = int(statm.read().split()[0])
-    return pages * mmap.PAGESIZE
+    return pages * os.sysconf("SC_PAGE_SIZE")

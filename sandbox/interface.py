@@ -12,7 +12,12 @@ class SandboxFault(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """CPU time decides; wall time only ends sleepers."""
+    """CPU time decides; wall time only ends sleepers.
+
+    `memory_bytes` is address space beyond what the interpreter itself takes, and the main thread's stack and other
+    threads' count, too. `output_bytes` holds for stdout, stderr and the result, each; a program that reaches it has
+    passed it.
+    """
 
     cpu_seconds: float = 6.0
     wall_seconds: float = 24.0
@@ -23,7 +28,8 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Program:
     """Python source. With `entry_point` it is imported and that function (or that method of its class `Solution`)
-    is called with the JSON arguments of the input, one per line; without, it is run as a script."""
+    is called with the JSON arguments of the input, one per line; without, it is run as a script (see child.py).
+    """
 
     source: str
     entry_point: str | None = None
@@ -44,8 +50,10 @@ class Ending(StrEnum):
 class Outcome:
     """Everything here was written by an untrusted program: data, to be parsed with suspicion and never unpickled.
 
-    `result` is the called function's return value as JSON (None for scripts and where nothing was returned);
-    `stderr` keeps at most its last 16 KiB.
+    `result` is the called function's return value as JSON (None for scripts and where nothing was returned).
+    `stderr` keeps at most its last 16 KiB; the traceback of an uncaught exception is at its end and calls the program
+    "solution.py", and after a fatal signal a line of ours names it. `cpu_seconds` and `wall_seconds` are the test's
+    own, without the compilation, which all tests of a program share.
     """
 
     ending: Ending

@@ -11,7 +11,6 @@ import ctypes
 import os
 import struct
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator
 
 from sandbox import kernel
@@ -82,7 +81,7 @@ def library() -> Iterator[str]:
 def shared_libraries() -> Iterator[str]:
     """What the dynamic loader needs for modules that are loaded late; not whole directories where Python packages may
     lie beside them."""
-    yield from ("/etc/ld.so.cache", f"/usr/lib/{sysconfig.get_config_var('MULTIARCH') or 'none'}")
+    yield from ("/etc/ld.so.cache", f"/usr/lib/{getattr(sys.implementation, '_multiarch', 'none')}")
     for directory in ("/lib", "/lib64", "/usr/lib", "/usr/lib64", os.path.join(sys.base_prefix, "lib")):
         paths = [os.path.join(directory, name) for name in os.listdir(directory)] if os.path.isdir(directory) else []
         yield from (path for path in paths if ".so" in path and os.path.isfile(path))

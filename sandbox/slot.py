@@ -172,7 +172,7 @@ class Slot:
         """Waits until no process of an earlier program is left; the wait status of the last one's supervisor."""
         status = None
         while self._unsettled:
-            (status,) = wire.STATUS.unpack(await self._receive(self._control, GRACE_SECONDS))
+            status = _status(await self._receive(self._control, GRACE_SECONDS))
             self._unsettled -= 1
         return status
 
@@ -215,6 +215,13 @@ def _end(zygote: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         zygote.kill()
         zygote.wait()
+
+
+def _status(packet: bytes) -> int:
+    if len(packet) != wire.STATUS.size:
+        raise SlotLost(f"the sandbox's helper process says {packet[:20]!r} and not how a program's supervisor ended")
+    (status,) = wire.STATUS.unpack(packet)
+    return int(status)
 
 
 @contextlib.contextmanager

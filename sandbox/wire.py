@@ -5,7 +5,7 @@ Each packet is one message of a SEQPACKET socket, with file descriptors beside i
 
 from __future__ import annotations
 
-import socket
+import _socket  # socket itself is large, and forks pay for it
 import struct
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -37,10 +37,11 @@ class Report(NamedTuple):
 NOTHING, CPU, WALL = range(3)
 
 
-def send(connection: socket.socket, payload: bytes, descriptors: Sequence[int] = ()) -> None:
-    socket.send_fds(connection, [payload], list(descriptors))
+def send(connection: _socket.socket, payload: bytes, descriptors: Sequence[int] = ()) -> None:
+    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(descriptors)}i", *descriptors))
+    connection.sendmsg([payload], [rights] if descriptors else [])
 
 
-def receive(connection: socket.socket) -> tuple[bytes, list[int]]:
-    payload, descriptors, _flags, _address = socket.recv_fds(connection, 1 << 16, 8)
-    return payload, descriptors
+def receive(connection: _socket.socket) -> tuple[bytes, list[int]]:
+    payload, ancillary, _flags, _address = connection.recvmsg(1 << 16, _socket.CMSG_SPACE(8 * 4))
+    return payload, [descriptor for *_, data in ancillary for (descriptor,) in struct.iter_unpack("i", data)]

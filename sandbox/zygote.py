@@ -7,16 +7,16 @@ Runs in the solutions' interpreter: standard library only.
 
 from __future__ import annotations
 
+import _socket
 import contextlib
-import fcntl
 import gc
 import importlib
 import json
 import os
+import re
 import resource
 import select
 import signal
-import socket
 import sys
 import time
 from typing import Any, NoReturn
@@ -26,28 +26,27 @@ from sandbox.confinement import Confinement
 from sandbox.packages import Packages
 
 STACK_BYTES = 1 << 30
+CONTROL_FD = 40
 BROKEN = 70  # exit status of a process of ours that failed
 # What competitive programs import, so that no test has to pay for it. The size of the zygote is paid at every fork, so
 # the rest is imported for those programs whose text mentions it.
 PRELOADED = """
-    array ast base64 bisect calendar cmath collections.abc contextlib copy dataclasses datetime decimal enum fractions
-    functools gc heapq io itertools json math numbers operator os queue random re resource secrets select signal
-    statistics string struct sys threading time traceback types typing unicodedata weakref zlib
+    bisect collections.abc copy datetime decimal fractions functools gc heapq io itertools json math numbers operator os
+    random re statistics string struct sys threading time traceback types typing weakref
 """
 MENTIONED = """
-    _strptime argparse asyncio binascii codecs concurrent.futures csv difflib graphlib hashlib inspect ipaddress locale
-    logging multiprocessing pickle platform pprint reprlib shutil socket subprocess tempfile textwrap timeit tokenize
-    unittest uuid warnings zoneinfo numpy
-    numpy.fft numpy.linalg numpy.polynomial numpy.random sortedcontainers
+    argparse array ast asyncio base64 binascii calendar cmath codecs concurrent.futures contextlib contextvars csv
+    dataclasses difflib enum fcntl graphlib hashlib inspect ipaddress locale logging mmap multiprocessing pathlib
+    pickle platform pprint queue reprlib resource sched secrets select shutil signal socket _strptime subprocess
+    sysconfig tempfile textwrap timeit tokenize unicodedata unittest uuid warnings zlib zoneinfo numpy numpy.fft
+    numpy.linalg numpy.polynomial numpy.random sortedcontainers
 """
 
 
 def main() -> None:
     options = json.loads(sys.argv[1])
     deepen_stack()
-    control = socket.socket(fileno=fcntl.fcntl(options["control"], fcntl.F_DUPFD_CLOEXEC, 10))
-    os.closerange(3, 10)
-    os.dup2(0, child.RESULT_FD)  # so that no descriptor that arrives later has a number that a test's files get
+    control = _socket.socket(fileno=only_descriptor(options["control"]))
     names = warm_up()
     packages = Packages()
     sys.meta_path.append(packages)
@@ -58,6 +57,17 @@ def main() -> None:
         return
     wire.send(control, json.dumps({"python": sys.version.split()[0], "mechanisms": mechanisms}).encode())
     serve(control, names, shield)
+
+
+def only_descriptor(number: int) -> int:
+    """Moves the connection to where no test's files will be put, nothing is left of it elsewhere, and the numbers of
+    those files are taken, so that nothing else gets one of them."""
+    if number != CONTROL_FD:
+        os.dup2(number, CONTROL_FD)
+    os.closerange(3, CONTROL_FD)
+    os.closerange(CONTROL_FD + 1, number + 1)
+    os.dup2(0, child.RESULT_FD)
+    return CONTROL_FD
 
 
 def deepen_stack() -> None:
@@ -80,8 +90,9 @@ def warm_up() -> dict[str, Any]:
 
 def import_mentioned(text: bytes) -> None:
     """Only modules from the list, never any that the program chooses; `np.random` counts, too."""
+    words = set(re.findall(rb"[^\W_]\w*", text))
     for name in MENTIONED.split():
-        if all(part.strip("_").encode() in text for part in name.split(".")):
+        if all(part.strip("_").encode() in words for part in name.split(".")):
             with contextlib.suppress(ImportError):  # then the program will be told so
                 importlib.import_module(name)
 
@@ -97,7 +108,7 @@ def shielded(options: dict[str, Any], packages: list[str]) -> tuple[Confinement 
     return shield, [name for name, holds in found.items() if holds]
 
 
-def serve(control: socket.socket, names: dict[str, Any], shield: Confinement | None) -> None:
+def serve(control: _socket.socket, names: dict[str, Any], shield: Confinement | None) -> None:
     """One program at a time, until the trusted process hangs up."""
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     own = os.getpid()
@@ -120,7 +131,7 @@ def serve(control: socket.socket, names: dict[str, Any], shield: Confinement | N
         control.send(wire.STATUS.pack(outlive(pid, control)))
 
 
-def outlive(pid: int, control: socket.socket) -> int:
+def outlive(pid: int, control: _socket.socket) -> int:
     """Waits for a supervisor, or ends it when told to; afterwards no process of the program is left."""
     pidfd = os.pidfd_open(pid)
     poller = select.poll()
@@ -145,7 +156,7 @@ def supervise(
     Whatever can be done before the fork is done here: in the child every touched page has to be copied.
     """
     source, link = descriptors
-    connection = socket.socket(fileno=link)
+    connection = _socket.socket(fileno=link)
     written, setup = os.pipe()
     os.set_blocking(written, False)
     text = os.pread(source, os.fstat(source).st_size, 0)

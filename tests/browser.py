@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,15 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--hide-scrollbars", "--remote-debugging-pipe",
 )  # fmt: skip
 PATIENCE = 60.0  # seconds
+
+# The browser reads commands from descriptor 3 and answers on 4, which may be anything else until then.
+HAND_OVER = """
+import os, sys
+read, write = os.dup2(int(sys.argv[1]), 100), os.dup2(int(sys.argv[2]), 101)
+os.dup2(read, 3)
+os.dup2(write, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def chromium() -> str | None:
@@ -113,16 +123,18 @@ def tab(profile: Path) -> Iterator[Tab]:
     commands_read, commands = os.pipe()
     answers, answers_write = os.pipe()
 
-    def hand_over() -> None:  # the browser reads from descriptor 3 and writes to 4
-        read, write = os.dup(commands_read), os.dup(answers_write)
-        high_read, high_write = os.dup2(read, 100), os.dup2(write, 101)
-        os.dup2(high_read, 3)
-        os.dup2(high_write, 4)
-
     process = subprocess.Popen(
-        [path, *FLAGS, f"--user-data-dir={profile}"],
-        preexec_fn=hand_over,
-        close_fds=False,
+        [
+            sys.executable,
+            "-c",
+            HAND_OVER,
+            str(commands_read),
+            str(answers_write),
+            path,
+            *FLAGS,
+            f"--user-data-dir={profile}",
+        ],
+        pass_fds=(commands_read, answers_write),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -12,8 +12,9 @@ import pytest
 import torch  # noqa: TID253
 
 from tests.tiny import write_model, write_tokenizer
-from ttsd.backbone import Adapter, Base, LoraLinear, LoraShape, Tokenizer, generate, load_base, replacing
+from ttsd.backbone import Base, Tokenizer, generate, load_base, replacing
 from ttsd.errors import UserError
+from ttsd.lora import Adapter, LoraLinear, LoraShape
 from ttsd.packing import pack
 
 SHAPE = LoraShape(4, 8.0, "all-linear")

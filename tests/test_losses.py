@@ -81,15 +81,12 @@ def clips(batch: Batch) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("clipped", [False, True])
-@pytest.mark.parametrize("tail", [False, True])
-@pytest.mark.parametrize("topk", [1, 20, 40, None])
+@pytest.mark.parametrize(("topk", "tail"), [(1, True), (20, True), (20, False), (40, True), (40, False), (None, True)])
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("mode", ["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"])
 def test_value_and_gradient_agree_with_the_float64_reference(
     alpha: float, topk: int | None, tail: bool, clipped: bool, mode: Any
 ) -> None:
-    if topk == 1 and not tail:
-        pytest.skip("one renormalised outcome has no divergence; a test of its own")
     for seed in range(2):
         batch = make(seed, batch=3, tokens=5 + 4 * seed, vocab=40)
         settings = options(alpha, topk, tail) | (clips(batch) if clipped else {}) | {"loss_agg_mode": mode}

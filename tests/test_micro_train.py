@@ -27,9 +27,9 @@ MODEL = Path(problems.micro.__file__).parent / "model"
 
 
 def test_the_corpus_is_a_function_of_seed_and_step() -> None:
-    drawn = micro_train.examples(Recipe(batch=3), step=1400)
-    assert drawn == micro_train.examples(Recipe(batch=3), step=1400)
-    assert drawn != micro_train.examples(Recipe(batch=3), step=1401)
+    drawn = micro_train.examples(Recipe(), step=1300)
+    assert drawn == micro_train.examples(Recipe(), step=1300)
+    assert drawn != micro_train.examples(Recipe(), step=1301)
 
 
 def test_only_training_questions_are_trained_on() -> None:
@@ -114,10 +114,10 @@ def test_muon_goes_downhill() -> None:
 
 @pytest.mark.slow
 def test_a_resumed_training_is_the_same_training(tmp_path: Path) -> None:
-    whole = Recipe(steps=4, batch=4, checkpoint_every=2, tokenizer_texts=400)
+    whole = Recipe(steps=2, checkpoint_every=1, tokenizer_texts=200)
     train(whole, tmp_path / "whole", resume=False)
     for name in ("part", "part"):
-        train(whole, tmp_path / name, resume=True, stop_after=2)
+        train(whole, tmp_path / name, resume=True, stop_after=1)
     for file in ("model.safetensors", "tokenizer.json"):
         assert (tmp_path / "part" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
@@ -126,7 +126,6 @@ def test_the_shipped_files_are_small_and_complete() -> None:
     files = {path.name for path in MODEL.iterdir()}
     assert files == {
         "README.md",
-        "chat_template.jinja",
         "config.json",
         "generation_config.json",
         "model.safetensors",
@@ -161,7 +160,7 @@ def test_the_shipped_model_uses_feedback_and_demonstrations() -> None:
         alone, one, _, four, _, demonstrated = row
         assert alone < one < four, family
         assert four > 3 * alone, family
-        assert demonstrated > 0.5, family
+        assert demonstrated > 5 * alone, family
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -37,7 +37,8 @@ def test_the_known_sizes_of_qwen3_8b() -> None:
 def test_counts_and_kept_activations_are_those_of_a_real_model(checkpointed: bool) -> None:
     from transformers import AttentionInterface, Qwen3Config, Qwen3ForCausalLM
 
-    from ttsd.backbone import Adapter, Base, LoraShape, forest_attention
+    from ttsd.backbone import Base, forest_attention
+    from ttsd.lora import Adapter, LoraShape
 
     AttentionInterface.register("ttsd_forest", forest_attention)
     shape, tokens = Shape.read(SMALL), 2000

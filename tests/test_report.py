@@ -13,8 +13,9 @@ import pytest
 
 from tests.browser import Tab, chromium, tab
 from tests.synthetic import World, populate, populate_much
-from ttsd.report import build_report, summary_rows, verdicts
+from ttsd.report import build_report, summary_rows
 from ttsd.report.findings import Findings, alarms, evidence, find
+from ttsd.report.page import sentence
 from ttsd.report.record import COSTS, natural, read
 from ttsd.statistics import Pool, Times
 from ttsd.store import Store
@@ -102,6 +103,26 @@ def test_no_question_is_dropped(findings: Findings) -> None:
     assert max(row["discovery"] for row in findings.methods) <= 2 / 3 + 1e-6
 
 
+def test_counting_never_touches_completions(store: Store) -> None:
+    asked: list[str] = []
+    store._db.conn.set_trace_callback(asked.append)
+    read(store)
+    store._db.conn.set_trace_callback(None)
+    plans = [row[3] for sql in asked if " attempts" in sql for row in store.query(f"explain query plan {sql}")]
+    scans = [plan for plan in plans if plan.split()[:2] in (["SCAN", "attempts"], ["SEARCH", "a"])]
+    assert len(scans) >= 3
+    assert all("USING COVERING INDEX" in plan for plan in scans)
+
+
+def test_views_answer_the_usual_questions(store: Store) -> None:
+    rows = store.query("select question, runs, discovered, attempts from question_summary where method = 'sdpo'")
+    record = read(store)
+    for question, runs, discovered, attempts in rows:
+        counted = record.of(question, "sdpo")
+        assert (runs, discovered) == (len(counted), sum(run.discovery is not None for run in counted))
+        assert attempts == sum(run.attempts for run in counted)
+
+
 def test_what_is_drawn_is_what_is_written(store: Store, findings: Findings, tmp_path: Path) -> None:
     files = build_report(store, tmp_path)
     written = json.loads(files.json.read_text())
@@ -111,22 +132,37 @@ def test_what_is_drawn_is_what_is_written(store: Store, findings: Findings, tmp_
     assert [float(row["discovery"]) for row in rows] == [row["discovery"] for row in findings.pooled_curves]
     drawn = json.loads(re.search(r'id="data">(.*?)</script>', files.html.read_text(), re.S)[1])  # type: ignore[index]
     assert [row for cost in COSTS for row in drawn["pooled"][cost]] == findings.pooled_curves
+    assert files.summary == summary_rows(store)
+    assert len(files.verdicts) == 3
     assert files.svg is not None
     assert files.png is not None
     assert files.png.read_bytes().startswith(b"\x89PNG")
 
 
-def test_words_go_no_further_than_intervals(store: Store) -> None:
-    for text, row in zip(verdicts(store), find(read(store)).comparisons, strict=True):
+def test_words_go_no_further_than_intervals(findings: Findings) -> None:
+    for row in findings.comparisons:
+        text = sentence(row)
         apart = row["difference_low"] > 0 or row["difference_high"] < 0
         assert ("can't be told apart" in text) is not apart
 
 
 def test_alarms_know_the_failing_signatures() -> None:
-    steady = [{"entropy": 0.4, "grad_norm": 1.0, "visible_fraction": 0.5, "truncated": 0.0, "updated": 1.0}] * 3
-    assert alarms(steady) == []
-    failing = {"entropy": 9.0, "grad_norm": 1e-5, "visible_fraction": 0.0, "truncated": 0.9, "updated": 0.0}
-    assert len(alarms([steady[0], failing, failing])) == 5
+    fine = {"visible_fraction": 0.5, "truncated": 0.0, "distinct_programs": 0.9}
+    failing = {"visible_fraction": 0.0, "truncated": 0.9, "distinct_programs": 0.1}
+    assert alarms([fine] * 9) == []
+    assert len(alarms([*[fine] * 3, *[failing] * 3])) == 3
+    assert alarms([*[fine] * 8, failing]) == []  # one odd step
+
+
+def test_alarms_are_raised_for_runs_that_learn(tmp_path: Path) -> None:
+    with fresh(tmp_path) as store:
+        populate(store, {"q": {"sdpo": 0.0, "best-of-k": 0.0}}, World(seeds=1))
+        store._db.execute("update attempts set finish_reason = 'length'")
+        store._db.execute("update steps set metrics = json_set(metrics, '$.updated', 0) where metrics != '{}'")
+        learns, frozen = find(read(store)).runs
+    assert "length limit" in learns["alarms"]
+    assert "nothing to learn from" in learns["alarms"]
+    assert frozen["alarms"] == ""
 
 
 def test_numbers_in_names_sort_as_numbers() -> None:

@@ -140,6 +140,25 @@ async def test_closing_fails_what_is_under_way(trainer: Trainer) -> None:
     await sampler.close()
 
 
+async def test_a_completion_is_delivered_when_it_ends(trainer: Trainer) -> None:
+    sampler = _sampler(trainer.base, stop_token_ids=tuple(range(40)), max_tokens=200)
+    await sampler.start()
+    drawing = [asyncio.create_task(sampler.complete(PROMPT, None)) for _ in range(16)]
+    done, waiting = await asyncio.wait(drawing, return_when=asyncio.FIRST_COMPLETED)
+    assert done
+    assert waiting
+    lengths = [len((await task).token_ids) for task in drawing]
+    assert sampler.stats.tokens == sum(lengths)
+    await sampler.close()
+
+
+async def test_a_length_beyond_the_model_is_refused(trainer: Trainer) -> None:
+    sampler = _sampler(trainer.base, max_model_len=4096)
+    with pytest.raises(UserError, match=r"model.max_model_len=4096 is more than the model's own 2048"):
+        await sampler.start()
+    await sampler.close()
+
+
 async def test_same_seed_same_completions(trainer: Trainer) -> None:
     async def draw(seed: int) -> list[tuple[int, ...]]:
         sampler = _sampler(trainer.base, seed=seed)

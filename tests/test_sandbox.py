@@ -107,6 +107,13 @@ async def test_cpu_time_decides_and_wall_time_ends_sleepers(box: Sandbox) -> Non
     assert asleep.cpu_seconds < 0.1
 
 
+@pytest.mark.slow
+async def test_endless_compilation_is_the_programs_fault(box: Sandbox) -> None:
+    limits = Limits(cpu_seconds=0.1, memory_bytes=4 << 30)
+    found = await outcomes(box, Program("x = [1, 2, 3]\n" * 2_000_000), [b"", b""], limits)
+    assert [outcome.ending for outcome in found] == [Ending.CPU_LIMIT] * 2
+
+
 async def test_output_before_the_end_is_kept(box: Sandbox) -> None:
     source = "print('so far', flush=True)\nwhile True: pass"
     outcome = await box.once(Program(source), b"", Limits(cpu_seconds=0.1))

@@ -9,6 +9,7 @@ Not here: losses, optimizers, and what a prompt says.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -23,13 +24,27 @@ import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
 from ttsd.errors import InfrastructureError, UserError
+from ttsd.lora import Adapter, LoraLinear, LoraShape, views
 from ttsd.packing import Forest
+
+__all__ = [
+    "Adapter",
+    "Base",
+    "FinishReason",
+    "Generated",
+    "LoraShape",
+    "Tokenizer",
+    "forest_attention",
+    "generate",
+    "load_base",
+    "replacing",
+    "resolve",
+]
 
 FinishReason = Literal["stop", "length", "abort"]
 Generated = tuple[tuple[int, ...], tuple[float, ...], FinishReason]
 
 _ATTENTION = "ttsd_forest"
-_MERGE_FROM = 4  # merging pays from this many tokens per unit of rank
 _USER_TURN = "(user turn)"  # stands for it while the template around it is rendered
 _PREFIX = "base_model.model."  # what peft and vLLM put before a module's name in adapter files
 
@@ -95,34 +110,6 @@ class Tokenizer:
         return str(self._inner.decode([token_id], clean_up_tokenization_spaces=False))
 
 
-class Adapter:
-    """LoRA weights in float32: `values` is every matrix end to end, `parameters` the same memory matrix by matrix.
-
-    A trainable one has a `gradient` laid out alike, in which autograd adds up.
-    """
-
-    def __init__(self, shapes: dict[str, torch.Size], values: Tensor, *, trainable: bool = False) -> None:
-        self.shapes = shapes
-        self.values = values
-        self.trainable = trainable
-        self.gradient = torch.zeros_like(values) if trainable else values.new_zeros(0)
-        self.parameters = {
-            name: nn.Parameter(view, requires_grad=trainable) for name, view in _views(shapes, values).items()
-        }
-        if trainable:
-            for name, view in _views(shapes, self.gradient).items():
-                self.parameters[name].grad = view
-
-
-@dataclass(frozen=True, slots=True)
-class LoraShape:
-    """What makes adapters interchangeable: rank, alpha (scaling alpha / rank) and the layers they sit on."""
-
-    rank: int
-    alpha: float
-    target_modules: str | tuple[str, ...]
-
-
 class Base:
     """A frozen causal language model. Every use of it holds `lock`, so a sampler and a trainer can share one."""
 
@@ -181,7 +168,7 @@ class Base:
         """Float32 values of a new adapter: A uniform as in the LoRA paper's code, from `seed`; B zero."""
         generator = torch.Generator().manual_seed(seed)
         values = torch.zeros(self.adapter_size)
-        for name, view in _views(self.shapes, values).items():
+        for name, view in views(self.shapes, values).items():
             if name.endswith(".lora_A"):
                 bound = view.shape[1] ** -0.5
                 view.uniform_(-bound, bound, generator=generator)
@@ -217,7 +204,7 @@ class Base:
 
         tensors = {
             f"{_PREFIX}{name}.weight": view.to("cpu", self.dtype).contiguous()
-            for name, view in _views(adapter.shapes, adapter.values).items()
+            for name, view in views(adapter.shapes, adapter.values).items()
         }
         with replacing(folder) as draft:
             save_file(tensors, draft / "adapter_model.safetensors", metadata={"format": "pt"})
@@ -268,55 +255,6 @@ class Base:
         self._lent = adapter
 
 
-class LoraLinear(nn.Module):
-    """A frozen linear layer plus scaling x B A of whatever pair is lent to it, if any."""
-
-    def __init__(self, inner: nn.Linear, scaling: float) -> None:
-        super().__init__()
-        self.inner = inner
-        self.scaling = scaling
-        self.lent: tuple[nn.Parameter, ...] = ()
-
-    def forward(self, states: Tensor) -> Tensor:
-        if not self.lent:
-            output: Tensor = self.inner(states)
-            return output
-        a, b = self.lent
-        exact = states.dtype == self.inner.weight.dtype == torch.float32
-        if exact and states.numel() > _MERGE_FROM * a.numel():
-            merged: Tensor = _MergedLinear.apply(states, self.inner.weight, self.inner.bias, a, b, self.scaling)  # type: ignore[no-untyped-call]
-            return merged
-        narrow = nn.functional.linear(states, a.to(states.dtype)) * self.scaling
-        added: Tensor = self.inner(states) + nn.functional.linear(narrow, b.to(states.dtype))
-        return added
-
-
-class _MergedLinear(torch.autograd.Function):
-    """Adds the pair to the weight instead of to the output: rank / tokens of the cost, and nothing tokens-wide is kept.
-
-    Only for float32; in bfloat16 the sum would round a young adapter away.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float
-    ) -> Tensor:
-        ctx.save_for_backward(states, weight, a, b)
-        ctx.scaling = scaling
-        return nn.functional.linear(states, torch.addmm(weight, b, a, alpha=scaling), bias)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, Tensor | None, Tensor | None, None]:
-        states, weight, a, b = ctx.saved_tensors
-        grad, rows = grads[0].flatten(0, -2), states.flatten(0, -2)
-        below = grads[0] @ torch.addmm(weight, b, a, alpha=ctx.scaling) if ctx.needs_input_grad[0] else None
-        if not ctx.needs_input_grad[3]:
-            return below, None, None, None, None, None
-        a_grad = (grad @ b).T @ rows * ctx.scaling
-        b_grad = grad.T @ (rows @ a.T) * ctx.scaling
-        return below, None, None, a_grad, b_grad, None
-
-
 def load_base(
     path: str,
     *,
@@ -337,6 +275,7 @@ def load_base(
     AttentionInterface.register(_ATTENTION, forest_attention)
     AttentionMaskInterface.register(_ATTENTION, sdpa_mask)
     place = _device(device)
+    _leave_cores(place)
     options: dict[str, Any] = {"dtype": _dtype(dtype, place), "attn_implementation": _ATTENTION}
     if quantize == "nf4":
         options |= {"quantization_config": _four_bits(options["dtype"], place), "device_map": {"": place}}
@@ -544,11 +483,6 @@ def replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _views(shapes: dict[str, torch.Size], flat: Tensor) -> dict[str, Tensor]:
-    parts = torch.split(flat, [shape.numel() for shape in shapes.values()])
-    return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
-
-
 def _loaded(what: str, path: str, load: Callable[[], Any]) -> Any:
     if _looks_local(path) and not Path(path).is_dir():
         raise UserError(
@@ -581,6 +515,12 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("model.device='cuda', but PyTorch finds no CUDA device here; use model.device=cpu or auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _leave_cores(device: torch.device) -> None:
+    """On a CPU computes with half of the cores: the sampler or the judge has the rest. OMP_NUM_THREADS overrides it."""
+    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 2))
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:

@@ -1,7 +1,8 @@
 """The `transformers` sampler, for where vLLM can't be installed: the `Sampler` protocol over `backbone.generate`.
 
 Requests that wait for the same adapter are drawn as one batch, one batch at a time; those that come meanwhile wait
-for its end. It may share its base with a trainer: the base is lent for a token at a time.
+for its end. Each completion is delivered as soon as it ends. The base may be a trainer's: it is lent for a token at a
+time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING, TypeVar
 
-from ttsd.errors import InfrastructureError, TtsdError
+from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.nouns import Completion
 from ttsd.samplers import AdapterRef, Decode, SamplerStats, check_new, checked_length, resident
 
@@ -77,6 +78,7 @@ class HfSampler:
             "device": self._base.device.type,
             "dtype": str(self._base.dtype).removeprefix("torch."),
         }
+        self._length()
         self._worker = asyncio.create_task(self._work())
 
     async def complete(
@@ -137,14 +139,12 @@ class HfSampler:
                 self._arrival.clear()
                 continue
             try:
-                drawn = await self._in_thread(partial(self._generate, batch))
+                await self._in_thread(partial(self._generate, batch, asyncio.get_running_loop()))
             except asyncio.CancelledError:
                 _fail(batch, InfrastructureError("the sampler was closed"))
                 raise
             except Exception as error:
                 _fail(batch, error)
-            else:
-                self._deliver(batch, drawn)
 
     def _next_batch(self) -> list[_Request]:
         """The oldest request and those that can be drawn with it; they wait no longer."""
@@ -157,7 +157,8 @@ class HfSampler:
         self._waiting = [request for request in self._waiting if request not in batch]
         return batch
 
-    def _generate(self, batch: Sequence[_Request]) -> list[Generated]:
+    def _generate(self, batch: Sequence[_Request], loop: asyncio.AbstractEventLoop) -> None:
+        """Draws `batch` in this thread, and hands each completion to the loop as soon as it ends."""
         from ttsd.backbone import generate
 
         def given_up(row: int) -> bool:
@@ -165,7 +166,10 @@ class HfSampler:
             self.stats.tokens += 1
             return batch[row].answer.done()  # its caller has left
 
-        return generate(
+        def ended(row: int, generated: Generated) -> None:
+            loop.call_soon_threadsafe(self._deliver, batch[row], generated)
+
+        generate(
             self._started(),
             resident(self._resident, batch[0].adapter),
             [request.prompt_ids for request in batch],
@@ -175,13 +179,13 @@ class HfSampler:
             stop_token_ids=self.settings.stop_token_ids,
             seed=self.settings.seed + next(self._batches),
             should_stop=given_up,
+            on_end=ended,
         )
 
-    def _deliver(self, batch: Sequence[_Request], drawn: Sequence[Generated]) -> None:
-        for request, generated in zip(batch, drawn, strict=True):
-            self.stats.tokens += len(generated[0]) - request.counted
-            if not request.answer.done():
-                request.answer.set_result(generated)
+    def _deliver(self, request: _Request, generated: Generated) -> None:
+        self.stats.tokens += len(generated[0]) - request.counted
+        if not request.answer.done():
+            request.answer.set_result(generated)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
@@ -192,7 +196,11 @@ class HfSampler:
         return self._base
 
     def _length(self) -> int:
-        return self.settings.max_model_len or int(self._started().model.config.max_position_embeddings)
+        """Tokens of prompt and completion that the model takes."""
+        own, wanted = int(self._started().model.config.max_position_embeddings), self.settings.max_model_len
+        if wanted is not None and wanted > own:
+            raise UserError(f"model.max_model_len={wanted} is more than the model's own {own}; lower it")
+        return wanted or own
 
 
 def _fail(batch: Sequence[_Request], error: Exception) -> None:

@@ -136,7 +136,7 @@ def _of_part(part: Part, family: str, rules: int, rng: random.Random) -> Questio
 
 
 def _show(rows: dict[str, list[float]]) -> None:
-    print("| question | " + " | ".join(COLUMNS) + " |\n|---" * (len(COLUMNS) + 1) + "|")
+    print("| question | " + " | ".join(COLUMNS) + " |\n" + "|---" * (len(COLUMNS) + 1) + "|")
     for name, values in rows.items():
         print(f"| {name} | " + " | ".join(f"{value:.2g}" for value in values) + " |")
 

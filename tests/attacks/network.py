@@ -55,7 +55,7 @@ refused(_multiprocessing.SemLock, 1, 1, 1, "/breach", False)
 """,
     "keyring": "refused(call, 248, 217, b'user', b'breach', b'x', 1, -3)",
     "messages on inherited descriptors": """
-for descriptor in range(64):
+for descriptor in range(256):
     refused(call, 47, 212, descriptor, ctypes.create_string_buffer(64), 0)
     refused(call, 46, 211, descriptor, ctypes.create_string_buffer(64), 0)
     refused(call, 44, 206, descriptor, b"x", 1, 0, None, 0)

@@ -21,6 +21,7 @@ class World:
         os.environ["WORLD_SECRET"] = self.secret
         self.home = Path(tempfile.mkdtemp(prefix="world-"))
         self._fill()
+        self._descriptors = [os.open("/dev/null", os.O_RDONLY) for _ in range(100)]  # a trainer has many, too
         self.victim = subprocess.Popen(["sleep", "3600"], stdin=subprocess.DEVNULL)
         self.tcp = socket.create_server(("127.0.0.1", 0))
         self.unix = socket.socket(socket.AF_UNIX)
@@ -94,6 +95,8 @@ class World:
         self.victim.wait()
         for listener in (self.tcp, self.unix, self.udp):
             listener.close()
+        for descriptor in self._descriptors:
+            os.close(descriptor)
         for path in sorted(self.home.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
         self.home.rmdir()

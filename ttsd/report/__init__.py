@@ -22,18 +22,20 @@ TABLES = ("methods", "comparisons", "questions", "runs", "pooled_curves", "quest
 
 @dataclass(frozen=True, slots=True)
 class ReportFiles:
-    """What was written. There is no figure where there is no curve."""
+    """What was written (no figure where there is no curve), and what a terminal can say of it."""
 
     html: Path
     json: Path
     csv: tuple[Path, ...]
     svg: Path | None
     png: Path | None
+    summary: list[Row]  # one row a method
+    verdicts: list[str]  # one sentence a pair of methods: what the numbers support
 
 
 def build_report(store: Store, out_dir: Path) -> ReportFiles:
     """Writes the report of everything in `store` into `out_dir`. UserError: the folder can't be written."""
-    from ttsd.report.page import render
+    from ttsd.report.page import render, sentence
 
     record = read(store)
     findings = find(record)
@@ -53,20 +55,14 @@ def build_report(store: Store, out_dir: Path) -> ReportFiles:
         csv=tuple(paths[f"{name}.csv"] for name in TABLES),
         svg=paths.get("discovery.svg"),
         png=paths.get("discovery.png"),
+        summary=[_summary(row) for row in findings.methods],
+        verdicts=[sentence(row) for row in findings.comparisons],
     )
 
 
 def summary_rows(store: Store) -> list[Row]:
-    """A few rows for the terminal: one a method, in the words of the report."""
-    findings = find(read(store))
-    return [_summary(row) for row in findings.methods]
-
-
-def verdicts(store: Store) -> list[str]:
-    """One sentence a pair of methods: what the numbers support."""
-    from ttsd.report.page import sentence
-
-    return [sentence(row) for row in find(read(store)).comparisons]
+    """One row a method for the terminal, in the words of the report, without writing one."""
+    return [_summary(row) for row in find(read(store)).methods]
 
 
 def _summary(row: Row) -> Row:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ttsd.report.page import code_style, environment, highlighted, template_text
 from ttsd.show import AttemptView, Token, attempt_line, loss_line, run_line
 
-FULL_COLOUR = 3.0  # nats of difference at which a token's colour is full
+FULL_COLOUR = 2.0  # nats of difference at which a token's colour is full
 
 
 def attempt_page(view: AttemptView, tokens: Sequence[Token] = (), weights: str = "") -> str:

@@ -6,6 +6,7 @@ Texts and rules take the colour of the page around them, so that one specificati
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ttsd.report.record import Cost
@@ -77,10 +78,13 @@ def question_chart(methods: Sequence[str]) -> Spec:
     """One question's discovery against attempts, small."""
     import altair as alt
 
+    title = "probability"
     base = _base(methods, "attempts per run (k)", legend=False)
-    band = base.mark_area(interpolate="step-after", opacity=0.12).encode(y=_share("low"), y2="high:Q")
-    line = base.mark_line(interpolate="step-after", strokeWidth=2).encode(y=_share("discovery"))
-    dot = base.mark_point(filled=True, size=80, opacity=0).encode(y=_share("discovery"), tooltip=_tooltip("attempts"))
+    band = base.mark_area(interpolate="step-after", opacity=0.12).encode(y=_share("low", title), y2="high:Q")
+    line = base.mark_line(interpolate="step-after", strokeWidth=2).encode(y=_share("discovery", title))
+    dot = base.mark_point(filled=True, size=80, opacity=0).encode(
+        y=_share("discovery", title), tooltip=_tooltip("attempts")
+    )
     return _spec(alt.layer(band, line, dot), height=130)
 
 
@@ -120,6 +124,7 @@ def filled(spec: Spec, rows: Sequence[Row]) -> Spec:
     return spec | {"datasets": {ROWS: list(rows)}}
 
 
+@cache
 def scripts() -> str:
     """Vega, Vega-Lite and vega-embed as one script that needs no network; it sets `window.vegaEmbed`."""
     import vl_convert
@@ -150,11 +155,11 @@ def _base(methods: Sequence[str], title: str, *, legend: bool = True) -> alt.Cha
     )
 
 
-def _share(name: str) -> alt.Y:
+def _share(name: str, title: str = "discovered (probability)") -> alt.Y:
     import altair as alt
 
     axis = alt.Axis(format=".0%", tickCount=5)
-    return alt.Y(f"{name}:Q", title="discovered (probability)", scale=alt.Scale(domain=[0, 1]), axis=axis)
+    return alt.Y(f"{name}:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=axis)
 
 
 def _tooltip(cost: Cost) -> list[alt.Tooltip]:

@@ -9,10 +9,12 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 
-from ttsd.report.record import COSTS, METHODS, Cost, Record, Run
+from ttsd import health
+from ttsd.report.record import COSTS, Cost, Record, Run
 from ttsd.statistics import (
     Array,
     Evidence,
@@ -67,6 +69,13 @@ class Book:
         """Questions on which all of `methods` have evidence."""
         return tuple(q for q in self.record.questions if all(self.get(q, m, cost) for m in methods))
 
+    @property
+    def longest(self) -> float:
+        """How far the longest runs went, in attempts: what a question's discovery is given at, where it is known."""
+        every = [one for (_, _, cost), one in self._evidence.items() if cost == "attempts"]
+        runs = [_last(one) for one in every if isinstance(one, Times)]
+        return max(runs or [one.horizon for one in every])
+
     def across(self, questions: Sequence[str], method: str, cost: Cost = "attempts") -> list[Evidence]:
         return [self._evidence[question, method, cost] for question in questions]
 
@@ -85,7 +94,7 @@ def find(record: Record) -> Findings:
         limited_by=_shortest(book, common, methods, budget),
         methods=[_method(book, method, common, budget, resamples) for method in methods],
         comparisons=[_comparison(book, one, other) for one, other in itertools.combinations(methods, 2)],
-        questions=[row for question in record.questions for row in _question(book, question, budget)],
+        questions=[row for question in record.questions for row in _question(book, question)],
         runs=[_run_row(record, run) for run in record.runs],
         pooled_curves=[
             row for cost in COSTS for method in methods for row in _pooled_curve(book, common, method, cost)
@@ -100,8 +109,8 @@ def evidence(runs: Sequence[Run], cost: Cost) -> Evidence | None:
     if not runs or any(run.spent[cost] is None for run in runs):
         return None
     spent = [run.spent[cost] or 0.0 for run in runs]
-    if all(run.pooled for run in runs):
-        answered = sum(run.answered for run in runs)
+    answered = sum(run.answered for run in runs)
+    if answered and all(run.pooled for run in runs):
         return Pool(answered, sum(run.successes for run in runs), 1.0 if cost == "attempts" else sum(spent) / answered)
     until = [run.until[cost] for run in runs]
     if any(run.discovery is not None and known is None for run, known in zip(runs, until, strict=True)):
@@ -113,9 +122,12 @@ def evidence(runs: Sequence[Run], cost: Cost) -> Evidence | None:
 def reach(evidence: Sequence[Evidence]) -> float:
     """The largest cost that all evidence speaks about; where all of it is complete, the largest that occurred."""
     horizon = min(one.horizon for one in evidence)
-    return (
-        horizon if math.isfinite(horizon) else max(float(one.times.max()) for one in evidence if isinstance(one, Times))
-    )
+    return horizon if math.isfinite(horizon) else max(_last(one) for one in evidence)
+
+
+def _last(one: Evidence) -> float:
+    """The largest cost that occurred."""
+    return one.horizon if isinstance(one, Pool) else float(one.times.max())
 
 
 def grid(evidence: Sequence[Evidence], cost: Cost, end: float, points: int = GRID) -> Array:
@@ -196,12 +208,13 @@ def _comparison(book: Book, one: str, other: str) -> Row:
     capped, their_capped = (np.array([e.capped_mean(budget) for e in side]) for side in (mine, theirs))
     average, bounds = ratio_of_means(capped, their_capped, resamples)
     single = len(questions) == 1
+    unseen = single or gained.better == gained.worse == 0  # resamples of equal differences only repeat them
     row |= {
         "questions": len(questions),
         "k": budget,
         "difference": _rounded(gained.difference),
-        "difference_low": None if single else _rounded(gained.bounds.low),
-        "difference_high": None if single else _rounded(gained.bounds.high),
+        "difference_low": None if unseen else _rounded(gained.bounds.low),
+        "difference_high": None if unseen else _rounded(gained.bounds.high),
         "p": _rounded(gained.p) if not single else None,
         "questions_better": gained.better,
         "questions_worse": gained.worse,
@@ -228,14 +241,14 @@ def _speed_up(book: Book, one: str, other: str, cost: Cost) -> Row:
     }
 
 
-def _question(book: Book, question: str, budget: int | None) -> list[Row]:
+def _question(book: Book, question: str) -> list[Row]:
     rows = []
     solved = any(run.discovery is not None for run in book.record.runs if run.question == question)
     for method in book.record.methods:
         runs, found = book.record.of(question, method), book.get(question, method)
         if found is None:
             continue
-        at = min(found.horizon, budget or math.inf) if math.isfinite(found.horizon) else float(budget or reach([found]))
+        at = float(int(min(found.horizon, book.longest)))
         (low,), (high,) = found.interval(np.array([at]))
         rows.append(
             {
@@ -260,15 +273,16 @@ def _question(book: Book, question: str, budget: int | None) -> list[Row]:
 
 
 def _log_rank(book: Book, question: str, method: str) -> Row:
-    """Log-rank p-value against the first other method whose evidence is of runs' times."""
-    reference = book.get(question, METHODS[0])
-    mine = book.get(question, method)
-    if method == METHODS[0] or not isinstance(reference, Times) or not isinstance(mine, Times):
+    """Log-rank p-value against the first method, where both have one time a run."""
+    first = book.record.methods[0]
+    reference, mine = book.get(question, first), book.get(question, method)
+    if method == first or not isinstance(reference, Times) or not isinstance(mine, Times):
         return {"log_rank_p": None}
     return {"log_rank_p": _rounded(log_rank(reference, mine))}
 
 
 def _run_row(record: Record, run: Run) -> Row:
+    metrics = record.metrics.get(run.run, [])
     return {
         "run": run.run,
         "question": run.question,
@@ -283,7 +297,7 @@ def _run_row(record: Record, run: Run) -> Row:
         "seconds_until_discovery": _rounded(run.until["seconds"]),
         "visible_only_attempts": run.visible_only,
         "best_visible": _rounded(run.best_visible),
-        "alarms": "; ".join(alarms(record.curves.get(run.run, []))),
+        "alarms": "; ".join([*health.alarms(metrics), *alarms(record.curves.get(run.run, []))] if metrics else []),
     }
 
 
@@ -300,8 +314,7 @@ def _pooled_curve(book: Book, common: Sequence[str], method: str, cost: Cost) ->
 
 def _farthest(book: Book, common: Sequence[str], cost: Cost) -> float:
     """How far a curve is drawn that has reached 1."""
-    every = [e for m in book.record.methods for q in common if (e := book.get(q, m, cost)) is not None]
-    return max(one.horizon if isinstance(one, Pool) else float(one.times.max()) for one in every)
+    return max(_last(e) for m in book.record.methods for q in common if (e := book.get(q, m, cost)) is not None)
 
 
 def _question_curves(book: Book, question: str) -> list[Row]:
@@ -328,31 +341,34 @@ def _points(names: Row, at: Array, estimate: Array, low: Array, high: Array) -> 
     return [names | dict(zip(("at", "discovery", "low", "high"), values, strict=True)) for values in rounded]
 
 
-Alarm = Callable[[Sequence[float]], str | None]
-
-
 def alarms(points: Sequence[Mapping[str, float | None]]) -> list[str]:
-    """What in a learning curve is known to go before failure; empty where nothing is."""
+    """What the judge saw in a run that learns and what is known to go before failure; `health` knows the trainer's.
+
+    First and last are medians over a third of the curve, so that one odd step is no alarm.
+    """
+    if len(points) < 3:
+        return []
     found = []
     for name, alarm in ALARMS.items():
-        values = [float(v) for point in points if (v := point.get(name)) is not None]
-        if len(values) > 1 and (text := alarm(values)):
+        values = [float(value) for point in points if (value := point.get(name)) is not None]
+        part = len(values) // 3
+        if part and (text := alarm(median(values[:part]), median(values[-part:]), max(values))):
             found.append(text)
     return found
 
 
+Alarm = Callable[[float, float, float], str | None]  # of the first, the last and the largest value
 ALARMS: dict[str, Alarm] = {
-    "truncated": lambda v: f"{v[-1]:.0%} of the last answers reached the length limit" if v[-1] > 0.5 else None,
-    "entropy": lambda v: f"entropy grew from {v[0]:.2g} to {v[-1]:.2g} nats" if v[-1] > max(1.0, 3 * v[0]) else None,
-    "grad_norm": lambda v: f"the gradient's norm is {np.median(v):.1g}" if np.median(v) < 1e-4 else None,
-    "updated": lambda v: f"{1 - np.mean(v):.0%} of the steps had nothing to learn from" if np.mean(v) < 0.5 else None,
-    "visible_fraction": lambda v: (
-        f"the share of passed visible cases fell from {max(v):.0%} to {v[-1]:.0%}"
-        if max(v) >= 0.2 and v[-1] < max(v) / 4
+    "truncated": lambda first, last, most: (
+        f"{last:.0%} of the answers reach the length limit: raise sampling.max_tokens" if last > 0.5 else None
+    ),
+    "visible_fraction": lambda first, last, most: (
+        f"passed visible cases fell from {most:.0%} to {last:.0%}: lower lora.lr"
+        if most >= 0.2 and last < most / 4
         else None
     ),
-    "distinct_programs": lambda v: (
-        f"only {v[-1]:.0%} of the last programs differ" if v[-1] < 0.15 and v[-1] < v[0] / 2 else None
+    "distinct_programs": lambda first, last, most: (
+        f"only {last:.0%} of the programs still differ: lower lora.lr" if last < 0.15 and last < first / 2 else None
     ),
 }
 

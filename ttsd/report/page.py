@@ -49,6 +49,10 @@ def sentence(row: Row) -> str:
         return f"{one} and {other} have no question in common, so they can't be compared."
     if row["questions"] == 1:
         return f"{one} and {other} were compared on one question only: nothing can be said about others."
+    if row["difference_low"] is None:
+        return (
+            f"{one} and {other} can't be told apart: at k = {row['k']} they agree on all {row['questions']} questions."
+        )
     gap, low, high = row["difference"], row["difference_low"], row["difference_high"]
     size = f"{100 * gap:+.1f} points at k = {row['k']} (90 % interval {100 * low:+.1f} to {100 * high:+.1f}, "
     size += f"sign-flip p = {row['p']:.2g}; {row['questions']} questions, better on {row['questions_better']}, "

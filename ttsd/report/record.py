@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from ttsd.store import Row, Store
 
@@ -22,7 +23,6 @@ METRICS = {
     "kl_teacher": "kl/teacher",
     "grad_norm": "grad_norm",
     "sampler_gap": "logprob_gap/mean",
-    "updated": "updated",
 }
 
 
@@ -57,6 +57,7 @@ class Record:
 
     runs: tuple[Run, ...] = ()
     curves: Mapping[int, list[Row]] = field(default_factory=dict)
+    metrics: Mapping[int, list[Row]] = field(default_factory=dict)  # of each gradient step, of runs that learn
     rows: Mapping[int, Row] = field(default_factory=dict)  # configuration, environment and program of each run
 
     @property
@@ -75,16 +76,13 @@ def read(store: Store) -> Record:
     """Counts the runs of `store`. Runs without a judged attempt are left out."""
     rows = {row["run"]: row for row in store.runs()}
     several_models = len({row["model"] for row in rows.values()}) > 1
-    counts = _counts(store)
-    prefixes = {run: _prefix(store, run, *numbers[:2]) for run, numbers in counts.items()}
-    until = dict(_costs_until_discovery(store))
-    seconds = _seconds(store)
+    counts, seconds = _counts(store), _seconds(store)
     runs = tuple(
-        _run(row, several_models, prefixes[number], counts[number], until.get(number), seconds.get(number, {}))
+        _run(row, several_models, counts[number], seconds.get(number, {}))
         for number, row in rows.items()
-        if number in counts and prefixes[number]
+        if number in counts
     )
-    return Record(runs, _curves(store), rows)
+    return Record(runs, _curves(store), _metrics(store), rows)
 
 
 def rank(method: str) -> tuple[int, str]:
@@ -103,83 +101,63 @@ def natural(name: str) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
 
 
-def _counts(store: Store) -> dict[int, tuple[Any, ...]]:
-    sql = """select run, count(*), max(attempt), sum(verdict != 'aborted'), sum(discovered),
-        min(case when discovered then attempt end),
+# Attempts of a step in progress end in any order, the short ones first. A fair sample is what lies before the first
+# gap, where an attempt's number is still its place.
+JUDGED = """with numbered as (select run, attempt, verdict, discovered, visible_passed, visible_total, prompt_tokens,
+    completion_tokens, sample_seconds, judge_seconds, cpu_seconds,
+    row_number() over (partition by run order by attempt) as place from attempts),
+judged as (select * from numbered where attempt = place),
+found as (select run, min(attempt) as discovery from judged where discovered group by run)"""
+
+
+def _counts(store: Store) -> dict[int, Row]:
+    sql = f"""{JUDGED} select a.run, count(*), sum(verdict != 'aborted'), sum(discovered), min(f.discovery),
         sum(not discovered and visible_total > 0 and visible_passed = visible_total),
-        max(visible_passed * 1.0 / nullif(visible_total, 0)), sum(prompt_tokens + completion_tokens),
-        sum(prompt_tokens), sum(completion_tokens), sum(sample_seconds), sum(judge_seconds), sum(cpu_seconds)
-        from attempts group by run"""
-    return {row[0]: row[1:] for row in store.query(sql)}
+        max(visible_passed * 1.0 / nullif(visible_total, 0)), sum(prompt_tokens), sum(completion_tokens),
+        sum(case when attempt <= f.discovery then prompt_tokens + completion_tokens end),
+        sum(sample_seconds), sum(judge_seconds), sum(cpu_seconds)
+        from judged a left join found f on f.run = a.run group by a.run"""
+    names = (
+        "attempts", "answered", "successes", "discovery", "visible_only", "best_visible", "prompt_tokens",
+        "completion_tokens", "tokens_until", "sample_seconds", "judge_seconds", "judge_cpu_seconds",
+    )  # fmt: skip
+    return {run: dict(zip(names, values, strict=True)) for run, *values in store.query(sql)}
 
 
-def _prefix(store: Store, run: int, count: int, last: int) -> int:
-    """How many attempts are judged before the first gap; attempts of a step in progress end in any order."""
-    if count == last:
-        return count
-    numbers = store.query("select attempt from attempts where run = ? order by attempt", [run])
-    return next((place for place, (attempt,) in enumerate(numbers) if attempt != place + 1), count)
-
-
-def _costs_until_discovery(store: Store) -> list[tuple[int, float]]:
-    """Tokens of the attempts up to the discovery, as if they had been drawn one by one."""
-    sql = """with found as (select run, min(attempt) as attempt from attempts where discovered group by run)
-        select a.run, sum(a.prompt_tokens + a.completion_tokens) from attempts a join found f on f.run = a.run
-        where a.attempt <= f.attempt group by a.run"""
-    return [(run, tokens) for run, tokens in store.query(sql)]
-
-
-def _seconds(store: Store) -> dict[int, dict[str, float]]:
+def _seconds(store: Store) -> dict[int, dict[str, float | None]]:
     """Wall seconds of each run's steps, in all and up to the step that discovered."""
-    sql = """with found as (select run, min(attempt) as attempt from attempts where discovered group by run)
-        select s.run,
-        sum(coalesce(json_extract(s.seconds, '$.draw'), 0)), sum(coalesce(json_extract(s.seconds, '$.distil'), 0)),
-        sum(case when s.first_attempt <= f.attempt then coalesce(json_extract(s.seconds, '$.draw'), 0)
-            + coalesce(json_extract(s.seconds, '$.distil'), 0) end)
-        from steps s left join found f on f.run = s.run group by s.run"""
+    sql = f"""{JUDGED}, timed as (select run, first_attempt, coalesce(json_extract(seconds, '$.draw'), 0) as draw,
+        coalesce(json_extract(seconds, '$.distil'), 0) as distil from steps)
+        select t.run, sum(draw), sum(distil), sum(case when first_attempt <= discovery then draw + distil end)
+        from timed t left join found f on f.run = t.run group by t.run"""
     return {run: {"draw": draw, "distil": distil, "until": until} for run, draw, distil, until in store.query(sql)}
 
 
-def _run(
-    row: Row,
-    several_models: bool,
-    prefix: int,
-    counts: tuple[Any, ...],
-    tokens_until: float | None,
-    seconds: Mapping[str, float],
-) -> Run:
-    _, _, answered, successes, found, visible_only, best, tokens, prompt, completion, sample, judge, cpu = counts
-    discovery = found if found is not None and found <= prefix else None
-    wall = seconds.get("draw", 0.0) + seconds.get("distil", 0.0) or None
-    budget = (row["config"] or {}).get("budget", {})
+def _run(row: Row, several_models: bool, counts: Row, seconds: Mapping[str, float | None]) -> Run:
+    draw, distil = seconds.get("draw") or 0.0, seconds.get("distil") or 0.0
+    goes_on = (row["config"] or {}).get("budget", {}).get("continue_after_discovery", False)
+    until = {"attempts": counts["discovery"], "tokens": counts["tokens_until"], "seconds": seconds.get("until")}
+    work = ("prompt_tokens", "completion_tokens", "sample_seconds", "judge_seconds", "judge_cpu_seconds")
     return Run(
         run=row["run"],
         question=row["question"],
         method=f"{row['method']} ({row['model']})" if several_models else row["method"],
         seed=row["seed"],
         status=row["status"],
-        attempts=prefix,
-        answered=answered,
-        successes=successes,
-        discovery=discovery,
-        visible_only=visible_only or 0,
-        best_visible=best or 0.0,
-        spent={"attempts": prefix, "tokens": tokens or None, "seconds": wall},
-        until={
-            "attempts": discovery,
-            "tokens": tokens_until if discovery else None,
-            "seconds": seconds.get("until") if discovery and wall else None,
+        attempts=counts["attempts"],
+        answered=counts["answered"],
+        successes=counts["successes"],
+        discovery=counts["discovery"],
+        visible_only=counts["visible_only"] or 0,
+        best_visible=counts["best_visible"] or 0.0,
+        spent={
+            "attempts": counts["attempts"],
+            "tokens": (counts["prompt_tokens"] or 0) + (counts["completion_tokens"] or 0) or None,
+            "seconds": draw + distil or None,
         },
-        work={
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "sample_seconds": sample or 0.0,
-            "judge_seconds": judge or 0.0,
-            "judge_cpu_seconds": cpu or 0.0,
-            "draw_seconds": seconds.get("draw", 0.0),
-            "distil_seconds": seconds.get("distil", 0.0),
-        },
-        pooled=row["method"] == "best-of-k" and bool(budget.get("continue_after_discovery")),
+        until={cost: until[cost] or None for cost in COSTS},
+        work={name: counts[name] or 0.0 for name in work} | {"draw_seconds": draw, "distil_seconds": distil},
+        pooled=row["method"] == "best-of-k" and bool(goes_on),
     )
 
 
@@ -208,3 +186,12 @@ def _metrics_sql() -> str:
     return f"""with sizes as (select run, max(step) as steps from attempts group by run)
         select t.run, (t.step - 1) * {BINS} / max(s.steps, {BINS}) as bin, {means}
         from steps t join sizes s on s.run = t.run where t.metrics != '{{}}' group by t.run, bin"""
+
+
+def _metrics(store: Store) -> dict[int, list[Row]]:
+    metrics: dict[int, list[Row]] = defaultdict(list)
+    for run, text in store.query("select run, metrics from steps where metrics != '{}' order by run, step"):
+        known = {name: value for name, value in json.loads(text).items() if value is not None}
+        if "updated" in known:
+            metrics[run].append(known)
+    return dict(metrics)

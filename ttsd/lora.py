@@ -1,0 +1,98 @@
+"""LoRA in plain torch: adapters that are one flat tensor each, and linear layers to which they are lent.
+
+An optimizer, an average or a file handles one tensor, and lending is setting a pair of references per layer. What the
+numbers mean (A, B, alpha / rank) is PEFT's, so is the file (`backbone.Base.export`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch  # noqa: TID253
+from torch import Tensor, nn  # noqa: TID253
+
+_MERGE_FROM = 4  # merging pays from this many tokens per unit of rank
+
+
+@dataclass(frozen=True, slots=True)
+class LoraShape:
+    """What makes adapters interchangeable: rank, alpha (scaling alpha / rank) and the layers they sit on."""
+
+    rank: int
+    alpha: float
+    target_modules: str | tuple[str, ...]
+
+
+class Adapter:
+    """LoRA weights in float32: `values` is every matrix end to end, `parameters` the same memory matrix by matrix.
+
+    A trainable one has a `gradient` laid out alike, in which autograd adds up.
+    """
+
+    def __init__(self, shapes: dict[str, torch.Size], values: Tensor, *, trainable: bool = False) -> None:
+        self.shapes = shapes
+        self.values = values
+        self.trainable = trainable
+        self.gradient = torch.zeros_like(values) if trainable else values.new_zeros(0)
+        self.parameters = {
+            name: nn.Parameter(view, requires_grad=trainable) for name, view in views(shapes, values).items()
+        }
+        if trainable:
+            for name, view in views(shapes, self.gradient).items():
+                self.parameters[name].grad = view
+
+
+class LoraLinear(nn.Module):
+    """A frozen linear layer plus scaling x B A of whatever pair is lent to it, if any."""
+
+    def __init__(self, inner: nn.Linear, scaling: float) -> None:
+        super().__init__()
+        self.inner = inner
+        self.scaling = scaling
+        self.lent: tuple[nn.Parameter, ...] = ()
+
+    def forward(self, states: Tensor) -> Tensor:
+        if not self.lent:
+            output: Tensor = self.inner(states)
+            return output
+        a, b = self.lent
+        exact = states.dtype == self.inner.weight.dtype == torch.float32
+        if exact and states.numel() > _MERGE_FROM * a.numel():
+            merged: Tensor = _MergedLinear.apply(states, self.inner.weight, self.inner.bias, a, b, self.scaling)  # type: ignore[no-untyped-call]
+            return merged
+        narrow = nn.functional.linear(states, a.to(states.dtype)) * self.scaling
+        added: Tensor = self.inner(states) + nn.functional.linear(narrow, b.to(states.dtype))
+        return added
+
+
+class _MergedLinear(torch.autograd.Function):
+    """Adds the pair to the weight instead of to the output: rank / tokens of the cost, and nothing tokens-wide is kept.
+
+    Only for float32; in bfloat16 the sum would round a young adapter away.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float
+    ) -> Tensor:
+        ctx.save_for_backward(states, weight, a, b)
+        ctx.scaling = scaling
+        return nn.functional.linear(states, torch.addmm(weight, b, a, alpha=scaling), bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, Tensor | None, Tensor | None, None]:
+        states, weight, a, b = ctx.saved_tensors
+        grad, rows = grads[0].flatten(0, -2), states.flatten(0, -2)
+        below = grads[0] @ torch.addmm(weight, b, a, alpha=ctx.scaling) if ctx.needs_input_grad[0] else None
+        if not ctx.needs_input_grad[3]:
+            return below, None, None, None, None, None
+        a_grad = (grad @ b).T @ rows * ctx.scaling
+        b_grad = grad.T @ (rows @ a.T) * ctx.scaling
+        return below, None, None, a_grad, b_grad, None
+
+
+def views(shapes: dict[str, torch.Size], flat: Tensor) -> dict[str, Tensor]:
+    """The matrices of `shapes`, end to end in `flat`, as views of it."""
+    parts = torch.split(flat, [shape.numel() for shape in shapes.values()])
+    return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
