@@ -22,7 +22,6 @@ from sandbox import kernel, landlock, seccomp
 
 OPEN_FILES = 64
 ALL_FILES = 4096  # beyond every descriptor that could have come from anywhere
-FIRST_CLOSED = 4  # after stdin, stdout, stderr and the result
 _LAST_CAPABILITY = 63
 _CAPABILITY_VERSION = 0x20080522
 
@@ -42,11 +41,12 @@ class Confinement(NamedTuple):
         seccomp.installation(self.supervisor_filter)()
 
 
-def child_steps(confinement: Confinement | None, setup: int) -> list[Callable[[], object]]:
+def child_steps(confinement: Confinement | None, setup: int, files: int) -> list[Callable[[], object]]:
     """What each child of this process has to do before it runs the program: the last but one writes a byte to `setup`,
-    which says that all went well and which the program can't forge, as nothing but its files is open then."""
+    which says that all went well and which the program can't forge, as nothing but its files, the first `files`
+    descriptors, is open then."""
     confine = [seccomp.installation(confinement.child_filter)] if confinement else []
-    say_so, close_all = partial(os.write, setup, b"!"), partial(os.closerange, FIRST_CLOSED, ALL_FILES)
+    say_so, close_all = partial(os.write, setup, b"!"), partial(os.closerange, files, ALL_FILES)
     return [kernel.die_with_parent(os.getpid()), *confine, say_so, close_all]
 
 

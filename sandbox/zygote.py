@@ -46,6 +46,7 @@ MENTIONED = """
 def main() -> None:
     options = json.loads(sys.argv[1])
     deepen_stack()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     control = _socket.socket(fileno=only_descriptor(options["control"]))
     names = warm_up()
     packages = Packages()
@@ -166,7 +167,7 @@ def supervise(
     if shield:
         shield.confine_supervisor()
     program = child.prepare(text, limits["entry_point"], names)
-    become_child = confinement.child_steps(shield, setup)
+    become_child = confinement.child_steps(shield, setup, 3 if limits["entry_point"] is None else 4)
     gc.freeze()
     while True:
         payload, files = wire.receive(connection)

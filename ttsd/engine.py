@@ -77,7 +77,7 @@ class LoraPolicy:
     async def sample(self, prompt_ids: Sequence[int]) -> Completion:
         return await self._engine.sampler.complete(prompt_ids, self._adapter)
 
-    async def distil(self, lessons: Sequence[Lesson]) -> Mapping[str, float]:
+    async def distil(self, lessons: Sequence[Lesson]) -> dict[str, float]:
         """One gradient step on `lessons`, and the new adapter into the sampler. Seconds of both are in the metrics."""
         start = time.monotonic()
         metrics = dict(await self._engine.train(self._trainer.step, self._name, lessons, self._method))

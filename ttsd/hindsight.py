@@ -55,6 +55,7 @@ class Hindsight:
             sampler_logprobs=completion.logprobs,
             reward=rollout.verdict.visible_fraction,
             reprompt_ids=self._reprompt(demonstration, feedback) if demonstration or feedback else None,
+            feedback_used=bool(feedback),
         )
 
     def _succeeded(self, rollout: Rollout) -> bool:

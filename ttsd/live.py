@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ttsd.batch import Failure
+from ttsd.health import alarms
 from ttsd.loop import Event, Past
 from ttsd.nouns import Rollout, Status, Step
 from ttsd.run import Job
@@ -37,6 +38,7 @@ class Board:
     tokens: int = 0
     verdicts: Counter[Status] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    metrics: list[Mapping[str, float]] = field(default_factory=list)
     group_size: int = 0
     stepped: int = 0
 
@@ -63,12 +65,17 @@ class Board:
             self.discovery = min(rollout.attempt, self.discovery or rollout.attempt)
 
     def _step(self, step: Step) -> None:
+        self.metrics.append(step.metrics)
         self.step, self.adapter_version = step.number, step.adapter_version
         self.stepped = self.attempts
         self.loss = step.metrics.get("loss", self.loss)
         self.seconds["sample+judge"] += step.seconds["draw"]
         for name in ("step", "swap"):
             self.seconds[name] += step.metrics.get(f"seconds/{name}", 0.0)
+
+    @property
+    def alarms(self) -> list[str]:
+        return alarms([metrics for metrics in self.metrics if "updated" in metrics])
 
     @property
     def phase(self) -> str:
@@ -100,7 +107,11 @@ class QuietView:
 
 
 class PlainView(QuietView):
-    """One line a step, for logs and pipes."""
+    """One line a step, for logs and pipes; each warning once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._warned: set[str] = set()
 
     def __enter__(self) -> PlainView:
         return self
@@ -120,6 +131,10 @@ class PlainView(QuietView):
         self.board.add(event)
         if isinstance(event, Step):
             self.say(_line(self.board, event))
+            for alarm in self.board.alarms:
+                if alarm not in self._warned:
+                    self.say(f"warning: {alarm}")
+                self._warned.add(alarm)
 
 
 def _line(board: Board, step: Step) -> str:
@@ -180,6 +195,8 @@ class RichView:
             "loss": f"{board.loss:.4f}" if board.loss is not None else "-",
             "speed": f"{board.tokens_per_second:.0f} tokens/s",
         }
+        if board.alarms:
+            rows["warning"] = "\n".join(board.alarms)
         if board.discovery is not None:
             rows["discovered"] = f"attempt {board.discovery}"
         for name, value in rows.items():

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
+from ttsd.health import group_metrics
 from ttsd.nouns import Completion, Lesson, Rollout, Status, Step, Verdict
 
 
@@ -85,7 +86,8 @@ async def learn(
         rollouts, judged = tuple(group[attempt] for attempt in wanted), time.monotonic()
         discovered = any(rollout.verdict.accepted for rollout in rollouts)
         stop = discovered and not continue_after_discovery
-        metrics = {} if stop else await policy.distil(teaching.lessons(rollouts, successes))
+        lessons = [] if stop else teaching.lessons(rollouts, successes)
+        metrics = {**group_metrics(rollouts, lessons), **(await policy.distil(lessons) if lessons else {})}
         seconds = {"draw": judged - start, "distil": time.monotonic() - judged}
         yield Step(number, rollouts, policy.adapter_version, metrics, seconds)
         if stop:

@@ -125,6 +125,7 @@ class Lesson:
     sampler_logprobs: tuple[float, ...]
     reward: float
     reprompt_ids: tuple[int, ...] | None = None
+    feedback_used: bool = False
 
 
 @dataclass(frozen=True, slots=True)

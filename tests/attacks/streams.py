@@ -40,7 +40,7 @@ while True:
         pass
 """,
     "write to every descriptor": """
-for descriptor in range(4, 1024):
+for descriptor in range(3, 1024):
     try:
         os.write(descriptor, b"x")
         print("BREACH", descriptor)
@@ -48,7 +48,7 @@ for descriptor in range(4, 1024):
         assert error.errno == errno.EBADF, error
 """,
     "read every descriptor": """
-for descriptor in range(4, 1024):
+for descriptor in range(3, 1024):
     try:
         print("BREACH", os.read(descriptor, 100))
     except OSError as error:
