@@ -483,6 +483,13 @@ def replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def model_sizes(path: str) -> dict[str, Any]:
+    """What the model's config.json says, without loading weights. UserError as for loading the model."""
+    from transformers import AutoConfig
+
+    return dict(_loaded("configuration", path, lambda: AutoConfig.from_pretrained(path)).to_dict())
+
+
 def _loaded(what: str, path: str, load: Callable[[], Any]) -> Any:
     if _looks_local(path) and not Path(path).is_dir():
         raise UserError(

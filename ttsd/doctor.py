@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sandbox import probe
 from ttsd.config import Config
-from ttsd.errors import TtsdError
+from ttsd.errors import TtsdError, UserError
 
 LIBRARIES = ("torch", "transformers", "peft", "sqlite-utils", "datasets")
 LEAST_FREE_GIB = 2.0
@@ -40,6 +40,23 @@ async def hot_swap(config: Config) -> Finding:
             return Finding("adapter hot-swap", True, f"{config.model.sampler} and trainer agree {engine.agreement}")
     except TtsdError as error:
         return Finding("adapter hot-swap", False, str(error))
+
+
+def plan_for(config: Config, card: str, questions: int) -> tuple[list[dict[str, str]], bool]:
+    """The memory and time plan of a step on `card`, as rows to show, and whether it fits."""
+    from ttsd.backbone import model_sizes, resolve
+    from ttsd.plan import CARDS, plan
+
+    if card not in CARDS:
+        raise UserError(f"no card {card!r} is known; choose one of {', '.join(CARDS)}")
+    made = plan(config, model_sizes(resolve(config.model.path)), CARDS[card], questions=questions)
+    rows = [(row.where, row.what, f"{row.amount / 2**30:.2f} GiB", row.note) for row in made.memory]
+    rows += [
+        (process, "all", f"{made.needs[process] / 2**30:.2f} GiB", f"of {limit / 2**30:.2f} GiB")
+        for process, limit in made.limits.items()
+    ]
+    rows += [(row.where, row.what, f"{row.amount:.1f} s", row.note) for row in made.time]
+    return [dict(zip(("where", "what", "amount", "note"), row, strict=True)) for row in rows], made.fits
 
 
 def _software() -> list[Finding]:
