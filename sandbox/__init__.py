@@ -9,7 +9,7 @@ unpickled. Each slot has a zygote: a small fresh process, so that the caller, ho
 forks one supervisor per program, which compiles it, and that forks one child per input. It needs no root, no package
 and no namespaces; it starts by trying to break out of itself, and refuses to work where that succeeds.
 
-Covered, each by hostile programs in tests/attacks, as root, as a user, and without Landlock:
+Covered, each by hostile programs in tests/attacks, as root, as a user, in a container's confines, and without Landlock:
 
 - integrity: exit codes, forged results, frames, the garbage collector and earlier tests help nobody; expected outputs
   never come near

@@ -104,21 +104,28 @@ def lower_zygote(user: int, needed: list[str]) -> bool:
 
 
 def _change_user(user: int, needed: list[str]) -> bool:
+    group, groups = os.getegid(), os.getgroups()
+    if _can_list(user, needed):
+        with contextlib.suppress(OSError):  # a container may not know that user
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+            return True
+    os.setegid(group)
+    os.setgroups(groups)
+    return False
+
+
+def _can_list(user: int, directories: list[str]) -> bool:
+    """Tried as that user and group, with no other group; the effective user is root again afterwards."""
     try:
+        os.setgroups([])
+        os.setegid(user)
         os.seteuid(user)
-        for directory in needed:
-            os.listdir(directory)
+        return all(map(os.listdir, directories))
     except OSError:
         return False
     finally:
         os.seteuid(0)
-    try:
-        os.setgroups([])
-        os.setresgid(user, user, user)
-        os.setresuid(user, user, user)
-    except OSError:
-        return False
-    return True
 
 
 def _drop_capabilities() -> None:

@@ -171,7 +171,7 @@ def test_grouping_outcomes_into_a_tail_can_only_lose_divergence(seed: int, alpha
     fine, coarse = (
         losses.token_divergence(student, teacher, ids, Divergence(alpha, k, True))[0] for k in (topk + 1, topk)
     )
-    assert (coarse <= fine + 1e-9).all()
+    assert (coarse <= fine + 1e-6).all()  # the tail's mass is kept 1e-7 away from one
 
 
 @settings(deadline=None, max_examples=30)

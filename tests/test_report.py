@@ -144,6 +144,10 @@ def test_words_go_no_further_than_intervals(findings: Findings) -> None:
         text = sentence(row)
         apart = row["difference_low"] > 0 or row["difference_high"] < 0
         assert ("can't be told apart" in text) is not apart
+    row = findings.comparisons[0] | {"difference": 0.4, "difference_low": 0.1, "difference_high": 0.8}
+    assert "may discover more" in sentence(row | {"p": 0.25})
+    assert "sdpo discovers more" in sentence(row | {"p": 0.01})
+    assert "multi-turn discovers more" in sentence(row | {"difference": -0.4, "difference_high": -0.1, "p": 0.01})
 
 
 def test_alarms_know_the_failing_signatures() -> None:

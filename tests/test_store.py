@@ -145,8 +145,13 @@ def test_unusable_files_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="not a usable SQLite database"):
         Store(tmp_path / "text.sqlite")
-    with pytest.raises(UserError, match="store.path"):
+    with pytest.raises(UserError, match=r"store\.path"):
         Store(tmp_path / "file" / "a.sqlite")
+
+
+def fill(store: Store, run: int) -> None:
+    for attempt in range(1, 2000):
+        store.add_attempt(run, rollout(attempt))
 
 
 def test_a_full_disk_is_the_machines_fault(tmp_path: Path) -> None:
@@ -154,7 +159,6 @@ def test_a_full_disk_is_the_machines_fault(tmp_path: Path) -> None:
         run = begin(store)
         store._db.execute("pragma max_page_count = 20")  # what SQLite answers when the disk has no more room
         with pytest.raises(InfrastructureError, match="free disk space"):
-            for attempt in range(1, 2000):
-                store.add_attempt(run, rollout(attempt))
+            fill(store, run)
         past, _ = store.past(run)
         assert len(past.unfinished) > 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import problems
@@ -29,10 +29,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A job with its question loaded, and the run it goes on with."""
+    """A job with its question loaded, its settings, and the run it goes on with."""
 
     job: run.Job
     problem: Problem
+    config: Config
     begun: Row | None
 
 
@@ -77,12 +78,18 @@ def _sorted_out(wanted: Sequence[run.Job], config: Config, store: Store) -> tupl
     loaded = {job.question: problems.load(job.question) for job in wanted}
     done, tasks = [], []
     for job in wanted:
-        finished = run.finished(store, job, config)
+        own = _measured(config) if job.method == "best-of-k" else config
+        finished = run.finished(store, job, own)
         if finished is not None:
             done.append(finished)
         else:
-            tasks.append(Task(job, loaded[job.question], run.broken_off(store, job, config)))
+            tasks.append(Task(job, loaded[job.question], own, run.broken_off(store, job, own)))
     return done, tasks
+
+
+def _measured(config: Config) -> Config:
+    """best-of-k spends its whole budget: only then can its samples be pooled into an unbiased pass@k."""
+    return config.model_copy(update={"budget": config.budget.model_copy(update={"continue_after_discovery": True})})
 
 
 async def _all(session: run.Session, tasks: Sequence[Task], at_once: int, overview: Overview) -> list[Answer | Failure]:
@@ -105,7 +112,8 @@ async def _all(session: run.Session, tasks: Sequence[Task], at_once: int, overvi
 
 async def _one(session: run.Session, task: Task, view: Callable[[run.Job], run.View]) -> Answer | Failure:
     try:
-        return await run.pursue(session, task.job, task.problem, view(task.job), task.begun)
+        own = replace(session, config=task.config)
+        return await run.pursue(own, task.job, task.problem, view(task.job), task.begun)
     except Exception as error:  # a fault of one run must not end its neighbours; a dead engine ends them all
         await session.engine.sampler.health()
         return Failure(task.job, f"{type(error).__name__}: {error}")

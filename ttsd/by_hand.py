@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ Judgement = dict[str, Any]
 MAX_PROGRAM_BYTES = 1 << 20
 
 
-def open_sandbox(config: Config) -> Sandbox:
-    """The sandbox that the configuration asks for, not yet started."""
+def open_sandbox(config: Config, *, spare: int = 0) -> Sandbox:
+    """The sandbox that the configuration asks for, not yet started; by default `spare` cores are left to others."""
     settings = config.judge
-    return Sandbox(slots=settings.slots, python=settings.python, unsafe=settings.unsafe_no_sandbox)
+    slots = settings.slots or max(1, len(os.sched_getaffinity(0)) - spare)
+    return Sandbox(slots=slots, python=settings.python, unsafe=settings.unsafe_no_sandbox)
 
 
 def limits(config: Config) -> Limits:

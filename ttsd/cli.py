@@ -181,6 +181,9 @@ def show(
     tokens: Annotated[
         bool, typer.Option("--tokens", help="With --attempt: the teacher's and the student's word on each token.")
     ] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="With --attempt: write the tokens in colour as a page.", metavar="FILE")
+    ] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
@@ -194,7 +197,7 @@ def show(
         raise UserError("--attempt and --step need a run's number, as in ttsd show 3 --attempt 17")
     with Store.existing(settings.store.path, settings.store.state_dir) as store:
         if run is not None and (attempt is not None or step is not None):
-            _show_closely(store, run, attempt, step, tokens)
+            _show_closely(store, run, attempt, step, tokens, html)
         elif as_json:
             runs = [row["run"] for row in store.runs()] if run is None else [run]
             answers = [asdict(store.answer(number)) for number in runs]
@@ -203,7 +206,9 @@ def show(
             print_table(store.overview() if run is None else store.attempt_overview(run))
 
 
-def _show_closely(store: Store, run: int, attempt: int | None, step: int | None, tokens: bool) -> None:
+def _show_closely(
+    store: Store, run: int, attempt: int | None, step: int | None, tokens: bool, html: Path | None
+) -> None:
     from ttsd import show as looks
     from ttsd.live import print_table
 
@@ -211,7 +216,14 @@ def _show_closely(store: Store, run: int, attempt: int | None, step: int | None,
         view = looks.step_view(store, run, step)
         print(looks.step_text(view))
         print_table(view.attempts)
-    if attempt is not None:
+    if attempt is not None and html is not None:
+        from ttsd.report.attempt import attempt_page
+
+        html.write_text(
+            attempt_page(looks.attempt_view(store, run, attempt), *looks.scored_tokens(store, run, attempt))
+        )
+        print(html)
+    elif attempt is not None:
         print(looks.attempt_text(looks.attempt_view(store, run, attempt)))
         if tokens:
             scored, weights = looks.scored_tokens(store, run, attempt)

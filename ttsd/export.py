@@ -34,7 +34,7 @@ It has seen the visible cases of one question and is meant for that question; no
 
 ## Use
 
-    vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules {name}=PATH_OF_THIS_FOLDER
+    vllm serve {path} --enable-lora --max-lora-rank {rank} --lora-modules {name}=PATH_OF_THIS_FOLDER
 
     from peft import PeftModel
     model = PeftModel.from_pretrained(base_model, "PATH_OF_THIS_FOLDER")
@@ -65,20 +65,22 @@ def export(store: Store, run: int, folder: Path) -> Path:
     if folder.exists():
         raise UserError(f"{folder} exists already; name a new folder")
     config = Config.model_validate(row["config"])
-    trainer = Trainer(backbone.resolve(config.model.path), config)
+    base = backbone.resolve(config.model.path)
+    trainer = Trainer(base, config)
     trainer.load("run", state)
     trainer.export("run", folder)
-    (folder / "README.md").write_text(card(store, row, folder.name), "utf-8")
+    (folder / "README.md").write_text(card(store, row, folder.name, base), "utf-8")
     return folder
 
 
-def card(store: Store, row: Row, name: str) -> str:
-    """The model card, in Markdown."""
+def card(store: Store, row: Row, name: str, path: str) -> str:
+    """The model card, in Markdown. `path`: what loads the base model here."""
     answer = store.answer(row["run"])
     found = answer.discovery_attempt
     updates = sum((step["metrics"] or {}).get("updated", 0) > 0 for step in store.steps(row["run"]))
     return CARD.format(
         base=row["model"],
+        path=path,
         question=row["question"],
         method=row["method"],
         seed=row["seed"],

@@ -45,6 +45,8 @@ class Stage:
     batch: int = 64
 
 
+_ANY = (2, 3, 4, 5, 6, 7, 8)
+_SOME = (1, 1, 1, 2, 3, 4, 6)
 # One rule first: what a result tells of an operation has to be learnt before which block tells it of which rule.
 CURRICULUM = (
     Stage(0, rules=(1,), blocks=(1,)),
@@ -52,12 +54,13 @@ CURRICULUM = (
     Stage(450, rules=(1, 2, 3), blocks=(1, 1, 2)),
     Stage(750, rules=(1, 2, 3, 4, 5), blocks=(1, 1, 2, 3)),
     Stage(900, rules=(1, 2, 3, 4, 5), blocks=(1, 1, 2, 3), demonstration=0.2),
-    Stage(1150, (2, 3, 4, 5, 6, 7, 8), (1, 1, 1, 2, 3, 4, 6), demonstration=0.12, bare=0.03, marked=0.7),
-    Stage(1200, (2, 3, 4, 5, 6, 7, 8), (1, 1, 1, 2, 3, 4, 6), demonstration=0.12, bare=0.03, marked=0.7, batch=48),
+    Stage(1150, _ANY, _SOME, demonstration=0.12, bare=0.03, marked=0.7),
+    Stage(1200, _ANY, _SOME, demonstration=0.12, bare=0.03, marked=0.7, batch=48),
+    Stage(1360, _ANY, _SOME, demonstration=0.3, bare=0.03, marked=0.7, batch=48),
 )
 
 # What the tokenizer is made from: everything that can occur, in the proportions of long conversations.
-TOKENIZER_STAGE = Stage(0, rules=(2, 3, 4, 5, 6, 7, 8), blocks=(1, 1, 2, 3, 4, 5, 6))
+TOKENIZER_STAGE = Stage(0, rules=_ANY, blocks=(1, 1, 2, 3, 4, 5, 6))
 
 
 @dataclass(frozen=True, slots=True)

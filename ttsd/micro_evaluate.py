@@ -53,7 +53,7 @@ class Subset:
 
 
 SUBSETS = (
-    Subset("micro-demo", "test", (5, 6), 1 / 1000, 1 / 500, each=1),
+    Subset("micro-demo", "test", (6,), 1 / 4000, 1 / 1000, each=1),
     Subset("micro-hard", "test", (3, 4, 5, 6), 1 / 1000, 1 / 100, each=8),
     Subset("micro-very-hard", "test", (4, 5, 6, 7), 1 / 5000, 1 / 1000, each=8),
     Subset("micro-long", "test", (MAX_RULES,), 1e-6, 1 / 5000, each=4),

@@ -32,13 +32,16 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Recipe:
     seed: int = 0
-    steps: int = 1360
+    steps: int = 1500
     micro_batches: int = 2
     matrix_lr: float = 0.02
     other_lr: float = 4e-3
     prompt_weight: float = 0.15
     # Share of the learning rates at a step, linear between these points.
-    schedule: tuple[tuple[int, float], ...] = ((-1, 0.0), (29, 1.0), (1120, 1.0), (1200, 5 / 6), (1360, 0.0))
+    schedule: tuple[tuple[int, float], ...] = (
+        *((-1, 0.0), (29, 1.0), (1120, 1.0), (1200, 5 / 6), (1360, 0.0)),
+        *((1370, 0.5), (1500, 0.0)),
+    )
     checkpoint_every: int = 100
     tokenizer_texts: int = 4000
 

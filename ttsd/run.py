@@ -73,7 +73,7 @@ async def open_session(
 ) -> AsyncGenerator[Session, None]:
     """Starts sandbox and engine, and stops both at the end. `learns`: at least one run trains."""
     engine = open_engine(config, tokenizer, learns=learns, adapters=runs_at_once, seed=seed)
-    async with open_sandbox(config) as sandbox, engine as opened:
+    async with open_sandbox(config, spare=1) as sandbox, engine as opened:
         yield Session(config, store, sandbox, opened)
 
 
@@ -84,8 +84,8 @@ def broken_off(store: Store, job: Job, config: Config) -> Row | None:
     """
     row = store.unfinished_run(job.question, job.method, job.seed)
     if row is None:
-        spent = (row for row in store.closed_runs(job.question, job.method, job.seed) if row["status"] == "exhausted")
-        return next((row for row in spent if _unspent(store, row, config)), None)
+        closed = store.closed_runs(job.question, job.method, job.seed)
+        return next((row for row in closed if _same(row, config) and _wants_more(store, row, config)), None)
     if changed := _changed_settings(row["config"], config):
         raise UserError(
             f"run {row['run']} of this question was broken off with other settings: {', '.join(changed)}; "
@@ -94,23 +94,22 @@ def broken_off(store: Store, job: Job, config: Config) -> Row | None:
     return row
 
 
-def _unspent(store: Store, row: Row, config: Config) -> bool:
-    same = not _changed_settings(row["config"], config)
-    return same and store.answer(row["run"]).attempts < config.budget.attempts
-
-
 def finished(store: Store, job: Job, config: Config) -> int | None:
     """The number of the newest run of this job that needs no more attempts under these settings, if there is one."""
-    for row in store.closed_runs(job.question, job.method, job.seed):
-        if not _changed_settings(row["config"], config):
-            answer = store.answer(row["run"])
-            if answer.discovered or answer.attempts >= config.budget.attempts:
-                return answer.run
-    return None
+    closed = store.closed_runs(job.question, job.method, job.seed)
+    return next((row["run"] for row in closed if _same(row, config) and not _wants_more(store, row, config)), None)
+
+
+def _same(row: Row, config: Config) -> bool:
+    return not _changed_settings(row["config"], config)
+
+
+def _wants_more(store: Store, row: Row, config: Config) -> bool:
+    return not is_over(row, config) and store.answer(row["run"]).attempts < config.budget.attempts
 
 
 def is_over(row: Row, config: Config) -> bool:
-    """Whether an unclosed run has its discovery: the process ended between its last step and its last word."""
+    """Whether a run has made its discovery and is to stop there."""
     return row["discovery_attempt"] is not None and not config.budget.continue_after_discovery
 
 

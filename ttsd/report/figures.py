@@ -142,7 +142,7 @@ def _base(methods: Sequence[str], title: str, *, legend: bool = True) -> alt.Cha
             "at:Q",
             title=title,
             scale=alt.Scale(type="log", nice=False),
-            axis=alt.Axis(format="~s", labelOverlap=True, tickCount=6, grid=False),
+            axis=alt.Axis(format="~s", labelOverlap=True, labelSeparation=6, tickCount=6, grid=False),
         ),
         color=alt.Color(
             "method:N",

@@ -59,8 +59,8 @@ def sentence(row: Row) -> str:
     size += f"worse on {row['questions_worse']})"
     if low > 0 or high < 0:
         winner, loser = (one, other) if gap > 0 else (other, one)
-        strength = "" if row["p"] < 0.1 else ", though the test that flips signs does not confirm it"
-        return f"{winner} discovers more than {loser}{strength}: {one} minus {other} is {size}."
+        does, doubt = ("discovers", "") if row["p"] < 0.1 else ("may discover", " (flipping signs does not confirm it)")
+        return f"{winner} {does} more than {loser}{doubt}: {one} minus {other} is {size}."
     return f"{one} and {other} can't be told apart: {one} minus {other} is {size}."
 
 
