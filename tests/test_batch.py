@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.test_solve import attempts, finish, impossible, rows, start, wait_for, wait_until_gone
-from ttsd.batch import jobs
+from ttsd.batch import plan
+from ttsd.config import Config
 from ttsd.errors import UserError
 from ttsd.run import Job
 from ttsd.subsets import questions
@@ -20,14 +21,25 @@ SETTINGS = ["--config", "micro-cpu", "--set", "model.sampler=transformers", "--s
 GAPS = "select run from attempts group by run having count(*) != max(attempt) or min(attempt) != 1"
 
 
-def test_jobs_go_seed_by_seed() -> None:
-    assert jobs(["a", "b"], ["sdpo", "best-of-k"], 2)[:5] == [
+def test_the_plan_goes_seed_by_seed() -> None:
+    assert [one.job for one in plan(["a", "b"], ["sdpo", "best-of-k"], 2, Config())][:5] == [
         Job("a", "sdpo", 0),
         Job("a", "best-of-k", 0),
         Job("b", "sdpo", 0),
         Job("b", "best-of-k", 0),
         Job("a", "sdpo", 1),
     ]
+
+
+def test_each_window_is_a_baseline_of_its_own_and_best_of_k_spends_its_budget() -> None:
+    planned = plan(["a"], ["multi-turn", "best-of-k"], 1, Config(), [1, 4])
+    assert [str(one) for one in planned] == [
+        "a multi-turn seed 0 window 1",
+        "a multi-turn seed 0 window 4",
+        "a best-of-k seed 0",
+    ]
+    assert [one.config.reprompt.multi_turn_window for one in planned] == [1, 4, None]
+    assert [one.config.budget.continue_after_discovery for one in planned] == [False, False, True]
 
 
 def test_a_killed_batch_goes_on_and_a_finished_one_is_not_repeated(tmp_path: Path, impossible: str) -> None:

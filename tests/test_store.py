@@ -86,9 +86,9 @@ def test_a_discovery_is_recorded_with_its_step_and_the_first_one_counts(tmp_path
         store.add_step(run, Step(1, (rollout(1), rollout(2, verdict=passed())), 1), None)
         store.add_step(run, Step(2, (rollout(3, verdict=passed()),), 2), None)
         assert store.run(run)["discovery_attempt"] == 2
-        assert store.unfinished_run("micro:x", "sdpo", 3) is not None
+        assert [row["status"] for row in store.runs_of("micro:x", "sdpo", 3)] == ["running"]
         store.finish(run, "discovered")
-        assert store.unfinished_run("micro:x", "sdpo", 3) is None
+        assert [row["status"] for row in store.runs_of("micro:x", "sdpo", 3)] == ["discovered"]
 
 
 def test_only_the_newest_states_are_kept(tmp_path: Path) -> None:
@@ -125,8 +125,7 @@ with store.claim(run):
     ended = subprocess.run([sys.executable, "-c", writer], cwd=Path(__file__).parents[1], check=False)
     assert ended.returncode == -9
     with Store(path) as store:
-        row = store.unfinished_run("micro:x", "sdpo", 3)
-        assert row is not None
+        row = store.runs_of("micro:x", "sdpo", 3)[0]
         past, _ = store.past(row["run"])
         assert [r.attempt for r in past.unfinished] == [1, 2, 3, 4, 5]
         with store.claim(row["run"]):

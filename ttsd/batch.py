@@ -20,6 +20,18 @@ from ttsd.store import Answer, Row, Store
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """A job and its settings. `label` names what sets it apart from others of its method."""
+
+    job: run.Job
+    config: Config
+    label: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.job} {self.label}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A run that ended with a fault; the next `ttsd batch` goes on with it."""
 
@@ -29,11 +41,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A job with its question loaded, its settings, and the run it goes on with."""
+    """What is wanted, with its question loaded, and the run it goes on with."""
 
-    job: run.Job
+    wanted: Wanted
     problem: Problem
-    config: Config
     begun: Row | None
 
 
@@ -42,30 +53,60 @@ class Overview(Protocol):
 
     def say(self, text: str) -> None: ...
 
-    def view(self, job: run.Job) -> run.View:
+    def view(self, name: str) -> run.View:
         """A place for one run, which is about to begin."""
 
-    def end(self, job: run.Job, answer: Answer | Failure) -> None: ...
+    def end(self, name: str, answer: Answer | Failure) -> None: ...
 
 
-def jobs(questions: Sequence[str], methods: Sequence[Method], seeds: int) -> list[run.Job]:
-    """All jobs, seed by seed, so that an interrupted batch has seen every question."""
-    return [run.Job(question, method, seed) for seed in range(seeds) for question in questions for method in methods]
+def plan(
+    questions: Sequence[str],
+    methods: Sequence[Method],
+    seeds: int,
+    config: Config,
+    windows: Sequence[int | None] = (None,),
+) -> list[Wanted]:
+    """All runs, seed by seed, so that an interrupted batch has seen every question.
+
+    Multi-turn runs once with each of `windows` (None: the configuration's own). best-of-k spends its whole budget:
+    only then can its samples be pooled into an unbiased pass@k.
+    """
+    return [
+        wanted
+        for seed in range(seeds)
+        for question in questions
+        for method in methods
+        for wanted in _variants(run.Job(question, method, seed), config, windows)
+    ]
+
+
+def _variants(job: run.Job, config: Config, windows: Sequence[int | None]) -> list[Wanted]:
+    if job.method == "best-of-k":
+        return [Wanted(job, _changed(config, "budget", continue_after_discovery=True))]
+    if job.method != "multi-turn" or tuple(windows) == (None,):
+        return [Wanted(job, config)]
+    return [
+        Wanted(job, _changed(config, "reprompt", multi_turn_window=window), f"window {window}") for window in windows
+    ]
+
+
+def _changed(config: Config, section: str, **settings: object) -> Config:
+    return config.model_copy(update={section: getattr(config, section).model_copy(update=settings)})
 
 
 async def batch(
-    wanted: Sequence[run.Job], config: Config, *, runs_at_once: int, overview: Overview
+    wanted: Sequence[Wanted], config: Config, *, runs_at_once: int, overview: Overview
 ) -> list[Answer | Failure]:
-    """Brings every wanted job to its end, `runs_at_once` at a time; finished ones are not repeated."""
+    """Brings every wanted run to its end, `runs_at_once` at a time; finished ones are not repeated."""
     with Store(config.store.path, config.store.state_dir) as store:
-        done, tasks = _sorted_out(wanted, config, store)
+        done, tasks = _sorted_out(wanted, store)
         overview.say(f"{len(tasks)} runs to do, {len(done)} done before")
         results: list[Answer | Failure] = [store.answer(number) for number in done]
         if tasks:
             tokenizer = load_tokenizer(config)
             for task in tasks:
                 run.teaching(task.problem, tokenizer, config)
-            learns = any(task.job.method in run.LEARNING for task in tasks)
+            learns = any(task.wanted.job.method in run.LEARNING for task in tasks)
             at_once = min(runs_at_once, len(tasks))
             async with run.open_session(config, store, tokenizer, learns=learns, runs_at_once=at_once) as session:
                 overview.say(f"ready (sandbox: {session.sandbox.tier}); {at_once} runs at once")
@@ -73,23 +114,17 @@ async def batch(
         return results
 
 
-def _sorted_out(wanted: Sequence[run.Job], config: Config, store: Store) -> tuple[list[int], list[Task]]:
+def _sorted_out(wanted: Sequence[Wanted], store: Store) -> tuple[list[int], list[Task]]:
     """Runs that are finished, and what is left to do."""
-    loaded = {job.question: problems.load(job.question) for job in wanted}
+    loaded = {one.job.question: problems.load(one.job.question) for one in wanted}
     done, tasks = [], []
-    for job in wanted:
-        own = _measured(config) if job.method == "best-of-k" else config
-        finished = run.finished(store, job, own)
+    for one in wanted:
+        finished = run.finished(store, one.job, one.config)
         if finished is not None:
             done.append(finished)
         else:
-            tasks.append(Task(job, loaded[job.question], own, run.broken_off(store, job, own)))
+            tasks.append(Task(one, loaded[one.job.question], run.broken_off(store, one.job, one.config)))
     return done, tasks
-
-
-def _measured(config: Config) -> Config:
-    """best-of-k spends its whole budget: only then can its samples be pooled into an unbiased pass@k."""
-    return config.model_copy(update={"budget": config.budget.model_copy(update={"continue_after_discovery": True})})
 
 
 async def _all(session: run.Session, tasks: Sequence[Task], at_once: int, overview: Overview) -> list[Answer | Failure]:
@@ -98,7 +133,7 @@ async def _all(session: run.Session, tasks: Sequence[Task], at_once: int, overvi
     async def one(task: Task) -> Answer | Failure:
         async with places:
             result = await _one(session, task, overview.view)
-            overview.end(task.job, result)
+            overview.end(str(task.wanted), result)
             return result
 
     running = [asyncio.create_task(one(task)) for task in tasks]
@@ -110,10 +145,10 @@ async def _all(session: run.Session, tasks: Sequence[Task], at_once: int, overvi
         await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _one(session: run.Session, task: Task, view: Callable[[run.Job], run.View]) -> Answer | Failure:
+async def _one(session: run.Session, task: Task, view: Callable[[str], run.View]) -> Answer | Failure:
+    own = replace(session, config=task.wanted.config)
     try:
-        own = replace(session, config=task.config)
-        return await run.pursue(own, task.job, task.problem, view(task.job), task.begun)
+        return await run.pursue(own, task.wanted.job, task.problem, view(str(task.wanted)), task.begun)
     except Exception as error:  # a fault of one run must not end its neighbours; a dead engine ends them all
         await session.engine.sampler.health()
-        return Failure(task.job, f"{type(error).__name__}: {error}")
+        return Failure(task.wanted.job, f"{type(error).__name__}: {error}")

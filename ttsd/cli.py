@@ -91,6 +91,9 @@ def batch(
         str, typer.Option(help="Comma-separated: sdpo, grpo, best-of-k, multi-turn.")
     ] = "sdpo,best-of-k",
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each method on each question: seeds 0 to N-1.")] = 1,
+    windows: Annotated[
+        str | None, typer.Option(help="Multi-turn once with each of these windows, as in 1,2,4.", metavar="N,N,...")
+    ] = None,
     at_once: Annotated[int, typer.Option(min=1, help="Runs that share the engine at one time.")] = 8,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -109,7 +112,7 @@ def batch(
 
     settings = _settings(config, set_, unsafe_no_sandbox)
     chosen = [METHODS[_method(name.strip())] for name in methods.split(",")]
-    wanted = work.jobs(questions(subset), chosen, seeds)
+    wanted = work.plan(questions(subset), chosen, seeds, settings, _windows(windows))
     with overview_for_stderr(len(wanted)) as overview:
         results = _run(work.batch(wanted, settings, runs_at_once=at_once, overview=overview))
     failures = [result for result in results if isinstance(result, work.Failure)]
@@ -359,6 +362,14 @@ def _settings(config: str | None, overrides: list[str] | None, unsafe_no_sandbox
 
     extra = ["judge.unsafe_no_sandbox=true"] if unsafe_no_sandbox else []
     return load_config(config, [*(overrides or []), *extra])
+
+
+def _windows(text: str | None) -> list[int | None]:
+    if text is None:
+        return [None]
+    if not all(part.strip().isdigit() and int(part) > 0 for part in text.split(",")):
+        raise UserError(f"--windows {text!r} is not a list of numbers of attempts, as in 1,2,4")
+    return [int(part) for part in text.split(",")]
 
 
 def _method(name: str) -> str:

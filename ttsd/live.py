@@ -19,7 +19,6 @@ from ttsd.batch import Failure
 from ttsd.health import alarms
 from ttsd.loop import Event, Past
 from ttsd.nouns import Rollout, Status, Step
-from ttsd.run import Job
 from ttsd.store import Answer
 
 
@@ -211,7 +210,7 @@ class PlainOverview:
         self._total = total
         self._ended = 0
         self._started = time.monotonic()
-        self.boards: dict[Job, QuietView] = {}
+        self.boards: dict[str, QuietView] = {}
 
     def __enter__(self) -> PlainOverview:
         return self
@@ -222,15 +221,15 @@ class PlainOverview:
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    def view(self, job: Job) -> QuietView:
-        view = self.boards[job] = QuietView()
+    def view(self, name: str) -> QuietView:
+        view = self.boards[name] = QuietView()
         return view
 
-    def end(self, job: Job, answer: Answer | Failure) -> None:
+    def end(self, name: str, answer: Answer | Failure) -> None:
         self._ended += 1
-        self.boards.pop(job, None)
+        self.boards.pop(name, None)
         elapsed = time.monotonic() - self._started
-        self.say(f"{self._ended}/{self._total} | {elapsed:.0f} s | {_name(job)} | {_ending(answer)}")
+        self.say(f"{self._ended}/{self._total} | {elapsed:.0f} s | {name} | {_ending(answer)}")
 
 
 class RichOverview(PlainOverview):
@@ -253,13 +252,13 @@ class RichOverview(PlainOverview):
 
     def _render(self) -> Group:
         table = Table(box=None, header_style="bold")
-        for name in ("run", "attempts", "best", "loss", "adapter", "doing"):
-            table.add_column(name)
-        for job, view in self.boards.items():
+        for title in ("run", "attempts", "best", "loss", "adapter", "doing"):
+            table.add_column(title)
+        for name, view in self.boards.items():
             board = view.board
             loss = f"{board.loss:.4f}" if board.loss is not None else "-"
             spent, best = f"{board.attempts}/{board.budget}", f"{board.best_fraction:.0%}"
-            table.add_row(_name(job), spent, best, loss, f"v{board.adapter_version}", board.phase)
+            table.add_row(name, spent, best, loss, f"v{board.adapter_version}", board.phase)
         tokens = sum(view.board.tokens_per_second for view in self.boards.values())
         return Group(table, Text(f"{self._ended} of {self._total} runs ended   {self._eta()}   {tokens:.0f} tokens/s"))
 
@@ -268,10 +267,6 @@ class RichOverview(PlainOverview):
             return "time left unknown"
         left = (time.monotonic() - self._started) / self._ended * (self._total - self._ended)
         return f"about {left / 60:.0f} min left"
-
-
-def _name(job: Job) -> str:
-    return f"{job.question} {job.method} seed {job.seed}"
 
 
 def _ending(answer: Answer | Failure) -> str:

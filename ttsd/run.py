@@ -48,6 +48,9 @@ class Job:
     method: Method
     seed: int
 
+    def __str__(self) -> str:
+        return f"{self.question} {self.method} seed {self.seed}"
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -82,10 +85,10 @@ def broken_off(store: Store, job: Job, config: Config) -> Row | None:
 
     UserError if a run was broken off under other settings.
     """
-    row = store.unfinished_run(job.question, job.method, job.seed)
+    runs = _runs_of(store, job, config)
+    row = next((row for row in runs if row["status"] == "running"), None)
     if row is None:
-        closed = store.closed_runs(job.question, job.method, job.seed)
-        return next((row for row in closed if _same(row, config) and _wants_more(store, row, config)), None)
+        return next((row for row in runs if _same(row, config) and _wants_more(store, row, config)), None)
     if changed := _changed_settings(row["config"], config):
         raise UserError(
             f"run {row['run']} of this question was broken off with other settings: {', '.join(changed)}; "
@@ -96,8 +99,17 @@ def broken_off(store: Store, job: Job, config: Config) -> Row | None:
 
 def finished(store: Store, job: Job, config: Config) -> int | None:
     """The number of the newest run of this job that needs no more attempts under these settings, if there is one."""
-    closed = store.closed_runs(job.question, job.method, job.seed)
+    closed = (row for row in _runs_of(store, job, config) if row["status"] != "running")
     return next((row["run"] for row in closed if _same(row, config) and not _wants_more(store, row, config)), None)
+
+
+def _runs_of(store: Store, job: Job, config: Config) -> list[Row]:
+    """The job's runs, the newest first. Multi-turn with another window is another baseline, not a changed setting."""
+    runs = store.runs_of(job.question, job.method, job.seed)
+    if job.method != "multi-turn":
+        return runs
+    window = config.reprompt.multi_turn_window
+    return [row for row in runs if row["config"].get("reprompt", {}).get("multi_turn_window") == window]
 
 
 def _same(row: Row, config: Config) -> bool:
@@ -121,7 +133,7 @@ async def pursue(session: Session, job: Job, problem: Problem, view: View, begun
     with store.claim(run) as folder:
         past, state = store.past(run)
         size, budget = config.sampling.group_size, config.budget.attempts
-        view.begin(f"{job.question} {job.method} seed {job.seed}", past, budget, size)
+        view.begin(str(job), past, budget, size)
         lora = LoraPolicy(session.engine, f"run-{run}", LEARNING[job.method]) if job.method in LEARNING else None
         try:
             if lora is not None:

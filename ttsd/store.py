@@ -205,16 +205,9 @@ class Store:
         with _told(self.path), self._db.atomic():
             return int(str(self._db.table("runs").insert(row).last_pk))
 
-    def unfinished_run(self, question: str, method: str, seed: int) -> Row | None:
-        """The newest run of this question, method and seed that was broken off, its JSON columns decoded."""
-        return next(iter(self._runs_of(question, method, seed, "status = 'running'")), None)
-
-    def closed_runs(self, question: str, method: str, seed: int) -> list[Row]:
-        """The runs of this question, method and seed that came to their end, the newest first."""
-        return self._runs_of(question, method, seed, "status != 'running'")
-
-    def _runs_of(self, question: str, method: str, seed: int, which: str) -> list[Row]:
-        where = f"question = ? and method = ? and seed = ? and {which}"
+    def runs_of(self, question: str, method: str, seed: int) -> list[Row]:
+        """The runs of this question, method and seed, the newest first, their JSON columns decoded."""
+        where = "question = ? and method = ? and seed = ?"
         rows = self._db.table("runs").rows_where(where, [question, method, seed], order_by="run desc")
         return [_decoded(row) for row in rows]
 

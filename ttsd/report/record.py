@@ -141,7 +141,7 @@ def _run(row: Row, several_models: bool, counts: Row, seconds: Mapping[str, floa
     return Run(
         run=row["run"],
         question=row["question"],
-        method=f"{row['method']} ({row['model']})" if several_models else row["method"],
+        method=_arm(row, several_models),
         seed=row["seed"],
         status=row["status"],
         attempts=counts["attempts"],
@@ -159,6 +159,14 @@ def _run(row: Row, several_models: bool, counts: Row, seconds: Mapping[str, floa
         work={name: counts[name] or 0.0 for name in work} | {"draw_seconds": draw, "distil_seconds": distil},
         pooled=row["method"] == "best-of-k" and bool(goes_on),
     )
+
+
+def _arm(row: Row, several_models: bool) -> str:
+    """What is compared: a method, multi-turn with one window, and with one model where there are several."""
+    window = (row["config"] or {}).get("reprompt", {}).get("multi_turn_window")
+    windowed = row["method"] == "multi-turn" and window is not None
+    marks = [*([f"window {window}"] if windowed else []), *([row["model"]] if several_models else [])]
+    return f"{row['method']} ({', '.join(marks)})" if marks else str(row["method"])
 
 
 def _curves(store: Store) -> dict[int, list[Row]]:
