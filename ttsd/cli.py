@@ -29,6 +29,7 @@ DISCOVERED, EXHAUSTED, USER_ERROR, INFRASTRUCTURE, INTERRUPTED = 0, 1, 2, 3, 130
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help, in half the time
     help="Trains a language model on ONE hard coding question, at test time, until it solves it.",
 )
 
@@ -63,7 +64,9 @@ def solve(
     unsafe_no_sandbox: UnsafeOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train on QUESTION until an attempt passes all tests or the budget ends; the program goes to stdout.
+    """Train on QUESTION until an attempt passes all tests.
+
+    The discovered program goes to stdout; the run ends without one when the budget is spent.
 
     Exit status: 0 discovered, 1 budget spent, 2 a mistake of yours, 3 a fault of the machine, 130 interrupted
     (the same command goes on where it stopped).
@@ -191,7 +194,10 @@ def show(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the runs of the database, one run's attempts, or look closely at an attempt or a step."""
+    """List runs, or look closely at one.
+
+    Without a number all runs of the database; with one its attempts; --attempt and --step look closer.
+    """
     from ttsd.live import print_table
     from ttsd.store import Store
 
@@ -241,7 +247,10 @@ def report(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the database's runs: discovery@k and costs, per question and pooled, as HTML, PNG, SVG, CSV and JSON."""
+    """Compare methods: discovery@k and costs.
+
+    Per question and pooled, as an HTML page, PNG and SVG, CSV and JSON of every number drawn, and a table here.
+    """
     from ttsd.live import print_table
     from ttsd.report import build_report
     from ttsd.store import Store

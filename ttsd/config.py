@@ -148,6 +148,7 @@ class Budget(Section):
 class Store(Section):
     path: str = "ttsd.sqlite"
     state_dir: str | None = Field(None, description="adapters and optimizer states; None: beside the database")
+    track: Literal["none", "wandb", "tensorboard", "trackio"] = Field("none", description="also send metrics there")
 
 
 class Config(Section):

@@ -6,7 +6,7 @@ The loop yields, this writes: every event is on disk before the next one is aske
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from ttsd.loop import Event, Past, Policy, learn
 from ttsd.nouns import Problem, Rollout, Split
 from ttsd.prompts import student_prompt
 from ttsd.store import Answer, Row, Store
+from ttsd.trackers import Tracker, open_tracker, step_values
 
 if TYPE_CHECKING:
     pass
@@ -37,7 +38,13 @@ METHODS: dict[str, Method] = {"sdpo": "sdpo", "grpo": "grpo", "best-of-k": "best
 LEARNING: dict[Method, Literal["sdpo", "grpo"]] = {"sdpo": "sdpo", "grpo": "grpo"}
 
 # What may differ when a run goes on: how far, where the record lies, and how many hands help.
-FREE_SETTINGS = {("budget", "attempts"), ("store", "path"), ("store", "state_dir"), ("judge", "slots")}
+FREE_SETTINGS = {
+    ("budget", "attempts"),
+    ("store", "path"),
+    ("store", "state_dir"),
+    ("store", "track"),
+    ("judge", "slots"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +153,9 @@ async def pursue(session: Session, job: Job, problem: Problem, view: View, begun
                 lora or Frozen(partial(session.engine.sampler.complete, adapter=None)),
                 past,
             )
-            await _record(run, events, lora, store, folder, view)
+            tracker = open_tracker(config.store.track, f"run-{run} {job}", config.model_dump(), folder)
+            with closing(tracker):
+                await _record(run, events, lora, store, folder, view, tracker)
         finally:
             if lora is not None:
                 await lora.close()
@@ -194,7 +203,13 @@ async def _ready(policy: LoraPolicy, run: int, seed: int, past: Past, state: Pat
 
 
 async def _record(
-    run: int, events: AsyncGenerator[Event, None], lora: LoraPolicy | None, store: Store, folder: Path, view: View
+    run: int,
+    events: AsyncGenerator[Event, None],
+    lora: LoraPolicy | None,
+    store: Store,
+    folder: Path,
+    view: View,
+    tracker: Tracker,
 ) -> None:
     async with aclosing(events):
         async for event in events:
@@ -205,6 +220,7 @@ async def _record(
                 if lora is not None and state is not None:
                     await _save(lora, state)
                 store.add_step(run, event, state)
+                tracker.log(step_values(event), event.number)
             view.show(event)
 
 
