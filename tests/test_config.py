@@ -11,7 +11,8 @@ from ttsd.errors import UserError
 
 
 def test_defaults_are_the_papers_test_time_run_on_lora() -> None:
-    config = load_config()
+    config = load_config(None, ["model.path=Qwen/Qwen3-8B"])
+    assert config.lora.lr == 1e-5
     assert config.sampling.group_size == 16
     assert (config.distillation.alpha, config.distillation.distillation_topk) == (1.0, 20)
     assert (config.teacher.teacher_regularization, config.teacher.teacher_update_rate) == ("ema", 0.01)
@@ -25,6 +26,11 @@ def test_file_beats_default_and_override_beats_file(tmp_path: Path) -> None:
     assert (config.budget.attempts, config.lora.rank) == (9, 4)
     assert config.model.sampler == "transformers"
     assert config.distillation.is_clip is None
+
+
+def test_the_bundled_model_comes_with_its_own_settings() -> None:
+    assert load_config() == load_config("micro-cpu")
+    assert load_config(None, ["lora.rank=4"]) == load_config("micro-cpu", ["lora.rank=4"])
 
 
 @pytest.mark.parametrize("name", shipped_configs())

@@ -62,10 +62,11 @@ def _distance(first: Sequence[float], second: Sequence[float]) -> float:
     return max(abs(one - other) for one, other in zip(first, second, strict=True))
 
 
-def test_length_is_checked_in_one_sentence() -> None:
+def test_a_completion_gets_the_room_that_is_left_and_no_prompt_is_cut() -> None:
     assert checked_length(10, 6, 16) == 6
-    with pytest.raises(UserError, match=r"prompt of 10 tokens and sampling.max_tokens=7 exceed .* 16; .* 6 or less"):
-        checked_length(10, 7, 16)
+    assert checked_length(10, 7, 16) == 6
+    with pytest.raises(UserError, match="prompt of 16 tokens leaves no room in the model's length of 16"):
+        checked_length(16, 7, 16)
     with pytest.raises(UserError, match="prompt is empty"):
         checked_length(0, 7, 16)
 

@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ttsd.errors import UserError
 from ttsd.prompts import FEEDBACK_TEMPLATE, REPROMPT_TEMPLATE, SOLUTION_TEMPLATE
 
+BUNDLED_MODEL, BUNDLED_CONFIG = "micro", "micro-cpu"
+
 Method = Literal["sdpo", "grpo", "best-of-k", "multi-turn"]
 
 
@@ -30,7 +32,7 @@ class Section(BaseModel):
 class Model(Section):
     """Which weights, and how the sampler holds them."""
 
-    path: str = Field("micro", description="`micro` (bundled), a folder, or a name on the Hugging Face hub")
+    path: str = Field(BUNDLED_MODEL, description="`micro` (bundled), a folder, or a name on the Hugging Face hub")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     sampler: Literal["vllm", "transformers"] = "vllm"
@@ -174,10 +176,14 @@ class Config(Section):
 
 
 def load_config(source: str | None = None, overrides: Sequence[str] = ()) -> Config:
-    """The configuration named or lying at `source` (None: the defaults), with `section.key=value` overrides applied."""
-    data = _read(source) if source is not None else {}
-    for override in overrides:
-        _apply(data, override)
+    """The configuration named or lying at `source`, with `section.key=value` overrides applied.
+
+    Without a source: the bundled model's own configuration while that model is meant, else the defaults.
+    """
+    changes = _applied({}, overrides)
+    if source is None and changes.get("model", {}).get("path", BUNDLED_MODEL) == BUNDLED_MODEL:
+        source = BUNDLED_CONFIG
+    data = _applied(_read(source), overrides) if source is not None else changes
     try:
         return Config.model_validate(data)
     except ValidationError as error:
@@ -213,6 +219,12 @@ def _read(source: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{source!r} is not valid TOML: {error}; mend that line") from None
+
+
+def _applied(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    for override in overrides:
+        _apply(data, override)
+    return data
 
 
 def _apply(data: dict[str, Any], override: str) -> None:

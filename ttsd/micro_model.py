@@ -31,7 +31,7 @@ CONFIG = {
     "num_key_value_heads": KV_HEADS,
     "head_dim": HEAD,
     "hidden_act": "silu",
-    "max_position_embeddings": 2048,
+    "max_position_embeddings": 8192,
     "rms_norm_eps": 1e-6,
     "rope_theta": 10000.0,
     "attention_bias": False,

@@ -71,16 +71,15 @@ class Sampler(Protocol):
 
 
 def checked_length(prompt_tokens: int, max_tokens: int, limit: int) -> int:
-    """`max_tokens`, if prompt and completion fit the model together. UserError otherwise: nothing is cut silently."""
+    """`max_tokens`, or what the model's length leaves of it. UserError where that is nothing: no prompt is cut."""
     if prompt_tokens < 1:
         raise UserError("the prompt is empty; give the question a statement")
-    if prompt_tokens + max_tokens > limit:
+    if prompt_tokens >= limit:
         raise UserError(
-            f"a prompt of {prompt_tokens} tokens and sampling.max_tokens={max_tokens} exceed the model's length of "
-            f"{limit}; lower sampling.max_tokens to {max(limit - prompt_tokens, 0)} or less, or raise "
-            "model.max_model_len where the model allows it"
+            f"a prompt of {prompt_tokens} tokens leaves no room in the model's length of {limit}; "
+            "raise model.max_model_len where the model allows it, or choose another model"
         )
-    return max_tokens
+    return min(max_tokens, limit - prompt_tokens)
 
 
 def resident(adapters: Mapping[AdapterRef, T], adapter: AdapterRef | None) -> T | None:
