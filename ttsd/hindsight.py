@@ -53,7 +53,7 @@ class Hindsight:
             prompt_ids=self.prompt_ids,
             completion_ids=completion.token_ids,
             sampler_logprobs=completion.logprobs,
-            reward=rollout.verdict.visible_fraction,
+            reward=float(rollout.verdict.visible_accepted),
             reprompt_ids=self._reprompt(demonstration, feedback) if demonstration or feedback else None,
             feedback_used=bool(feedback),
         )

@@ -116,7 +116,8 @@ class Rollout:
 class Lesson:
     """What one rollout teaches: the student's own tokens, read by the student and by the teacher.
 
-    `reprompt_ids` is None when the teacher has nothing to say of this attempt (no demonstration, no feedback).
+    `reward` is the paper's sparse one: 1 for passing every visible case, else 0. `reprompt_ids` is None when the
+    teacher has nothing to say of this attempt (no demonstration, no feedback).
     """
 
     attempt: int

@@ -148,7 +148,7 @@ def _base(methods: Sequence[str], title: str, *, legend: bool = True) -> alt.Cha
             "method:N",
             title=None,
             scale=alt.Scale(domain=list(methods), range=colours),
-            legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1)
+            legend=alt.Legend(orient="top", columns=2, symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1)
             if legend
             else None,
         ),
