@@ -64,10 +64,10 @@ def prepared(use_landlock: bool, packages: list[str]) -> Confinement:
 def _readable_library(packages: list[str]) -> int:
     rules = landlock.ruleset(landlock.version())
     landlock.allow_reading(rules, packages)
-    landlock.allow_reading(rules, landlock.library())
+    landlock.allow_reading(rules, landlock.stdlib())
     landlock.allow_reading(rules, landlock.shared_libraries())
     landlock.allow_reading(rules, ["/dev/null"])
-    landlock.allow_listing(rules, landlock.library_directories())
+    landlock.allow_listing(rules, landlock.stdlib_directories())
     return rules
 
 

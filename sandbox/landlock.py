@@ -67,14 +67,14 @@ def _allow(rules: int, path: str, rights: int) -> None:
         os.close(descriptor)
 
 
-def library_directories() -> list[str]:
+def stdlib_directories() -> list[str]:
     """The directories in which the standard library's modules are."""
     return sorted({os.path.realpath(path) for path in sys.path if os.path.isdir(path)})
 
 
-def library() -> Iterator[str]:
+def stdlib() -> Iterator[str]:
     """The standard library without the packages installed into it (one of them may hold a question's tests)."""
-    for directory in library_directories():
+    for directory in stdlib_directories():
         yield from (os.path.join(directory, name) for name in os.listdir(directory) if name not in _PACKAGES)
 
 

@@ -102,7 +102,7 @@ def shielded(options: dict[str, Any], packages: list[str]) -> tuple[Confinement 
     """The confinement, tried once, and the names of its mechanisms. OSError where the required part is missing."""
     if options["unsafe"]:
         return None, ["unsafe"]
-    user_changed = confinement.lower_zygote(options["user"], [*landlock.library_directories(), *packages])
+    user_changed = confinement.lower_zygote(options["user"], [*landlock.stdlib_directories(), *packages])
     shield = confinement.prepared(options["landlock"], packages)
     confinement.attempt(shield)
     found = {f"landlock {landlock.version()}": shield.rules is not None, "seccomp": True, "user": user_changed}
