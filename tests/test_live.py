@@ -60,11 +60,11 @@ def test_the_panel_can_be_drawn_before_and_after_anything_happens() -> None:
 
 
 def test_an_overview_counts_what_ends(capsys: pytest.CaptureFixture[str]) -> None:
-    overview = PlainOverview(2)
+    overview = PlainOverview()
     overview.view("q sdpo seed 0")
     overview.end("q sdpo seed 0", Failure(Job("q", "sdpo", 0), "OSError: gone"))
     assert capsys.readouterr().err.endswith("| q sdpo seed 0 | failed: OSError: gone\n")
-    table = RichOverview(2)
+    table = RichOverview()
     table.view("q sdpo seed 1").begin("q", Past(), 8, 2)
     assert "q sdpo seed 1" in drawn(table)
 

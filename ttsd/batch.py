@@ -53,6 +53,9 @@ class Overview(Protocol):
 
     def say(self, text: str) -> None: ...
 
+    def expect(self, runs: int) -> None:
+        """How many runs there are to do."""
+
     def view(self, name: str) -> run.View:
         """A place for one run, which is about to begin."""
 
@@ -101,6 +104,7 @@ async def batch(
     with Store(config.store.path, config.store.state_dir) as store:
         done, tasks = _sorted_out(wanted, store)
         overview.say(f"{len(tasks)} runs to do, {len(done)} done before")
+        overview.expect(len(tasks))
         results: list[Answer | Failure] = [store.answer(number) for number in done]
         if tasks:
             tokenizer = load_tokenizer(config)

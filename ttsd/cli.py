@@ -116,7 +116,7 @@ def batch(
     settings = _settings(config, set_, unsafe_no_sandbox)
     chosen = [METHODS[_method(name.strip())] for name in methods.split(",")]
     wanted = work.plan(questions(subset), chosen, seeds, settings, _windows(windows))
-    with overview_for_stderr(len(wanted)) as overview:
+    with overview_for_stderr() as overview:
         results = _run(work.batch(wanted, settings, runs_at_once=at_once, overview=overview))
     failures = [result for result in results if isinstance(result, work.Failure)]
     answers = [asdict(result) for result in results if not isinstance(result, work.Failure)]

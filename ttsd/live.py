@@ -206,8 +206,8 @@ class RichView:
 class PlainOverview:
     """Many runs, a line for each that ends."""
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    def __init__(self) -> None:
+        self._total = 0
         self._ended = 0
         self._started = time.monotonic()
         self.boards: dict[str, QuietView] = {}
@@ -220,6 +220,9 @@ class PlainOverview:
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
+
+    def expect(self, runs: int) -> None:
+        self._total = runs
 
     def view(self, name: str) -> QuietView:
         view = self.boards[name] = QuietView()
@@ -235,8 +238,8 @@ class PlainOverview:
 class RichOverview(PlainOverview):
     """Many runs in a table that renews itself; those that ended scroll away above it."""
 
-    def __init__(self, total: int) -> None:
-        super().__init__(total)
+    def __init__(self) -> None:
+        super().__init__()
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=2, transient=True)
 
@@ -276,8 +279,8 @@ def _ending(answer: Answer | Failure) -> str:
     return f"{found}, {answer.attempts} attempts, {answer.steps} steps"
 
 
-def overview_for_stderr(total: int) -> PlainOverview:
-    return RichOverview(total) if sys.stderr.isatty() else PlainOverview(total)
+def overview_for_stderr() -> PlainOverview:
+    return RichOverview() if sys.stderr.isatty() else PlainOverview()
 
 
 def view_for_stderr() -> PlainView | RichView:
