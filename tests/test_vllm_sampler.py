@@ -306,11 +306,13 @@ async def test_start_without_vllm_says_what_to_do(model: Path, monkeypatch: pyte
 async def test_an_engine_that_dies_is_an_infrastructure_fault(sampler: VllmSampler) -> None:
     """The shared engine's end: keep it last of its tests."""
     (engine,) = (child for child in multiprocessing.active_children() if child.name == "EngineCore")
-    drawing = asyncio.create_task(sampler.complete((5, 6), None, max_tokens=1900))
+    drawing = [asyncio.create_task(sampler.complete((5, 6), None, max_tokens=1900)) for _ in range(32)]
     await asyncio.sleep(0.1)
     engine.kill()
-    with pytest.raises(InfrastructureError, match="the vLLM engine failed"):
-        await drawing
+    drawn = await asyncio.gather(*drawing, return_exceptions=True)
+    faults = [str(end) for end in drawn if isinstance(end, InfrastructureError)]  # some may have ended before
+    assert faults
+    assert all(fault.startswith("the vLLM engine failed") for fault in faults)
     with pytest.raises(InfrastructureError, match="the vLLM engine failed"):
         await sampler.health()
 

@@ -28,7 +28,7 @@ NOISE, ROUNDS = 0.01, 20  # standard deviation added to the scratch adapter's we
 ENOUGH = 0.5  # nats a token of the prompt, by which the adapter has to be seen to change the trainer's model
 FLOAT32_MAX = 1e-3  # nats; measured on a CPU: 1e-6
 ROUNDED_MEAN = 0.05  # nats, in bfloat16 and float16, where single tokens may be far off
-LEAST_CHANGE = 0.01  # nats, by which the adapter must move the log-probabilities on average
+LEAST_CHANGE = 1e-3  # nats, by which the adapter must move the log-probabilities on average: sure answers move little
 LEAST_RATIO = 3  # and how many times the disagreement that must be
 
 
