@@ -10,12 +10,13 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+import scipy.stats  # noqa: TID253
 import torch  # noqa: TID253
 
 from tests.tiny import write_model, write_tokenizer
 from ttsd.backbone import Base, Tokenizer, generate, load_base, replacing
 from ttsd.errors import UserError
-from ttsd.lora import Adapter, LoraLinear, LoraShape
+from ttsd.lora import Adapter, LoraLinear, LoraShape, Merged
 from ttsd.packing import pack
 
 SHAPE = LoraShape(4, 8.0, "all-linear")
@@ -159,6 +160,26 @@ def test_log_probabilities_are_of_the_distribution_that_was_sampled(base: Base) 
     ):
         assert cold[token] >= best[nucleus - 1]
         assert logprob == pytest.approx(float((cold[token] / best[:nucleus].sum()).log()), abs=1e-4)
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely(base: Base) -> None:
+    with torch.no_grad():
+        probabilities = plain_logits(base, tokens(9))[-1].double().softmax(-1)
+    drawn = generate(base, None, [tokens(9)] * 4000, max_tokens=1, seed=0)
+    counts = torch.bincount(torch.tensor([ids[0] for ids, _, _ in drawn]), minlength=len(probabilities))
+    often = probabilities * 4000 >= 5
+    expected = torch.cat([probabilities[often], probabilities[~often].sum()[None]]) * 4000
+    found = torch.cat([counts[often], counts[~often].sum()[None]]).double()
+    assert scipy.stats.chisquare(found, expected).pvalue > 1e-3
+
+
+def test_an_adapter_is_merged_only_where_that_is_exact(base: Base, folder: Path) -> None:
+    assert isinstance(base.merged(adapter(base)), Merged)
+    coarse = load_base(str(folder), dtype="bfloat16")
+    coarse.wire(SHAPE)
+    lent = adapter(coarse)
+    assert coarse.merged(lent) is lent
+    assert base.merged(None) is None
 
 
 def test_rows_that_are_not_wanted_any_more_stop(base: Base) -> None:

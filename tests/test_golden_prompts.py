@@ -125,7 +125,7 @@ async def test_what_student_and_teacher_read(name: str, rows: Path, tokenizer: T
     hindsight = Hindsight(student_prompt(problem), tokenizer, Reprompt(), max_prompt_len=2048)
     check(f"{name}.student", read(tokenizer, hindsight.prompt_ids))
     wrong = await rollout(problem, WRONG_CALL if problem.entry_point else WRONG_STDIN)
-    (lesson,) = hindsight.lessons([wrong], [])
+    (lesson,) = hindsight.lessons([wrong])
     assert lesson.reprompt_ids is not None
     check(f"{name}.teacher", read(tokenizer, lesson.reprompt_ids))
 
@@ -135,10 +135,10 @@ async def test_what_the_teacher_reads_after_a_success_and_after_a_crash(rows: Pa
     hindsight = Hindsight(student_prompt(problem), tokenizer, Reprompt(), max_prompt_len=2048)
     right = await rollout(problem, f"<think>\nhm\n</think>\n\nAdd.\n{WRONG_STDIN.replace('*', '+')}", 2)
     crashed = await rollout(problem, CRASH)
-    (lesson,) = hindsight.lessons([crashed], [])
+    (lesson,) = hindsight.lessons([crashed])
     assert lesson.reprompt_ids is not None
     check("crash.teacher", read(tokenizer, lesson.reprompt_ids))
-    lesson, own = hindsight.lessons([crashed, right], [])
+    lesson, own = hindsight.lessons([crashed, right])
     assert lesson.reprompt_ids == own.reprompt_ids
     assert lesson.reprompt_ids is not None
     check("success.teacher", read(tokenizer, lesson.reprompt_ids))

@@ -124,7 +124,7 @@ async def test_nothing_that_is_read_shown_or_kept_tells_of_a_hidden_case(
         for rollout in rollouts:
             print(attempt_text(attempt_view(store, run, rollout.attempt)))
         kept = [dict(row) for row in [*store.attempts(run), *store.steps(run), store.run(run)]]
-    prompts = _read(policy, tokenizer, [*hindsight.readings(8, rollouts, []), *_turns(conversation, rollouts)])
+    prompts = _read(policy, tokenizer, [*hindsight.readings(8, rollouts), *_turns(conversation, rollouts)])
     assert len(rollouts) == len(answers)
     assert "step 1" in talk.getvalue()
     assert "Wrong Answer" in said.getvalue()

@@ -101,19 +101,19 @@ async def test_a_success_on_visible_cases_is_shown_to_the_others_and_its_feedbac
 
 def test_the_released_codes_rule_leaves_a_lone_success_without_a_lesson() -> None:
     alone = rollout(1, "partly", Verdict(Status.ACCEPTED, 2, 2, 0, 0))
-    assert teaching().lessons([alone], [])[0].reprompt_ids is not None
-    assert teaching(dont_reprompt_on_self_success=True).lessons([alone], [])[0].reprompt_ids is None
+    assert teaching().lessons([alone])[0].reprompt_ids is not None
+    assert teaching(dont_reprompt_on_self_success=True).lessons([alone])[0].reprompt_ids is None
 
 
 def test_without_feedback_there_is_nothing_to_teach() -> None:
     failed = rollout(1, "one", Verdict(Status.WRONG_ANSWER, 0, 2, 0, 0, feedback="hint"))
-    assert teaching(include_environment_feedback=False).lessons([failed], [])[0].reprompt_ids is None
+    assert teaching(include_environment_feedback=False).lessons([failed])[0].reprompt_ids is None
 
 
 @pytest.mark.parametrize(("cut", "kept"), [("left", "tail"), ("right", "head")])
 def test_long_reprompts_lose_feedback_but_never_the_question(cut: str, kept: str) -> None:
     failed = rollout(1, "one", Verdict(Status.WRONG_ANSWER, 0, 2, 0, 0, feedback="head" + "x" * 500 + "tail"))
-    lesson = teaching(max_reprompt_len=200, reprompt_truncation=cut).lessons([failed], [])[0]
+    lesson = teaching(max_reprompt_len=200, reprompt_truncation=cut).lessons([failed])[0]
     prompt = text_of(lesson.reprompt_ids)
     assert len(lesson.reprompt_ids or ()) <= 200
     assert prompt.startswith("question")
@@ -193,24 +193,32 @@ def wrong(attempt: int, feedback: str) -> Rollout:
 
 def test_a_teacher_reads_its_own_feedback_last_and_before_it_what_says_most_that_is_new() -> None:
     group = [wrong(1, "a\nb"), wrong(2, "a\nb\nc"), wrong(3, "d\ne\nf"), wrong(4, "a\nb")]
-    reprompts = [text_of(lesson.reprompt_ids) for lesson in teaching(feedback_blocks=3).lessons(group, [])]
+    reprompts = [text_of(lesson.reprompt_ids) for lesson in teaching(feedback_blocks=3).lessons(group)]
     assert "earlier attempt:\n\na\nb\nc\n\nd\ne\nf\n\na\nb\n\nCorrectly" in reprompts[0]
     assert reprompts[3] == reprompts[0]  # the same text twice tells nothing new
     assert "earlier attempt:\n\nd\ne\nf\n\na\nb\nc\n\nCorrectly" in reprompts[1]  # attempt 1 adds nothing to it
-    assert [text_of(lesson.reprompt_ids).count("a\nb") for lesson in teaching().lessons(group, [])] == [1, 1, 0, 1]
+    assert [text_of(lesson.reprompt_ids).count("a\nb") for lesson in teaching().lessons(group)] == [1, 1, 0, 1]
+
+
+def test_a_teacher_may_read_what_was_said_in_earlier_steps() -> None:
+    past, group = [wrong(1, "a\nb\nc"), wrong(2, "a\nb\nd")], [wrong(3, "e"), wrong(4, "b\nf")]
+    for source, read in [("run", "f\n\na\nb\nd\n\ne"), ("group", "attempt:\n\nb\nf\n\ne")]:
+        hindsight = teaching(feedback_blocks=3, feedback_from=source)
+        hindsight.remember(past)
+        assert read + "\n\nCorrectly" in text_of(hindsight.lessons(group)[0].reprompt_ids)
 
 
 def test_a_passing_attempt_reads_no_feedback_of_others() -> None:
     group = [wrong(1, "a"), rollout(2, "right", Verdict(Status.ACCEPTED, 2, 2, 0, 0))]
-    lesson = teaching(feedback_blocks=4, environment_feedback_only_without_solution=False).lessons(group, [])[1]
+    lesson = teaching(feedback_blocks=4, environment_feedback_only_without_solution=False).lessons(group)[1]
     assert text_of(lesson.reprompt_ids).count("feedback from") == 0
 
 
 def test_a_share_of_the_next_group_is_drawn_under_different_reprompts() -> None:
     hindsight = Hindsight("question", ByteTokenizer(), Reprompt(), max_prompt_len=100, teacher_fraction=0.5)
-    assert [reading.role for reading in hindsight.readings(4, [], [])] == ["student"] * 4
+    assert [reading.role for reading in hindsight.readings(4, [])] == ["student"] * 4
     group = [wrong(1, "a"), wrong(2, "b"), wrong(3, "a")]
-    readings = hindsight.readings(6, group, [])
+    readings = hindsight.readings(6, group)
     assert [reading.role for reading in readings] == ["student"] * 3 + ["teacher"] * 3
     told = [text_of(reading.prompt_ids) for reading in readings[3:]]
     assert told[0] != told[1]

@@ -37,11 +37,14 @@ class Silent:
     told: Hindsight
     reprompt_ids: tuple[int, ...]
 
-    def readings(self, size: int, last: Sequence[Rollout], earlier: Sequence[Rollout]) -> list[Reading]:
-        return self.told.readings(size, last, earlier)
+    def readings(self, size: int, last: Sequence[Rollout]) -> list[Reading]:
+        return self.told.readings(size, last)
 
-    def lessons(self, rollouts: Sequence[Rollout], earlier: Sequence[Rollout]) -> list[Lesson]:
-        return [replace(lesson, reprompt_ids=self.reprompt_ids) for lesson in self.told.lessons(rollouts, earlier)]
+    def lessons(self, rollouts: Sequence[Rollout]) -> list[Lesson]:
+        return [replace(lesson, reprompt_ids=self.reprompt_ids) for lesson in self.told.lessons(rollouts)]
+
+    def remember(self, rollouts: Sequence[Rollout]) -> None:
+        self.told.remember(rollouts)
 
 
 @pytest.mark.slow

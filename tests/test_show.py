@@ -60,16 +60,15 @@ def world(question: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         environment={"torch": "any"},
     )  # fmt: skip
     trainer.create("r", 3)
-    successes: list[Rollout] = []
     with store.claim(run) as folder:
         for number in (1, 2, 3):
             rollouts = tuple(rollout(attempt, number, tokenizer) for attempt in (2 * number - 1, 2 * number))
             for one in rollouts:
                 store.add_attempt(run, one)
-            metrics = trainer.step("r", teaching.lessons(rollouts, successes))
+            metrics = trainer.step("r", teaching.lessons(rollouts))
             trainer.save("r", folder / f"step-{number}")
             store.add_step(run, Step(number, rollouts, number, metrics, {"draw": 1.0}), folder / f"step-{number}")
-            successes += [one for one in rollouts if one.verdict.visible_accepted]
+            teaching.remember(rollouts)
     yield World(store, run, trainer, config)
     store.close()
 

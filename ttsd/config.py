@@ -110,7 +110,10 @@ class Reprompt(Section):
     remove_thinking_from_demonstration: bool = True
     include_environment_feedback: bool = True
     feedback_blocks: int = Field(
-        1, ge=1, description="feedback texts that a teacher reads: its own attempt's, then others of the same group"
+        1, ge=1, description="feedback texts that a teacher reads: its own attempt's, and those that add most to it"
+    )
+    feedback_from: Literal["run", "group"] = Field(
+        "group", description="whose texts those others are: run: any earlier attempt's of this run too"
     )
     environment_feedback_only_without_solution: bool = True
     demonstrations_from: Literal["run", "group"] = Field("run", description="run: any earlier success of this run")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from ttsd.config import Reprompt
@@ -20,7 +20,8 @@ class ChatTokenizer(Protocol):
 class Hindsight:
     """Student and teacher prompts of one question (SDPO, section 2.1 and appendix F.3).
 
-    Both roles go through the same tokenizer, so they share system message, chat template and thinking flag.
+    Both roles go through the same tokenizer, so they share system message, chat template and thinking flag. What may
+    be told again in later steps, demonstrations and feedback, is what `remember` was given.
     """
 
     def __init__(
@@ -36,6 +37,8 @@ class Hindsight:
         self._tokenizer = tokenizer
         self._settings = settings
         self._teacher_fraction = teacher_fraction
+        self._successes: list[Rollout] = []
+        self._told: dict[str, frozenset[str]] = {}
         self.prompt_ids = tokenizer.chat(question)
         if len(self.prompt_ids) > max_prompt_len:
             raise UserError(
@@ -43,29 +46,38 @@ class Hindsight:
                 f"sampling.max_prompt_len={max_prompt_len}; raise that setting (questions are never cut)"
             )
 
-    def readings(self, size: int, last: Sequence[Rollout], earlier: Sequence[Rollout]) -> list[Reading]:
+    def remember(self, rollouts: Iterable[Rollout]) -> None:
+        """Takes in what earlier steps of this run made, in order."""
+        for rollout in rollouts:
+            if self._settings.demonstrations_from == "run" and rollout.verdict.visible_accepted:
+                self._successes.append(rollout)
+            if self._settings.feedback_from == "run":
+                self._told |= _lines([rollout])
+
+    def readings(self, size: int, last: Sequence[Rollout]) -> list[Reading]:
         """What the next `size` attempts read: the question, but for a share at the end, which reads it with hindsight.
 
         That share (`sampling.teacher_fraction`) gets different reprompts of the rollouts `last`, as long as there
         are any; nothing has been said before the first group, so all of it reads the bare question.
         """
         wanted = round(size * self._teacher_fraction)
-        lessons = self.lessons(last, earlier) if wanted else []
+        lessons = self.lessons(last) if wanted else []
         reprompts = list(dict.fromkeys(lesson.reprompt_ids for lesson in lessons if lesson.reprompt_ids))
         taught = [Reading(reprompts[at % len(reprompts)], "teacher") for at in range(wanted if reprompts else 0)]
         return [Reading(self.prompt_ids)] * (size - len(taught)) + taught
 
-    def lessons(self, rollouts: Sequence[Rollout], earlier: Sequence[Rollout]) -> list[Lesson]:
-        """One lesson for each answered rollout; `earlier` are the run's successes of past steps."""
+    def lessons(self, rollouts: Sequence[Rollout]) -> list[Lesson]:
+        """One lesson for each answered rollout of a group."""
         answered = [rollout for rollout in rollouts if rollout.verdict.status is not Status.ABORTED]
-        successes = [rollout for rollout in answered if self._succeeded(rollout)]
-        if self._settings.demonstrations_from == "run":
-            successes += earlier
-        return [self._lesson(rollout, answered, successes) for rollout in answered]
+        successes = [rollout for rollout in answered if self._succeeded(rollout)] + self._successes
+        told = _lines(answered) | dict(
+            reversed(self._told.items())
+        )  # of texts that say as much: its group's, the newest
+        return [self._lesson(rollout, successes, told) for rollout in answered]
 
-    def _lesson(self, rollout: Rollout, group: Sequence[Rollout], successes: Sequence[Rollout]) -> Lesson:
+    def _lesson(self, rollout: Rollout, successes: Sequence[Rollout], told: Mapping[str, frozenset[str]]) -> Lesson:
         demonstration = self._demonstration(rollout, successes)
-        feedback = self._feedback(rollout, group) if self._settings.include_environment_feedback else []
+        feedback = self._feedback(rollout, told) if self._settings.include_environment_feedback else []
         if demonstration is not None and self._settings.environment_feedback_only_without_solution:
             feedback = []
         completion = rollout.completion
@@ -83,20 +95,18 @@ class Hindsight:
     def _succeeded(self, rollout: Rollout) -> bool:
         return rollout.verdict.visible_fraction >= self._settings.success_reward_threshold
 
-    def _feedback(self, rollout: Rollout, group: Sequence[Rollout]) -> list[str]:
+    def _feedback(self, rollout: Rollout, told: Mapping[str, frozenset[str]]) -> list[str]:
         """At most `feedback_blocks` texts: the attempt's own one last, before it those that say most that is new."""
         own = rollout.verdict.feedback
         if not own:
             return []
-        texts = dict.fromkeys(other.verdict.feedback for other in group if other.verdict.feedback)
-        chosen, told = [own], set(own.splitlines())
+        chosen, known = [own], set(own.splitlines())
         while len(chosen) < self._settings.feedback_blocks:
-            news = {text: len(set(text.splitlines()) - told) for text in texts if text not in chosen}
-            best = max(news, key=news.__getitem__, default=None)
-            if best is None or not news[best]:
+            best = max(told, key=lambda text: len(told[text] - known))
+            if told[best] <= known:
                 break
             chosen.append(best)
-            told |= set(best.splitlines())
+            known |= told[best]
         return chosen[::-1]
 
     def _demonstration(self, rollout: Rollout, successes: Sequence[Rollout]) -> str | None:
@@ -149,3 +159,8 @@ class Hindsight:
             feedback_template=settings.feedback_template,
         )
         return self._tokenizer.chat(text)
+
+
+def _lines(rollouts: Iterable[Rollout]) -> dict[str, frozenset[str]]:
+    """The different feedback texts, in order, and the lines of each."""
+    return {text: frozenset(text.splitlines()) for rollout in rollouts if (text := rollout.verdict.feedback)}

@@ -30,11 +30,16 @@ class Policy(Protocol):
 
 
 class Teaching(Protocol):
-    """What the policy reads: before each attempt of a group, and the lesson that hindsight draws from each rollout."""
+    """What the policy reads: before each attempt of a group, and the lesson that hindsight draws from each rollout.
 
-    def readings(self, size: int, last: Sequence[Rollout], earlier: Sequence[Rollout]) -> Sequence[Reading]: ...
+    Of finished steps both may use what it is told to remember.
+    """
 
-    def lessons(self, rollouts: Sequence[Rollout], earlier: Sequence[Rollout]) -> list[Lesson]: ...
+    def readings(self, size: int, last: Sequence[Rollout]) -> Sequence[Reading]: ...
+
+    def lessons(self, rollouts: Sequence[Rollout]) -> list[Lesson]: ...
+
+    def remember(self, rollouts: Sequence[Rollout]) -> None: ...
 
 
 Judge = Callable[[Completion], Awaitable[tuple[str | None, Verdict]]]
@@ -78,14 +83,14 @@ async def learn(
     With `one_step_off` a gradient step is taken while the next group is being drawn, from the weights before it; the
     learner's importance weights make up for that. A step's own event then follows the rollouts of the next group.
     """
-    successes = [rollout for rollout in past.rollouts if rollout.verdict.visible_accepted]
     number, attempts, last = past.steps, past.attempts, past.last_group
     stop, learning = False, None
+    teaching.remember(past.rollouts)
     try:
         while attempts < budget and not stop:
             number, size = number + 1, min(group_size, budget - attempts)
             group, start = Group(number, attempts + 1, size, past.unfinished), time.monotonic()
-            readings = teaching.readings(size, last, successes)
+            readings = teaching.readings(size, last)
             async with aclosing(draw(policy, judge, readings, group, keep_all=continue_after_discovery)) as drawing:
                 async for rollout in drawing:
                     yield rollout
@@ -93,12 +98,12 @@ async def learn(
                 yield await learning
             last, drawn = group.complete(), time.monotonic() - start
             stop = any(rollout.verdict.accepted for rollout in last) and not continue_after_discovery
-            lessons = [] if stop else teaching.lessons(last, successes)
+            lessons = [] if stop else teaching.lessons(last)
             learning = asyncio.create_task(take_step(policy, number, last, lessons, drawn))
             if not one_step_off:
                 yield await learning
                 learning = None
-            successes += [rollout for rollout in last if rollout.verdict.visible_accepted]
+            teaching.remember(last)
             attempts += size
         if learning is not None:
             yield await learning

@@ -42,23 +42,44 @@ class Adapter:
             for name, view in views(shapes, self.gradient).items():
                 self.parameters[name].grad = view
 
+    def pair(self, layer: str) -> tuple[nn.Parameter, nn.Parameter]:
+        """A (rank, in) and B (out, rank) of one layer."""
+        return self.parameters[f"{layer}.lora_A"], self.parameters[f"{layer}.lora_B"]
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """An adapter as the sums of its matrices and the base's, layer by layer: for many small forward passes."""
+
+    weights: dict[str, Tensor]
+
 
 class LoraLinear(nn.Module):
-    """A frozen linear layer plus scaling x B A of whatever pair is lent to it, if any."""
+    """A frozen linear layer plus scaling x B A of whatever pair is lent to it; or a weight lent in its own's place."""
 
     def __init__(self, inner: nn.Linear, scaling: float) -> None:
         super().__init__()
         self.inner = inner
         self.scaling = scaling
-        self.lent: tuple[nn.Parameter, ...] = ()
+        self.lent: tuple[Tensor, Tensor] | Tensor | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether a pair can be added to the weight; in bfloat16 that would round a young adapter away."""
+        return self.inner.weight.dtype == torch.float32
+
+    def merged(self, a: Tensor, b: Tensor) -> Tensor:
+        """The weight with a pair added."""
+        return torch.addmm(self.inner.weight, b, a, alpha=self.scaling)
 
     def forward(self, states: Tensor) -> Tensor:
-        if not self.lent:
+        if self.lent is None:
             output: Tensor = self.inner(states)
             return output
+        if isinstance(self.lent, Tensor):
+            return nn.functional.linear(states, self.lent, self.inner.bias)
         a, b = self.lent
-        exact = states.dtype == self.inner.weight.dtype == torch.float32
-        if exact and states.numel() > _MERGE_FROM * a.numel():
+        if self.exact and states.dtype == torch.float32 and states.numel() > _MERGE_FROM * a.numel():
             merged: Tensor = _MergedLinear.apply(states, self.inner.weight, self.inner.bias, a, b, self.scaling)  # type: ignore[no-untyped-call]
             return merged
         narrow = nn.functional.linear(states, a.to(states.dtype)) * self.scaling
@@ -69,7 +90,7 @@ class LoraLinear(nn.Module):
 class _MergedLinear(torch.autograd.Function):
     """Adds the pair to the weight instead of to the output: rank / tokens of the cost, and nothing tokens-wide is kept.
 
-    Only for float32; in bfloat16 the sum would round a young adapter away.
+    Only where `LoraLinear.exact`.
     """
 
     @staticmethod

@@ -177,7 +177,7 @@ def _reprompts(session: run.Session, problem: Problem, number: int, samples: int
     """What the self-teacher reads: the reprompts of the first failed attempts, again from the first if they are few."""
     hindsight = run.teaching(problem, session.engine.tokenizer, session.config, taught=False)
     failed = [rollout for rollout in session.store.rollouts(number) if rollout.verdict.feedback][:samples]
-    read = [lesson.reprompt_ids for lesson in hindsight.lessons(failed, []) if lesson.reprompt_ids]
+    read = [lesson.reprompt_ids for lesson in hindsight.lessons(failed) if lesson.reprompt_ids]
     return [Reading(read[at % len(read)], "teacher") for at in range(samples if read else 0)]
 
 

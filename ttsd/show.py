@@ -112,9 +112,9 @@ def lesson_of(store: Store, row: Row, rollout: Rollout, tokenizer: ChatTokenizer
     hindsight = _hindsight(row, tokenizer, limits)
     if row["method"] != LEARNS_FROM_TEACHER or rollout.verdict.status is Status.ABORTED:
         return _untaught(rollout, hindsight.prompt_ids)
-    group, earlier = _group(store, row["run"], rollout.step), _successes(store, row["run"], rollout.step)
-    lessons = hindsight.lessons(group, earlier)
-    return next(lesson for lesson in lessons if lesson.attempt == rollout.attempt)
+    group = _group(store, row["run"], rollout.step)
+    hindsight.remember(_earlier(store, row["run"], group))
+    return next(lesson for lesson in hindsight.lessons(group) if lesson.attempt == rollout.attempt)
 
 
 def tokens_of(store: Store, run: int, attempt: int) -> list[Token]:
@@ -243,10 +243,9 @@ def _hindsight(row: Row, tokenizer: ChatTokenizer, limits: bool) -> Hindsight:
 def _answered(store: Store, row: Row, rollout: Rollout, reader: Characters) -> str:
     """The reprompt that an attempt in the teacher's role was the answer to."""
     run, step = row["run"], rollout.step
-    group = _group(store, run, step)
-    readings = _hindsight(row, reader, limits=False).readings(
-        len(group), _group(store, run, step - 1), _successes(store, run, step)
-    )
+    group, hindsight = _group(store, run, step), _hindsight(row, reader, limits=False)
+    hindsight.remember(_earlier(store, run, group))
+    readings = hindsight.readings(len(group), _group(store, run, step - 1))
     return reader.decode(readings[rollout.attempt - group[0].attempt].prompt_ids)
 
 
@@ -272,11 +271,8 @@ def _group(store: Store, run: int, step: int) -> tuple[Rollout, ...]:
     return store.rollouts(run, first=first, last=last)
 
 
-def _successes(store: Store, run: int, step: int) -> tuple[Rollout, ...]:
-    """Attempts of earlier steps that passed the visible cases: what demonstrations are chosen from."""
-    sql = """select attempt from attempts where run = ? and step < ? and visible_total > 0
-        and visible_passed = visible_total order by attempt"""
-    return tuple(_rollout(store, run, attempt) for (attempt,) in store.query(sql, [run, step]))
+def _earlier(store: Store, run: int, group: tuple[Rollout, ...]) -> tuple[Rollout, ...]:
+    return store.rollouts(run, last=group[0].attempt - 1)
 
 
 def _around(store: Store, run: int, step: int) -> tuple[Row, ...]:

@@ -16,7 +16,7 @@ FinishReason = Literal["stop", "length", "abort"]
 Generated = tuple[tuple[int, ...], tuple[float, ...], FinishReason]
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def generate(
     base: Base,
     adapter: Adapter | None,
@@ -41,7 +41,8 @@ def generate(
     generator.manual_seed(generator.seed() if seed is None else seed)
     rows = [_Row(index, [], []) for index in range(len(prompts))]
     done: dict[int, Generated] = {}
-    with base.lending(adapter):
+    lent = base.merged(adapter)
+    with base.lending(lent):
         logits, cache, mask = _prefill(base, prompts)
     alive = list(rows)
     while alive:
@@ -61,7 +62,7 @@ def generate(
             cache.batch_select_indices(chosen)
             mask, tokens, alive = mask[chosen], tokens[chosen], [alive[position] for position in kept]
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
-        with base.lending(adapter):
+        with base.lending(lent):
             logits = _decode(base, tokens, cache, mask)
     return [done[row.index] for row in rows]
 
@@ -122,5 +123,8 @@ def _draw(logits: Tensor, temperature: float, top_p: float, generator: torch.Gen
         before = ordered.exp().cumsum(dim=-1) - ordered.exp()
         dropped = torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before >= top_p)
         log_probs = torch.log_softmax(log_probs.masked_fill(dropped, -torch.inf), dim=-1)
-    tokens = torch.multinomial(log_probs.exp(), 1, generator=generator)
+    # By inversion: one random number a row, where torch.multinomial draws one for each word of the vocabulary.
+    mass = log_probs.exp().cumsum(dim=-1, dtype=torch.float64)
+    drawn = torch.rand(len(mass), 1, dtype=torch.float64, device=mass.device, generator=generator)
+    tokens = torch.searchsorted(mass, drawn * mass[:, -1:], right=True)
     return tokens[:, 0], log_probs.gather(-1, tokens)[:, 0]
