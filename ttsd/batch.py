@@ -96,37 +96,24 @@ def plan(
     Multi-turn runs once with each of `windows`, sdpo with each of the teacher's `fractions` (None: what the
     configuration says). best-of-k spends its whole budget: only then can its samples be pooled into an unbiased pass@k.
     """
+    arms: dict[Method, Sequence[float | None]] = {"multi-turn": windows, "sdpo": fractions}
     return [
-        wanted
+        _wanted(run.Job(question, method, seed), config, value)
         for seed in range(seeds)
         for question in questions
         for method in methods
-        for wanted in _variants(run.Job(question, method, seed), config, windows, fractions)
+        for value in arms.get(method, (None,))
     ]
 
 
-def _variants(
-    job: run.Job, config: Config, windows: Sequence[int | None], fractions: Sequence[float | None]
-) -> list[Wanted]:
-    match job.method:
-        case "best-of-k":
-            return [Wanted(job, _changed(config, "budget", continue_after_discovery=True))]
-        case "multi-turn":
-            return [
-                Wanted(job, _changed(config, "reprompt", multi_turn_window=window), f"window {window}")
-                if window is not None
-                else Wanted(job, config)
-                for window in windows
-            ]
-        case "sdpo":
-            return [
-                Wanted(job, _changed(config, "sampling", teacher_fraction=fraction), f"teacher {fraction:.0%}")
-                if fraction is not None
-                else Wanted(job, config)
-                for fraction in fractions
-            ]
-        case "grpo":
-            return [Wanted(job, config)]
+def _wanted(job: run.Job, config: Config, value: float | None) -> Wanted:
+    """`value`: of the setting that the method is compared by (`run.ARMS`); None: the configuration's."""
+    if job.method == "best-of-k":
+        return Wanted(job, _changed(config, "budget", continue_after_discovery=True))
+    if value is None:
+        return Wanted(job, config)
+    arm = run.ARMS[job.method]
+    return Wanted(job, _changed(config, arm.section, **{arm.setting: value}), arm.label.format(value))
 
 
 def _changed(config: Config, section: str, **settings: object) -> Config:

@@ -35,10 +35,19 @@ if TYPE_CHECKING:
 METHODS: dict[str, Method] = {"sdpo": "sdpo", "grpo": "grpo", "best-of-k": "best-of-k", "multi-turn": "multi-turn"}
 LEARNING: dict[Method, Literal["sdpo", "grpo"]] = {"sdpo": "sdpo", "grpo": "grpo"}
 
-# The setting that a method is compared by: batch has runs with several values of it side by side.
-ARMS: dict[Method, tuple[str, str]] = {
-    "multi-turn": ("reprompt", "multi_turn_window"),
-    "sdpo": ("sampling", "teacher_fraction"),
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A setting that a method is compared by: a batch has runs with several values of it side by side."""
+
+    section: str
+    setting: str
+    label: str
+
+
+ARMS: dict[Method, Arm] = {
+    "multi-turn": Arm("reprompt", "multi_turn_window", "window {}"),
+    "sdpo": Arm("sampling", "teacher_fraction", "teacher {:.0%}"),
 }
 
 # What may differ when a run goes on: how far, where the record lies, and how many hands help.
@@ -140,9 +149,9 @@ def _runs_of(store: Store, job: Job, config: Config) -> list[Row]:
     runs = store.runs_of(job.question, job.method, job.seed)
     if job.method not in ARMS:
         return runs
-    section, name = ARMS[job.method]
-    wanted = config.model_dump()[section][name]
-    return [row for row in runs if row["config"].get(section, {}).get(name, wanted) == wanted]
+    arm = ARMS[job.method]
+    wanted = config.model_dump()[arm.section][arm.setting]
+    return [row for row in runs if row["config"].get(arm.section, {}).get(arm.setting, wanted) == wanted]
 
 
 def _same(row: Row, config: Config) -> bool:
