@@ -51,7 +51,7 @@ class Study:
     out: Path
     seeds: int = 3
     windows: tuple[int | None, ...] = (2, 4, 8)
-    fractions: tuple[float | None, ...] = (0.0, 0.25)
+    fractions: tuple[float | None, ...] = (0.0, 1.0)
     runs_at_once: int = 12
 
     def configured(self, subset: str) -> Config:

@@ -64,7 +64,7 @@ def evidence(
     windows: Annotated[str, typer.Option(help="Multi-turn once with each of these windows.")] = "2,4,8",
     teacher_fractions: Annotated[
         str, typer.Option(help="sdpo once with each of these shares of a group drawn by the teacher.")
-    ] = "0,0.25",
+    ] = "0,1",
     at_once: Annotated[int, typer.Option(min=1, help="Runs that share the engine at one time.")] = 12,
     config: ConfigOption = None,
     set_: SetOption = None,
