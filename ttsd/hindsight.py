@@ -70,9 +70,8 @@ class Hindsight:
         """One lesson for each answered rollout of a group."""
         answered = [rollout for rollout in rollouts if rollout.verdict.status is not Status.ABORTED]
         successes = [rollout for rollout in answered if self._succeeded(rollout)] + self._successes
-        told = _lines(answered) | dict(
-            reversed(self._told.items())
-        )  # of texts that say as much: its group's, the newest
+        # Of texts that say as much the first is chosen: one of this group, else the newest.
+        told = _lines(answered) | dict(reversed(self._told.items()))
         return [self._lesson(rollout, successes, told) for rollout in answered]
 
     def _lesson(self, rollout: Rollout, successes: Sequence[Rollout], told: Mapping[str, frozenset[str]]) -> Lesson:
