@@ -19,6 +19,7 @@ class ScriptedPolicy:
         self.requested = 0
         self.cancelled = 0
         self.taught: list[list[Lesson]] = []
+        self.restarts = 0
         self.adapter_version = 0
 
     async def sample(self, prompt_ids: Sequence[int]) -> Completion:
@@ -40,6 +41,10 @@ class ScriptedPolicy:
         self.adapter_version += 1
         return {"loss": 1.0 / self.adapter_version, "updated": 1.0}
 
+    async def restart(self) -> None:
+        self.restarts += 1
+        self.adapter_version += 1
+
 
 class ByteTokenizer:
     """One token a byte; a chat is the text between two marks."""
@@ -52,10 +57,12 @@ class ByteTokenizer:
 
 
 async def judge_by_word(completion: Completion) -> tuple[str | None, Verdict]:
-    """`right` passes; `partly` passes the visible cases only; anything else fails with feedback of its own."""
+    """`right` passes; `partly` the visible cases only, `broken` none; anything else one, with feedback of its own."""
     word = completion.text
     if word == "right":
         return word, Verdict(Status.ACCEPTED, 2, 2, 1, 1)
     if word == "partly":
         return word, Verdict(Status.WRONG_ANSWER, 2, 2, 0, 1, first_failure=2)
+    if word == "broken":
+        return word, Verdict(Status.RUNTIME_ERROR, 0, 2, 0, 1, first_failure=0, feedback="it crashed")
     return word, Verdict(Status.WRONG_ANSWER, 1, 2, 0, 1, first_failure=1, feedback=f"{word} is wrong")

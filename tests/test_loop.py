@@ -236,6 +236,51 @@ async def test_attempts_of_the_teacher_count_and_teach_like_any_other() -> None:
     assert (lesson.role, lesson.prompt_ids) == ("teacher", hindsight.prompt_ids)
 
 
+FALL = ["wrong"] * 16 + ["broken"] * 12
+
+
+def watchful() -> Hindsight:
+    settings = Reprompt(feedback_blocks=3, feedback_from="run")
+    return Hindsight("question", ByteTokenizer(), settings, max_prompt_len=100, teacher_fraction=1.0, restarts=True)
+
+
+async def test_a_collapsed_run_begins_anew_and_forgets_what_was_said() -> None:
+    policy = ScriptedPolicy([*FALL, *["other"] * 8])
+    events = [event async for event in learn(policy, judge_by_word, watchful(), group_size=4, budget=36)]
+    steps = [event for event in events if isinstance(event, Step)]
+    assert [step.number for step in steps if step.metrics.get("restarted")] == [7]
+    assert [step.adapter_version for step in steps] == list(range(1, 10))
+    assert (policy.restarts, len(policy.taught)) == (1, 8)
+    assert {rollout.role for rollout in steps[7].rollouts} == {"student"}
+    told = [text_of(lesson.reprompt_ids) for lesson in policy.taught[-2]]
+    assert all("other is wrong" in prompt and "wrong is wrong" not in prompt for prompt in told)
+    assert all("wrong is wrong" in text_of(lesson.reprompt_ids) for lesson in policy.taught[5])
+
+
+@pytest.mark.parametrize("steps", range(1, 9))
+async def test_a_run_that_goes_on_collapses_where_it_would_have(steps: int) -> None:
+    def told(policy: ScriptedPolicy) -> list[tuple[int, ...] | None]:
+        return [lesson.reprompt_ids for group in policy.taught for lesson in group]
+
+    answers = [*FALL, *["other"] * 8]
+    whole = ScriptedPolicy(answers)
+    events = [event async for event in learn(whole, judge_by_word, watchful(), group_size=4, budget=36)]
+    done = tuple(event for event in events if isinstance(event, Rollout))[: 4 * steps]
+    rest = ScriptedPolicy(answers[4 * steps :])
+    past = Past(steps=steps, rollouts=done)
+    async for _ in learn(rest, judge_by_word, watchful(), group_size=4, budget=36, past=past):
+        pass
+    assert told(rest) == told(whole)[len(told(whole)) - len(told(rest)) :]
+    assert rest.restarts == (steps < 7)
+    assert len(rest.taught) == 9 - steps - rest.restarts
+
+
+async def test_without_the_setting_a_collapsed_run_goes_on() -> None:
+    policy = ScriptedPolicy(FALL)
+    await run(policy, budget=28)
+    assert (policy.restarts, len(policy.taught)) == (0, 7)
+
+
 async def test_closing_the_loop_cancels_what_is_being_sampled() -> None:
     policy = ScriptedPolicy(["wrong", ("wrong", 10**6), ("wrong", 10**6), ("wrong", 10**6)])
     events = learn(policy, judge_by_word, teaching(), group_size=4, budget=4)

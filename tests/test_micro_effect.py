@@ -43,8 +43,8 @@ class Silent:
     def lessons(self, rollouts: Sequence[Rollout]) -> list[Lesson]:
         return [replace(lesson, reprompt_ids=self.reprompt_ids) for lesson in self.told.lessons(rollouts)]
 
-    def remember(self, rollouts: Sequence[Rollout]) -> None:
-        self.told.remember(rollouts)
+    def remember(self, rollouts: Sequence[Rollout]) -> bool:
+        return self.told.remember(rollouts)
 
 
 @pytest.mark.slow
@@ -65,8 +65,8 @@ async def gain(engine: Engine, sandbox: Sandbox, config: Config, question: str, 
     told = teaching(problem, tokenizer, config)
     asked = student_prompt(problem)
     right = (*tokenizer.encode(answer(program(named(question.removeprefix("micro:"))))), *tokenizer.stop_token_ids[:1])
-    policy = LoraPolicy(engine, f"effect-{silent}", "sdpo", Spending())
-    await policy.begin(seed=0)
+    policy = LoraPolicy(engine, f"effect-{silent}", "sdpo", Spending(), seed=0)
+    await policy.begin()
     before = sum(trainer.logprobs(f"effect-{silent}", tokenizer.chat(asked), right))
     events = learn(
         policy,

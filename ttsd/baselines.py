@@ -28,6 +28,8 @@ class Frozen:
     async def distil(self, lessons: Sequence[Lesson]) -> Mapping[str, float]:
         return {}
 
+    async def restart(self) -> None: ...
+
 
 class Conversation(Protocol):
     """The prompt of the next turn, given the rollouts of all earlier ones."""

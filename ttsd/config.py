@@ -157,6 +157,9 @@ class JudgeSection(Section):
 class Budget(Section):
     attempts: int = Field(512, ge=1)
     continue_after_discovery: bool = False
+    restart_after_collapse: bool = Field(
+        False, description="sdpo begins anew from the base when four steps pass half of what its best four passed"
+    )
 
 
 class Store(Section):

@@ -78,11 +78,14 @@ class Engine:
 class LoraPolicy:
     """One question's weights: version 0 is the base model, each gradient step makes the next version."""
 
-    def __init__(self, engine: Engine, name: str, method: Literal["sdpo", "grpo"], spending: Spending) -> None:
+    def __init__(
+        self, engine: Engine, name: str, method: Literal["sdpo", "grpo"], spending: Spending, *, seed: int
+    ) -> None:
         self._engine = engine
         self._name = name
         self._method = method
         self._spending = spending
+        self._seed = seed
         self._adapter: AdapterRef | None = None
         self._version = 0
         self._drawing = 0
@@ -112,17 +115,20 @@ class LoraPolicy:
             await self._swap(new)
         return {**metrics, "seconds/step": stepped - start, "seconds/swap": time.monotonic() - stepped}
 
-    async def begin(self, seed: int) -> None:
+    async def begin(self) -> None:
         """A fresh adapter, which changes nothing yet."""
-        await self._train(self._trainer.create, self._name, seed)
+        await self._train(self._trainer.create, self._name, self._seed)
+
+    async def restart(self) -> None:
+        """A fresh adapter, optimizer and teacher as the next version: the base's weights again."""
+        await self.begin()
+        await self._install(self._ref(self._version + 1))
 
     async def restore(self, state: Path, version: int) -> None:
         """Goes on from a saved state, as `version` of this policy."""
         await self._train(self._trainer.load, self._name, state)
         if version:
-            ref = self._ref(version)
-            await self._train(self._trainer.export, self._name, ref.path)
-            await self._swap(ref)
+            await self._install(self._ref(version))
 
     async def save(self, state: Path) -> None:
         """Writes everything that the next step depends on into the folder `state`, atomically."""
@@ -151,6 +157,10 @@ class LoraPolicy:
 
     def _ref(self, version: int) -> AdapterRef:
         return AdapterRef(self._name, version, self._engine.scratch / f"{self._name}-v{version}")
+
+    async def _install(self, new: AdapterRef) -> None:
+        await self._train(self._trainer.export, self._name, new.path)
+        await self._swap(new)
 
     async def _swap(self, new: AdapterRef) -> None:
         await self._quiet.wait()  # one step off-policy, the next group may still draw from the adapter that goes

@@ -1,11 +1,13 @@
-"""Alarms: what in the metrics of a run is known to go before failure, each with one line of advice.
+"""Alarms: what in the metrics of a run is known to go before failure, each with one line of advice; and collapse.
 
 The signatures are those that users of the method report: vanishing gradients, entropy that jumps or dies, a sampler
-that drifts away from the trainer, a policy far from its base. Not here: what only the judge knows (verdicts, programs).
+that drifts away from the trainer, a policy far from its base. Not here: what only the judge knows (verdicts, programs),
+but for `Collapse`, which is no warning: the policy is given up.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from statistics import fmean, median
@@ -33,6 +35,30 @@ def group_metrics(rollouts: Sequence[Rollout], lessons: Sequence[Lesson]) -> dic
     }
     success = float(shares["success_sample_fraction"] > 0)
     return {"success_group_fraction": success, **{name: share / count for name, share in shares.items()}}
+
+
+class Collapse:
+    """Sees when attempts that used to pass cases come to fail them: a policy in that state doesn't find back.
+
+    `seen` takes in finished groups in order. True: the last RECENT pass less than half of the visible cases that the
+    best RECENT passed; then all begins anew. Attempts that never pass a case can't collapse.
+    """
+
+    def __init__(self) -> None:
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._best = 0.0
+
+    def seen(self, rollouts: Sequence[Rollout]) -> bool:
+        self._recent.append(fmean(rollout.verdict.visible_fraction for rollout in rollouts))
+        if len(self._recent) < RECENT:
+            return False
+        now = fmean(self._recent)
+        self._best = max(self._best, now)
+        collapsed = now < self._best / 2
+        if collapsed:
+            self._recent.clear()
+            self._best = 0.0
+        return collapsed
 
 
 def alarms(steps: Sequence[Metrics]) -> list[str]:

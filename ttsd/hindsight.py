@@ -7,6 +7,7 @@ from typing import Protocol
 
 from ttsd.config import Reprompt
 from ttsd.errors import UserError
+from ttsd.health import Collapse
 from ttsd.nouns import Lesson, Reading, Rollout, Status
 from ttsd.prompts import teacher_prompt, without_thinking
 
@@ -32,11 +33,13 @@ class Hindsight:
         *,
         max_prompt_len: int,
         teacher_fraction: float = 0.0,
+        restarts: bool = False,
     ) -> None:
         self._question = question
         self._tokenizer = tokenizer
         self._settings = settings
         self._teacher_fraction = teacher_fraction
+        self._collapse = Collapse() if restarts else None
         self._successes: list[Rollout] = []
         self._told: dict[str, frozenset[str]] = {}
         self.prompt_ids = tokenizer.chat(question)
@@ -46,13 +49,19 @@ class Hindsight:
                 f"sampling.max_prompt_len={max_prompt_len}; raise that setting (questions are never cut)"
             )
 
-    def remember(self, rollouts: Iterable[Rollout]) -> None:
-        """Takes in what earlier steps of this run made, in order."""
-        for rollout in rollouts:
-            if self._settings.demonstrations_from == "run" and rollout.verdict.visible_accepted:
-                self._successes.append(rollout)
-            if self._settings.feedback_from == "run":
-                self._told |= _lines([rollout])
+    def remember(self, rollouts: Sequence[Rollout]) -> bool:
+        """Takes in a finished group. True: the run has collapsed by now, and what was told on the way is forgotten.
+
+        Successes are not: they teach whatever the weights are.
+        """
+        if self._settings.demonstrations_from == "run":
+            self._successes += [rollout for rollout in rollouts if rollout.verdict.visible_accepted]
+        if self._settings.feedback_from == "run":
+            self._told |= _lines(rollouts)
+        collapsed = self._collapse is not None and self._collapse.seen(rollouts)
+        if collapsed:
+            self._told.clear()
+        return collapsed
 
     def readings(self, size: int, last: Sequence[Rollout]) -> list[Reading]:
         """What the next `size` attempts read: the question, but for a share at the end, which reads it with hindsight.

@@ -12,6 +12,8 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Protocol
 
 from ttsd.health import group_metrics
@@ -19,7 +21,7 @@ from ttsd.nouns import Completion, Lesson, Reading, Rollout, Status, Step, Verdi
 
 
 class Policy(Protocol):
-    """The weights in training. Only `distil` moves them, and it returns when the sampler draws from the new ones."""
+    """The weights in training. Only `distil` and `restart` move them; then the sampler draws from the new ones."""
 
     @property
     def adapter_version(self) -> int: ...
@@ -28,18 +30,21 @@ class Policy(Protocol):
 
     async def distil(self, lessons: Sequence[Lesson]) -> Mapping[str, float]: ...
 
+    async def restart(self) -> None: ...
+
 
 class Teaching(Protocol):
     """What the policy reads: before each attempt of a group, and the lesson that hindsight draws from each rollout.
 
-    Of finished steps both may use what it is told to remember.
+    Of finished groups both may use what it is told to remember. To `remember` one may be to see that all is lost: then
+    it forgets everything and says True, and the weights have to begin anew.
     """
 
     def readings(self, size: int, last: Sequence[Rollout]) -> Sequence[Reading]: ...
 
     def lessons(self, rollouts: Sequence[Rollout]) -> list[Lesson]: ...
 
-    def remember(self, rollouts: Sequence[Rollout]) -> None: ...
+    def remember(self, rollouts: Sequence[Rollout]) -> bool: ...
 
 
 Judge = Callable[[Completion], Awaitable[tuple[str | None, Verdict]]]
@@ -58,10 +63,6 @@ class Past:
     @property
     def attempts(self) -> int:
         return len(self.rollouts)
-
-    @property
-    def last_group(self) -> tuple[Rollout, ...]:
-        return tuple(rollout for rollout in self.rollouts if rollout.step == self.steps)
 
 
 START = Past()
@@ -83,9 +84,8 @@ async def learn(
     With `one_step_off` a gradient step is taken while the next group is being drawn, from the weights before it; the
     learner's importance weights make up for that. A step's own event then follows the rollouts of the next group.
     """
-    number, attempts, last = past.steps, past.attempts, past.last_group
+    number, attempts, last = past.steps, past.attempts, recall(teaching, past.rollouts)
     stop, learning = False, None
-    teaching.remember(past.rollouts)
     try:
         while attempts < budget and not stop:
             number, size = number + 1, min(group_size, budget - attempts)
@@ -99,11 +99,12 @@ async def learn(
             last, drawn = group.complete(), time.monotonic() - start
             stop = any(rollout.verdict.accepted for rollout in last) and not continue_after_discovery
             lessons = [] if stop else teaching.lessons(last)
-            learning = asyncio.create_task(take_step(policy, number, last, lessons, drawn))
+            lost = not stop and teaching.remember(last)
+            learning = asyncio.create_task(take_step(policy, number, last, lessons, drawn, lost=lost))
             if not one_step_off:
                 yield await learning
                 learning = None
-            teaching.remember(last)
+            last = () if lost else last
             attempts += size
         if learning is not None:
             yield await learning
@@ -113,12 +114,32 @@ async def learn(
             await asyncio.gather(learning, return_exceptions=True)
 
 
+def recall(teaching: Teaching, rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:
+    """Has `teaching` remember the rollouts of finished steps, in order; the last group, if it had not lost all then."""
+    last: tuple[Rollout, ...] = ()
+    for _, group in groupby(rollouts, key=attrgetter("step")):
+        last = tuple(group)
+        if teaching.remember(last):
+            last = ()
+    return last
+
+
 async def take_step(
-    policy: Policy, number: int, rollouts: tuple[Rollout, ...], lessons: Sequence[Lesson], drawn: float
+    policy: Policy,
+    number: int,
+    rollouts: tuple[Rollout, ...],
+    lessons: Sequence[Lesson],
+    drawn: float,
+    *,
+    lost: bool = False,
 ) -> Step:
-    """Distils `lessons` (none: nothing moves); `drawn` is how many seconds the group took."""
-    start = time.monotonic()
-    metrics = {**group_metrics(rollouts, lessons), **(await policy.distil(lessons) if lessons else {})}
+    """Distils `lessons` (none: nothing moves), or begins anew; `drawn` is how many seconds the group took."""
+    start, metrics = time.monotonic(), group_metrics(rollouts, lessons)
+    if lost:
+        await policy.restart()
+        metrics["restarted"] = 1.0
+    elif lessons:
+        metrics |= await policy.distil(lessons)
     seconds = {"draw": drawn, "distil": time.monotonic() - start}
     return Step(number, rollouts, policy.adapter_version, metrics, seconds)
 

@@ -177,10 +177,11 @@ async def pursue(session: Session, job: Job, problem: Problem, view: View, begun
         size, budget = config.sampling.group_size, config.budget.attempts
         view.begin(str(job), past, budget, size)
         spending, learns = Spending(), job.method in LEARNING
-        lora = LoraPolicy(session.engine, f"run-{run}", LEARNING[job.method], spending) if learns else None
+        name = f"run-{run}"
+        lora = LoraPolicy(session.engine, name, LEARNING[job.method], spending, seed=job.seed) if learns else None
         try:
             if lora is not None:
-                await _ready(lora, run, job.seed, past, state)
+                await _ready(lora, run, past, state)
             policy = lora or Frozen(partial(session.engine.sample, spending, adapter=None))
             turns = Turns(session.sandbox, session.judging, spending)
             slots = len(session.sandbox.zygotes)
@@ -205,6 +206,7 @@ def teaching(problem: Problem, tokenizer: ChatTokenizer, config: Config, *, taug
         config.reprompt,
         max_prompt_len=config.sampling.max_prompt_len,
         teacher_fraction=config.sampling.teacher_fraction if taught else 0.0,
+        restarts=config.budget.restart_after_collapse and taught,
     )
 
 
@@ -236,9 +238,9 @@ def _events(
     )
 
 
-async def _ready(policy: LoraPolicy, run: int, seed: int, past: Past, state: Path | None) -> None:
+async def _ready(policy: LoraPolicy, run: int, past: Past, state: Path | None) -> None:
     if past.steps == 0:
-        await policy.begin(seed)
+        await policy.begin()
     elif state is None or not state.is_dir():
         raise UserError(
             f"the learner's state of run {run} ({state}) is gone, so it can't go on; start anew with --fresh"

@@ -20,6 +20,7 @@ from ttsd.config import Config, Reprompt
 from ttsd.conversation import Conversation
 from ttsd.errors import UserError
 from ttsd.hindsight import ChatTokenizer, Hindsight
+from ttsd.loop import recall
 from ttsd.nouns import Lesson, Rollout, Status
 from ttsd.prompts import student_prompt
 from ttsd.store import Row, Store
@@ -113,7 +114,7 @@ def lesson_of(store: Store, row: Row, rollout: Rollout, tokenizer: ChatTokenizer
     if row["method"] != LEARNS_FROM_TEACHER or rollout.verdict.status is Status.ABORTED:
         return _untaught(rollout, hindsight.prompt_ids)
     group = _group(store, row["run"], rollout.step)
-    hindsight.remember(_earlier(store, row["run"], group))
+    recall(hindsight, _earlier(store, row["run"], group))
     return next(lesson for lesson in hindsight.lessons(group) if lesson.attempt == rollout.attempt)
 
 
@@ -237,6 +238,7 @@ def _hindsight(row: Row, tokenizer: ChatTokenizer, limits: bool) -> Hindsight:
         settings,
         max_prompt_len=config.sampling.max_prompt_len if limits else _ENDLESS,
         teacher_fraction=config.sampling.teacher_fraction,
+        restarts=config.budget.restart_after_collapse,
     )
 
 
@@ -244,8 +246,8 @@ def _answered(store: Store, row: Row, rollout: Rollout, reader: Characters) -> s
     """The reprompt that an attempt in the teacher's role was the answer to."""
     run, step = row["run"], rollout.step
     group, hindsight = _group(store, run, step), _hindsight(row, reader, limits=False)
-    hindsight.remember(_earlier(store, run, group))
-    readings = hindsight.readings(len(group), _group(store, run, step - 1))
+    last = recall(hindsight, _earlier(store, run, group))
+    readings = hindsight.readings(len(group), last)
     return reader.decode(readings[rollout.attempt - group[0].attempt].prompt_ids)
 
 
