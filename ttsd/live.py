@@ -74,7 +74,7 @@ class Board:
 
     @property
     def alarms(self) -> list[str]:
-        return alarms([metrics for metrics in self.metrics if "updated" in metrics])
+        return alarms(self.metrics)
 
     @property
     def phase(self) -> str:
@@ -139,12 +139,13 @@ class PlainView(QuietView):
 def _line(board: Board, step: Step) -> str:
     verdicts = Counter(rollout.verdict.status.value.replace("_", " ") for rollout in step.rollouts)
     loss = step.metrics.get("loss")
+    moved = "back to the base" if "restarted" in step.metrics else "no gradient step"
     parts = [
         f"step {step.number}",
         f"attempts {board.attempts}/{board.budget}",
         ", ".join(f"{name} {n}" for name, n in verdicts.most_common()),
         f"best {board.best_fraction:.0%} of visible cases",
-        f"loss {loss:.4f}" if loss is not None else "no gradient step",
+        f"loss {loss:.4f}" if loss is not None else moved,
         f"adapter v{step.adapter_version}",
         f"{board.tokens_per_second:.0f} tokens/s",
     ]
