@@ -82,6 +82,18 @@ def test_what_the_method_does_not_reach_is_said(tmp_path: Path) -> None:
         assert "not reached" in section("hard", opened, 50)
 
 
+def test_what_only_the_reference_does_not_reach_is_a_lower_bound(tmp_path: Path) -> None:
+    with Store(tmp_path / "hard.sqlite") as opened:
+        populate(opened, {f"q{n}": {"sdpo": 0.2, "best-of-k": 0.0} for n in range(4)}, World(seeds=3, budget=50))
+        book = Book(read(opened))
+        ratio, bounds = at_level(0.8, book, book.record.questions, "sdpo")
+        assert math.isinf(ratio)
+        assert 2 <= 150 / bounds.low <= 20  # three seeds of 50 attempts are one pool; 0.8 is reached at about 7
+        assert 150 / bounds.low == round(150 / bounds.low)
+        (row,) = [line for line in section("hard", opened, 50).splitlines() if line.startswith("| sdpo")]
+        assert f"at least {bounds.low:.1f}" in row
+
+
 @pytest.mark.slow
 def test_evidence_is_gathered_written_and_not_repeated(tmp_path: Path) -> None:
     small = study(tmp_path / "out", "micro:numbers:2:3", seeds=1, budget=24)

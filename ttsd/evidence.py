@@ -236,17 +236,23 @@ def at_level(level: float, book: Book, common: Sequence[str], method: str) -> tu
     """How many times fewer attempts than REFERENCE `method` takes to discover a share `level` of runs.
 
     NaN where `method` doesn't get there, infinite where REFERENCE doesn't; a resample that doesn't get there counts
-    against the one that didn't. Each side is followed as far as its own evidence goes: best-of-k's samples of all
-    seeds are one pool, which reaches several times as far as its budget.
+    against the one that didn't, but the lower bound trusts no more of REFERENCE than was seen of it. Each side is
+    followed as far as its own evidence goes: best-of-k's samples of all seeds are one pool, which reaches several
+    times as far as its budget.
     """
     resamples = Resamples(len(common))
-    sides = [_first(level, book.across(common, name), resamples) for name in (method, REFERENCE)]
-    (mine, my_draws), (theirs, their_draws) = sides
+    reference = book.across(common, REFERENCE)
+    mine, my_draws = _first(level, book.across(common, method), resamples)
+    theirs, their_draws = _first(level, reference, resamples)
+    ratio = theirs / mine if np.isfinite(mine) else float("nan")
+    low, _ = resamples.bounds(_times(np.minimum(their_draws, reach(reference)), my_draws), widened=False)
+    _, high = resamples.bounds(_times(their_draws, my_draws), widened=False)
+    return ratio, Interval(float(low), float(high))
+
+
+def _times(theirs: Array, mine: Array) -> Array:
     with np.errstate(invalid="ignore"):
-        ratio = theirs / mine if np.isfinite(mine) else float("nan")
-        draws = np.where(np.isfinite(my_draws), their_draws / my_draws, 0.0)
-    low, high = resamples.bounds(draws, widened=False)
-    return float(ratio), Interval(float(low), float(high))
+        return np.where(np.isfinite(mine), theirs / mine, 0.0)
 
 
 def _first(level: float, evidence: Sequence[Evidence], resamples: Resamples) -> tuple[float, Array]:
