@@ -63,10 +63,11 @@ def test_the_time_is_announced_as_a_range(tmp_path: Path) -> None:
 
 def test_the_table_tells_how_many_times_fewer_attempts(store: Store) -> None:
     book = Book(read(store))
-    ratio, bounds = at_level(0.5, book, book.record.questions, "sdpo")
-    assert bounds.low < ratio < bounds.high
-    assert 6 < ratio < 16
-    assert at_level(0.5, book, book.record.questions, "best-of-k")[0] == 1
+    gain = at_level(0.5, book, book.record.questions, "sdpo")
+    assert gain.interval.low < gain.times < gain.interval.high
+    assert 6 < gain.times < 16
+    assert not gain.over
+    assert at_level(0.5, book, book.record.questions, "best-of-k").times == 1
     text = section("known", store, 200)
     assert "8 questions, 6 seeds, 200 attempts each" in text
     rows = {line.split(" | ")[0]: line for line in text.splitlines() if line.startswith("| ") and "---" not in line}
@@ -78,7 +79,7 @@ def test_what_the_method_does_not_reach_is_said(tmp_path: Path) -> None:
     with Store(tmp_path / "hard.sqlite") as opened:
         populate(opened, {f"q{n}": {"sdpo": 0.001, "best-of-k": 0.0} for n in range(4)}, World(budget=50))
         book = Book(read(opened))
-        assert math.isnan(at_level(0.8, book, book.record.questions, "sdpo")[0])
+        assert math.isnan(at_level(0.8, book, book.record.questions, "sdpo").times)
         assert "not reached" in section("hard", opened, 50)
 
 
@@ -86,12 +87,14 @@ def test_what_only_the_reference_does_not_reach_is_a_lower_bound(tmp_path: Path)
     with Store(tmp_path / "hard.sqlite") as opened:
         populate(opened, {f"q{n}": {"sdpo": 0.2, "best-of-k": 0.0} for n in range(4)}, World(seeds=3, budget=50))
         book = Book(read(opened))
-        ratio, bounds = at_level(0.8, book, book.record.questions, "sdpo")
-        assert math.isinf(ratio)
-        assert 2 <= 150 / bounds.low <= 20  # three seeds of 50 attempts are one pool; 0.8 is reached at about 7
-        assert 150 / bounds.low == round(150 / bounds.low)
+        gain = at_level(0.8, book, book.record.questions, "sdpo")
+        assert gain.over
+        assert 2 <= 150 / gain.times <= 20  # three seeds of 50 attempts are one pool; 0.8 is reached at about 7
+        assert 150 / gain.times == pytest.approx(round(150 / gain.times))
+        assert gain.interval.low <= gain.times
+        assert math.isinf(gain.interval.high)
         (row,) = [line for line in section("hard", opened, 50).splitlines() if line.startswith("| sdpo")]
-        assert f"at least {bounds.low:.1f}" in row
+        assert f"over {gain.times:.1f} ({gain.interval.low:.1f} to more)" in row
 
 
 @pytest.mark.slow

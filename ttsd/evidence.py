@@ -33,9 +33,9 @@ TITLES = (
     "method",
     "discovered by {}",
     "mean attempts (capped)",
-    *(f"times fewer attempts than {REFERENCE} at {level:.0%}" for level in LEVELS),
+    *(f"attempts at {level:.0%}" for level in LEVELS),
+    *(f"times fewer than {REFERENCE} at {level:.0%}" for level in LEVELS),
     "tokens",
-    "seconds (runs overlap)",
 )
 PROBE_RUNS, PROBE_STEPS = 8, 2
 # A learning or conversing run is expected to take between this share of best-of-k's mean attempts and all of them.
@@ -202,8 +202,10 @@ def figures(book: Book, common: Sequence[str], method: str, budget: int) -> Row:
     row |= _span("discovered", float(discovered.mean()), float(low[0]), float(high[0]))
     row |= _span("mean_attempts", float(capped.mean()), float(capped_low), float(capped_high))
     for level in LEVELS:
-        ratio, bounds = at_level(level, book, common, method)
-        row |= _span(f"ratio_at_{level:.0%}", ratio, bounds.low, bounds.high)
+        first, draws = _first(level, found, resamples)
+        row |= _span(f"attempts_at_{level:.0%}", first, *map(float, resamples.bounds(draws, widened=False)))
+        gain, name = at_level(level, book, common, method), f"ratio_at_{level:.0%}"
+        row |= _span(name, gain.times, gain.interval.low, gain.interval.high) | {f"{name}_over": gain.over}
     runs = [run for run in book.record.runs if run.method == method and run.question in common]
     tokens = sum(run.work["prompt_tokens"] + run.work["completion_tokens"] for run in runs)
     seconds = sum(run.work["draw_seconds"] + run.work["distil_seconds"] for run in runs)
@@ -218,36 +220,44 @@ def _span(name: str, value: float, low: float, high: float) -> Row:
 def _cells(row: Row) -> list[str]:
     discovered = [f"{row[name]:.0%}" for name in ("discovered", "discovered_low", "discovered_high")]
     attempts = [f"{row[name]:.0f}" for name in ("mean_attempts", "mean_attempts_low", "mean_attempts_high")]
-    ratios = [_told(row, f"ratio_at_{level:.0%}") for level in LEVELS]
-    cost = [f"{row['tokens'] / 1e6:.2f} M", f"{row['seconds']}"]
-    return [row["method"], *("{} ({} to {})".format(*three) for three in (discovered, attempts)), *ratios, *cost]
+    spans = ["{} ({} to {})".format(*three) for three in (discovered, attempts)]
+    levels = [_told(row, f"attempts_at_{level:.0%}", 0) for level in LEVELS]
+    ratios = ["1" if row["method"] == REFERENCE else _told(row, f"ratio_at_{level:.0%}", 1) for level in LEVELS]
+    return [row["method"], *spans, *levels, *ratios, f"{row['tokens'] / 1e6:.2f} M"]
 
 
-def _told(row: Row, name: str) -> str:
-    if row["method"] == REFERENCE:
-        return "1"
+def _told(row: Row, name: str, digits: int) -> str:
     value, low, high = (row[name + end] for end in ("", "_low", "_high"))
     if value is None:
-        return f"at least {low:.1f}" if low else "not reached"
-    return f"{value:.1f} ({low:.1f} to {'more' if high is None else f'{high:.1f}'})"
+        return "not reached"
+    over, end = "over " * bool(row.get(f"{name}_over")), "more" if high is None else f"{high:.{digits}f}"
+    return f"{over}{value:.{digits}f} ({low:.{digits}f} to {end})"
 
 
-def at_level(level: float, book: Book, common: Sequence[str], method: str) -> tuple[float, Interval]:
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """How many times fewer attempts; `over`: at least that many, for REFERENCE was not followed to the end."""
+
+    times: float
+    interval: Interval
+    over: bool
+
+
+def at_level(level: float, book: Book, common: Sequence[str], method: str) -> Gain:
     """How many times fewer attempts than REFERENCE `method` takes to discover a share `level` of runs.
 
-    NaN where `method` doesn't get there, infinite where REFERENCE doesn't; a resample that doesn't get there counts
-    against the one that didn't, but the lower bound trusts no more of REFERENCE than was seen of it. Each side is
-    followed as far as its own evidence goes: best-of-k's samples of all seeds are one pool, which reaches several
-    times as far as its budget.
+    NaN where `method` doesn't get there; a resample that doesn't get there counts against the one that didn't, but
+    of REFERENCE no more is trusted than was seen. Each side is followed as far as its own evidence goes: best-of-k's
+    samples of all seeds are one pool, which reaches several times as far as its budget.
     """
-    resamples = Resamples(len(common))
-    reference = book.across(common, REFERENCE)
+    resamples, reference = Resamples(len(common)), book.across(common, REFERENCE)
     mine, my_draws = _first(level, book.across(common, method), resamples)
     theirs, their_draws = _first(level, reference, resamples)
-    ratio = theirs / mine if np.isfinite(mine) else float("nan")
-    low, _ = resamples.bounds(_times(np.minimum(their_draws, reach(reference)), my_draws), widened=False)
+    seen = reach(reference)
+    low, _ = resamples.bounds(_times(np.minimum(their_draws, seen), my_draws), widened=False)
     _, high = resamples.bounds(_times(their_draws, my_draws), widened=False)
-    return ratio, Interval(float(low), float(high))
+    times = min(theirs, seen) / mine if math.isfinite(mine) else math.nan
+    return Gain(times, Interval(float(low), float(high)), math.isinf(theirs))
 
 
 def _times(theirs: Array, mine: Array) -> Array:
