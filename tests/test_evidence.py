@@ -13,7 +13,7 @@ from problems import micro
 from tests.synthetic import World, populate
 from ttsd.batch import Failure
 from ttsd.config import load_config
-from ttsd.evidence import LUCKY, Study, announced, at_level, expected, gather, section
+from ttsd.evidence import LUCKY, TITLES, Study, announced, at_level, expected, gather, table
 from ttsd.live import PlainOverview
 from ttsd.report.findings import Book
 from ttsd.report.record import read
@@ -68,11 +68,9 @@ def test_the_table_tells_how_many_times_fewer_attempts(store: Store) -> None:
     assert 6 < gain.times < 16
     assert not gain.over
     assert at_level(0.5, book, book.record.questions, "best-of-k").times == 1
-    text = section("known", store, 200)
-    assert "8 questions, 6 seeds, 200 attempts each" in text
-    rows = {line.split(" | ")[0]: line for line in text.splitlines() if line.startswith("| ") and "---" not in line}
-    assert set(rows) == {"| method", "| sdpo", "| best-of-k"}
-    assert len({line.count("|") for line in rows.values()}) == 1
+    rows = table("known", store, 200)
+    assert [row[:2] for row in rows] == [["known, 8 questions x 6", "sdpo"], ["known, 8 questions x 6", "best-of-k"]]
+    assert {len(row) for row in rows} == {len(TITLES)}
 
 
 def test_what_the_method_does_not_reach_is_said(tmp_path: Path) -> None:
@@ -80,7 +78,7 @@ def test_what_the_method_does_not_reach_is_said(tmp_path: Path) -> None:
         populate(opened, {f"q{n}": {"sdpo": 0.001, "best-of-k": 0.0} for n in range(4)}, World(budget=50))
         book = Book(read(opened))
         assert math.isnan(at_level(0.8, book, book.record.questions, "sdpo").times)
-        assert "not reached" in section("hard", opened, 50)
+        assert "not reached" in table("hard", opened, 50)[0]
 
 
 def test_what_only_the_reference_does_not_reach_is_a_lower_bound(tmp_path: Path) -> None:
@@ -93,8 +91,7 @@ def test_what_only_the_reference_does_not_reach_is_a_lower_bound(tmp_path: Path)
         assert 150 / gain.times == pytest.approx(round(150 / gain.times))
         assert gain.interval.low <= gain.times
         assert math.isinf(gain.interval.high)
-        (row,) = [line for line in section("hard", opened, 50).splitlines() if line.startswith("| sdpo")]
-        assert f"over {gain.times:.1f} ({gain.interval.low:.1f} to more)" in row
+        assert f"over {gain.times:.1f} ({gain.interval.low:.1f} to more)" in table("hard", opened, 50)[0]
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """`ttsd micro evidence`: every method on the questions of the bundled suite, and what that says, as a table.
 
 For each subset a database of its own in the output folder, filled by `batch` (so the same command goes on), the
-report, and a section of `evidence.md`. All figures come from the databases.
+report, and rows of the table in `evidence.md`. All figures come from the databases.
 """
 
 from __future__ import annotations
@@ -30,12 +30,17 @@ METHODS: tuple[Method, ...] = ("sdpo", "grpo", "best-of-k", "multi-turn")
 REFERENCE = "best-of-k"
 LEVELS = (0.5, 0.8)
 TITLES = (
+    "questions x seeds",
     "method",
-    "discovered by {}",
-    "mean attempts (capped)",
+    "discovered",
+    "mean attempts",
     *(f"attempts at {level:.0%}" for level in LEVELS),
     *(f"times fewer than {REFERENCE} at {level:.0%}" for level in LEVELS),
     "tokens",
+)
+CAPTION = (
+    "At most {} attempts a run, which the mean counts where nothing was discovered; in brackets 90 % intervals, "
+    "clustered by question; attempts and times at these shares of discovered runs."
 )
 PROBE_RUNS, PROBE_STEPS = 8, 2
 # A learning or conversing run is expected to take between this share of best-of-k's mean attempts and all of them.
@@ -86,16 +91,17 @@ async def gather(study: Study, overview: batch.Overview) -> list[batch.Failure]:
 
 def write(study: Study) -> Path:
     """The reports and `evidence.md` of what is in the databases by now."""
-    sections = []
+    budget, rows = study.config.budget.attempts, [list(TITLES), ["---"] * len(TITLES)]
     for subset in study.subsets:
         path = Path(study.configured(subset).store.path)
         if path.exists():
             with Store.existing(path) as store:
                 build_report(store, study.out / folder_name(subset))
-                sections.append(section(subset, store, study.config.budget.attempts))
-    table = study.out / "evidence.md"
-    table.write_text("\n\n".join(sections) + "\n", "utf-8")
-    return table
+                rows += table(subset, store, budget)
+    path = study.out / "evidence.md"
+    lines = [CAPTION.format(budget), "", *("| " + " | ".join(cells) + " |" for cells in rows)]
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return path
 
 
 class Stopwatch:
@@ -173,21 +179,15 @@ def expected(wanted: batch.Wanted) -> tuple[float, float]:
     return LUCKY * guessing, guessing
 
 
-def section(subset: str, store: Store, budget: int) -> str:
-    """One subset's part of `evidence.md`: what `budget` attempts discover, and at which cost."""
+def table(subset: str, store: Store, budget: int) -> list[list[str]]:
+    """One subset's rows of `evidence.md`: what `budget` attempts discover, and at which cost."""
     record = read(store)
     book, methods = Book(record), record.methods
     common = book.common(methods)
     if not common:
-        return f"### {subset}\n\nNo question has runs of every method yet."
-    seeds = len({run.seed for run in record.runs})
-    head = (
-        f"### {subset}\n\n{len(common)} questions, {seeds} seeds, {budget} attempts each; "
-        "90 % intervals, clustered by question."
-    )
-    names = [TITLES[0], TITLES[1].format(budget), *TITLES[2:]]
-    rows = [_cells(figures(book, common, method, budget)) for method in methods]
-    return head + "\n\n" + "\n".join("| " + " | ".join(cells) + " |" for cells in [names, ["---"] * len(names), *rows])
+        return [[subset, "(no question has runs of every method yet)", *[""] * (len(TITLES) - 2)]]
+    about = f"{subset}, {len(common)} questions x {len({run.seed for run in record.runs})}"
+    return [[about, *_cells(figures(book, common, method, budget))] for method in methods]
 
 
 def figures(book: Book, common: Sequence[str], method: str, budget: int) -> Row:
