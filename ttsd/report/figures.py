@@ -36,7 +36,7 @@ CONFIG: Spec = {
         "titleFontSize": 12,
         "titleFontWeight": "normal",
     },
-    "legend": {"labelColor": INK, "labelFontSize": 12},
+    "legend": {"labelColor": INK, "labelFontSize": 12, "labelLimit": 240},
     "title": {"color": INK},
     "view": {"stroke": None},
 }
