@@ -54,7 +54,7 @@ def sentence(row: Row) -> str:
             f"{one} and {other} can't be told apart: at k = {row['k']} they agree on all {row['questions']} questions."
         )
     gap, low, high = row["difference"], row["difference_low"], row["difference_high"]
-    size = f"{100 * gap:+.1f} points at k = {row['k']} (90 % interval {100 * low:+.1f} to {100 * high:+.1f}, "
+    size = f"{100 * gap:+z.1f} points at k = {row['k']} (90 % interval {100 * low:+z.1f} to {100 * high:+z.1f}, "
     size += f"sign-flip p = {row['p']:.2g}; {row['questions']} questions, better on {row['questions_better']}, "
     size += f"worse on {row['questions_worse']})"
     if low > 0 or high < 0:
