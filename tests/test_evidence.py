@@ -13,10 +13,11 @@ from problems import micro
 from tests.synthetic import World, populate
 from ttsd.batch import Failure
 from ttsd.config import load_config
-from ttsd.evidence import LUCKY, TITLES, Study, announced, at_level, expected, gather, table
+from ttsd.evidence import LUCKY, TITLES, Gain, Study, announced, expected, gain, gather, reached, table
 from ttsd.live import PlainOverview
 from ttsd.report.findings import Book
 from ttsd.report.record import read
+from ttsd.statistics import Resamples
 from ttsd.store import Store
 
 HARD = micro.subset("micro-hard")[0]
@@ -61,13 +62,21 @@ def test_the_time_is_announced_as_a_range(tmp_path: Path) -> None:
     assert 0 < int(low) < int(high)
 
 
+def gained(book: Book, level: float, method: str) -> Gain:
+    resamples = Resamples(len(book.record.questions))
+    mine, theirs = (
+        reached(level, book.across(book.record.questions, name), resamples) for name in (method, "best-of-k")
+    )
+    return gain(mine, theirs, resamples)
+
+
 def test_the_table_tells_how_many_times_fewer_attempts(store: Store) -> None:
     book = Book(read(store))
-    gain = at_level(0.5, book, book.record.questions, "sdpo")
-    assert gain.interval.low < gain.times < gain.interval.high
-    assert 6 < gain.times < 16
-    assert not gain.over
-    assert at_level(0.5, book, book.record.questions, "best-of-k").times == 1
+    found = gained(book, 0.5, "sdpo")
+    assert found.interval.low < found.times < found.interval.high
+    assert 6 < found.times < 16
+    assert not found.over
+    assert gained(book, 0.5, "best-of-k").times == 1
     rows = table("known", store, 200)
     assert [row[:2] for row in rows] == [["known, 8 questions x 6", "sdpo"], ["known, 8 questions x 6", "best-of-k"]]
     assert {len(row) for row in rows} == {len(TITLES)}
@@ -77,7 +86,7 @@ def test_what_the_method_does_not_reach_is_said(tmp_path: Path) -> None:
     with Store(tmp_path / "hard.sqlite") as opened:
         populate(opened, {f"q{n}": {"sdpo": 0.001, "best-of-k": 0.0} for n in range(4)}, World(budget=50))
         book = Book(read(opened))
-        assert math.isnan(at_level(0.8, book, book.record.questions, "sdpo").times)
+        assert math.isnan(gained(book, 0.8, "sdpo").times)
         assert "not reached" in table("hard", opened, 50)[0]
 
 
@@ -85,13 +94,13 @@ def test_what_only_the_reference_does_not_reach_is_a_lower_bound(tmp_path: Path)
     with Store(tmp_path / "hard.sqlite") as opened:
         populate(opened, {f"q{n}": {"sdpo": 0.2, "best-of-k": 0.0} for n in range(4)}, World(seeds=3, budget=50))
         book = Book(read(opened))
-        gain = at_level(0.8, book, book.record.questions, "sdpo")
-        assert gain.over
-        assert 2 <= 150 / gain.times <= 20  # three seeds of 50 attempts are one pool; 0.8 is reached at about 7
-        assert 150 / gain.times == pytest.approx(round(150 / gain.times))
-        assert gain.interval.low <= gain.times
-        assert math.isinf(gain.interval.high)
-        assert f"over {gain.times:.1f} ({gain.interval.low:.1f} to more)" in table("hard", opened, 50)[0]
+        found = gained(book, 0.8, "sdpo")
+        assert found.over
+        assert 2 <= 150 / found.times <= 20  # three seeds of 50 attempts are one pool; 0.8 is reached at about 7
+        assert 150 / found.times == pytest.approx(round(150 / found.times))
+        assert found.interval.low <= found.times
+        assert math.isinf(found.interval.high)
+        assert f"over {found.times:.1f} ({found.interval.low:.1f} to more)" in table("hard", opened, 50)[0]
 
 
 @pytest.mark.slow

@@ -158,7 +158,8 @@ class Budget(Section):
     attempts: int = Field(512, ge=1)
     continue_after_discovery: bool = False
     restart_after_collapse: bool = Field(
-        False, description="sdpo begins anew from the base when four steps pass half of what its best four passed"
+        False,
+        description="sdpo begins anew once four steps pass less than half of what its best four passed",
     )
 
 

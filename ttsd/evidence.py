@@ -21,7 +21,7 @@ from ttsd.config import Config, Method
 from ttsd.loop import Event, Past
 from ttsd.report import build_report
 from ttsd.report.findings import Book, curves, reach
-from ttsd.report.record import read
+from ttsd.report.record import Run, read
 from ttsd.statistics import Array, Evidence, Interval, Resamples, mean_bounds
 from ttsd.store import Answer, Row, Store
 from ttsd.subsets import questions
@@ -39,8 +39,8 @@ TITLES = (
     "tokens",
 )
 CAPTION = (
-    "At most {} attempts a run, which the mean counts where nothing was discovered; in brackets 90 % intervals, "
-    "clustered by question; attempts and times at these shares of discovered runs."
+    "At most {} attempts a run; the mean counts them all where nothing was discovered. In brackets: 90 % intervals, "
+    "clustered by question.\nAt 50% and at 80%: where that share of runs had made its discovery."
 )
 PROBE_RUNS, PROBE_STEPS = 8, 2
 # A learning or conversing run is expected to take between this share of best-of-k's mean attempts and all of them.
@@ -181,35 +181,53 @@ def expected(wanted: batch.Wanted) -> tuple[float, float]:
 
 def table(subset: str, store: Store, budget: int) -> list[list[str]]:
     """One subset's rows of `evidence.md`: what `budget` attempts discover, and at which cost."""
-    record = read(store)
-    book, methods = Book(record), record.methods
-    common = book.common(methods)
-    if not common:
+    rows = figures(store, budget)
+    if not rows:
         return [[subset, "(no question has runs of every method yet)", *[""] * (len(TITLES) - 2)]]
-    about = f"{subset}, {len(common)} questions x {len({run.seed for run in record.runs})}"
-    return [[about, *_cells(figures(book, common, method, budget))] for method in methods]
+    return [[f"{subset}, {row['questions']} questions x {row['seeds']}", *_cells(row)] for row in rows]
 
 
-def figures(book: Book, common: Sequence[str], method: str, budget: int) -> Row:
-    """Plain numbers of one method on the questions `common`; None for what is unknown or unbounded."""
-    resamples, found = Resamples(len(common)), book.across(common, method)
+def figures(store: Store, budget: int) -> list[Row]:
+    """Plain numbers of each method on the questions that have runs of all; None for what is unknown or unbounded."""
+    record = read(store)
+    book = Book(record)
+    common = book.common(record.methods)
+    if not common:
+        return []
+    resamples, seeds = Resamples(len(common)), len({run.seed for run in record.runs})
+    reference = {level: reached(level, book.across(common, REFERENCE), resamples) for level in LEVELS}
+    rows = []
+    for method in record.methods:
+        found = book.across(common, method)
+        row: Row = {"method": method, "questions": len(common), "seeds": seeds, **_discovered(found, budget, resamples)}
+        for level, theirs in reference.items():
+            row |= _at_level(level, reached(level, found, resamples), theirs, resamples)
+        rows.append(row | _spent([run for run in record.runs if run.method == method and run.question in common]))
+    return rows
+
+
+def _discovered(found: Sequence[Evidence], budget: int, resamples: Resamples) -> Row:
     end = min(float(budget), reach(found))
     discovered = curves(found, np.array([end]))
     low, high = mean_bounds(discovered, resamples)
     capped = np.array([one.capped_mean(end) for one in found])
     capped_low, capped_high = resamples.bounds(resamples.means(capped))
-    row: Row = {"method": method, "questions": len(common), "budget": int(end)}
+    row: Row = {"budget": int(end)}
     row |= _span("discovered", float(discovered.mean()), float(low[0]), float(high[0]))
-    row |= _span("mean_attempts", float(capped.mean()), float(capped_low), float(capped_high))
-    for level in LEVELS:
-        first, draws = _first(level, found, resamples)
-        row |= _span(f"attempts_at_{level:.0%}", first, *map(float, resamples.bounds(draws, widened=False)))
-        gain, name = at_level(level, book, common, method), f"ratio_at_{level:.0%}"
-        row |= _span(name, gain.times, gain.interval.low, gain.interval.high) | {f"{name}_over": gain.over}
-    runs = [run for run in book.record.runs if run.method == method and run.question in common]
+    return row | _span("mean_attempts", float(capped.mean()), float(capped_low), float(capped_high))
+
+
+def _at_level(level: float, mine: Reached, theirs: Reached, resamples: Resamples) -> Row:
+    gained, name = gain(mine, theirs, resamples), f"ratio_at_{level:.0%}"
+    row = _span(f"attempts_at_{level:.0%}", mine.attempts, *map(float, resamples.bounds(mine.draws, widened=False)))
+    row |= _span(name, gained.times, gained.interval.low, gained.interval.high)
+    return row | {f"{name}_over": gained.over}
+
+
+def _spent(runs: Sequence[Run]) -> Row:
     tokens = sum(run.work["prompt_tokens"] + run.work["completion_tokens"] for run in runs)
     seconds = sum(run.work["draw_seconds"] + run.work["distil_seconds"] for run in runs)
-    return row | {"runs": len(runs), "tokens": int(tokens), "seconds": round(seconds)}
+    return {"runs": len(runs), "tokens": int(tokens), "seconds": round(seconds)}
 
 
 def _span(name: str, value: float, low: float, high: float) -> Row:
@@ -235,42 +253,50 @@ def _told(row: Row, name: str, digits: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Reached:
+    """At how many attempts a share of runs is discovered (infinite: beyond what was seen), and in each resample."""
+
+    attempts: float
+    draws: Array
+    seen: float
+
+
+@dataclass(frozen=True, slots=True)
 class Gain:
-    """How many times fewer attempts; `over`: at least that many, for REFERENCE was not followed to the end."""
+    """How many times fewer attempts; `over`: at least that many, for the reference was not followed to the end."""
 
     times: float
     interval: Interval
     over: bool
 
 
-def at_level(level: float, book: Book, common: Sequence[str], method: str) -> Gain:
-    """How many times fewer attempts than REFERENCE `method` takes to discover a share `level` of runs.
+def reached(level: float, evidence: Sequence[Evidence], resamples: Resamples) -> Reached:
+    """Where mean discovery is `level` first. Evidence is followed as far as it goes.
 
-    NaN where `method` doesn't get there; a resample that doesn't get there counts against the one that didn't, but
-    of REFERENCE no more is trusted than was seen. Each side is followed as far as its own evidence goes: best-of-k's
-    samples of all seeds are one pool, which reaches several times as far as its budget.
+    best-of-k's samples of all seeds are one pool, which reaches several times as far as its budget.
     """
-    resamples, reference = Resamples(len(common)), book.across(common, REFERENCE)
-    mine, my_draws = _first(level, book.across(common, method), resamples)
-    theirs, their_draws = _first(level, reference, resamples)
-    seen = reach(reference)
-    low, _ = resamples.bounds(_times(np.minimum(their_draws, seen), my_draws), widened=False)
-    _, high = resamples.bounds(_times(their_draws, my_draws), widened=False)
-    times = min(theirs, seen) / mine if math.isfinite(mine) else math.nan
-    return Gain(times, Interval(float(low), float(high)), math.isinf(theirs))
+    seen = reach(evidence)
+    at: Array = np.arange(1, int(seen) + 1).astype(float)
+    known = curves(evidence, at)
+    (attempts,) = _reached(level, known.mean(axis=0)[None], at)
+    return Reached(float(attempts), _reached(level, resamples.means(known), at), seen)
+
+
+def gain(mine: Reached, theirs: Reached, resamples: Resamples) -> Gain:
+    """How many times fewer attempts `mine` are than `theirs`, the reference's; NaN where mine don't get there.
+
+    A resample that doesn't get there counts against the one that didn't, but of the reference no more is trusted
+    than was seen.
+    """
+    low, _ = resamples.bounds(_times(np.minimum(theirs.draws, theirs.seen), mine.draws), widened=False)
+    _, high = resamples.bounds(_times(theirs.draws, mine.draws), widened=False)
+    times = min(theirs.attempts, theirs.seen) / mine.attempts if math.isfinite(mine.attempts) else math.nan
+    return Gain(times, Interval(float(low), float(high)), math.isinf(theirs.attempts))
 
 
 def _times(theirs: Array, mine: Array) -> Array:
     with np.errstate(invalid="ignore"):
         return np.where(np.isfinite(mine), theirs / mine, 0.0)
-
-
-def _first(level: float, evidence: Sequence[Evidence], resamples: Resamples) -> tuple[float, Array]:
-    """The first number of attempts at which mean discovery is `level` (infinite: beyond the evidence), and of draws."""
-    at: Array = np.arange(1, int(reach(evidence)) + 1).astype(float)
-    known = curves(evidence, at)
-    (first,) = _reached(level, known.mean(axis=0)[None], at)
-    return float(first), _reached(level, resamples.means(known), at)
 
 
 def _reached(level: float, curves: Array, at: Array) -> Array:
@@ -279,12 +305,9 @@ def _reached(level: float, curves: Array, at: Array) -> Array:
 
 
 def summary(study: Study) -> dict[str, list[Row]]:
-    """`figures` of each subset's methods, for scripts."""
+    """`figures` of each subset, for scripts."""
     found = {}
     for subset in study.subsets:
         with Store.existing(study.configured(subset).store.path) as store:
-            book = Book(read(store))
-        common = book.common(book.record.methods)
-        budget = study.config.budget.attempts
-        found[subset] = [figures(book, common, method, budget) for method in book.record.methods] if common else []
+            found[subset] = figures(store, study.config.budget.attempts)
     return found
