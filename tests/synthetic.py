@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ttsd.nouns import Completion, Rollout, Status, Step, Verdict
-from ttsd.store import Store
+from ttsd.running.store import Store
 
 Hazards = Mapping[str, Mapping[str, float]]  # question -> method -> chance of each attempt
 

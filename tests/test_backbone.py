@@ -15,9 +15,9 @@ import torch  # noqa: TID253
 
 from tests.tiny import write_model, write_tokenizer
 from ttsd.backbone import Base, Tokenizer, generate, load_base, replacing
+from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Merged
+from ttsd.backbone.packing import pack
 from ttsd.errors import UserError
-from ttsd.lora import Adapter, LoraLinear, LoraShape, Merged
-from ttsd.packing import pack
 
 SHAPE = LoraShape(4, 8.0, "all-linear")
 

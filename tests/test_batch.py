@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from problems.subsets import questions
 from tests.test_solve import attempts, finish, impossible, rows, start, wait_for, wait_until_gone
-from ttsd.batch import plan
 from ttsd.config import Config
 from ttsd.errors import UserError
-from ttsd.run import Job, broken_off
-from ttsd.store import Store
-from ttsd.subsets import questions
+from ttsd.running.batch import plan
+from ttsd.running.run import Job, broken_off
+from ttsd.running.store import Store
 
 __all__ = ["impossible"]  # a fixture
 

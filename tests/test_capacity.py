@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ttsd.capacity import Capacity, Memory, capacity, found_memory
 from ttsd.config import Config, load_config
+from ttsd.machine.capacity import Capacity, Memory, capacity, found_memory
 
 GIB = float(1 << 30)
 QWEN_8B = {

@@ -10,8 +10,8 @@ import pytest
 from tests.test_cli import refused, ttsd
 from tests.tiny import write_model
 from ttsd.config import Config, load_config, shipped_configs
-from ttsd.doctor import Finding, examine_model, plan_for
-from ttsd.plan import CARDS, KNOWN, plan
+from ttsd.machine.doctor import Finding, examine_model, plan_for
+from ttsd.machine.step_plan import CARDS, KNOWN, plan
 
 CARD_OF = {
     "qwen3-8b-80gb": "h100-80",

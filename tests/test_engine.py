@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import write_model
-from ttsd.accounting import Spending
 from ttsd.config import Config
-from ttsd.engine import LoraPolicy, load_tokenizer, open_engine
 from ttsd.nouns import Lesson
+from ttsd.running.engine import LoraPolicy, load_tokenizer, open_engine
+from ttsd.running.shared_time import Spending
 
 
 async def test_a_policy_that_begins_anew_draws_from_the_base_again_and_learns_as_at_first(tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ import pytest
 
 from problems import micro
 from tests.synthetic import World, populate
-from ttsd.batch import Failure
 from ttsd.config import load_config
-from ttsd.evidence import LUCKY, TITLES, Gain, Study, announced, expected, gain, gather, reached, table
-from ttsd.live import PlainOverview
-from ttsd.report.findings import Book
-from ttsd.report.record import read
+from ttsd.reporting.evidence import LUCKY, TITLES, Gain, Study, announced, expected, gain, gather, reached, table
+from ttsd.reporting.live import PlainOverview
+from ttsd.reporting.report.findings import Book
+from ttsd.reporting.report.record import read
+from ttsd.running.batch import Failure
+from ttsd.running.store import Store
 from ttsd.statistics import Resamples
-from ttsd.store import Store
 
 HARD = micro.subset("micro-hard")[0]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttsd.extract import extract_program
+from ttsd.judging.extract import extract_program
 
 
 @pytest.mark.parametrize(

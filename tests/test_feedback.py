@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttsd.feedback import MAX_CHARACTERS, NO_PROGRAM, TRUNCATED, clip, feedback_text, no_program_feedback
+from ttsd.judging.feedback import MAX_CHARACTERS, NO_PROGRAM, TRUNCATED, clip, feedback_text, no_program_feedback
 from ttsd.nouns import Case, CaseResult, Problem, Status
 
 PROBLEM = Problem(

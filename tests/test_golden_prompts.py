@@ -24,10 +24,10 @@ from sandbox import Limits, Sandbox
 from tests.test_judge import completion
 from ttsd.backbone import Tokenizer
 from ttsd.config import Reprompt
-from ttsd.hindsight import Hindsight
-from ttsd.judge import Judge
+from ttsd.judging.judge import Judge
 from ttsd.nouns import Problem, Rollout
 from ttsd.prompts import student_prompt
+from ttsd.reprompts import Hindsight
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 GOLDEN = Path(__file__).parent / "golden"

@@ -22,14 +22,14 @@ from sandbox import Limits, Sandbox
 from tests.fakes import ByteTokenizer, ScriptedPolicy
 from ttsd.config import Reprompt
 from ttsd.conversation import Conversation
-from ttsd.hindsight import Hindsight
-from ttsd.judge import Judge
-from ttsd.live import PlainView, print_table
+from ttsd.judging.judge import Judge
 from ttsd.loop import START, learn
 from ttsd.nouns import Problem, Rollout, Split, Step, Verdict
 from ttsd.prompts import student_prompt
-from ttsd.show import attempt_text, attempt_view, step_text, step_view
-from ttsd.store import Store
+from ttsd.reporting.live import PlainView, print_table
+from ttsd.reporting.show import attempt_text, attempt_view, step_text, step_view
+from ttsd.reprompts import Hindsight
+from ttsd.running.store import Store
 
 GIVEN, WANTED = "sentinelgiven", "sentinelwanted"
 LIMITS = Limits(cpu_seconds=1.0, wall_seconds=4.0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from problems.problem import Case, Problem, ProblemError, Split
 from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
-from ttsd.judge import MAX_ERROR_CHARACTERS, MAX_REMEMBERED, Judge, own_limits, own_traceback
+from ttsd.judging.judge import MAX_ERROR_CHARACTERS, MAX_REMEMBERED, Judge, own_limits, own_traceback
 from ttsd.nouns import Completion, Status
 
 SECRET = "hidden-4711"

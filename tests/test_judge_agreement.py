@@ -14,7 +14,7 @@ import pytest
 import problems
 from problems import Case, Problem, livecodebench, split
 from sandbox import Sandbox
-from ttsd.judge import Judge
+from ttsd.judging.judge import Judge
 from ttsd.nouns import Status, Verdict
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"

@@ -9,9 +9,9 @@ import pytest
 
 from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word
 from ttsd.config import Reprompt
-from ttsd.hindsight import Hindsight
 from ttsd.loop import Event, Past, learn
 from ttsd.nouns import Completion, Lesson, Rollout, Status, Step, Verdict
+from ttsd.reprompts import Hindsight
 
 
 def teaching(**settings: object) -> Hindsight:

@@ -14,17 +14,17 @@ import pytest
 from problems import load
 from problems.micro import named, program, subset
 from sandbox import Sandbox
-from ttsd.accounting import Spending
-from ttsd.by_hand import limits, open_sandbox
 from ttsd.config import Config, load_config
-from ttsd.engine import Engine, LoraPolicy, load_tokenizer, open_engine
-from ttsd.hindsight import Hindsight
-from ttsd.judge import Judge
+from ttsd.judging.by_hand import limits, open_sandbox
+from ttsd.judging.judge import Judge
 from ttsd.loop import learn
 from ttsd.micro.corpus import answer
 from ttsd.nouns import Lesson, Reading, Rollout
 from ttsd.prompts import student_prompt, teacher_prompt
-from ttsd.run import divided, teaching
+from ttsd.reprompts import Hindsight
+from ttsd.running.engine import Engine, LoraPolicy, load_tokenizer, open_engine
+from ttsd.running.run import divided, teaching
+from ttsd.running.shared_time import Spending
 
 STEPS, GROUP = 4, 16
 QUESTIONS = subset("micro-tuning-hard")[1::3]  # one of each family, and one more

@@ -15,8 +15,8 @@ from problems import load, micro
 from problems.micro import named, program
 from problems.micro.families import FAMILIES, WEIGHTS
 from tests.test_cli import refused, ttsd
-from ttsd.extract import extract_program
-from ttsd.feedback import MAX_CHARACTERS
+from ttsd.judging.extract import extract_program
+from ttsd.judging.feedback import MAX_CHARACTERS
 from ttsd.micro import corpus, training
 from ttsd.micro.corpus import CURRICULUM, answer, conversation, example, feedback
 from ttsd.micro.evaluation import log_p, meanings, shown, table
@@ -67,7 +67,7 @@ def test_feedback_is_empty_for_the_right_program_only() -> None:
 
 
 def test_a_runtime_error_reads_as_the_judge_reports_it() -> None:
-    from ttsd.judge import own_traceback
+    from ttsd.judging.judge import own_traceback
 
     asked = named("mixed:4:5")
     for attempt in zip(*(asked.family.verbs[rule.verb] for rule in asked.rules), strict=True):

@@ -14,12 +14,12 @@ import pytest
 import problems
 from problems import micro
 from sandbox import Limits, Outcome, Program, SandboxFault
-from ttsd import run
-from ttsd.batch import Failure, Task, Wanted, to_its_end
 from ttsd.config import Config, load_config
-from ttsd.engine import load_tokenizer
-from ttsd.live import QuietView
-from ttsd.store import Answer, Store
+from ttsd.reporting.live import QuietView
+from ttsd.running import run
+from ttsd.running.batch import Failure, Task, Wanted, to_its_end
+from ttsd.running.engine import load_tokenizer
+from ttsd.running.store import Answer, Store
 
 BUDGET, GROUP = 8, 4
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttsd.packing import Forest, batches, pack
+from ttsd.backbone.packing import Forest, batches, pack
 
 sequences = st.lists(
     st.builds(

@@ -11,8 +11,8 @@ import pytest
 from problems import micro
 from tests.test_cli import refused, ttsd
 from tests.test_solve import attempts, finish, rows
-from ttsd.probe import Measured, Probe, costs, write_subsets
-from ttsd.probe import rows as rows_of
+from ttsd.running.probe import Measured, Probe, costs, write_subsets
+from ttsd.running.probe import rows as rows_of
 
 SETTINGS = ["--config", "micro-cpu", "--set", "model.sampler=transformers"]
 

@@ -13,12 +13,12 @@ import pytest
 
 from tests.browser import Tab, chromium, tab
 from tests.synthetic import World, populate, populate_much
-from ttsd.report import build_report, summary_rows
-from ttsd.report.findings import Findings, alarms, evidence, find
-from ttsd.report.page import sentence
-from ttsd.report.record import COSTS, natural, read
+from ttsd.reporting.report import build_report, summary_rows
+from ttsd.reporting.report.findings import Findings, alarms, evidence, find
+from ttsd.reporting.report.page import sentence
+from ttsd.reporting.report.record import COSTS, natural, read
+from ttsd.running.store import Store
 from ttsd.statistics import Pool, Times
-from ttsd.store import Store
 
 HAZARDS = {
     "micro:q2": {"sdpo": 0.2, "multi-turn": 0.05, "best-of-k": 0.03},

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.tiny import write_model
-from ttsd import selftest
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError, UserError
-from ttsd.hf_sampler import HfSampler, HfSettings
 from ttsd.nouns import Completion
-from ttsd.samplers import AdapterRef, check_new, checked_length, resident
+from ttsd.running import agreement
+from ttsd.sampling.protocol import AdapterRef, check_new, checked_length, resident
+from ttsd.sampling.transformers_sampler import HfSampler, HfSettings
 
 if TYPE_CHECKING:
     from ttsd.backbone import Base
-    from ttsd.trainer import Trainer
+    from ttsd.learning.trainer import Trainer
 
 PROMPT = (5, 6, 7, 8, 9, 10)
 STOP = 3
@@ -28,7 +28,7 @@ REF = AdapterRef("question", 1, Path("somewhere"))
 
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
-    from ttsd.trainer import Trainer
+    from ttsd.learning.trainer import Trainer
 
     folder = write_model(tmp_path_factory.mktemp("model"))
     return Trainer(str(folder), Config.model_validate({"lora": {"rank": 4, "alpha": 8.0}}))
@@ -172,19 +172,19 @@ async def test_same_seed_same_completions(trainer: Trainer) -> None:
 
 
 async def test_agreement_of_sampler_and_trainer(sampler: HfSampler, trainer: Trainer) -> None:
-    findings = await selftest.check_agreement(sampler, trainer, PROMPT)
+    findings = await agreement.check_agreement(sampler, trainer, PROMPT)
     assert findings["gap/max"] < 1e-4
     assert findings["change"] > 0.01
     with pytest.raises(InfrastructureError, match="not in the sampler"):
-        await sampler.complete(PROMPT, AdapterRef(selftest.NAME, 1, Path("gone")))
+        await sampler.complete(PROMPT, AdapterRef(agreement.NAME, 1, Path("gone")))
 
 
 async def test_agreement_allows_for_truncated_sampling(trainer: Trainer) -> None:
     sampler = _sampler(trainer.base, top_p=0.8)
     await sampler.start()
-    await selftest.check_agreement(sampler, trainer, PROMPT, top_p=0.8)
+    await agreement.check_agreement(sampler, trainer, PROMPT, top_p=0.8)
     with pytest.raises(InfrastructureError, match="sampler and trainer disagree"):
-        await selftest.check_agreement(sampler, trainer, PROMPT)
+        await agreement.check_agreement(sampler, trainer, PROMPT)
     await sampler.close()
 
 
@@ -201,7 +201,7 @@ async def test_a_sampler_that_ignores_adapters_is_found_out(trainer: Trainer) ->
     sampler = Deaf(HfSettings(max_tokens=24, stop_token_ids=(STOP,)), str, lambda: trainer.base)
     await sampler.start()
     with pytest.raises(InfrastructureError, match="the sampler ignores adapters"):
-        await selftest.check_agreement(sampler, trainer, PROMPT)
+        await agreement.check_agreement(sampler, trainer, PROMPT)
     await sampler.close()
 
 
@@ -221,9 +221,9 @@ async def test_a_sampler_that_ignores_adapters_is_found_out(trainer: Trainer) ->
 )
 def test_what_counts_as_agreement(dtype: str, gap: float, change: float, agree: bool) -> None:
     trainer = [-1.0, -2.0, -0.5]
-    findings = selftest.compare([p + gap for p in trainer], trainer, [p - change for p in trainer], 1.0)
+    findings = agreement.compare([p + gap for p in trainer], trainer, [p - change for p in trainer], 1.0)
     if agree:
-        selftest.judge(findings, dtype)
+        agreement.judge(findings, dtype)
     else:
         with pytest.raises(InfrastructureError):
-            selftest.judge(findings, dtype)
+            agreement.judge(findings, dtype)

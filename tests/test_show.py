@@ -13,14 +13,14 @@ from tests.tiny import write_model
 from ttsd.backbone import Tokenizer
 from ttsd.config import Config
 from ttsd.errors import UserError
-from ttsd.export import export
-from ttsd.hindsight import Hindsight
+from ttsd.learning.trainer import Trainer
 from ttsd.nouns import Completion, Rollout, Status, Step, Verdict
 from ttsd.prompts import student_prompt
-from ttsd.report.attempt import attempt_page
-from ttsd.show import attempt_text, attempt_view, scored_tokens, step_text, step_view, token_rows, tokens_of
-from ttsd.store import Store
-from ttsd.trainer import Trainer
+from ttsd.reporting.export import export
+from ttsd.reporting.report.attempt import attempt_page
+from ttsd.reporting.show import attempt_text, attempt_view, scored_tokens, step_text, step_view, token_rows, tokens_of
+from ttsd.reprompts import Hindsight
+from ttsd.running.store import Store
 
 STATEMENT = "Print the sum of the two numbers."
 ANSWER = "```python\nprint(<1>)\n```"

@@ -11,7 +11,7 @@ import pytest
 
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.nouns import Completion, Rollout, Status, Step, Verdict
-from ttsd.store import Store
+from ttsd.running.store import Store
 
 SCHEMA = """\
 attempts: run attempt step adapter_version verdict discovered visible_passed visible_total hidden_passed \

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from problems import ProblemError, collection, livecodebench
+from problems.subsets import questions, shipped
 from tests.test_problems_livecodebench import row
 from ttsd.errors import UserError
-from ttsd.subsets import questions, shipped
 
 PAPER = ("lcb-paper", "lcb-paper-hard", "lcb-paper-very-hard")
 

@@ -10,7 +10,7 @@ import pytest
 from tests.test_loop import rollout
 from ttsd.errors import UserError
 from ttsd.nouns import Status, Step, Verdict
-from ttsd.trackers import PACKAGES, open_tracker, step_values
+from ttsd.running.trackers import PACKAGES, open_tracker, step_values
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the clients' own
 

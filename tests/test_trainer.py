@@ -16,9 +16,9 @@ from tests.tiny import write_model
 from ttsd.backbone import generate
 from ttsd.config import Config, Lora
 from ttsd.errors import UserError
+from ttsd.learning.trainer import Health, Trainer
 from ttsd.losses import distillation_loss
 from ttsd.nouns import Lesson
-from ttsd.trainer import Health, Trainer
 
 
 @pytest.fixture(scope="module")

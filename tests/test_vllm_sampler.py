@@ -22,8 +22,8 @@ import pytest_asyncio
 from tests.tiny import write_model
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.nouns import Completion
-from ttsd.samplers import AdapterRef
-from ttsd.vllm_sampler import VllmSampler, VllmSettings
+from ttsd.sampling.protocol import AdapterRef
+from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
 
 if TYPE_CHECKING:
     from ttsd.backbone import Base

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ttsd.config import Reprompt
-from ttsd.hindsight import ChatTokenizer
 from ttsd.nouns import Rollout
 from ttsd.prompts import teacher_prompt, without_thinking
+from ttsd.reprompts import ChatTokenizer
 
 ATTEMPT_TEMPLATE = "Attempt:\n\n{attempt}\n\nFeedback:\n\n{feedback}"
 

@@ -16,7 +16,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Protocol
 
-from ttsd.health import group_metrics
+from ttsd.collapse import group_metrics
 from ttsd.nouns import Completion, Lesson, Reading, Rollout, Status, Step, Verdict
 
 

@@ -19,13 +19,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from problems import micro
-from ttsd import batch, run
-from ttsd.accounting import Shared, Stopwatch, Usage
 from ttsd.config import Config, load_config
-from ttsd.engine import load_tokenizer
-from ttsd.live import PlainOverview
-from ttsd.run import METHODS
-from ttsd.store import Store
+from ttsd.reporting.live import PlainOverview
+from ttsd.running import batch, run
+from ttsd.running.engine import load_tokenizer
+from ttsd.running.run import METHODS
+from ttsd.running.shared_time import Shared, Stopwatch, Usage
+from ttsd.running.store import Store
 
 
 def main() -> None:

@@ -44,8 +44,8 @@ def ours(model: Path, steps: int) -> dict[str, Any]:
     """Seconds per step with one reprompt for all and with 16, and the phases of the latter."""
     from ttsd.backbone import Tokenizer, generate
     from ttsd.config import Config
+    from ttsd.learning.trainer import Trainer
     from ttsd.nouns import Lesson
-    from ttsd.trainer import Trainer
 
     tokenizer = Tokenizer.load(str(model))
     trainer = Trainer(str(model), Config.model_validate({"lora": {"rank": RANK, "alpha": 2.0 * RANK, "lr": 1e-3}}))

@@ -29,7 +29,7 @@ FEEDBACK = "Wrong Answer\nInput:\nred\n7\nOutput:\n21\nExpected:\n14\n\nWrong An
 
 
 def ours(steps: int) -> list[float]:
-    from ttsd.store import Store
+    from ttsd.running.store import Store
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ttsd.sqlite"

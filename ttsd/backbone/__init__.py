@@ -12,8 +12,8 @@ from ttsd.backbone.attention import forest_attention
 from ttsd.backbone.base import Base, load_base
 from ttsd.backbone.files import model_sizes, replacing, resolve
 from ttsd.backbone.generation import FinishReason, Generated, generate
+from ttsd.backbone.lora import Adapter, LoraShape
 from ttsd.backbone.tokenizer import Tokenizer
-from ttsd.lora import Adapter, LoraShape
 
 __all__ = [
     "Adapter",

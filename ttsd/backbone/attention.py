@@ -8,7 +8,7 @@ from typing import Any
 import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
-from ttsd.packing import Forest
+from ttsd.backbone.packing import Forest
 
 NAME = "ttsd_forest"
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn  # noqa: TID253
 
 from ttsd.backbone import attention
 from ttsd.backbone.files import loaded, replacing
+from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Merged, views
+from ttsd.backbone.packing import Forest
 from ttsd.errors import InfrastructureError, UserError
-from ttsd.lora import Adapter, LoraLinear, LoraShape, Merged, views
-from ttsd.packing import Forest
 
 _PREFIX = "base_model.model."  # what peft and vLLM put before a module's name in adapter files
 

@@ -10,7 +10,7 @@ import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
 from ttsd.backbone.base import Base
-from ttsd.lora import Adapter
+from ttsd.backbone.lora import Adapter
 
 FinishReason = Literal["stop", "length", "abort"]
 Generated = tuple[tuple[int, ...], tuple[float, ...], FinishReason]

@@ -14,7 +14,7 @@ from ttsd.cli.options import ConfigOption, JsonOption, SetOption, settings_of
 from ttsd.errors import UserError
 
 if TYPE_CHECKING:
-    from ttsd.store import Store
+    from ttsd.running.store import Store
 
 
 def show(
@@ -35,8 +35,8 @@ def show(
 
     Without a number all runs of the database; with one its attempts; --attempt and --step look closer.
     """
-    from ttsd.live import print_table
-    from ttsd.store import Store
+    from ttsd.reporting.live import print_table
+    from ttsd.running.store import Store
 
     settings = settings_of(config, set_)
     if run is None and (attempt is not None or step is not None):
@@ -55,15 +55,15 @@ def show(
 def _show_closely(
     store: Store, run: int, attempt: int | None, step: int | None, tokens: bool, html: Path | None
 ) -> None:
-    from ttsd import show as looks
-    from ttsd.live import print_table
+    from ttsd.reporting import show as looks
+    from ttsd.reporting.live import print_table
 
     if step is not None:
         view = looks.step_view(store, run, step)
         print(looks.step_text(view))
         print_table(view.attempts)
     if attempt is not None and html is not None:
-        from ttsd.report.attempt import attempt_page
+        from ttsd.reporting.report.attempt import attempt_page
 
         html.write_text(
             attempt_page(looks.attempt_view(store, run, attempt), *looks.scored_tokens(store, run, attempt))
@@ -87,9 +87,9 @@ def report(
 
     Per question and pooled, as an HTML page, PNG and SVG, CSV and JSON of every number drawn, and a table here.
     """
-    from ttsd.live import print_table
-    from ttsd.report import build_report
-    from ttsd.store import Store
+    from ttsd.reporting.live import print_table
+    from ttsd.reporting.report import build_report
+    from ttsd.running.store import Store
 
     settings = settings_of(config, set_)
     with Store.existing(settings.store.path, settings.store.state_dir) as store:
@@ -109,8 +109,8 @@ def export(
     set_: SetOption = None,
 ) -> None:
     """Take a run's adapter out as a PEFT folder with a card."""
-    from ttsd.export import export as work
-    from ttsd.store import Store
+    from ttsd.reporting.export import export as work
+    from ttsd.running.store import Store
 
     settings = settings_of(config, set_)
     with Store.existing(settings.store.path, settings.store.state_dir) as store:

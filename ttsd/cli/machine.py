@@ -27,8 +27,8 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Say what works on this machine. Exit status 0 if all that is needed does (the plan fits), 3 if not."""
-    from ttsd import doctor as work
-    from ttsd.live import print_table
+    from ttsd.machine import doctor as work
+    from ttsd.reporting.live import print_table
 
     settings = settings_of(config, set_)
     if plan is not None:

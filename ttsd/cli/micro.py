@@ -75,8 +75,8 @@ def evidence(
     Says beforehand how long it will take, goes on where it was broken off, and writes a report for each subset and
     the table evidence.md. Exit status: 0 all runs came to their end, 3 at least one failed, 130 interrupted.
     """
-    from ttsd import evidence as work
-    from ttsd.live import overview_for_stderr
+    from ttsd.reporting import evidence as work
+    from ttsd.reporting.live import overview_for_stderr
 
     settings = settings_of(config, [BUDGET, *(set_ or [])])
     study = work.Study(

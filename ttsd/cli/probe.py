@@ -22,7 +22,7 @@ from ttsd.cli.options import (
 from ttsd.errors import UserError
 
 if TYPE_CHECKING:
-    from ttsd.probe import Cost, Probe
+    from ttsd.running.probe import Cost, Probe
 
 
 def probe(
@@ -50,9 +50,9 @@ def probe(
 
     Exit status: 0, 2 a mistake of yours, 3 at least one question failed, 130 interrupted.
     """
-    from ttsd import probe as work
-    from ttsd.live import overview_for_stderr
-    from ttsd.subsets import questions
+    from problems.subsets import questions
+    from ttsd.reporting.live import overview_for_stderr
+    from ttsd.running import probe as work
 
     settings = settings_of(config, set_, unsafe_no_sandbox)
     if out is not None and not out.absolute().parent.is_dir():
@@ -82,8 +82,8 @@ def probe(
 
 
 def _print(found: Probe, costs: list[Cost]) -> None:
-    from ttsd.live import print_table
-    from ttsd.probe import rows
+    from ttsd.reporting.live import print_table
+    from ttsd.running.probe import rows
 
     print_table(rows(found.measured))
     print_table(

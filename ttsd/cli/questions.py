@@ -26,8 +26,8 @@ from ttsd.errors import UserError
 if TYPE_CHECKING:
     from problems.collection import Entry
     from problems.selection import Filter
-    from ttsd.check import Checked
     from ttsd.config import Config
+    from ttsd.judging.check_questions import Checked
 
 app = typer.Typer(no_args_is_help=True, help="Look at questions, pull them, check your own.")
 
@@ -46,7 +46,7 @@ def problems_list(
     """List the questions of a subset or of a source that was pulled, one a line, its name first."""
     from problems.collection import SOURCES
     from problems.selection import Filter
-    from ttsd.subsets import questions, shipped
+    from problems.subsets import questions, shipped
 
     wanted = Filter(since, until, tuple(difficulty or ()), tuple(platform or ()))
     source = next((source for source in SOURCES.values() if subset in (source.scheme, source.name)), None)
@@ -171,7 +171,7 @@ def problems_check(
 
 
 async def _check(names: list[str], settings: Config, as_json: bool) -> int:
-    from ttsd.check import check, expanded
+    from ttsd.judging.check_questions import check, expanded
 
     status = 0
     async with aclosing(check(expanded(names), settings)) as checked:

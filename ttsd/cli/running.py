@@ -27,8 +27,8 @@ from ttsd.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ttsd.batch import Overview, Results, Wanted
     from ttsd.config import Config
+    from ttsd.running.batch import Overview, Results, Wanted
 
 
 def solve(
@@ -50,9 +50,9 @@ def solve(
     Exit status: 0 discovered, 1 budget spent, 2 a mistake of yours, 3 a fault of the machine, 130 interrupted
     (the same command goes on where it stopped).
     """
-    from ttsd.live import view_for_stderr
-    from ttsd.run import METHODS, Job
-    from ttsd.solve import solve as run_solve
+    from ttsd.reporting.live import view_for_stderr
+    from ttsd.running.run import METHODS, Job
+    from ttsd.running.solve import solve as run_solve
 
     settings = settings_of(config, set_, unsafe_no_sandbox)
     with view_for_stderr() as view:
@@ -102,10 +102,10 @@ def batch(
     The same command goes on with what was broken off and repeats nothing. Exit status: 0 all runs came to their end,
     2 a mistake of yours, 3 at least one run failed, 130 interrupted.
     """
-    from ttsd import batch as work
-    from ttsd.live import overview_for_stderr
-    from ttsd.run import METHODS
-    from ttsd.subsets import questions
+    from problems.subsets import questions
+    from ttsd.reporting.live import overview_for_stderr
+    from ttsd.running import batch as work
+    from ttsd.running.run import METHODS
 
     settings = settings_of(config, set_, unsafe_no_sandbox)
     chosen = [METHODS[method_of(name.strip())] for name in methods.split(",")]
@@ -135,7 +135,7 @@ async def _on_ray(
     at_once: int | None,
     overview: Overview,
 ) -> Results:
-    from ttsd import cluster
+    from ttsd.running import cluster
 
     return await cluster.batch(
         wanted, settings, address=address, workers=workers, runs_at_once=at_once, overview=overview
@@ -143,7 +143,7 @@ async def _on_ray(
 
 
 def _print_answers(answers: list[dict[str, Any]]) -> None:
-    from ttsd.live import print_table
+    from ttsd.reporting.live import print_table
 
     print_table([{name: value for name, value in answer.items() if name != "program"} for answer in answers])
 
@@ -164,7 +164,7 @@ def judge(
 
     With --batch, one verdict object a line, in order; the exit status is 0 whatever they say.
     """
-    from ttsd import by_hand
+    from ttsd.judging import by_hand
 
     settings = settings_of(config, set_, unsafe_no_sandbox)
     if batch is not None:
@@ -185,7 +185,7 @@ def judge(
 
 
 async def _judge_batch(path: str, settings: Config) -> None:
-    from ttsd import by_hand
+    from ttsd.judging import by_hand
 
     lines = by_hand.read_lines(path, sys.stdin)
     async with aclosing(by_hand.judge_batch(lines, settings)) as judgements:
@@ -214,7 +214,7 @@ def fractions_of(text: str | None) -> list[float | None]:
 
 
 def method_of(name: str) -> str:
-    from ttsd.run import METHODS
+    from ttsd.running.run import METHODS
 
     if name not in METHODS:
         raise UserError(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")

@@ -18,7 +18,7 @@ from typing import Any
 
 from problems.micro import Question, guess, problem, program, question
 from problems.micro.families import FAMILIES, Operation, evaluate
-from ttsd.feedback import feedback_text, no_program_feedback
+from ttsd.judging.feedback import feedback_text, no_program_feedback
 from ttsd.nouns import CaseResult, Status
 from ttsd.prompts import student_prompt, teacher_prompt
 

@@ -1,0 +1,131 @@
+"""Lists of questions by name: bundled subsets, TOML files, or the questions themselves.
+
+A TOML subset lists its questions, or filters those of a source that were pulled to this machine:
+
+    questions = ["lcb:abc387_b", "micro:numbers:5:7"]
+
+    [filter]
+    source = "lcb"
+    since = "2025-02-01"          # the first day
+    until = "2025-05-01"          # the day after the last one
+    difficulty = ["hard"]
+    platform = ["atcoder"]
+    indices = [1, 3]              # rows among those that the rest of the filter leaves, from 0
+    pool = 131                    # how many rows that must be
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+from problems import collection, micro, selection
+from problems.problem import ProblemError
+from problems.selection import Filter
+
+_TYPES: Mapping[str, type] = {
+    "source": str,
+    "since": str,
+    "until": str,
+    "difficulty": list,
+    "platform": list,
+    "indices": list,
+    "pool": int,
+}
+
+
+def questions(names: Sequence[str]) -> list[str]:
+    """The questions that `names` stand for, in order, each once.
+
+    A name is a shipped subset (`micro-hard`, `lcb-paper-hard`), a source (`lcb`: all that was pulled), a TOML file, or
+    a question.
+    """
+    found = [question for name in names for question in _of(name)]
+    if not found:
+        raise ProblemError(f"{', '.join(names)} names no question; give at least one")
+    return list(dict.fromkeys(found))
+
+
+def shipped() -> list[str]:
+    """The names of the subsets that come with the tool."""
+    return [*micro.subsets(), *sorted(_files())]
+
+
+def _of(name: str) -> list[str]:
+    if name in micro.subsets():
+        return micro.subset(name)
+    if name in collection.SOURCES:
+        return selection.names(collection.index(name), Filter())
+    if name in _files():
+        return _listed(_files()[name], name)
+    if name.endswith(".toml"):
+        return _listed(_text(Path(name)), name)
+    if ":" in name or "#" in name or Path(name).is_dir():
+        return [name]
+    close = difflib.get_close_matches(name, shipped(), n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    raise ProblemError(
+        f"there is no subset {name!r}{hint}; give one of {', '.join(shipped())}, a .toml file, or questions by name"
+    )
+
+
+def _files() -> dict[str, str]:
+    folder = resources.files("configs") / "subsets"
+    paths = sorted(folder.iterdir(), key=lambda path: path.name) if folder.is_dir() else ()
+    return {path.name.removesuffix(".toml"): path.read_text("utf-8") for path in paths if path.name.endswith(".toml")}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProblemError(f"can't read the subset {str(path)!r} ({error}); give a TOML file") from None
+
+
+def _listed(text: str, name: str) -> list[str]:
+    try:
+        subset = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ProblemError(f"can't read the subset {name!r} ({error}); give a TOML file") from None
+    listed, filter_ = subset.get("questions"), subset.get("filter")
+    if (listed is None) == (filter_ is None):
+        raise ProblemError(f'the subset {name!r} needs either questions = ["..."] or a table [filter]')
+    if listed is None:
+        return _filtered(filter_, name)
+    if not isinstance(listed, list) or not all(isinstance(question, str) for question in listed):
+        raise ProblemError(f'the subset {name!r} has no list `questions` of names; write questions = ["..."]')
+    return listed
+
+
+def _filtered(table: object, name: str) -> list[str]:
+    if not isinstance(table, dict):
+        raise ProblemError(f"the subset {name!r} has a filter that is no table; write it under [filter]")
+    _check(table, name)
+    if "source" not in table:
+        raise ProblemError(f'the filter of the subset {name!r} names no source; write source = "lcb"')
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    source = values.pop("source")
+    try:
+        return selection.names(collection.index(collection.source_named(source).scheme), Filter(**values))
+    except ProblemError as error:
+        raise ProblemError(f"the subset {name!r}: {error}") from None
+
+
+def _check(table: Mapping[str, object], name: str) -> None:
+    for key, value in table.items():
+        if key not in _TYPES:
+            close = difflib.get_close_matches(key, _TYPES, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(_TYPES)}"
+            raise ProblemError(f"the filter of the subset {name!r} has an unknown key {key!r}; {hint}")
+        items = cast("list[object]", value) if isinstance(value, list) else []
+        wanted = int if key == "indices" else str
+        if type(value) is not _TYPES[key] or not _all(items, wanted):
+            raise ProblemError(f"the filter of the subset {name!r} has {key} = {value!r}, which is of the wrong type")
+
+
+def _all(items: Collection[object], wanted: type) -> bool:
+    return all(type(item) is wanted for item in items)

@@ -1,0 +1,214 @@
+"""Questions that ask for an answer instead of a program: what is found in it, how it is compared, who judges it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+import problems
+from problems.split import split
+from sandbox.interface import Limits
+from tests.test_judge import ScriptedSandbox, completion, outcome
+from tests.test_problems_folder import made, refusal
+from ttsd.errors import UserError
+from ttsd.judging.answer_checks import checking
+from ttsd.judging.answer_checks.same_answer import same_answer
+from ttsd.judging.answer_judge import AnswerJudge
+from ttsd.judging.extract import extract_answer
+from ttsd.judging.judge import judge_for
+from ttsd.nouns import Status, Verdict
+from ttsd.prompts import student_prompt
+
+LIMITS = Limits(wall_seconds=20.0)
+
+JUDGE = """
+import os, time
+from helper import WANTED
+
+def lines(answer):
+    print("a judge may print")
+    count = len(answer.splitlines())
+    return count / WANTED if count < WANTED else True, f"{count} lines\\x1b[31m"
+
+def slow(answer):
+    time.sleep(60)
+
+def stops(answer):
+    os._exit(7)
+
+def raises(answer):
+    raise KeyError("colour")
+
+def says_nothing(answer):
+    return None
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"So it is \boxed{\frac{3}{4}}.", r"\frac{3}{4}"),
+        ("Work.\nAnswer: 42", "42"),
+        ("**Final Answer:** $5$\n", "$5$"),
+        (r"Answer: \boxed{7}", "7"),
+        ("\\boxed{1}\nno, wait\nAnswer: 2", "2"),
+        ("Answer: 1\nno, wait: \\boxed{2}", "2"),
+        (r"\boxed{1} then \boxed{2", "1"),
+        ("<think>Answer: 1</think>I do not know", None),
+        ("Answer:", None),
+        (r"\boxed{}", None),
+        ("", None),
+        ("\\boxed{" * 300, None),
+    ],
+)
+def test_the_final_answer_is_the_last_one_given(text: str, answer: str | None) -> None:
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "same"),
+    [
+        (r"\frac{1}{2}", "0.5", True),
+        ("x**2 + 2x + 1", "(x+1)^2", True),
+        (r"\{2,1\}", r"\{1,2\}", True),
+        ("1,000", "1000", True),
+        ("paris.", "Paris", True),
+        ("silent", "listen", False),
+        ("43", "42", False),
+        ("__import__('os').system('exit 1')", "3", False),
+        ("{" * 3000, "3", False),
+        ("", "3", False),
+    ],
+)
+def test_answers_are_compared_as_mathematics_but_words_as_words(given: str, expected: str, same: bool) -> None:
+    assert same_answer(given, expected, exact=False, tolerance=None) is same
+
+
+def test_exact_answers_and_tolerances() -> None:
+    assert same_answer(" 0.5 ", "0.5", exact=True, tolerance=None)
+    assert not same_answer("1/2", "0.5", exact=True, tolerance=None)
+    assert same_answer(r"2\pi", "6.283", exact=False, tolerance=1e-3)
+    assert not same_answer("6.29", "6.283", exact=False, tolerance=1e-3)
+    assert not same_answer("many", "6.283", exact=False, tolerance=1e9)
+
+
+@asynccontextmanager
+async def judge_of(folder: Path, limits: Limits = LIMITS) -> AsyncIterator[AnswerJudge]:
+    problem = problems.load(str(folder))
+    sandbox = ScriptedSandbox(lambda *_: outcome())
+    async with judge_for(problem, split(problem, "half", 0), sandbox, limits=limits) as judge:
+        assert isinstance(judge, AnswerJudge)
+        yield judge
+    assert sandbox.programs == 0
+
+
+async def judged(folder: Path, text: str, limits: Limits = LIMITS) -> tuple[str | None, Verdict]:
+    async with judge_of(folder, limits) as judge:
+        return await judge(completion(text))
+
+
+async def test_an_answer_is_judged_and_the_right_one_is_never_told(tmp_path: Path) -> None:
+    folder = made(tmp_path, problem__toml='kind = "answer"\nanswer = "3/4711"\n')
+    assert "boxed" in student_prompt(problems.load(str(folder)))
+    async with judge_of(folder) as judge:
+        text, verdict = await judge(completion(r"It is \boxed{\frac{3}{4711}}"))
+        assert (text, verdict.accepted, verdict.feedback) == (r"\frac{3}{4711}", True, "")
+        assert (verdict.visible_total, verdict.hidden_total) == (1, 0)
+        text, verdict = await judge(completion("Answer: 5\x1b[2J"))
+        assert verdict.status is Status.WRONG_ANSWER
+        assert "5\ufffd" in verdict.feedback
+        assert "4711" not in verdict.feedback
+        text, verdict = await judge(completion("I give up"))
+        assert (text, verdict.status) == (None, Status.NO_PROGRAM)
+        text, verdict = await judge(completion("I was about to", "length"))
+        assert (text, verdict.status) == (None, Status.TRUNCATED)
+
+
+async def test_a_tower_of_powers_costs_its_time_limit_and_nothing_else(tmp_path: Path) -> None:
+    folder, start = made(tmp_path, problem__toml='kind = "answer"\nanswer = 3\n'), time.monotonic()
+    _, verdict = await judged(folder, "Answer: $10^{10^{10^{10}}}$", Limits(wall_seconds=1.0))
+    assert verdict.status in (Status.TIME_LIMIT, Status.MEMORY_LIMIT)
+    assert verdict.feedback
+    assert time.monotonic() - start < 60
+
+
+def own_judge(path: Path, function: str) -> Path:
+    return made(path, problem__toml=f'judge = "judge.py:{function}"\n', judge__py=JUDGE, helper__py="WANTED = 3\n")
+
+
+async def test_a_judge_of_the_users_own_gives_score_and_feedback(tmp_path: Path) -> None:
+    folder = own_judge(tmp_path, "lines")
+    assert student_prompt(problems.load(str(folder))) == problems.load(str(folder)).statement.strip()
+    text, verdict = await judged(folder, "<think>one\ntwo</think>a\nb")
+    assert (text, verdict.status, verdict.feedback) == ("a\nb", Status.WRONG_ANSWER, "2 lines\ufffd[31m")
+    text, verdict = await judged(folder, "a\nb\nc")
+    assert (verdict.accepted, verdict.feedback) == (True, "")
+
+
+async def test_a_judge_that_takes_too_long_or_dies_fails_the_answer(tmp_path: Path) -> None:
+    _, verdict = await judged(own_judge(tmp_path, "slow"), "a", Limits(wall_seconds=0.3))
+    assert verdict.status is Status.TIME_LIMIT
+    _, verdict = await judged(own_judge(tmp_path, "stops"), "a")
+    assert verdict.status is Status.MEMORY_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [("raises", "KeyError: 'colour'"), ("says_nothing", "neither a score"), ("absent", "no attribute 'absent'")],
+)
+async def test_a_broken_judge_is_the_users_mistake(tmp_path: Path, function: str, said: str) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        await judged(own_judge(tmp_path, function), "a")
+    assert str(tmp_path) in str(caught.value)
+
+
+async def test_processes_are_shared_replaced_and_ended(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import os, time\n"
+        "def pid(answer):\n    time.sleep(60 if answer == 'slow' else 0.2)\n    return 0, str(os.getpid())\n"
+    )
+    spec = {"kind": "judge", "judge": f"{tmp_path}/own.py:pid"}
+    async with checking(spec, seconds=2.0, workers=2) as checker:
+        opinions = await asyncio.gather(*(checker(str(number)) for number in range(6)))
+        pids = {int(opinion.feedback) for opinion in opinions}
+        assert len(pids) == 2
+        assert (await checker("slow")).ended == "time"
+        assert int((await checker("again")).feedback) in pids
+        asked = asyncio.create_task(checker("slow"))
+        await asyncio.sleep(0.1)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ('kind = "answer"\n', "the right answer"),
+        ('kind = "riddle"\nanswer = "x"\n', 'kind = "answer"'),
+        ('answer = "x"\n', 'kind = "answer"'),
+        ('kind = "answer"\nanswer = "x"\nentry_point = "f"\n', "entry_point"),
+        ('kind = "answer"\nanswer = "x"\nexact = true\ntolerance = 1\n', "leave one"),
+        ('kind = "answer"\nanswer = "x"\nexact = 1\n', "wrong type"),
+        ('kind = "answer"\nanswer = 1\ntolerance = -1\n', "above zero"),
+        ('judge = "score"\n', "judge.py:function"),
+        ('judge = "absent.py:score"\n', "absent.py"),
+        ('judge = "m:score"\nanswer = "x"\n', "leave one"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(tmp_path: Path, settings: str, said: str) -> None:
+    assert said in refusal(made(tmp_path, problem__toml=settings))
+
+
+def test_cases_beside_an_answer_are_refused(tmp_path: Path) -> None:
+    assert "cases" in refusal(made(tmp_path, problem__toml='kind = "answer"\nanswer = 1\n', cases__toml=""))
+
+
+def test_a_negative_answer_is_an_answer(tmp_path: Path) -> None:
+    problem = problems.load(str(made(tmp_path, problem__toml='kind = "answer"\nanswer = -2.5\n')))
+    assert (problem.kind, problem.cases[0].expected) == ("answer", "-2.5")

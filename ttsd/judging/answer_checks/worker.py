@@ -1,0 +1,112 @@
+"""The process that runs a check: one JSON text a line comes in on stdin, one JSON object a line goes out.
+
+    {"kind": "answer", "expected": "3/4", "exact": false, "tolerance": null, "memory_bytes": N}
+    {"kind": "judge", "judge": "MODULE:FUNCTION" or "/path/FILE.py:FUNCTION"}
+
+Whatever the check prints goes to stderr, so that it can't be taken for an answer of ours.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.util
+import json
+import logging
+import math
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+from ttsd.judging.answer_checks.same_answer import same_answer
+
+Check = Callable[[str], tuple[float, str]]
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(spec: str) -> None:
+    """Loads the check, says so, and answers until stdin ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a check in an endless loop would outlive its owner
+    with os.fdopen(os.dup(1), "w") as out:
+        os.dup2(2, 1)
+        check = _loaded(json.loads(spec), out)
+        _say(out, ready=True)
+        for line in sys.stdin:
+            _answer(check, json.loads(line), out)
+
+
+def _answer(check: Check, answer: str, out: TextIO) -> None:
+    try:
+        score, feedback = check(answer)
+    except MemoryError:
+        os._exit(1)
+    except Exception as error:
+        _say(out, error=f"{type(error).__name__}: {error}")
+    else:
+        _say(out, score=score, feedback=feedback)
+
+
+def _say(out: TextIO, **said: Any) -> None:
+    out.write(json.dumps(said) + "\n")
+    out.flush()
+
+
+def _loaded(spec: dict[str, Any], out: TextIO) -> Check:
+    try:
+        return _judge(spec["judge"]) if spec["kind"] == "judge" else _comparison(spec)
+    except Exception as error:
+        _say(out, error=f"{type(error).__name__}: {error}")
+        sys.exit(1)
+
+
+def _comparison(spec: dict[str, Any]) -> Check:
+    expected, rule = spec["expected"], {"exact": spec["exact"], "tolerance": spec["tolerance"]}
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that nobody but us limits its time
+    same_answer("1/2", "0.5", exact=False, tolerance=None)  # the imports, before the limit and the clock
+    resource.setrlimit(resource.RLIMIT_AS, (spec["memory_bytes"],) * 2)
+
+    def check(answer: str) -> tuple[float, str]:
+        try:
+            return float(same_answer(answer, expected, **rule)), ""
+        except MemoryError:
+            raise
+        except Exception:  # what the algebra system can't read, or stumbles over, is not the right answer
+            return 0.0, ""
+
+    return check
+
+
+def _judge(name: str) -> Check:
+    module_name, _, function_name = name.rpartition(":")
+    function = getattr(_module(module_name), function_name)
+    return lambda answer: _score(function(answer))
+
+
+def _module(name: str) -> Any:
+    if not name.endswith(".py"):
+        return importlib.import_module(name)
+    path = Path(name)
+    sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _score(returned: object) -> tuple[float, str]:
+    score, feedback = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, "")
+    if not isinstance(score, int | float) or math.isnan(score) or not isinstance(feedback, str):
+        raise TypeError(f"it returned {returned!r:.200}, which is neither a score nor (score, feedback)")
+    return float(score), feedback
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

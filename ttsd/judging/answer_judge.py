@@ -1,0 +1,86 @@
+"""Judges answers that are no programs: final answers, and whatever a judge of the user's own can score.
+
+There is one case and it is visible; its expected answer, where there is one, appears in no feedback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from problems.problem import Problem
+from sandbox.interface import Limits
+from ttsd.errors import UserError
+from ttsd.judging.answer_checks import Checker, CheckError, Opinion
+from ttsd.judging.extract import extract_answer
+from ttsd.judging.feedback import limit_feedback, no_answer_feedback, readable, score_feedback, wrong_answer_feedback
+from ttsd.nouns import Completion, Status, Verdict
+from ttsd.prompts import without_thinking
+
+MAX_ANSWER_CHARACTERS = 1 << 20
+
+
+class AnswerJudge:
+    """The judge of a question of the kinds `answer` and `judge`; it is called like the judge of programs."""
+
+    def __init__(self, problem: Problem, checker: Checker) -> None:
+        self._problem = problem
+        self._checker = checker
+
+    async def __call__(self, completion: Completion) -> tuple[str | None, Verdict]:
+        """What was judged (None: there is no final answer), and the verdict."""
+        truncated = completion.finish_reason == "length"
+        answer = self._answer(completion.text)
+        if answer is None:
+            status = Status.TRUNCATED if truncated else Status.NO_PROGRAM
+            return None, _verdict(status, no_answer_feedback(truncated=truncated))
+        return answer, await self._judged(answer, truncated=truncated)
+
+    async def program(self, source: str) -> Verdict:
+        """The verdict on an answer given by hand: a bare one, or one that is marked as the final answer."""
+        return await self._judged(self._answer(source) or source.strip())
+
+    def _answer(self, text: str) -> str | None:
+        if self._problem.kind == "answer":
+            return extract_answer(text)
+        return without_thinking(text)[:MAX_ANSWER_CHARACTERS]
+
+    async def _judged(self, answer: str, *, truncated: bool = False) -> Verdict:
+        opinion = await self._asked(answer)
+        if opinion.score is None:
+            status = Status.TIME_LIMIT if opinion.ended == "time" else Status.MEMORY_LIMIT
+            return _verdict(status, limit_feedback(status))
+        if opinion.score >= 1:
+            return _verdict(Status.ACCEPTED, "")
+        if self._problem.kind == "answer":
+            return _verdict(Status.WRONG_ANSWER, wrong_answer_feedback(readable(answer)))
+        said = score_feedback(opinion.score, readable(opinion.feedback), truncated=truncated)
+        return _verdict(Status.WRONG_ANSWER, said)
+
+    async def _asked(self, answer: str) -> Opinion:
+        try:
+            return await self._checker(answer)
+        except CheckError as error:
+            raise UserError(
+                f"the judge {self._problem.judge!r} of {self._problem.name} failed ({error}); mend it"
+            ) from None
+
+
+def check_of(problem: Problem, limits: Limits) -> Mapping[str, Any]:
+    """What the checker has to run (checking/worker.py)."""
+    if problem.judge is not None:
+        return {"kind": "judge", "judge": problem.judge}
+    assert problem.answer_rule is not None
+    rule, expected = problem.answer_rule, problem.cases[0].expected
+    return {
+        "kind": "answer",
+        "expected": expected,
+        "exact": rule.exact,
+        "tolerance": rule.tolerance,
+        "memory_bytes": limits.memory_bytes,
+    }
+
+
+def _verdict(status: Status, feedback: str) -> Verdict:
+    passed = int(status is Status.ACCEPTED)
+    return Verdict(status, passed, 1, 0, 0, first_failure=None if passed else 0, feedback=feedback)

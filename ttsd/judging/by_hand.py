@@ -1,0 +1,108 @@
+"""Judging programs by hand, as `ttsd judge` does: every case counts as visible, nothing is trained."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import problems
+from problems.split import split
+from sandbox import Limits, Sandbox
+from ttsd.config import Config
+from ttsd.errors import UserError
+from ttsd.judging.answer_judge import AnswerJudge
+from ttsd.judging.judge import Judge, judge_for
+from ttsd.nouns import Verdict
+
+Judgement = dict[str, Any]
+MAX_PROGRAM_BYTES = 1 << 20
+
+
+def open_sandbox(config: Config, *, spare: int = 0) -> Sandbox:
+    """The sandbox that the configuration asks for, not yet started; by default `spare` cores are left to others."""
+    settings = config.judge
+    slots = settings.slots or max(1, len(os.sched_getaffinity(0)) - spare)
+    return Sandbox(slots=slots, python=settings.python, unsafe=settings.unsafe_no_sandbox)
+
+
+def limits(config: Config) -> Limits:
+    settings = config.judge
+    return Limits(settings.cpu_seconds, settings.wall_seconds, settings.memory_mib << 20, settings.output_mib << 20)
+
+
+async def judge_program(question: str, source: str, config: Config) -> Judgement:
+    """The verdict on one program, as the object that `ttsd judge --json` prints."""
+    async with open_sandbox(config) as sandbox, _judge(question, sandbox, config) as judge:
+        return judgement(await judge.program(source))
+
+
+async def judge_batch(lines: Iterable[str], config: Config) -> AsyncGenerator[Judgement, None]:
+    """One judgement for each JSON line `{"question": ..., "program": ...}`, in order, several at work at once."""
+    requests = [_request(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    async with open_sandbox(config) as sandbox, AsyncExitStack() as stack:
+        questions = dict.fromkeys(question for question, _ in requests)
+        judges = {one: await stack.enter_async_context(_judge(one, sandbox, config)) for one in questions}
+        gate = asyncio.Semaphore(2 * len(sandbox.zygotes))
+
+        async def one(question: str, source: str) -> Judgement:
+            async with gate:
+                return {"question": question, **judgement(await judges[question].program(source))}
+
+        tasks = [asyncio.create_task(one(*request)) for request in requests]
+        try:
+            for task in tasks:
+                yield await task
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def judgement(verdict: Verdict) -> Judgement:
+    """A verdict as plain values."""
+    return {
+        "verdict": verdict.status.value,
+        "accepted": verdict.accepted,
+        "passed": verdict.visible_passed + verdict.hidden_passed,
+        "total": verdict.visible_total + verdict.hidden_total,
+        "first_failure": verdict.first_failure,
+        "feedback": verdict.feedback,
+        "cpu_seconds": round(verdict.cpu_seconds, 4),
+    }
+
+
+def read_lines(path: str, stdin: Iterable[str]) -> list[str]:
+    """The lines of the text file `path`, or of `stdin` where `path` is `-`."""
+    try:
+        return list(stdin) if path == "-" else Path(path).read_text("utf-8").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"can't read {path!r} ({error}); give a file in UTF-8, or - for stdin") from None
+
+
+def read_program(path: str, stdin: Iterable[str]) -> str:
+    """The source in the file `path`, or on `stdin` where `path` is `-`."""
+    source = "".join(read_lines(path, stdin))
+    if len(source.encode("utf-8", "replace")) > MAX_PROGRAM_BYTES:
+        raise UserError(f"the program {path!r} is longer than {MAX_PROGRAM_BYTES} bytes; give a smaller one")
+    return source
+
+
+def _judge(question: str, sandbox: Sandbox, config: Config) -> AbstractAsyncContextManager[Judge | AnswerJudge]:
+    problem = problems.load(question)
+    return judge_for(problem, split(problem, "all", 0), sandbox, limits=limits(config))
+
+
+def _request(number: int, line: str) -> tuple[str, str]:
+    try:
+        request = json.loads(line)
+        question, program = request["question"], request["program"]
+    except (ValueError, KeyError, TypeError):
+        question = program = None
+    if not isinstance(question, str) or not isinstance(program, str):
+        raise UserError(f'line {number} of the batch is not {{"question": "...", "program": "..."}}; mend that line')
+    return question, program

@@ -1,0 +1,99 @@
+"""Says of each question whether it can be used, and whether its own right program is accepted, if it has one."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import problems
+from problems.problem import Problem, ProblemError
+from problems.subsets import questions
+from ttsd.config import Config
+from ttsd.errors import UserError
+from ttsd.judging import by_hand
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found. `wrong` is empty where nothing is; `reference` is the verdict on the question's own program."""
+
+    question: str
+    wrong: str = ""
+    kind: str = ""
+    cases: int = 0
+    public: int = 0
+    reference: str | None = None
+
+
+async def check(names: Iterable[str], config: Config) -> AsyncGenerator[Checked, None]:
+    """One finding a question, in order. Programs are run in the sandbox, which starts only if there are any."""
+    found = [_read(name) for name in names]
+    programs = [program for _, program in found if program is not None]
+    lines = [
+        json.dumps({"question": one.question, "program": program}) for one, program in found if program is not None
+    ]
+    async with aclosing(_judgements(lines, config, len(programs))) as judgements:
+        for one, program in found:
+            yield one if program is None else _with_verdict(one, await anext(judgements))
+
+
+def expanded(names: Iterable[str]) -> list[str]:
+    """The questions that `names` stand for; a folder that is no question stands for its subfolders."""
+    found: list[str] = []
+    for name in names:
+        path = Path(name)
+        if path.is_dir() and not (path / "statement.md").exists():
+            found += sorted(str(inner) for inner in path.iterdir() if inner.is_dir() and inner.name[0] not in "._")
+        else:
+            found += questions([name])
+    if not found:
+        raise UserError(
+            f"there is no question in {', '.join(names)}; give a problem folder, a folder of them, or names"
+        )
+    return list(dict.fromkeys(found))
+
+
+async def _judgements(lines: list[str], config: Config, count: int) -> AsyncGenerator[by_hand.Judgement, None]:
+    if not count:
+        return
+    async with aclosing(by_hand.judge_batch(lines, config)) as judgements:
+        async for judgement in judgements:
+            yield judgement
+
+
+def _read(name: str) -> tuple[Checked, str | None]:
+    try:
+        problem = problems.load(name)
+        public = sum(case.public for case in problem.cases)
+        one = Checked(name, _contradiction(problem), problem.kind, len(problem.cases), public)
+        runs = not one.wrong and problem.kind in ("stdin", "function")
+        return one, problems.reference(name) if runs else None
+    except ProblemError as error:
+        return Checked(name, wrong=str(error)), None
+
+
+def _contradiction(problem: Problem) -> str:
+    """No program can give two outputs for one input."""
+    cases: dict[str, list[int]] = defaultdict(list)
+    for index, case in enumerate(problem.cases):
+        cases[case.input].append(index)
+    for first, *others in cases.values():
+        for other in others:
+            if problem.cases[other].expected.split() != problem.cases[first].expected.split():
+                return f"Cases {first} and {other} have the same input and different expected outputs: mend one."
+    return ""
+
+
+def _with_verdict(one: Checked, judgement: by_hand.Judgement) -> Checked:
+    verdict = str(judgement["verdict"]).replace("_", " ")
+    if judgement["accepted"]:
+        return replace(one, reference=verdict)
+    wrong = (
+        f"Its own right program is not accepted: {verdict} on case {judgement['first_failure']}, "
+        f"{judgement['passed']} of {judgement['total']} cases passed."
+    )
+    return replace(one, reference=verdict, wrong=wrong)

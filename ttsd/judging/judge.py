@@ -1,0 +1,256 @@
+"""Judges programs on one question: runs them in the sandbox, compares here, says what a programmer may know.
+
+Visible cases run first, in the question's order. A runtime error or an exceeded limit ends the judging, since it is
+shown alone; after a wrong answer the other visible cases still run, because the shortest failures are shown and the
+passed fraction is the progress signal. Hidden cases run only when every visible one passed, until the first failure;
+of them a verdict tells no more than how it failed and where.
+
+Limits: one expected output per case, no special judge, and a program is judged once, however random it is. A
+`SandboxFault` is passed on: it is neither a pass nor a failure of the program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from problems.problem import Problem, ProblemError, Split
+from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
+from ttsd.judging.answer_checks import checking
+from ttsd.judging.answer_judge import AnswerJudge, check_of
+from ttsd.judging.extract import extract_program
+from ttsd.judging.feedback import MAX_FIELD_CHARACTERS, clip, feedback_text, no_program_feedback, readable
+from ttsd.judging.same_output import same_output, same_result
+from ttsd.nouns import CaseResult, Completion, Status, Verdict
+
+MAX_REMEMBERED = 1024
+MAX_ERROR_CHARACTERS = 2 * MAX_FIELD_CHARACTERS
+WALL_PER_CPU = 4.0
+SOURCE_FILE = "solution.py"
+
+_STATUS = {
+    Ending.ERROR: Status.RUNTIME_ERROR,
+    Ending.CPU_LIMIT: Status.TIME_LIMIT,
+    Ending.WALL_LIMIT: Status.TIME_LIMIT,
+    Ending.MEMORY_LIMIT: Status.MEMORY_LIMIT,
+    Ending.OUTPUT_LIMIT: Status.OUTPUT_LIMIT,
+}
+_FRAME = re.compile(r'^  File "(?P<file>[^"\n]*)", line \d+')
+_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
+
+
+class Runner(Protocol):
+    """What the judge needs of a sandbox: one outcome per input, in order, run as they are asked for."""
+
+    def run(self, program: Program, inputs: Iterable[bytes], limits: Limits) -> AsyncGenerator[Outcome]: ...
+
+
+@dataclass(slots=True)
+class _Judgement:
+    """A program being judged, or judged, and how many callers wait for it."""
+
+    task: asyncio.Task[tuple[Verdict, tuple[CaseResult, ...]]]
+    waiting: int = 0
+
+
+class Judge:
+    """The judge of one question under one split. `limits` gives way to the question's own limits where it has any."""
+
+    def __init__(self, sandbox: Runner, problem: Problem, split: Split, *, limits: Limits = Limits()) -> None:  # noqa: B008
+        if not split.visible:
+            raise ProblemError(f"{problem.name} has no visible case, so nothing could be learnt: choose another split.")
+        self._sandbox = sandbox
+        self._problem = problem
+        self._split = split
+        self._limits = own_limits(problem, limits)
+        self._judgements: OrderedDict[str, _Judgement] = OrderedDict()
+
+    async def __call__(self, completion: Completion) -> tuple[str | None, Verdict]:
+        """The program found in `completion`, None where there is none, and its verdict."""
+        truncated = completion.finish_reason == "length"
+        source = extract_program(completion.text)
+        if source is None:
+            status = Status.TRUNCATED if truncated else Status.NO_PROGRAM
+            return None, self._verdict(status, feedback=no_program_feedback(truncated=truncated))
+        return source, await self.program(source, truncated=truncated)
+
+    async def program(self, source: str, *, truncated: bool = False) -> Verdict:
+        """The verdict on one program; equal sources are run once. `truncated` attempts are told so when they fail."""
+        verdict, results = await self._judged_once(source)
+        return replace(verdict, feedback=feedback_text(self._problem, results, truncated=truncated))
+
+    async def _judged_once(self, source: str) -> tuple[Verdict, tuple[CaseResult, ...]]:
+        judgement = self._judgements.get(source)
+        if judgement is None:
+            judgement = self._judgements[source] = _Judgement(asyncio.create_task(self._run(source)))
+        self._judgements.move_to_end(source)
+        judgement.waiting += 1
+        try:
+            return await asyncio.shield(judgement.task)
+        finally:
+            judgement.waiting -= 1
+            self._tidy(source, judgement)
+
+    def _tidy(self, source: str, judgement: _Judgement) -> None:
+        """Forgets what failed, stops what nobody waits for any more, keeps the memory bounded."""
+        task = judgement.task
+        unwanted = not judgement.waiting and not task.done()
+        if unwanted:
+            task.cancel()
+        failed = task.done() and (task.cancelled() or task.exception() is not None)
+        if (unwanted or failed) and self._judgements.get(source) is judgement:
+            del self._judgements[source]
+        while len(self._judgements) > MAX_REMEMBERED:
+            self._judgements.popitem(last=False)
+
+    async def _run(self, source: str) -> tuple[Verdict, tuple[CaseResult, ...]]:
+        order = (*self._split.visible, *self._split.hidden)
+        visible = len(self._split.visible)
+        results: list[CaseResult] = []
+        inputs = (self._problem.cases[index].input.encode() for index in order)
+        program = Program(source, self._problem.entry_point)
+        async with aclosing(self._sandbox.run(program, inputs, self._limits)) as outcomes:
+            async for outcome in outcomes:
+                results.append(case_result(self._problem, order[len(results)], outcome))
+                if _settled(results, visible):
+                    break
+            else:
+                _check_complete(len(results), len(order))
+        return self._summary(results), tuple(results[:visible])
+
+    def _summary(self, results: Sequence[CaseResult]) -> Verdict:
+        visible = len(self._split.visible)
+        first = next((result for result in results if result.status is not Status.ACCEPTED), None)
+        return self._verdict(
+            Status.ACCEPTED if first is None else first.status,
+            visible_passed=_passed(results[:visible]),
+            hidden_passed=_passed(results[visible:]),
+            first_failure=None if first is None else first.index,
+            cpu_seconds=sum(result.cpu_seconds for result in results),
+        )
+
+    def _verdict(
+        self,
+        status: Status,
+        *,
+        visible_passed: int = 0,
+        hidden_passed: int = 0,
+        first_failure: int | None = None,
+        feedback: str = "",
+        cpu_seconds: float = 0.0,
+    ) -> Verdict:
+        visible, hidden = len(self._split.visible), len(self._split.hidden)
+        return Verdict(status, visible_passed, visible, hidden_passed, hidden, first_failure, feedback, cpu_seconds)
+
+
+@asynccontextmanager
+async def judge_for(
+    problem: Problem,
+    split: Split,
+    sandbox: Runner,
+    *,
+    limits: Limits = Limits(),  # noqa: B008
+    workers: int = 2,
+) -> AsyncGenerator[Judge | AnswerJudge, None]:
+    """The judge that `problem` needs; what it started besides the sandbox ends with the block.
+
+    Answers that are no programs are checked in at most `workers` processes at once.
+    """
+    if problem.kind in ("stdin", "function"):
+        yield Judge(sandbox, problem, split, limits=limits)
+        return
+    async with checking(check_of(problem, limits), seconds=limits.wall_seconds, workers=workers) as checker:
+        yield AnswerJudge(problem, checker)
+
+
+def own_limits(problem: Problem, limits: Limits) -> Limits:
+    """`limits` with the time and memory limits that the question itself states.
+
+    The wall limit only ever grows: it is for sleepers, and a loaded machine must not turn it into a time limit.
+    """
+    if problem.time_limit_seconds is not None:
+        seconds = problem.time_limit_seconds
+        wall_seconds = max(limits.wall_seconds, WALL_PER_CPU * seconds)
+        limits = replace(limits, cpu_seconds=seconds, wall_seconds=wall_seconds)
+    if problem.memory_limit_mib is not None:
+        limits = replace(limits, memory_bytes=problem.memory_limit_mib << 20)
+    return limits
+
+
+def case_result(problem: Problem, index: int, outcome: Outcome) -> CaseResult:
+    """What `outcome` means for case `index`. `actual` is clipped to what feedback shows: results stay small."""
+    status = _STATUS.get(outcome.ending)
+    if status is not None:
+        error = own_traceback(outcome.stderr) if status is Status.RUNTIME_ERROR else ""
+        return CaseResult(index, status, error=error, cpu_seconds=outcome.cpu_seconds)
+    expected = problem.cases[index].expected
+    if problem.entry_point is None:
+        actual, right = outcome.stdout, same_output(outcome.stdout, expected)
+    else:
+        actual, right = outcome.result or b"", same_result(outcome.result, expected)
+    if right:
+        return CaseResult(index, Status.ACCEPTED, cpu_seconds=outcome.cpu_seconds)
+    shown = clip(_readable(actual).rstrip("\n"), MAX_FIELD_CHARACTERS)
+    return CaseResult(index, Status.WRONG_ANSWER, actual=shown, cpu_seconds=outcome.cpu_seconds)
+
+
+def own_traceback(stderr: bytes) -> str:
+    """The last traceback in `stderr`, reduced to the program's own innermost frames and the exception's lines.
+
+    Memory addresses are blanked, so that the same program always gets the same text. Where nothing was printed, the
+    program ended by itself with an error status or was killed by a signal. At most MAX_ERROR_CHARACTERS.
+    """
+    lines = _ADDRESS.sub("at 0x...", _readable(stderr)).strip("\n").split("\n")
+    starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+    frames, exception = _frames(lines[starts[-1] + 1 :] if starts else lines)
+    message = clip("\n".join(exception).lstrip("\n").rstrip(), MAX_FIELD_CHARACTERS)
+    own = [frame for frame in frames if _is_own(frame)]
+    while sum(map(len, own)) + len(message) > MAX_ERROR_CHARACTERS:
+        del own[0]
+    return "".join(own) + message or "The program ended with an error status and without a message."
+
+
+def _readable(data: bytes) -> str:
+    """Text for prompts and terminals; what is not UTF-8 becomes U+FFFD."""
+    return readable(data.decode(errors="replace"))
+
+
+def _frames(lines: Iterable[str]) -> tuple[list[str], list[str]]:
+    """A traceback's frames, each with the indented lines that belong to it, and the lines after the last frame."""
+    frames: list[str] = []
+    rest: list[str] = []
+    for line in lines:
+        if _FRAME.match(line):
+            frames.append(line + "\n")
+            rest = []
+        elif frames and not rest and line.startswith("  "):
+            frames[-1] += line + "\n"
+        else:
+            rest.append(line)
+    return frames, rest
+
+
+def _is_own(frame: str) -> bool:
+    match = _FRAME.match(frame)
+    return match is not None and match["file"].endswith(SOURCE_FILE)
+
+
+def _settled(results: Sequence[CaseResult], visible: int) -> bool:
+    """Whether the verdict, its feedback and its counts can't change any more, whatever the cases left would give."""
+    if results[-1].status not in (Status.ACCEPTED, Status.WRONG_ANSWER):
+        return True
+    return len(results) >= visible and _passed(results) < len(results)
+
+
+def _check_complete(judged: int, cases: int) -> None:
+    if judged != cases:
+        raise SandboxFault(f"The sandbox ran {judged} of {cases} cases and reported no failure.")
+
+
+def _passed(results: Iterable[CaseResult]) -> int:
+    return sum(result.status is Status.ACCEPTED for result in results)

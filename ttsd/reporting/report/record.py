@@ -1,0 +1,210 @@
+"""What the database says, counted by SQL: one `Run` a run, and its learning curve in bins. No completion is read."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ttsd.running.store import Row, Store
+
+Cost = Literal["attempts", "tokens", "seconds"]
+COSTS: tuple[Cost, ...] = ("attempts", "tokens", "seconds")
+METHODS = ("sdpo", "grpo", "multi-turn", "best-of-k")  # the order in which they are drawn and compared
+BINS = 48  # points of a run's learning curve
+
+# Learning curve -> where the trainer's metrics hold it.
+METRICS = {
+    "loss": "loss",
+    "entropy": "entropy",
+    "kl_base": "kl/base",
+    "kl_teacher": "kl/teacher",
+    "grad_norm": "grad_norm",
+    "sampler_gap": "logprob_gap/mean",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run. `attempts` is the gapless beginning that is judged; a discovery beyond it does not count yet.
+
+    `spent` is what those attempts cost, `until` what it cost to discover; seconds are None where no step was timed.
+    `pooled`: its attempts are independent draws that no discovery ended.
+    """
+
+    run: int
+    question: str
+    method: str
+    seed: int
+    status: str
+    attempts: int
+    answered: int
+    successes: int
+    discovery: int | None
+    visible_only: int
+    best_visible: float
+    spent: Mapping[Cost, float | None]
+    until: Mapping[Cost, float | None]
+    work: Mapping[str, float]
+    pooled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Everything that the report is made from, except programs and feedback."""
+
+    runs: tuple[Run, ...] = ()
+    curves: Mapping[int, list[Row]] = field(default_factory=dict)
+    metrics: Mapping[int, list[Row]] = field(default_factory=dict)  # of each gradient step, of runs that learn
+    rows: Mapping[int, Row] = field(default_factory=dict)  # configuration, environment and program of each run
+
+    @property
+    def methods(self) -> list[str]:
+        return sorted({run.method for run in self.runs}, key=rank)
+
+    @property
+    def questions(self) -> list[str]:
+        return sorted({run.question for run in self.runs}, key=natural)
+
+    def of(self, question: str, method: str) -> list[Run]:
+        return [run for run in self.runs if (run.question, run.method) == (question, method)]
+
+
+def read(store: Store) -> Record:
+    """Counts the runs of `store`. Runs without a judged attempt are left out."""
+    rows = {row["run"]: row for row in store.runs()}
+    several_models = len({row["model"] for row in rows.values()}) > 1
+    counts, seconds = _counts(store), _seconds(store)
+    runs = tuple(
+        _run(row, several_models, counts[number], seconds.get(number, {}))
+        for number, row in rows.items()
+        if number in counts
+    )
+    return Record(runs, _curves(store), _metrics(store), rows)
+
+
+def rank(method: str) -> tuple[int, str]:
+    name = method.partition(" ")[0]
+    return (METHODS.index(name) if name in METHODS else len(METHODS), method)
+
+
+def natural(name: str) -> list[tuple[int, int | str]]:
+    """Sorts q2 before q10."""
+    parts: list[str] = []
+    for character in name:
+        if parts and parts[-1][-1].isdigit() == character.isdigit():
+            parts[-1] += character
+        else:
+            parts.append(character)
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
+
+
+# Attempts of a step in progress end in any order, the short ones first. A fair sample is what lies before the first
+# gap, where an attempt's number is still its place.
+JUDGED = """with numbered as (select run, attempt, verdict, discovered, visible_passed, visible_total, prompt_tokens,
+    completion_tokens, sample_seconds, judge_seconds, cpu_seconds,
+    row_number() over (partition by run order by attempt) as place from attempts),
+judged as (select * from numbered where attempt = place),
+found as (select run, min(attempt) as discovery from judged where discovered group by run)"""
+
+
+def _counts(store: Store) -> dict[int, Row]:
+    sql = f"""{JUDGED} select a.run, count(*), sum(verdict != 'aborted'), sum(discovered), min(f.discovery),
+        sum(not discovered and visible_total > 0 and visible_passed = visible_total),
+        max(visible_passed * 1.0 / nullif(visible_total, 0)), sum(prompt_tokens), sum(completion_tokens),
+        sum(case when attempt <= f.discovery then prompt_tokens + completion_tokens end),
+        sum(sample_seconds), sum(judge_seconds), sum(cpu_seconds)
+        from judged a left join found f on f.run = a.run group by a.run"""
+    names = (
+        "attempts", "answered", "successes", "discovery", "visible_only", "best_visible", "prompt_tokens",
+        "completion_tokens", "tokens_until", "sample_seconds", "judge_seconds", "judge_cpu_seconds",
+    )  # fmt: skip
+    return {run: dict(zip(names, values, strict=True)) for run, *values in store.query(sql)}
+
+
+def _seconds(store: Store) -> dict[int, dict[str, float | None]]:
+    """Wall seconds of each run's steps, in all and up to the step that discovered."""
+    sql = f"""{JUDGED}, timed as (select run, first_attempt, coalesce(json_extract(seconds, '$.draw'), 0) as draw,
+        coalesce(json_extract(seconds, '$.distil'), 0) as distil from steps)
+        select t.run, sum(draw), sum(distil), sum(case when first_attempt <= discovery then draw + distil end)
+        from timed t left join found f on f.run = t.run group by t.run"""
+    return {run: {"draw": draw, "distil": distil, "until": until} for run, draw, distil, until in store.query(sql)}
+
+
+def _run(row: Row, several_models: bool, counts: Row, seconds: Mapping[str, float | None]) -> Run:
+    draw, distil = seconds.get("draw") or 0.0, seconds.get("distil") or 0.0
+    goes_on = (row["config"] or {}).get("budget", {}).get("continue_after_discovery", False)
+    until = {"attempts": counts["discovery"], "tokens": counts["tokens_until"], "seconds": seconds.get("until")}
+    work = ("prompt_tokens", "completion_tokens", "sample_seconds", "judge_seconds", "judge_cpu_seconds")
+    return Run(
+        run=row["run"],
+        question=row["question"],
+        method=_arm(row, several_models),
+        seed=row["seed"],
+        status=row["status"],
+        attempts=counts["attempts"],
+        answered=counts["answered"],
+        successes=counts["successes"],
+        discovery=counts["discovery"],
+        visible_only=counts["visible_only"] or 0,
+        best_visible=counts["best_visible"] or 0.0,
+        spent={
+            "attempts": counts["attempts"],
+            "tokens": (counts["prompt_tokens"] or 0) + (counts["completion_tokens"] or 0) or None,
+            "seconds": draw + distil or None,
+        },
+        until={cost: until[cost] or None for cost in COSTS},
+        work={name: counts[name] or 0.0 for name in work} | {"draw_seconds": draw, "distil_seconds": distil},
+        pooled=row["method"] == "best-of-k" and bool(goes_on),
+    )
+
+
+def _arm(row: Row, several_models: bool) -> str:
+    """What is compared: a method, as `batch` can vary it, and with one model where there are several."""
+    config = row["config"] or {}
+    window = config.get("reprompt", {}).get("multi_turn_window") if row["method"] == "multi-turn" else None
+    fraction = config.get("sampling", {}).get("teacher_fraction") if row["method"] == "sdpo" else None
+    marks = [
+        *([f"window {window}"] if window is not None else []),
+        *([f"teacher draws {fraction:.0%}"] if fraction else []),
+        *([row["model"]] if several_models else []),
+    ]
+    return f"{row['method']} ({', '.join(marks)})" if marks else str(row["method"])
+
+
+def _curves(store: Store) -> dict[int, list[Row]]:
+    """Each run's learning curve in at most BINS bins of whole steps; `attempt` is the last one of a bin."""
+    sql = f"""with sizes as (select run, max(step) as steps from attempts group by run)
+        select a.run, (a.step - 1) * {BINS} / max(s.steps, {BINS}) as bin, max(a.attempt),
+        avg(a.visible_passed * 1.0 / nullif(a.visible_total, 0)), avg(nullif(a.completion_tokens, 0)),
+        avg(a.finish_reason = 'length'), count(distinct a.program_hash) * 1.0 / count(*)
+        from attempts a join sizes s on s.run = a.run group by a.run, bin"""
+    names = ("attempt", "visible_fraction", "completion_tokens", "truncated", "distinct_programs")
+    bins: dict[tuple[int, int], Row] = {
+        (run, number): dict(zip(names, values, strict=True)) for run, number, *values in store.query(sql)
+    }
+    for run, number, *values in store.query(_metrics_sql()):
+        if (run, number) in bins:
+            bins[run, number] |= dict(zip(METRICS, values, strict=True))
+    curves: dict[int, list[Row]] = defaultdict(list)
+    for (run, _), point in sorted(bins.items()):
+        curves[run].append(point)
+    return dict(curves)
+
+
+def _metrics_sql() -> str:
+    means = ", ".join(f"""avg(json_extract(t.metrics, '$."{path}"'))""" for path in METRICS.values())
+    return f"""with sizes as (select run, max(step) as steps from attempts group by run)
+        select t.run, (t.step - 1) * {BINS} / max(s.steps, {BINS}) as bin, {means}
+        from steps t join sizes s on s.run = t.run where t.metrics != '{{}}' group by t.run, bin"""
+
+
+def _metrics(store: Store) -> dict[int, list[Row]]:
+    metrics: dict[int, list[Row]] = defaultdict(list)
+    for run, text in store.query("select run, metrics from steps where metrics != '{}' order by run, step"):
+        known = {name: value for name, value in json.loads(text).items() if value is not None}
+        if "updated" in known:
+            metrics[run].append(known)
+    return dict(metrics)

@@ -1,0 +1,174 @@
+"""What the teacher reads: which demonstration or feedback stands in the reprompt of each rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from ttsd.collapse import Collapse
+from ttsd.config import Reprompt
+from ttsd.errors import UserError
+from ttsd.nouns import Lesson, Reading, Rollout, Status
+from ttsd.prompts import teacher_prompt, without_thinking
+
+
+class ChatTokenizer(Protocol):
+    """Token ids of one user turn under the model's chat template, up to where its answer begins."""
+
+    def chat(self, user: str) -> tuple[int, ...]: ...
+
+
+class Hindsight:
+    """Student and teacher prompts of one question (SDPO, section 2.1 and appendix F.3).
+
+    Both roles go through the same tokenizer, so they share system message, chat template and thinking flag. What may
+    be told again in later steps, demonstrations and feedback, is what `remember` was given.
+    """
+
+    def __init__(
+        self,
+        question: str,
+        tokenizer: ChatTokenizer,
+        settings: Reprompt,
+        *,
+        max_prompt_len: int,
+        teacher_fraction: float = 0.0,
+        restarts: bool = False,
+    ) -> None:
+        self._question = question
+        self._tokenizer = tokenizer
+        self._settings = settings
+        self._teacher_fraction = teacher_fraction
+        self._collapse = Collapse() if restarts else None
+        self._successes: list[Rollout] = []
+        self._told: dict[str, frozenset[str]] = {}
+        self.prompt_ids = tokenizer.chat(question)
+        if len(self.prompt_ids) > max_prompt_len:
+            raise UserError(
+                f"the question's prompt has {len(self.prompt_ids)} tokens, more than "
+                f"sampling.max_prompt_len={max_prompt_len}; raise that setting (questions are never cut)"
+            )
+
+    def remember(self, rollouts: Sequence[Rollout]) -> bool:
+        """Takes in a finished group. True: the run has collapsed by now, and what was told on the way is forgotten.
+
+        Successes are not: they teach whatever the weights are.
+        """
+        if self._settings.demonstrations_from == "run":
+            self._successes += [rollout for rollout in rollouts if rollout.verdict.visible_accepted]
+        if self._settings.feedback_from == "run":
+            self._told |= _lines(rollouts)
+        collapsed = self._collapse is not None and self._collapse.seen(rollouts)
+        if collapsed:
+            self._told.clear()
+        return collapsed
+
+    def readings(self, size: int, last: Sequence[Rollout]) -> list[Reading]:
+        """What the next `size` attempts read: the question, but for a share at the end, which reads it with hindsight.
+
+        That share (`sampling.teacher_fraction`) gets different reprompts of the rollouts `last`, as long as there
+        are any; nothing has been said before the first group, so all of it reads the bare question.
+        """
+        wanted = round(size * self._teacher_fraction)
+        lessons = self.lessons(last) if wanted else []
+        reprompts = list(dict.fromkeys(lesson.reprompt_ids for lesson in lessons if lesson.reprompt_ids))
+        taught = [Reading(reprompts[at % len(reprompts)], "teacher") for at in range(wanted if reprompts else 0)]
+        return [Reading(self.prompt_ids)] * (size - len(taught)) + taught
+
+    def lessons(self, rollouts: Sequence[Rollout]) -> list[Lesson]:
+        """One lesson for each answered rollout of a group."""
+        answered = [rollout for rollout in rollouts if rollout.verdict.status is not Status.ABORTED]
+        successes = [rollout for rollout in answered if self._succeeded(rollout)] + self._successes
+        # Of texts that say as much the first is chosen: one of this group, else the newest.
+        told = _lines(answered) | dict(reversed(self._told.items()))
+        return [self._lesson(rollout, successes, told) for rollout in answered]
+
+    def _lesson(self, rollout: Rollout, successes: Sequence[Rollout], told: Mapping[str, frozenset[str]]) -> Lesson:
+        demonstration = self._demonstration(rollout, successes)
+        feedback = self._feedback(rollout, told) if self._settings.include_environment_feedback else []
+        if demonstration is not None and self._settings.environment_feedback_only_without_solution:
+            feedback = []
+        completion = rollout.completion
+        return Lesson(
+            attempt=rollout.attempt,
+            prompt_ids=self.prompt_ids,
+            completion_ids=completion.token_ids,
+            sampler_logprobs=completion.logprobs,
+            reward=float(rollout.verdict.visible_accepted),
+            reprompt_ids=self._reprompt(demonstration, "\n\n".join(feedback)) if demonstration or feedback else None,
+            feedback_used=bool(feedback),
+            role=rollout.role,
+        )
+
+    def _succeeded(self, rollout: Rollout) -> bool:
+        return rollout.verdict.visible_fraction >= self._settings.success_reward_threshold
+
+    def _feedback(self, rollout: Rollout, told: Mapping[str, frozenset[str]]) -> list[str]:
+        """At most `feedback_blocks` texts: the attempt's own one last, before it those that say most that is new."""
+        own = rollout.verdict.feedback
+        if not own:
+            return []
+        chosen, known = [own], set(own.splitlines())
+        while len(chosen) < self._settings.feedback_blocks:
+            best = max(told, key=lambda text: len(told[text] - known))
+            if told[best] <= known:
+                break
+            chosen.append(best)
+            known |= told[best]
+        return chosen[::-1]
+
+    def _demonstration(self, rollout: Rollout, successes: Sequence[Rollout]) -> str | None:
+        # Another success is preferred: it teaches something even to a successful attempt. A lone success
+        # demonstrates itself, so that it is not wasted, unless the released code's rule is asked for.
+        others = [success for success in successes if success.attempt != rollout.attempt]
+        own = [success for success in successes if success.attempt == rollout.attempt]
+        if self._settings.dont_reprompt_on_self_success:
+            own = []
+        chosen = next(iter(others or own), None)
+        if chosen is None:
+            return None
+        text = chosen.completion.text
+        return without_thinking(text) if self._settings.remove_thinking_from_demonstration else text
+
+    def _reprompt(self, demonstration: str | None, feedback: str) -> tuple[int, ...]:
+        limit, cut = self._settings.max_reprompt_len, self._settings.reprompt_truncation
+        reprompt_ids = self._teacher_ids(demonstration, feedback)
+        if len(reprompt_ids) <= limit:
+            return reprompt_ids
+        if cut == "error":
+            raise UserError(
+                f"a teacher prompt has {len(reprompt_ids)} tokens, more than reprompt.max_reprompt_len={limit}; "
+                "raise that setting, or let reprompt.reprompt_truncation=left or right shorten what is added to it"
+            )
+        return self._shortened(demonstration, feedback, lambda text, n: text[-n:] if cut == "left" else text[:n])
+
+    def _shortened(self, demonstration: str | None, feedback: str, cut: Callable[[str, int], str]) -> tuple[int, ...]:
+        # Demonstration and feedback lose characters by bisection; the question itself is never touched.
+        low, high = 0, max(len(demonstration or ""), len(feedback))
+        best = self.prompt_ids
+        while low <= high:
+            middle = (low + high) // 2
+            shown = None if demonstration is None else cut(demonstration, middle) if middle else ""
+            candidate = self._teacher_ids(shown, cut(feedback, middle) if middle else "")
+            if len(candidate) <= self._settings.max_reprompt_len:
+                best, low = candidate, middle + 1
+            else:
+                high = middle - 1
+        return best
+
+    def _teacher_ids(self, demonstration: str | None, feedback: str) -> tuple[int, ...]:
+        settings = self._settings
+        text = teacher_prompt(
+            self._question,
+            demonstration=demonstration,
+            feedback=[feedback] if feedback else [],
+            reprompt_template=settings.reprompt_template,
+            solution_template=settings.solution_template,
+            feedback_template=settings.feedback_template,
+        )
+        return self._tokenizer.chat(text)
+
+
+def _lines(rollouts: Iterable[Rollout]) -> dict[str, frozenset[str]]:
+    """The different feedback texts, in order, and the lines of each."""
+    return {text: frozenset(text.splitlines()) for rollout in rollouts if (text := rollout.verdict.feedback)}

@@ -1,0 +1,1 @@
+"""Runs and many of them: the engine, the record, resuming, batches, the cluster."""

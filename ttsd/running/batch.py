@@ -1,0 +1,212 @@
+"""`ttsd batch`: methods x seeds x questions on one engine, many at once, resumable.
+
+Every run is its own loop on the shared session: while one takes its gradient step, others sample and judge. The
+trainer and the judge serve them in the order they ask, so none is starved. A run that fails takes no other with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import problems
+from problems.problem import Problem
+from ttsd.config import Config, Method
+from ttsd.machine.capacity import Capacity, capacity, found_memory
+from ttsd.running import run
+from ttsd.running.engine import load_tokenizer
+from ttsd.running.shared_time import Usage
+from ttsd.running.store import Answer, Row, Store
+
+if TYPE_CHECKING:
+    from ttsd.backbone import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A job and its settings. `label` names what sets it apart from others of its method."""
+
+    job: run.Job
+    config: Config
+    label: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.job} {self.label}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A run that ended with a fault; the next `ttsd batch` goes on with it."""
+
+    job: run.Job
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """How every wanted run ended, and how busy the engine was (None: there was nothing to do)."""
+
+    runs: list[Answer | Failure]
+    usage: Usage | None = None
+
+    @property
+    def answers(self) -> list[Answer]:
+        return [one for one in self.runs if isinstance(one, Answer)]
+
+    @property
+    def failures(self) -> list[Failure]:
+        return [one for one in self.runs if isinstance(one, Failure)]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is wanted, with its question loaded, and the run it goes on with."""
+
+    wanted: Wanted
+    problem: Problem
+    begun: Row | None
+
+
+class Overview(Protocol):
+    """Whoever watches many runs."""
+
+    def say(self, text: str) -> None: ...
+
+    def expect(self, runs: int) -> None:
+        """How many runs there are to do."""
+
+    def view(self, name: str) -> run.View:
+        """A place for one run, which is about to begin."""
+
+    def end(self, name: str, answer: Answer | Failure) -> None: ...
+
+
+def plan(
+    questions: Sequence[str],
+    methods: Sequence[Method],
+    seeds: int,
+    config: Config,
+    windows: Sequence[int | None] = (None,),
+    fractions: Sequence[float | None] = (None,),
+) -> list[Wanted]:
+    """All runs, seed by seed, so that an interrupted batch has seen every question.
+
+    Multi-turn runs once with each of `windows`, sdpo with each of the teacher's `fractions` (None: what the
+    configuration says). best-of-k spends its whole budget: only then can its samples be pooled into an unbiased pass@k.
+    """
+    arms: dict[Method, Sequence[float | None]] = {"multi-turn": windows, "sdpo": fractions}
+    return [
+        _wanted(run.Job(question, method, seed), config, value)
+        for seed in range(seeds)
+        for question in questions
+        for method in methods
+        for value in arms.get(method, (None,))
+    ]
+
+
+def _wanted(job: run.Job, config: Config, value: float | None) -> Wanted:
+    """`value`: of the setting that the method is compared by (`run.ARMS`); None: the configuration's."""
+    if job.method == "best-of-k":
+        return Wanted(job, _changed(config, "budget", continue_after_discovery=True))
+    if value is None:
+        return Wanted(job, config)
+    arm = run.ARMS[job.method]
+    return Wanted(job, _changed(config, arm.section, **{arm.setting: value}), arm.label.format(value))
+
+
+def _changed(config: Config, section: str, **settings: object) -> Config:
+    return config.model_copy(update={section: getattr(config, section).model_copy(update=settings)})
+
+
+async def batch(wanted: Sequence[Wanted], config: Config, *, runs_at_once: int | None, overview: Overview) -> Results:
+    """Brings every wanted run to its end, `runs_at_once` at a time (None: as many as memory allows).
+
+    Finished runs are not repeated.
+    """
+    with Store(config.store.path, config.store.state_dir) as store:
+        done, tasks = sorted_out(wanted, store)
+        overview.say(f"{len(tasks)} runs to do, {len(done)} done before")
+        overview.expect(len(tasks))
+        finished: list[Answer | Failure] = [store.answer(number) for number in done]
+        if not tasks:
+            return Results(finished)
+        tokenizer = checked(tasks, config)
+        room = decided(runs_at_once, methods(tasks), len(tasks), config)
+        async with run.open_session(
+            config, store, tokenizer, learns=learning(methods(tasks)), runs_at_once=room.runs
+        ) as session:
+            overview.say(f"ready (sandbox: {session.sandbox.tier}); {room}")
+            results = await all_of(session, tasks, room.runs, overview)
+            usage = session.usage()
+        overview.say(str(usage))
+        return Results(finished + results, usage)
+
+
+def checked(tasks: Sequence[Task], config: Config) -> Tokenizer:
+    """The tokenizer, once every question is known to fit. UserError if one doesn't."""
+    tokenizer = load_tokenizer(config)
+    for task in tasks:
+        run.teaching(task.problem, tokenizer, config)
+    return tokenizer
+
+
+def methods(tasks: Sequence[Task]) -> set[Method]:
+    return {task.wanted.job.method for task in tasks}
+
+
+def learning(used: Iterable[Method]) -> bool:
+    return any(method in run.LEARNING for method in used)
+
+
+def decided(runs_at_once: int | None, used: Iterable[Method], runs: int, config: Config) -> Capacity:
+    """How many of `runs` runs, by the methods `used`, share an engine on this machine, and why."""
+    if runs_at_once is not None:
+        return min(Capacity(runs_at_once, "--at-once"), Capacity(runs, "there are no more"), key=lambda one: one.runs)
+    from ttsd.backbone import model_sizes, resolve
+
+    sizes = model_sizes(resolve(config.model.path))
+    return capacity(config, sizes, used, runs, found_memory(config.model.device))
+
+
+def sorted_out(wanted: Sequence[Wanted], store: Store) -> tuple[list[int], list[Task]]:
+    """Runs that are finished, and what is left to do."""
+    loaded = {one.job.question: problems.load(one.job.question) for one in wanted}
+    done, tasks = [], []
+    for one in wanted:
+        finished = run.finished(store, one.job, one.config)
+        if finished is not None:
+            done.append(finished)
+        else:
+            tasks.append(Task(one, loaded[one.job.question], run.broken_off(store, one.job, one.config)))
+    return done, tasks
+
+
+async def all_of(
+    session: run.Session, tasks: Sequence[Task], at_once: int, overview: Overview
+) -> list[Answer | Failure]:
+    places = asyncio.Semaphore(at_once)
+
+    async def one(task: Task) -> Answer | Failure:
+        async with places:
+            result = await to_its_end(session, task, overview.view)
+            overview.end(str(task.wanted), result)
+            return result
+
+    running = [asyncio.create_task(one(task)) for task in tasks]
+    try:
+        return list(await asyncio.gather(*running))
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def to_its_end(session: run.Session, task: Task, view: Callable[[str], run.View]) -> Answer | Failure:
+    own = replace(session, config=task.wanted.config)
+    try:
+        return await run.pursue(own, task.wanted.job, task.problem, view(str(task.wanted)), task.begun)
+    except Exception as error:  # a fault of one run must not end its neighbours; a dead engine ends them all
+        await session.engine.sampler.health()
+        return Failure(task.wanted.job, f"{type(error).__name__}: {error}")

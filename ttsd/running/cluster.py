@@ -1,0 +1,306 @@
+"""`ttsd batch --ray`: an engine is an actor, runs are placed on actors, one database keeps the record. The door to ray.
+
+The store itself is an actor on the driver's machine, the only one that opens the SQLite file: workers send it each row
+before they go on, as they would write it themselves. The learners' states are files that workers write under
+`store.state_dir`, which therefore has to be a path that all machines share, as have the questions and the model; the
+same Python and `ttsd` have to be there too. A worker that dies loses nothing but the group it was drawing: its runs go
+on elsewhere from their last step. Not here: making a cluster, bringing lost workers back, moving runs that could go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, redirect_stdout, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ttsd.config import Config, Method
+from ttsd.errors import InfrastructureError, UserError
+from ttsd.loop import Event, Past
+from ttsd.machine.capacity import Capacity
+from ttsd.nouns import Rollout, Step
+from ttsd.running import run
+from ttsd.running.batch import (
+    Failure,
+    Overview,
+    Results,
+    Task,
+    Wanted,
+    checked,
+    decided,
+    learning,
+    methods,
+    sorted_out,
+    to_its_end,
+)
+from ttsd.running.engine import load_tokenizer
+from ttsd.running.store import Answer, Row, Store, claimed
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+START_SECONDS = 1800.0  # for a worker to find its place on the cluster and load its model
+
+
+class Silent:
+    """Watches a run and says nothing: it is on another machine."""
+
+    def begin(self, job: str, past: Past, budget: int, group_size: int) -> None: ...
+
+    def show(self, event: Event) -> None: ...
+
+
+class DistantStore(Store):
+    """The store, elsewhere: what a run asks of it and tells it goes to the `keeper`, an actor that has the file."""
+
+    def __init__(self, keeper: ActorHandle, path: str, state_dir: Path) -> None:
+        self.path, self.state_dir = Path(path), state_dir
+        self._keeper = keeper
+
+    def close(self) -> None: ...
+
+    def new_run(self, **facts: Any) -> int:
+        return int(self._ask("new_run", **facts))
+
+    def run(self, run: int) -> Row:
+        row: Row = self._ask("run", run)
+        return row
+
+    def answer(self, run: int) -> Answer:
+        answer: Answer = self._ask("answer", run)
+        return answer
+
+    def past(self, run: int) -> tuple[Past, Path | None]:
+        past: tuple[Past, Path | None] = self._ask("past", run)
+        return past
+
+    def finish(self, run: int, status: str) -> None:
+        self._ask("finish", run, status)
+
+    def add_attempt(self, run: int, rollout: Rollout) -> None:
+        self._ask("add_attempt", run, rollout)
+
+    def add_step(self, run: int, step: Step, state: Path | None) -> None:
+        self._ask("add_step", run, step, state)
+
+    @contextmanager
+    def claim(self, run: int) -> Iterator[Path]:
+        with claimed(self.state_dir, run, self.path) as folder:
+            yield folder
+
+    def _ask(self, method: str, /, *args: object, **named: object) -> Any:
+        import ray
+
+        return ray.get(getattr(self._keeper, method).remote(*args, **named))
+
+
+class Worker:
+    """One engine. Its process is an actor's; everything it needs to know comes pickled from the driver."""
+
+    def __init__(self, config: Config, keeper: ActorHandle, folder: str, state_dir: Path) -> None:
+        os.chdir(folder)  # where relative names of questions and models mean what they mean to the driver
+        self._config = config
+        self._store = DistantStore(keeper, config.store.path, state_dir)
+        self._stack = AsyncExitStack()
+        self._session: run.Session | None = None
+
+    async def start(self, used: set[Method], runs: int, runs_at_once: int | None) -> tuple[Capacity, str]:
+        """Loads the engine for `runs` runs by the methods `used`; how many at once, and what confines programs."""
+        room = decided(runs_at_once, used, runs, self._config)
+        tokenizer = load_tokenizer(self._config)
+        opening = run.open_session(self._config, self._store, tokenizer, learns=learning(used), runs_at_once=room.runs)
+        self._session = await self._stack.enter_async_context(opening)
+        return room, self._session.sandbox.tier
+
+    async def pursue(self, task: Task) -> Answer | Failure:
+        assert self._session is not None
+        return await to_its_end(self._session, task, lambda _: Silent())
+
+    async def usage(self) -> str:
+        assert self._session is not None
+        return str(self._session.usage())
+
+    async def stop(self) -> None:
+        await self._stack.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A worker, by its number, and how many runs it takes at once (0: it is not ready)."""
+
+    number: int
+    actor: ActorHandle
+    runs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a worker is started for: methods, its part of the runs, and `--at-once`."""
+
+    used: set[Method]
+    runs: int
+    runs_at_once: int | None
+
+
+async def batch(
+    wanted: Sequence[Wanted],
+    config: Config,
+    *,
+    address: str,
+    workers: int | None,
+    runs_at_once: int | None,
+    overview: Overview,
+) -> Results:
+    """As `batch.batch`, over the engines of a Ray cluster at `address` (`local`: one on this machine, for this run)."""
+    with Store(config.store.path, config.store.state_dir) as store:
+        done, tasks = sorted_out(wanted, store)
+        overview.say(f"{len(tasks)} runs to do, {len(done)} done before")
+        overview.expect(len(tasks))
+        finished: list[Answer | Failure] = [store.answer(number) for number in done]
+        if not tasks:
+            return Results(finished)
+        checked(tasks, config)
+        async with _cluster(address, workers, config) as count:
+            need = Need(methods(tasks), -(-len(tasks) // count), runs_at_once)
+            async with _places(config, store, need, count, overview) as places:
+                return Results(finished + await _placed(places, tasks, store, overview))
+
+
+@asynccontextmanager
+async def _cluster(address: str, workers: int | None, config: Config) -> AsyncGenerator[int, None]:
+    """Connects, and disconnects at the end; gives how many workers there will be."""
+    ray = _imported()
+    local = {"num_cpus": 2 * (workers or 1), "include_dashboard": False} if address == "local" else {}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
+    except Exception as error:  # it raises all kinds
+        if address == "local":
+            raise InfrastructureError(f"Ray can't start on this machine: {_told(error)}") from None
+        raise UserError(
+            f"can't reach a Ray cluster at {address!r} ({_told(error)}); start one with `ray start --head`, "
+            "or use --ray local"
+        ) from None
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # Ray has taken the signal from asyncio
+    try:
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        with redirect_stdout(sys.stderr):  # Ray prints what becomes of its workers
+            yield workers or max(1, gpus // config.model.tensor_parallel_size)
+    finally:
+        await asyncio.to_thread(ray.shutdown)
+
+
+def _imported() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise UserError('--ray needs the package ray; install it with pip install "ttsd[ray]"') from None
+    return ray
+
+
+@asynccontextmanager
+async def _places(
+    config: Config, store: Store, need: Need, count: int, overview: Overview
+) -> AsyncGenerator[list[Place], None]:
+    """The workers, ready. InfrastructureError if none of them can start."""
+    ray = _imported()
+    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), False)
+    keeper = ray.remote(num_cpus=0, scheduling_strategy=here)(Store).remote(
+        str(store.path.absolute()), str(store.state_dir.absolute())
+    )
+    gpus = config.model.tensor_parallel_size if ray.cluster_resources().get("GPU") else 0
+    kind = ray.remote(num_cpus=1, num_gpus=gpus)(Worker)
+    made = [
+        Place(number, kind.remote(config, keeper, os.getcwd(), store.state_dir.absolute()))
+        for number in range(1, count + 1)
+    ]
+    try:
+        yield await _ready(made, need, overview)
+        await asyncio.gather(*(_stopped(place, overview) for place in made))
+    finally:
+        for place in made:
+            ray.kill(place.actor)
+
+
+async def _ready(made: Sequence[Place], need: Need, overview: Overview) -> list[Place]:
+    starting = (
+        asyncio.wait_for(place.actor.start.remote(need.used, need.runs, need.runs_at_once), START_SECONDS)
+        for place in made
+    )
+    said: list[tuple[Capacity, str] | BaseException] = await asyncio.gather(*starting, return_exceptions=True)
+    ready = []
+    for place, word in zip(made, said, strict=True):
+        if isinstance(word, BaseException):
+            overview.say(f"worker {place.number} can't start: {_told(word)}")
+        else:
+            overview.say(f"worker {place.number} ready (sandbox: {word[1]}); {word[0]}")
+            ready.append(replace(place, runs=word[0].runs))
+    if not ready:
+        raise InfrastructureError(f"none of {len(made)} workers could start; the last said: {_told(said[-1])}")
+    return ready
+
+
+async def _stopped(place: Place, overview: Overview) -> None:
+    with suppress(_imported().exceptions.RayError):  # it may be gone, or never have stood ready
+        overview.say(f"worker {place.number}: {await place.actor.usage.remote()}")
+        await place.actor.stop.remote()
+
+
+async def _placed(
+    places: Sequence[Place], tasks: Sequence[Task], store: Store, overview: Overview
+) -> list[Answer | Failure]:
+    """Brings every task to its end on some worker; those of a worker that dies go on elsewhere."""
+    waiting: asyncio.Queue[Task] = asyncio.Queue()
+    for task in tasks:
+        waiting.put_nowait(task)
+    results: list[Answer | Failure] = []
+    complete = asyncio.Event()
+
+    async def serve(place: Place) -> None:
+        """One of the runs that `place` has at one time, and the next, until the worker is lost."""
+        ray = _imported()
+        while True:
+            task = await waiting.get()
+            try:
+                result = await place.actor.pursue.remote(task)
+            except ray.exceptions.RayActorError:
+                overview.say(f"worker {place.number} is lost; {task.wanted} goes on elsewhere")
+                job, own = task.wanted.job, task.wanted.config
+                waiting.put_nowait(replace(task, begun=run.broken_off(store, job, own)))
+                return
+            except ray.exceptions.RayError as error:
+                result = Failure(task.wanted.job, _told(error))
+            results.append(result)
+            overview.end(str(task.wanted), result)
+            if len(results) == len(tasks):
+                complete.set()
+
+    servants = [asyncio.create_task(serve(place)) for place in places for _ in range(place.runs)]
+    ending = asyncio.create_task(complete.wait())
+    try:
+        left: set[asyncio.Task[Any]] = {ending, *servants}
+        while not complete.is_set():
+            done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            for servant in done:
+                servant.result()
+            if left == {ending}:
+                raise InfrastructureError(
+                    f"all {len(places)} workers are lost, {len(tasks) - len(results)} runs are not at their end; "
+                    "the same command goes on with them"
+                )
+        return results
+    finally:
+        for servant in (ending, *servants):
+            servant.cancel()
+        await asyncio.gather(ending, *servants, return_exceptions=True)
+
+
+def _told(error: object) -> str:
+    """The telling line of what Ray wraps around a worker's own error."""
+    cause = getattr(error, "cause", None) or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return lines[-1] if lines else repr(cause)

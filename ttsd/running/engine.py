@@ -1,0 +1,277 @@
+"""One base model, held once by the sampler and once by the trainer, and shared by every question on it.
+
+Everything a question owns (adapter, optimizer, teacher, counters) is behind its `LoraPolicy`, the one class that
+moves weights: `distil` takes the gradient step and returns only when the sampler draws from the new adapter, so a
+stale sampler can't happen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
+
+from ttsd.config import Config
+from ttsd.nouns import Completion, Lesson
+from ttsd.running.agreement import check_agreement
+from ttsd.running.shared_time import Shared, Spending
+from ttsd.sampling.protocol import AdapterRef, Sampler
+
+if TYPE_CHECKING:
+    from ttsd.backbone import Tokenizer
+    from ttsd.learning.trainer import Trainer
+
+PROBE = "def f(s): return s"  # any text will do to see whether sampler and trainer agree
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Engine:
+    """Sampler, trainer and tokenizer of one base model. The trainer works in one thread, one call at a time.
+
+    `sampling` and `training` know how busy both are.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, sampler: Sampler, thread: ThreadPoolExecutor, scratch: Path) -> None:
+        self.tokenizer = tokenizer
+        self.sampler = sampler
+        self.trainer: Trainer | None = None
+        self.agreement: Mapping[str, float] = {}
+        self.scratch = scratch
+        self.sampling = Shared("sample")
+        self.training = Shared("train", places=1)
+        self._thread = thread
+
+    async def sample(self, spending: Spending, prompt_ids: Sequence[int], adapter: AdapterRef | None) -> Completion:
+        """One completion, on the account of `spending`."""
+        async with self.sampling.use(spending):
+            return await self.sampler.complete(prompt_ids, adapter)
+
+    async def train(self, spending: Spending, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs `call` in the trainer's thread, in the order of asking, on the account of `spending`.
+
+        A call that has begun is waited for even when we are cancelled.
+        """
+        async with self.training.use(spending):
+            future = self._thread.submit(call, *args, **kwargs)
+            try:
+                return await asyncio.wrap_future(future)
+            finally:
+                if future.running():
+                    await asyncio.get_running_loop().run_in_executor(None, future.exception)
+
+    async def close(self) -> None:
+        await self.sampler.close()
+        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+class LoraPolicy:
+    """One question's weights: version 0 is the base model, each gradient step makes the next version."""
+
+    def __init__(
+        self, engine: Engine, name: str, method: Literal["sdpo", "grpo"], spending: Spending, *, seed: int
+    ) -> None:
+        self._engine = engine
+        self._name = name
+        self._method = method
+        self._spending = spending
+        self._seed = seed
+        self._adapter: AdapterRef | None = None
+        self._version = 0
+        self._drawing = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    @property
+    def adapter_version(self) -> int:
+        return self._version
+
+    async def sample(self, prompt_ids: Sequence[int]) -> Completion:
+        self._drawing += 1
+        self._quiet.clear()
+        try:
+            return await self._engine.sample(self._spending, prompt_ids, self._adapter)
+        finally:
+            self._drawing -= 1
+            if not self._drawing:
+                self._quiet.set()
+
+    async def distil(self, lessons: Sequence[Lesson]) -> dict[str, float]:
+        """One gradient step on `lessons`, and the new adapter into the sampler. Seconds of both are in the metrics."""
+        start, new = time.monotonic(), self._ref(self._version + 1)
+        metrics = await self._train(self._step_and_export, lessons, new.path)
+        stepped = time.monotonic()
+        if metrics["updated"]:
+            await self._swap(new)
+        return {**metrics, "seconds/step": stepped - start, "seconds/swap": time.monotonic() - stepped}
+
+    async def begin(self) -> None:
+        """A fresh adapter, which changes nothing yet."""
+        await self._train(self._trainer.create, self._name, self._seed)
+
+    async def restart(self) -> None:
+        """A fresh adapter, optimizer and teacher as the next version: the base's weights again."""
+        await self.begin()
+        await self._install(self._ref(self._version + 1))
+
+    async def restore(self, state: Path, version: int) -> None:
+        """Goes on from a saved state, as `version` of this policy."""
+        await self._train(self._trainer.load, self._name, state)
+        if version:
+            await self._install(self._ref(version))
+
+    async def save(self, state: Path) -> None:
+        """Writes everything that the next step depends on into the folder `state`, atomically."""
+        await self._train(self._trainer.save, self._name, state)
+
+    async def close(self) -> None:
+        if self._adapter is not None:
+            await self._engine.sampler.drop(self._adapter)
+            shutil.rmtree(self._adapter.path, ignore_errors=True)
+        await self._train(self._trainer.drop, self._name)
+
+    @property
+    def _trainer(self) -> Trainer:
+        assert self._engine.trainer is not None, "an engine without a trainer serves only frozen policies"
+        return self._engine.trainer
+
+    async def _train(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._engine.train(self._spending, call, *args, **kwargs)
+
+    def _step_and_export(self, lessons: Sequence[Lesson], folder: Path) -> dict[str, float]:
+        """In one call, because each call waits for its turn among the neighbours'."""
+        metrics = self._trainer.step(self._name, lessons, self._method)
+        if metrics["updated"]:
+            self._trainer.export(self._name, folder)
+        return metrics
+
+    def _ref(self, version: int) -> AdapterRef:
+        return AdapterRef(self._name, version, self._engine.scratch / f"{self._name}-v{version}")
+
+    async def _install(self, new: AdapterRef) -> None:
+        await self._train(self._trainer.export, self._name, new.path)
+        await self._swap(new)
+
+    async def _swap(self, new: AdapterRef) -> None:
+        await self._quiet.wait()  # one step off-policy, the next group may still draw from the adapter that goes
+        start, old = time.monotonic(), self._adapter
+        await self._engine.sampler.swap(old, new)
+        self._adapter, self._version = new, new.version
+        self._spending.add("swap", time.monotonic() - start)
+        if old is not None:
+            shutil.rmtree(old.path, ignore_errors=True)
+
+
+def load_tokenizer(config: Config) -> Tokenizer:
+    """The model's tokenizer and chat template: the cheap part, which finds most mistakes. UserError as they come."""
+    from ttsd.backbone import Tokenizer, resolve
+
+    model = config.model
+    return Tokenizer.load(resolve(model.path), enable_thinking=model.enable_thinking, system_prompt=model.system_prompt)
+
+
+@asynccontextmanager
+async def open_engine(
+    config: Config, tokenizer: Tokenizer, *, learns: bool = True, adapters: int = 1, seed: int = 0
+) -> AsyncGenerator[Engine, None]:
+    """Loads the model into sampler and trainer side by side, checks that they agree, and closes both at the end.
+
+    `adapters`: how many questions will share the engine. Without `learns` there is no trainer.
+    UserError: no such model, or a model that can't be used; InfrastructureError: the sampler or the check failed.
+    """
+    from ttsd.backbone import resolve
+    from ttsd.learning.trainer import Trainer
+
+    path = resolve(config.model.path)
+    scratch = _scratch()
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trainer")
+    loading = thread.submit(Trainer, path, config) if learns else None
+    sampler = _sampler(config, path, tokenizer, adapters if learns else 0, seed, loading)
+    engine = Engine(tokenizer, sampler, thread, scratch)
+    try:
+        await _both(sampler.start(), loading)
+        if loading is not None:
+            engine.trainer = loading.result()
+            engine.agreement = await check_agreement(
+                sampler,
+                engine.trainer,
+                tokenizer.chat(PROBE),
+                top_p=config.sampling.top_p,
+                four_bits=config.model.quantize_base != "none" and config.model.sampler == "vllm",
+            )
+        yield engine
+    finally:
+        await engine.close()
+
+
+def _scratch() -> Path:
+    """A memory-backed folder for adapters on their way to the sampler; those of killed processes are swept away."""
+    parent = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
+    for folder in parent.glob("ttsd-adapters-*"):
+        owner = folder.name.split("-")[2]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"ttsd-adapters-{os.getpid()}-", dir=parent))
+
+
+async def _both(starting: Coroutine[None, None, None], loading: Future[Trainer] | None) -> None:
+    """Waits for sampler and trainer; the first fault of either is raised at once."""
+    waiting = [asyncio.ensure_future(starting)]
+    if loading is not None:
+        waiting.append(asyncio.wrap_future(loading))  # type: ignore[arg-type]
+    try:
+        await asyncio.gather(*waiting)
+    finally:
+        waiting[0].cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def _sampler(
+    config: Config, path: str, tokenizer: Tokenizer, adapters: int, seed: int, loading: Future[Trainer] | None
+) -> Sampler:
+    """Not yet started. The transformers sampler shares the trainer's base, as soon as that is `loading` no more."""
+    from ttsd.backbone import load_base
+    from ttsd.sampling.transformers_sampler import HfSampler, HfSettings
+    from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
+
+    model, sampling = config.model, config.sampling
+    if model.sampler == "transformers":
+        settings = HfSettings(
+            max_tokens=sampling.max_tokens,
+            stop_token_ids=tokenizer.stop_token_ids,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_model_len=model.max_model_len,
+            seed=seed,
+        )
+        load = partial(load_base, path, dtype=model.dtype, device=model.device, quantize=model.quantize_base)
+        return HfSampler(settings, tokenizer.decode, (lambda: loading.result().base) if loading else load)
+    return VllmSampler(
+        VllmSettings(
+            model=path,
+            max_tokens=sampling.max_tokens,
+            stop_token_ids=tokenizer.stop_token_ids,
+            adapters=adapters,
+            max_lora_rank=config.lora.rank,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            dtype=model.dtype,
+            device=model.device,
+            max_model_len=model.max_model_len,
+            gpu_memory_utilization=model.gpu_memory_utilization,
+            kv_cache_gib=model.kv_cache_gib,
+            tensor_parallel_size=model.tensor_parallel_size,
+            seed=seed,
+        ),
+        tokenizer.decode,
+    )

@@ -1,0 +1,1 @@
+"""Draws completions: the protocol, and a sampler on vLLM and one on transformers."""

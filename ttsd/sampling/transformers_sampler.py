@@ -1,0 +1,210 @@
+"""The `transformers` sampler, for where vLLM can't be installed: the `Sampler` protocol over `backbone.generate`.
+
+Requests that wait for the same adapter are drawn as one batch, one batch at a time; those that come meanwhile wait
+for its end. Each completion is delivered as soon as it ends. The base may be a trainer's: it is lent for a token at a
+time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from typing import TYPE_CHECKING, TypeVar
+
+from ttsd.errors import InfrastructureError, TtsdError, UserError
+from ttsd.nouns import Completion
+from ttsd.sampling.protocol import AdapterRef, Decode, SamplerStats, check_new, checked_length, resident
+
+if TYPE_CHECKING:
+    from ttsd.backbone import Adapter, Base, Generated
+
+T = TypeVar("T")
+
+GATHERING_SECONDS = 0.005  # the members of a group are requested within one turn of the event loop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HfSettings:
+    """How completions are drawn. `max_model_len` None: the model's own; `max_batch`: completions drawn at once."""
+
+    max_tokens: int
+    stop_token_ids: tuple[int, ...]
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_model_len: int | None = None
+    max_batch: int = 64
+    seed: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    prompt_ids: tuple[int, ...]
+    adapter: AdapterRef | None
+    max_tokens: int
+    answer: asyncio.Future[Generated]
+    counted: int = 0
+
+
+class HfSampler:
+    """A `Sampler` on transformers. `load` gives the base, the trainer's own where there is one; start() calls it."""
+
+    def __init__(self, settings: HfSettings, decode: Decode, load: Callable[[], Base]) -> None:
+        self.settings = settings
+        self.stats = SamplerStats()
+        self.info: Mapping[str, str] = {}
+        self._decode = decode
+        self._load = load
+        self._base: Base | None = None
+        self._resident: dict[AdapterRef, Adapter] = {}
+        self._waiting: list[_Request] = []
+        self._arrival = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sampler")
+        self._batches = itertools.count()
+
+    async def start(self) -> None:
+        self._base = await self._in_thread(self._load)
+        self.info = {
+            "sampler": "transformers",
+            "transformers": metadata.version("transformers"),
+            "torch": metadata.version("torch"),
+            "device": self._base.device.type,
+            "dtype": str(self._base.dtype).removeprefix("torch."),
+        }
+        self._length()
+        self._worker = asyncio.create_task(self._work())
+
+    async def complete(
+        self, prompt_ids: Sequence[int], adapter: AdapterRef | None, *, max_tokens: int | None = None
+    ) -> Completion:
+        resident(self._resident, adapter)
+        limit = checked_length(len(prompt_ids), max_tokens or self.settings.max_tokens, self._length())
+        start, answer = time.monotonic(), asyncio.get_running_loop().create_future()
+        self._waiting.append(_Request(tuple(prompt_ids), adapter, limit, answer))
+        self._arrival.set()
+        try:
+            token_ids, logprobs, finish_reason = await answer
+        except asyncio.CancelledError:
+            self.stats.aborted += 1
+            raise
+        self.stats.completions += 1
+        return Completion(
+            token_ids=token_ids,
+            text=self._decode(token_ids),
+            logprobs=logprobs,
+            finish_reason=finish_reason,
+            adapter_version=adapter.version if adapter else 0,
+            prompt_tokens=len(prompt_ids),
+            seconds=time.monotonic() - start,
+        )
+
+    async def swap(self, old: AdapterRef | None, new: AdapterRef) -> None:
+        check_new(self._resident, new)
+        self._resident[new] = await asyncio.to_thread(self._started().load_adapter, new.path)
+        if old is not None:
+            await self.drop(old)
+
+    async def drop(self, ref: AdapterRef) -> None:
+        self._resident.pop(ref, None)
+
+    async def close(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.cancel()
+            with suppress(asyncio.CancelledError):
+                await worker
+        _fail(self._waiting, InfrastructureError("the sampler was closed"))
+        self._waiting.clear()
+        self._resident.clear()
+        self._base = None
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def health(self) -> None:
+        self._started()
+
+    async def _work(self) -> None:
+        """Draws batch after batch. When it is cancelled the running batch fails, and ends at its next token."""
+        while True:
+            await self._arrival.wait()
+            await asyncio.sleep(GATHERING_SECONDS)
+            batch = self._next_batch()
+            if not batch:
+                self._arrival.clear()
+                continue
+            try:
+                await self._in_thread(partial(self._generate, batch, asyncio.get_running_loop()))
+            except asyncio.CancelledError:
+                _fail(batch, InfrastructureError("the sampler was closed"))
+                raise
+            except Exception as error:
+                _fail(batch, error)
+
+    def _next_batch(self) -> list[_Request]:
+        """The oldest request and those that can be drawn with it; they wait no longer."""
+        self._waiting = [request for request in self._waiting if not request.answer.done()]
+        if not self._waiting:
+            return []
+        kind = (self._waiting[0].adapter, self._waiting[0].max_tokens)
+        alike = [request for request in self._waiting if (request.adapter, request.max_tokens) == kind]
+        batch = alike[: self.settings.max_batch]
+        self._waiting = [request for request in self._waiting if request not in batch]
+        return batch
+
+    def _generate(self, batch: Sequence[_Request], loop: asyncio.AbstractEventLoop) -> None:
+        """Draws `batch` in this thread, and hands each completion to the loop as soon as it ends."""
+        from ttsd.backbone import generate
+
+        def given_up(row: int) -> bool:
+            batch[row].counted += 1
+            self.stats.tokens += 1
+            return batch[row].answer.done()  # its caller has left
+
+        def ended(row: int, generated: Generated) -> None:
+            loop.call_soon_threadsafe(self._deliver, batch[row], generated)
+
+        generate(
+            self._started(),
+            resident(self._resident, batch[0].adapter),
+            [request.prompt_ids for request in batch],
+            max_tokens=batch[0].max_tokens,
+            temperature=self.settings.temperature,
+            top_p=self.settings.top_p,
+            stop_token_ids=self.settings.stop_token_ids,
+            seed=self.settings.seed + next(self._batches),
+            should_stop=given_up,
+            on_end=ended,
+        )
+
+    def _deliver(self, request: _Request, generated: Generated) -> None:
+        self.stats.tokens += len(generated[0]) - request.counted
+        if not request.answer.done():
+            request.answer.set_result(generated)
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def _started(self) -> Base:
+        if self._base is None:
+            raise InfrastructureError("the transformers sampler is not running; call start() first")
+        return self._base
+
+    def _length(self) -> int:
+        """Tokens of prompt and completion that the model takes."""
+        own, wanted = int(self._started().model.config.max_position_embeddings), self.settings.max_model_len
+        if wanted is not None and wanted > own:
+            raise UserError(f"model.max_model_len={wanted} is more than the model's own {own}; lower it")
+        return wanted or own
+
+
+def _fail(batch: Sequence[_Request], error: Exception) -> None:
+    failure = error if isinstance(error, TtsdError) else InfrastructureError(f"sampling failed: {error or repr(error)}")
+    for request in batch:
+        if not request.answer.done():
+            request.answer.set_exception(failure)

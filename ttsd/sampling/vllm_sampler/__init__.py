@@ -1,0 +1,172 @@
+"""The door to vLLM: its asynchronous engine with multi-LoRA, on CUDA or on a CPU, behind the `Sampler` protocol.
+
+An adapter version is known to vLLM by a name and a number that are never used twice, so neither weights nor cached
+prefixes of an earlier version can be mistaken for it. Requests carry no seed of their own (on a CPU a seeded request
+kills the engine); the engine as a whole is seeded. Nothing here knows text except through the `decode` it is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ttsd.errors import InfrastructureError, TtsdError, UserError
+from ttsd.nouns import Completion
+from ttsd.sampling.protocol import AdapterRef, Decode, SamplerStats, check_new, checked_length, resident
+from ttsd.sampling.vllm_sampler.launch import Launch, collect_contexts
+from ttsd.sampling.vllm_sampler.settings import VllmSettings, lora_slots
+
+__all__ = ["VllmSampler", "VllmSettings"]
+
+
+class VllmSampler:
+    """A `Sampler` on vLLM. Every method but `start` and `close` needs a started engine."""
+
+    def __init__(self, settings: VllmSettings, decode: Decode) -> None:
+        self.settings = settings
+        self.stats = SamplerStats()
+        self.info: Mapping[str, str] = {}
+        self._decode = decode
+        self._engine: Any = None
+        self._launch: Launch | None = None
+        self._resident: dict[AdapterRef, Any] = {}
+        self._adapter_ids = itertools.count(1)
+        self._request_ids = itertools.count(1)
+
+    async def start(self) -> None:
+        if importlib.util.find_spec("vllm") is None:
+            raise UserError(
+                'vLLM is not installed; run `pip install "ttsd[gpu]"` (CUDA) or `make` (CPU), '
+                "or sample without it: --set model.sampler=transformers"
+            )
+        self._launch = Launch(self.settings)
+        await self._launch.run()
+        self._engine = self._launch.take()
+        self.info = self._launch.info
+        await self.complete((self.settings.stop_token_ids or (0,))[:1], None, max_tokens=1)  # warms the kernels up
+        self.stats = SamplerStats()
+
+    async def complete(
+        self, prompt_ids: Sequence[int], adapter: AdapterRef | None, *, max_tokens: int | None = None
+    ) -> Completion:
+        engine, lora = self._started(), resident(self._resident, adapter)
+        limit = engine.model_config.max_model_len
+        params = self._params(checked_length(len(prompt_ids), max_tokens or self.settings.max_tokens, limit))
+        prompt, name, start = {"prompt_token_ids": list(prompt_ids)}, str(next(self._request_ids)), time.monotonic()
+        drawn = _Drawn([], [])
+        try:
+            async with aclosing(engine.generate(prompt, params, name, lora_request=lora)) as outputs:
+                async for output in outputs:
+                    self.stats.tokens += drawn.extend(output.outputs[0])
+        except asyncio.CancelledError:
+            self.stats.aborted += 1
+            raise
+        except Exception as error:
+            raise self._failure(error) from error
+        self.stats.completions += 1
+        return Completion(
+            token_ids=tuple(drawn.token_ids),
+            text=self._decode(drawn.token_ids),
+            logprobs=tuple(drawn.logprobs),
+            finish_reason=drawn.finish_reason,
+            adapter_version=adapter.version if adapter else 0,
+            prompt_tokens=len(prompt_ids),
+            seconds=time.monotonic() - start,
+        )
+
+    async def swap(self, old: AdapterRef | None, new: AdapterRef) -> None:
+        check_new(self._resident, new)
+        await self._load(new)
+        if old is not None:
+            await self.drop(old)
+
+    async def drop(self, ref: AdapterRef) -> None:
+        lora = self._resident.pop(ref, None)
+        if lora is not None and self._engine is not None and not self._engine.errored:
+            try:
+                await self._engine.remove_lora(lora.lora_int_id)
+            except Exception as error:
+                raise self._failure(error) from error
+
+    async def close(self) -> None:
+        engine, self._engine = self._engine, None
+        self._resident.clear()
+        if engine is not None:
+            engine.shutdown(timeout=0)  # by a signal: it has nothing to save
+            del engine
+            await collect_contexts()
+        if self._launch is not None:
+            self._launch.tidy()
+
+    async def health(self) -> None:
+        try:
+            await self._started().check_health()
+        except TtsdError:
+            raise
+        except Exception as error:
+            raise self._failure(error) from error
+
+    async def _load(self, ref: AdapterRef) -> None:
+        from vllm.lora.request import LoRARequest
+
+        engine, number = self._started(), next(self._adapter_ids)
+        if len(self._resident) >= lora_slots(self.settings):
+            raise InfrastructureError(
+                f"no slot is free for adapter {ref}: the sampler was started for {self.settings.adapters} questions; "
+                "drop one first or start it for more"
+            )
+        lora = LoRARequest(f"{ref.name}-v{ref.version}-{number}", number, str(ref.path))
+        try:
+            await engine.add_lora(lora)
+        except Exception as error:
+            raise self._failure(error, f"the adapter {ref} in {ref.path} can't be loaded") from error
+        self._resident[ref] = lora
+
+    def _params(self, max_tokens: int) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            max_tokens=max_tokens,
+            temperature=self.settings.temperature,
+            top_p=self.settings.top_p,
+            stop_token_ids=list(self.settings.stop_token_ids),
+            ignore_eos=True,  # the stop tokens are said above; the model's own opinion may differ
+            logprobs=0,  # of the sampled token only
+            detokenize=False,
+            output_kind=RequestOutputKind.DELTA,
+        )
+
+    def _started(self) -> Any:
+        if self._engine is None:
+            raise InfrastructureError("the vLLM engine is not running; call start() first")
+        return self._engine
+
+    def _failure(self, error: Exception, what: str = "the vLLM engine failed") -> InfrastructureError:
+        assert self._launch is not None
+        return InfrastructureError(f"{what}: {self._launch.cause(error)}")
+
+
+@dataclass(slots=True)
+class _Drawn:
+    """Tokens of one request as they arrive, each with its log-probability."""
+
+    token_ids: list[int]
+    logprobs: list[float]
+    finish_reason: Literal["stop", "length", "abort"] = "abort"
+
+    def extend(self, delta: Any) -> int:
+        """Adds one message of the engine's; returns how many tokens it brought."""
+        self.token_ids += delta.token_ids
+        self.logprobs += [
+            entry[token].logprob for token, entry in zip(delta.token_ids, delta.logprobs or (), strict=True)
+        ]
+        if delta.finish_reason is not None:
+            self.finish_reason = delta.finish_reason
+        return len(delta.token_ids)

@@ -1,0 +1,223 @@
+"""Starting the engine in a process of its own, and what it says when it can't.
+
+Its process
+- writes to a log file, so that nothing but `ttsd` talks on the terminal; the log is kept only when the engine fails;
+- doesn't see Ctrl-C: the owner decides what happens to running requests;
+- kills itself when its owner is gone, however that happened (`engine_process`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import multiprocessing
+import multiprocessing.resource_tracker
+import os
+import re
+import shutil
+import signal
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ttsd.errors import InfrastructureError, TtsdError, UserError
+from ttsd.sampling.vllm_sampler.engine_process import LOG
+from ttsd.sampling.vllm_sampler.settings import VllmSettings, engine_args
+
+
+class Launch:
+    """Starting the engine's process, and the folder of its log and sockets."""
+
+    def __init__(self, settings: VllmSettings) -> None:
+        self.settings = settings
+        self.info: dict[str, str] = {}
+        self.folder = Path(tempfile.mkdtemp(prefix="ttsd-vllm-"))
+        self._engine: Any = None
+        self._failed = False
+        self._abandoned = threading.Event()
+        self._before = set(multiprocessing.active_children())
+
+    async def run(self) -> None:
+        """Starts the engine, without blocking the event loop. When cancelled, ends only after its process is gone."""
+        task = asyncio.ensure_future(asyncio.to_thread(self._start))
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._abandon()
+            await asyncio.wait([task])
+            if task.exception() is None:
+                self.take().shutdown(timeout=0)
+            self._failed = False
+            self.tidy()
+            raise
+        finally:
+            del task
+            if self._engine is None:
+                await collect_contexts()
+
+    def take(self) -> Any:
+        """The engine; it is the caller's from now on."""
+        engine, self._engine = self._engine, None
+        return engine
+
+    def cause(self, error: BaseException) -> str:
+        """Why the engine failed, in its own words from the log if it left any, else in those of `error`."""
+        self._failed = True
+        log = self.folder / LOG
+        text = log.read_text("utf-8", "replace") if log.exists() else ""
+        said = re.findall(r"\b(?:\w+\.)*\w*(?:Error|Exception): (.+)", text)
+        return f"{_sentence(said[-1] if said else str(error) or repr(error))} (vLLM's log: {log})"
+
+    def tidy(self) -> None:
+        if not self._failed:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _abandon(self) -> None:
+        self._abandoned.set()
+        for child in set(multiprocessing.active_children()) - self._before:
+            if child.name.startswith("EngineCore"):
+                child.kill()
+
+    def _start(self) -> None:
+        """Leaves the engine in a field: vLLM keeps this frame, and a returned engine with it, until Python ends."""
+        with _environment(self._variables()):
+            config, llm = self._configured()
+            with _environment(self._variables()), _interrupts_blocked():  # the device is known by now
+                if self._abandoned.is_set():
+                    raise InfrastructureError("the vLLM engine was abandoned before it started")
+                try:
+                    self._engine = llm.from_vllm_config(config, disable_log_stats=True)
+                except Exception as error:
+                    raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception) -> TtsdError:
+        cause = self.cause(error)
+        if "LoRA" in cause:
+            return UserError(
+                f"vLLM can't serve adapters on {self.settings.model!r}: {cause}; choose another model.path "
+                "or --set model.sampler=transformers"
+            )
+        return InfrastructureError(f"vLLM can't start on {self.settings.model!r}: {cause}")
+
+    def _configured(self) -> tuple[Any, Any]:
+        """vLLM's resolved configuration and its engine class; importing them is what takes long."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            arguments, llm, device = _imported()
+            _check_device(self.settings.device, device.device_type)
+            self.info |= _info(device)
+            wanted = engine_args(self.settings, device.device_type)
+            try:
+                config = arguments(**wanted).create_engine_config()
+            except Exception as error:
+                raise UserError(
+                    f"vLLM can't use the model {self.settings.model!r}: {_sentence(str(error))}; "
+                    "check model.path and the other settings of [model]"
+                ) from error
+            self.info["dtype"] = str(config.model_config.dtype).removeprefix("torch.")
+            return config, llm
+
+    def _variables(self) -> dict[str, str]:
+        common = {
+            "TTSD_ENGINE_OWNER": str(os.getpid()),
+            "TTSD_ENGINE_FOLDER": str(self.folder),
+            "VLLM_RPC_BASE_PATH": str(self.folder),
+            "VLLM_CONFIGURE_LOGGING": "0",
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+            "PYTHONWARNINGS": "ignore",
+        }
+        if self.info.get("device") != "cpu":
+            return common
+        return common | {
+            "OMP_NUM_THREADS": str(self.settings.threads or max(1, len(os.sched_getaffinity(0)) // 2)),
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            # Eager mode still compiles the log-probability kernels: 17 s at the first batch, and a C++ compiler.
+            "TORCHDYNAMO_DISABLE": "1",
+        }
+
+
+def _imported() -> tuple[Any, Any, Any]:
+    """vLLM's classes of arguments and engine, and its platform; it must not talk on our terminal."""
+    logger = logging.getLogger("vllm")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    try:
+        from vllm import AsyncEngineArgs
+        from vllm.platforms import current_platform
+        from vllm.v1.engine.async_llm import AsyncLLM
+    except Exception as error:  # a broken environment shows itself in many ways
+        raise InfrastructureError(
+            f"vLLM is installed but can't be imported ({_sentence(str(error) or repr(error))}); install it anew, "
+            "with the torch that it asks for, or --set model.sampler=transformers"
+        ) from error
+    return AsyncEngineArgs, AsyncLLM, current_platform
+
+
+def _check_device(wanted: str, found: str) -> None:
+    if wanted not in ("auto", found):
+        raise UserError(
+            f"model.device={wanted} but the installed vLLM runs on {found or 'no device of this machine'}; "
+            "install the other build or set model.device=auto"
+        )
+
+
+def _info(platform: Any) -> dict[str, str]:
+    device = platform.device_type
+    name = "vllm-cpu" if device == "cpu" else "vllm"
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        version = metadata.version("vllm")
+    return {
+        "sampler": "vllm",
+        "vllm": version,
+        "torch": metadata.version("torch"),
+        "device": device,
+        "device_name": platform.get_device_name(),
+    }
+
+
+def _sentence(text: str) -> str:
+    """The telling sentence of a many-lined message, without its stop."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = next((line for line in lines if line.startswith("Value error, ")), lines[0] if lines else text)
+    return re.split(r"(?<=[\w)\"'])\.\s", telling.removeprefix("Value error, "))[0][:400].rstrip(". ")
+
+
+async def collect_contexts() -> None:
+    """vLLM leaves the context of its sockets to the garbage collector, and Python warns of that at a random moment."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        await asyncio.sleep(0.05)  # vLLM's tasks end
+        gc.collect()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Sets `variables` for the processes started inside, and undoes afterwards whatever vLLM adds to them."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Blocks SIGINT in this thread, and so for good in the processes it starts: a mask is inherited."""
+    multiprocessing.resource_tracker.ensure_running()  # the start of which would unblock it again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

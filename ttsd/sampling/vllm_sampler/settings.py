@@ -1,0 +1,93 @@
+"""What a vLLM engine is started with: our settings, and the arguments that they become."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ttsd.errors import UserError
+from ttsd.sampling.vllm_sampler.engine_process import executor
+
+GIB = 1 << 30
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those that vLLM has slots for
+STREAM_INTERVAL = 8  # tokens between two messages of one request: the counters lag by no more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmSettings:
+    """What the engine is started with.
+
+    `adapters`: how many questions share it (0: no LoRA at all); `threads`: of a CPU engine, None: half the cores.
+    """
+
+    model: str
+    max_tokens: int
+    stop_token_ids: tuple[int, ...]
+    adapters: int = 1
+    max_lora_rank: int = 32
+    temperature: float = 1.0
+    top_p: float = 1.0
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    max_model_len: int | None = None
+    gpu_memory_utilization: float = 0.45
+    kv_cache_gib: float = 1.0
+    tensor_parallel_size: int = 1
+    threads: int | None = None
+    seed: int = 0
+
+
+def engine_args(settings: VllmSettings, device: str) -> dict[str, Any]:
+    """Arguments of vLLM's `AsyncEngineArgs`."""
+    common = {
+        "model": settings.model,
+        "skip_tokenizer_init": True,
+        "generation_config": "vllm",
+        "dtype": _dtype(settings.dtype, device),
+        "max_model_len": settings.max_model_len,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        "distributed_executor_backend": executor(
+            "OneProcess" if settings.tensor_parallel_size == 1 else "ManyProcesses"
+        ),
+        "logprobs_mode": "processed_logprobs",
+        "enable_prefix_caching": True,
+        "stream_interval": STREAM_INTERVAL,
+        "seed": settings.seed,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+    }
+    return common | _lora_args(settings) | _memory_args(settings, device)
+
+
+def _dtype(wanted: str, device: str) -> str:
+    """`auto` as the trainer resolves it."""
+    if wanted != "auto":
+        return wanted
+    return "float32" if device == "cpu" else "bfloat16"
+
+
+def _lora_args(settings: VllmSettings) -> dict[str, Any]:
+    if not settings.adapters:
+        return {}
+    slots, rank = lora_slots(settings), settings.max_lora_rank
+    if rank > LORA_RANKS[-1]:
+        raise UserError(
+            f"lora.rank={rank} is more than the {LORA_RANKS[-1]} that vLLM serves; lower it or "
+            "--set model.sampler=transformers"
+        )
+    return {
+        "enable_lora": True,
+        "max_loras": slots,
+        "max_lora_rank": next(slot for slot in LORA_RANKS if slot >= rank),
+    }
+
+
+def lora_slots(settings: VllmSettings) -> int:
+    """One a question, and one more for the version that is about to take over."""
+    return settings.adapters + 1
+
+
+def _memory_args(settings: VllmSettings, device: str) -> dict[str, Any]:
+    if device == "cpu":
+        return {"kv_cache_memory_bytes": int(settings.kv_cache_gib * GIB), "enforce_eager": True}
+    return {"gpu_memory_utilization": settings.gpu_memory_utilization}
