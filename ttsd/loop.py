@@ -16,7 +16,6 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Protocol
 
-from ttsd.collapse import group_metrics
 from ttsd.nouns import Completion, Lesson, Reading, Rollout, Status, Step, Verdict
 
 
@@ -209,3 +208,20 @@ def aborted(attempt: int, step: int, adapter_version: int) -> Rollout:
     """An attempt that was requested, and counts, but whose answer nobody needed any more."""
     completion = Completion((), "", (), "abort", adapter_version)
     return Rollout(attempt, step, completion, None, Verdict(Status.ABORTED, 0, 0, 0, 0))
+
+
+def group_metrics(rollouts: Sequence[Rollout], lessons: Sequence[Lesson]) -> dict[str, float]:
+    """Shares of a step's attempts, under the reference's names where it has them."""
+    answered = [rollout for rollout in rollouts if rollout.verdict.status is not Status.ABORTED]
+    count, programs = max(len(answered), 1), {rollout.program for rollout in answered}
+    shares = {
+        "success_sample_fraction": sum(rollout.verdict.visible_accepted for rollout in answered),
+        "feedback_available_fraction": sum(bool(rollout.verdict.feedback) for rollout in answered),
+        "feedback_used_fraction": sum(lesson.feedback_used for lesson in lessons),
+        "reprompt_sample_fraction": sum(lesson.reprompt_ids is not None for lesson in lessons),
+        "truncated_fraction": sum(rollout.completion.finish_reason == "length" for rollout in answered),
+        "unique_program_fraction": len(programs),
+        "completion_tokens": sum(len(rollout.completion.token_ids) for rollout in answered),
+    }
+    success = float(shares["success_sample_fraction"] > 0)
+    return {"success_group_fraction": success, **{name: share / count for name, share in shares.items()}}

@@ -41,7 +41,9 @@ def doctor(
         raise typer.Exit(0 if fits else INFRASTRUCTURE)
     findings = work.examine(settings)
     if hot_swap:
-        findings.append(run(work.hot_swap(settings)))
+        from ttsd.running.hot_swap import hot_swap as hot_swap_works
+
+        findings.append(run(hot_swap_works(settings)))
     rows = [asdict(finding) for finding in findings]
     if as_json:
         print(json.dumps(rows))

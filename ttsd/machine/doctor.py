@@ -17,7 +17,7 @@ from typing import Any
 
 from sandbox import probe
 from ttsd.config import Config
-from ttsd.errors import TtsdError, UserError
+from ttsd.errors import UserError
 from ttsd.machine.step_plan import GIB, Sharing
 
 LIBRARIES = ("torch", "transformers", "peft", "sqlite-utils", "datasets")
@@ -43,17 +43,6 @@ class Finding:
 def examine(config: Config) -> list[Finding]:
     """Everything that can be seen without loading a model."""
     return [*_software(config), _device(), *_sandbox(config), *examine_model(config)]
-
-
-async def hot_swap(config: Config) -> Finding:
-    """Starts the configured engine and sees whether a non-zero adapter changes what it samples, as it should."""
-    from ttsd.running.engine import load_tokenizer, open_engine
-
-    try:
-        async with open_engine(config, load_tokenizer(config)) as engine:
-            return Finding("adapter hot-swap", True, f"{config.model.sampler} and trainer agree {engine.agreement}")
-    except TtsdError as error:
-        return Finding("adapter hot-swap", False, str(error))
 
 
 def plan_for(

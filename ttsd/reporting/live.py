@@ -15,9 +15,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ttsd.collapse import alarms
 from ttsd.loop import Event, Past
 from ttsd.nouns import Rollout, Status, Step
+from ttsd.reporting.alarms import alarms
 from ttsd.running.batch import Failure
 from ttsd.running.store import Answer
 

@@ -13,7 +13,7 @@ from statistics import median
 
 import numpy as np
 
-from ttsd import collapse
+from ttsd.reporting.alarms import alarms as metric_alarms
 from ttsd.reporting.report.record import COSTS, Cost, Record, Run
 from ttsd.running.store import Row
 from ttsd.statistics import (
@@ -297,7 +297,7 @@ def _run_row(record: Record, run: Run) -> Row:
         "seconds_until_discovery": _rounded(run.until["seconds"]),
         "visible_only_attempts": run.visible_only,
         "best_visible": _rounded(run.best_visible),
-        "alarms": "; ".join([*collapse.alarms(metrics), *alarms(record.curves.get(run.run, []))] if metrics else []),
+        "alarms": "; ".join([*metric_alarms(metrics), *alarms(record.curves.get(run.run, []))] if metrics else []),
     }
 
 
