@@ -70,7 +70,7 @@ def tree(source: str, where: str) -> ast.Module:
             warnings.simplefilter("ignore")  # of odd escapes in strings: the test's business
             return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ProblemError(f"{where} is not Python ({str(error)[:120] or type(error).__name__}): mend it.") from None
+        raise ProblemError(f"{where} is not Python ({str(error)[:120] or type(error).__name__}): correct it.") from None
 
 
 def calls(body: Iterable[ast.stmt], where: str, values: Values | None = None) -> Iterator[Call]:

@@ -16,11 +16,11 @@ from sandbox.interface import Limits
 from tests.test_judge import ScriptedSandbox, completion, outcome
 from tests.test_problems_folder import made, refusal
 from ttsd.errors import UserError
-from ttsd.judging.answer_checks import checking
-from ttsd.judging.answer_checks.same_answer import same_answer
 from ttsd.judging.answer_judge import AnswerJudge
 from ttsd.judging.extract import extract_answer
 from ttsd.judging.judge import judge_for
+from ttsd.judging.scoring import open_scorer
+from ttsd.judging.scoring.same_answer import same_answer
 from ttsd.nouns import Status, Verdict
 from ttsd.prompts import student_prompt
 
@@ -173,13 +173,13 @@ async def test_processes_are_shared_replaced_and_ended(tmp_path: Path) -> None:
         "def pid(answer):\n    time.sleep(60 if answer == 'slow' else 0.2)\n    return 0, str(os.getpid())\n"
     )
     spec = {"kind": "judge", "judge": f"{tmp_path}/own.py:pid"}
-    async with checking(spec, seconds=2.0, workers=2) as checker:
-        opinions = await asyncio.gather(*(checker(str(number)) for number in range(6)))
-        pids = {int(opinion.feedback) for opinion in opinions}
+    async with open_scorer(spec, seconds=2.0, workers=2) as scorer:
+        scores = await asyncio.gather(*(scorer(str(number)) for number in range(6)))
+        pids = {int(score.feedback) for score in scores}
         assert len(pids) == 2
-        assert (await checker("slow")).ended == "time"
-        assert int((await checker("again")).feedback) in pids
-        asked = asyncio.create_task(checker("slow"))
+        assert (await scorer("slow")).ended == "time"
+        assert int((await scorer("again")).feedback) in pids
+        asked = asyncio.create_task(scorer("slow"))
         await asyncio.sleep(0.1)
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)

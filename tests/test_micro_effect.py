@@ -15,8 +15,8 @@ from problems import load
 from problems.micro import named, program, subset
 from sandbox import Sandbox
 from ttsd.config import Config, load_config
-from ttsd.judging.by_hand import limits, open_sandbox
 from ttsd.judging.judge import Judge
+from ttsd.judging.sandbox_settings import limits_of, open_sandbox
 from ttsd.loop import learn
 from ttsd.micro.corpus import answer
 from ttsd.nouns import Lesson, Reading, Rollout
@@ -70,7 +70,7 @@ async def gain(engine: Engine, sandbox: Sandbox, config: Config, question: str, 
     before = sum(trainer.logprobs(f"effect-{silent}", tokenizer.chat(asked), right))
     events = learn(
         policy,
-        Judge(sandbox, problem, divided(problem, config), limits=limits(config)),
+        Judge(sandbox, problem, divided(problem, config), limits=limits_of(config)),
         Silent(told, tokenizer.chat(teacher_prompt(asked))) if silent else told,
         group_size=GROUP,
         budget=STEPS * GROUP,

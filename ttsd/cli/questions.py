@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from problems.collection import Entry
     from problems.selection import Filter
     from ttsd.config import Config
-    from ttsd.judging.check_questions import Checked
+    from ttsd.judging.check_questions import Finding
 
 app = typer.Typer(no_args_is_help=True, help="Look at questions, pull them, check your own.")
 
@@ -171,17 +171,17 @@ def problems_check(
 
 
 async def _check(names: list[str], settings: Config, as_json: bool) -> int:
-    from ttsd.judging.check_questions import check, expanded
+    from ttsd.judging.check_questions import check_questions, expanded
 
     status = 0
-    async with aclosing(check(expanded(names), settings)) as checked:
+    async with aclosing(check_questions(expanded(names), settings)) as checked:
         async for one in checked:
             status = USER_ERROR if one.wrong else status
             print(json.dumps({"ok": not one.wrong, **asdict(one)}) if as_json else _line(one), flush=True)
     return status
 
 
-def _line(one: Checked) -> str:
+def _line(one: Finding) -> str:
     if one.wrong:
         return f"WRONG  {one.question}: {_printable(one.wrong)}"
     verdict = "no program of its own to run" if one.reference is None else f"its own program: {one.reference}"

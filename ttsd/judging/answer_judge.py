@@ -11,9 +11,9 @@ from typing import Any
 from problems.problem import Problem
 from sandbox.interface import Limits
 from ttsd.errors import UserError
-from ttsd.judging.answer_checks import Checker, CheckError, Opinion
 from ttsd.judging.extract import extract_answer
 from ttsd.judging.feedback import limit_feedback, no_answer_feedback, readable, score_feedback, wrong_answer_feedback
+from ttsd.judging.scoring import Score, Scorer, ScorerError
 from ttsd.nouns import Completion, Status, Verdict
 from ttsd.prompts import without_thinking
 
@@ -23,9 +23,9 @@ MAX_ANSWER_CHARACTERS = 1 << 20
 class AnswerJudge:
     """The judge of a question of the kinds `answer` and `judge`; it is called like the judge of programs."""
 
-    def __init__(self, problem: Problem, checker: Checker) -> None:
+    def __init__(self, problem: Problem, scorer: Scorer) -> None:
         self._problem = problem
-        self._checker = checker
+        self._scorer = scorer
 
     async def __call__(self, completion: Completion) -> tuple[str | None, Verdict]:
         """What was judged (None: there is no final answer), and the verdict."""
@@ -46,28 +46,28 @@ class AnswerJudge:
         return without_thinking(text)[:MAX_ANSWER_CHARACTERS]
 
     async def _judged(self, answer: str, *, truncated: bool = False) -> Verdict:
-        opinion = await self._asked(answer)
-        if opinion.score is None:
-            status = Status.TIME_LIMIT if opinion.ended == "time" else Status.MEMORY_LIMIT
+        score = await self._asked(answer)
+        if score.value is None:
+            status = Status.TIME_LIMIT if score.ended == "time" else Status.MEMORY_LIMIT
             return _verdict(status, limit_feedback(status))
-        if opinion.score >= 1:
+        if score.value >= 1:
             return _verdict(Status.ACCEPTED, "")
         if self._problem.kind == "answer":
             return _verdict(Status.WRONG_ANSWER, wrong_answer_feedback(readable(answer)))
-        said = score_feedback(opinion.score, readable(opinion.feedback), truncated=truncated)
+        said = score_feedback(score.value, readable(score.feedback), truncated=truncated)
         return _verdict(Status.WRONG_ANSWER, said)
 
-    async def _asked(self, answer: str) -> Opinion:
+    async def _asked(self, answer: str) -> Score:
         try:
-            return await self._checker(answer)
-        except CheckError as error:
+            return await self._scorer(answer)
+        except ScorerError as error:
             raise UserError(
-                f"the judge {self._problem.judge!r} of {self._problem.name} failed ({error}); mend it"
+                f"the judge {self._problem.judge!r} of {self._problem.name} failed ({error}); correct it"
             ) from None
 
 
-def check_of(problem: Problem, limits: Limits) -> Mapping[str, Any]:
-    """What the checker has to run (checking/worker.py)."""
+def scorer_spec(problem: Problem, limits: Limits) -> Mapping[str, Any]:
+    """What the scorer has to run (scoring/worker.py)."""
     if problem.judge is not None:
         return {"kind": "judge", "judge": problem.judge}
     assert problem.answer_rule is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
@@ -12,27 +11,16 @@ from typing import Any
 
 import problems
 from problems.split import split
-from sandbox import Limits, Sandbox
+from sandbox import Sandbox
 from ttsd.config import Config
 from ttsd.errors import UserError
 from ttsd.judging.answer_judge import AnswerJudge
 from ttsd.judging.judge import Judge, judge_for
+from ttsd.judging.sandbox_settings import limits_of, open_sandbox
 from ttsd.nouns import Verdict
 
 Judgement = dict[str, Any]
 MAX_PROGRAM_BYTES = 1 << 20
-
-
-def open_sandbox(config: Config, *, spare: int = 0) -> Sandbox:
-    """The sandbox that the configuration asks for, not yet started; by default `spare` cores are left to others."""
-    settings = config.judge
-    slots = settings.slots or max(1, len(os.sched_getaffinity(0)) - spare)
-    return Sandbox(slots=slots, python=settings.python, unsafe=settings.unsafe_no_sandbox)
-
-
-def limits(config: Config) -> Limits:
-    settings = config.judge
-    return Limits(settings.cpu_seconds, settings.wall_seconds, settings.memory_mib << 20, settings.output_mib << 20)
 
 
 async def judge_program(question: str, source: str, config: Config) -> Judgement:
@@ -94,7 +82,7 @@ def read_program(path: str, stdin: Iterable[str]) -> str:
 
 def _judge(question: str, sandbox: Sandbox, config: Config) -> AbstractAsyncContextManager[Judge | AnswerJudge]:
     problem = problems.load(question)
-    return judge_for(problem, split(problem, "all", 0), sandbox, limits=limits(config))
+    return judge_for(problem, split(problem, "all", 0), sandbox, limits=limits_of(config))
 
 
 def _request(number: int, line: str) -> tuple[str, str]:
@@ -104,5 +92,5 @@ def _request(number: int, line: str) -> tuple[str, str]:
     except (ValueError, KeyError, TypeError):
         question = program = None
     if not isinstance(question, str) or not isinstance(program, str):
-        raise UserError(f'line {number} of the batch is not {{"question": "...", "program": "..."}}; mend that line')
+        raise UserError(f'line {number} of the batch is not {{"question": "...", "program": "..."}}; correct that line')
     return question, program

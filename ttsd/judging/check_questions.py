@@ -14,11 +14,11 @@ from problems.problem import Problem, ProblemError
 from problems.subsets import questions
 from ttsd.config import Config
 from ttsd.errors import UserError
-from ttsd.judging import by_hand
+from ttsd.judging.by_hand import Judgement, judge_batch
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class Finding:
     """What was found. `wrong` is empty where nothing is; `reference` is the verdict on the question's own program."""
 
     question: str
@@ -29,16 +29,14 @@ class Checked:
     reference: str | None = None
 
 
-async def check(names: Iterable[str], config: Config) -> AsyncGenerator[Checked, None]:
+async def check_questions(names: Iterable[str], config: Config) -> AsyncGenerator[Finding, None]:
     """One finding a question, in order. Programs are run in the sandbox, which starts only if there are any."""
     found = [_read(name) for name in names]
-    programs = [program for _, program in found if program is not None]
-    lines = [
-        json.dumps({"question": one.question, "program": program}) for one, program in found if program is not None
-    ]
-    async with aclosing(_judgements(lines, config, len(programs))) as judgements:
-        for one, program in found:
-            yield one if program is None else _with_verdict(one, await anext(judgements))
+    requests = [(finding.question, program) for finding, program in found if program is not None]
+    lines = [json.dumps({"question": question, "program": program}) for question, program in requests]
+    async with aclosing(_judgements(lines, config)) as judgements:
+        for finding, program in found:
+            yield finding if program is None else _with_verdict(finding, await anext(judgements))
 
 
 def expanded(names: Iterable[str]) -> list[str]:
@@ -57,23 +55,23 @@ def expanded(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-async def _judgements(lines: list[str], config: Config, count: int) -> AsyncGenerator[by_hand.Judgement, None]:
-    if not count:
+async def _judgements(lines: list[str], config: Config) -> AsyncGenerator[Judgement, None]:
+    if not lines:
         return
-    async with aclosing(by_hand.judge_batch(lines, config)) as judgements:
+    async with aclosing(judge_batch(lines, config)) as judgements:
         async for judgement in judgements:
             yield judgement
 
 
-def _read(name: str) -> tuple[Checked, str | None]:
+def _read(name: str) -> tuple[Finding, str | None]:
     try:
         problem = problems.load(name)
         public = sum(case.public for case in problem.cases)
-        one = Checked(name, _contradiction(problem), problem.kind, len(problem.cases), public)
-        runs = not one.wrong and problem.kind in ("stdin", "function")
-        return one, problems.reference(name) if runs else None
+        finding = Finding(name, _contradiction(problem), problem.kind, len(problem.cases), public)
+        runs = not finding.wrong and problem.kind in ("stdin", "function")
+        return finding, problems.reference(name) if runs else None
     except ProblemError as error:
-        return Checked(name, wrong=str(error)), None
+        return Finding(name, wrong=str(error)), None
 
 
 def _contradiction(problem: Problem) -> str:
@@ -84,16 +82,16 @@ def _contradiction(problem: Problem) -> str:
     for first, *others in cases.values():
         for other in others:
             if problem.cases[other].expected.split() != problem.cases[first].expected.split():
-                return f"Cases {first} and {other} have the same input and different expected outputs: mend one."
+                return f"Cases {first} and {other} have the same input and different expected outputs: correct one."
     return ""
 
 
-def _with_verdict(one: Checked, judgement: by_hand.Judgement) -> Checked:
+def _with_verdict(finding: Finding, judgement: Judgement) -> Finding:
     verdict = str(judgement["verdict"]).replace("_", " ")
     if judgement["accepted"]:
-        return replace(one, reference=verdict)
+        return replace(finding, reference=verdict)
     wrong = (
         f"Its own right program is not accepted: {verdict} on case {judgement['first_failure']}, "
         f"{judgement['passed']} of {judgement['total']} cases passed."
     )
-    return replace(one, reference=verdict, wrong=wrong)
+    return replace(finding, reference=verdict, wrong=wrong)

@@ -21,11 +21,11 @@ from typing import Protocol
 
 from problems.problem import Problem, ProblemError, Split
 from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
-from ttsd.judging.answer_checks import checking
-from ttsd.judging.answer_judge import AnswerJudge, check_of
+from ttsd.judging.answer_judge import AnswerJudge, scorer_spec
 from ttsd.judging.extract import extract_program
 from ttsd.judging.feedback import MAX_FIELD_CHARACTERS, clip, feedback_text, no_program_feedback, readable
 from ttsd.judging.same_output import same_output, same_result
+from ttsd.judging.scoring import open_scorer
 from ttsd.nouns import CaseResult, Completion, Status, Verdict
 
 MAX_REMEMBERED = 1024
@@ -164,8 +164,8 @@ async def judge_for(
     if problem.kind in ("stdin", "function"):
         yield Judge(sandbox, problem, split, limits=limits)
         return
-    async with checking(check_of(problem, limits), seconds=limits.wall_seconds, workers=workers) as checker:
-        yield AnswerJudge(problem, checker)
+    async with open_scorer(scorer_spec(problem, limits), seconds=limits.wall_seconds, workers=workers) as scorer:
+        yield AnswerJudge(problem, scorer)
 
 
 def own_limits(problem: Problem, limits: Limits) -> Limits:

@@ -28,8 +28,8 @@ import problems
 from problems.problem import Problem
 from ttsd.baselines import Frozen
 from ttsd.config import Config
-from ttsd.judging.by_hand import limits
 from ttsd.judging.judge import judge_for
+from ttsd.judging.sandbox_settings import limits_of
 from ttsd.loop import one_attempt
 from ttsd.nouns import Reading
 from ttsd.running import batch, run
@@ -186,7 +186,7 @@ async def _successes(session: run.Session, problem: Problem, readings: Sequence[
     config, spending = session.config, Spending()
     policy = Frozen(partial(session.engine.sample, spending, adapter=None))
     turns = run.Turns(session.sandbox, session.judging, spending)
-    async with judge_for(problem, run.divided(problem, config), turns, limits=limits(config)) as judge:
+    async with judge_for(problem, run.divided(problem, config), turns, limits=limits_of(config)) as judge:
         attempts = (one_attempt(policy, judge, reading, at, 1) for at, reading in enumerate(readings, 1))
         return sum(rollout.verdict.accepted for rollout in await asyncio.gather(*attempts))
 

@@ -18,8 +18,8 @@ from ttsd.baselines import Frozen, multi_turn
 from ttsd.config import Config, Method
 from ttsd.conversation import Conversation
 from ttsd.errors import InfrastructureError, UserError
-from ttsd.judging.by_hand import limits, open_sandbox
 from ttsd.judging.judge import judge_for
+from ttsd.judging.sandbox_settings import limits_of, open_sandbox
 from ttsd.loop import Event, Judge, Past, Policy, learn
 from ttsd.nouns import Problem, Rollout, Split
 from ttsd.prompts import student_prompt
@@ -187,7 +187,7 @@ async def pursue(session: Session, job: Job, problem: Problem, view: View, begun
             slots = len(session.sandbox.zygotes)
             tracker = open_tracker(config.store.track, f"run-{run} {job}", config.model_dump(), folder)
             with closing(tracker):
-                async with judge_for(problem, parts, turns, limits=limits(config), workers=slots) as judge:
+                async with judge_for(problem, parts, turns, limits=limits_of(config), workers=slots) as judge:
                     events = _events(session, job, problem, policy, judge, past)
                     await _record(run, _accounted(events, spending), lora, store, folder, view, tracker)
         finally:

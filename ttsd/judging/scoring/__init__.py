@@ -1,8 +1,8 @@
-"""Runs a check of an answer in processes of its own, with a time limit for each answer.
+"""Scores answers that are no programs, in processes of its own, with a time limit for each answer.
 
-A check is a Python function of one text: the comparison of a final answer with the right one, or the judge that the
+A scorer is a Python function of one text: the comparison of a final answer with the right one, or the judge that the
 user wrote. Neither may stall the event loop, and libraries that compare mathematics neither bear threads nor end by
-themselves, so a check that takes too long is killed with its process. What comes back is one JSON line.
+themselves, so a scorer that takes too long is killed with its process. What comes back is one JSON line.
 
 This is no sandbox: the function is trusted. The answers are not, so they are passed as text and never evaluated.
 """
@@ -25,20 +25,20 @@ MAX_LINE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
-    """What a check says of an answer. `score` 1 is right; None: it was stopped at its limit of `ended`."""
+class Score:
+    """What a scorer says of an answer. `value` 1 is right; None: it was stopped at its limit of `ended`."""
 
-    score: float | None
+    value: float | None
     feedback: str = ""
     ended: str = ""
 
 
-class CheckError(UserError):
-    """The check itself is broken: it can't be loaded, it raised, or it returned no score."""
+class ScorerError(UserError):
+    """The scorer itself is broken: it can't be loaded, it raised, or it returned no score."""
 
 
-class Checker:
-    """Processes that run the check `spec` (worker.py says what that holds), at most `workers` of them at once."""
+class Scorer:
+    """Processes that run the scorer `spec` (worker.py says what that holds), at most `workers` of them at once."""
 
     def __init__(self, spec: Mapping[str, Any], *, seconds: float, workers: int) -> None:
         self._spec = json.dumps(spec)
@@ -46,19 +46,19 @@ class Checker:
         self._places = asyncio.Semaphore(workers)
         self._idle: list[asyncio.subprocess.Process] = []
 
-    async def __call__(self, answer: str) -> Opinion:
-        """CheckError where the check is at fault and not the answer."""
+    async def __call__(self, answer: str) -> Score:
+        """ScorerError where the scorer is at fault and not the answer."""
         async with self._places:
             worker = self._idle.pop() if self._idle else await self._started()
-            opinion = None
+            score = None
             try:
-                opinion = await self._asked(worker, answer)
+                score = await self._asked(worker, answer)
             finally:
-                if opinion is not None and opinion.score is not None:
+                if score is not None and score.value is not None:
                     self._idle.append(worker)
                 else:
                     await _ended(worker)
-        return opinion
+        return score
 
     async def close(self) -> None:
         while self._idle:
@@ -66,7 +66,7 @@ class Checker:
 
     async def _started(self) -> asyncio.subprocess.Process:
         worker = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ttsd.judging.answer_checks.worker", self._spec),
+            *(sys.executable, "-m", "ttsd.judging.scoring.worker", self._spec),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is the owner's to handle
@@ -74,36 +74,36 @@ class Checker:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), *sys.path]))},
         )
         try:
-            _checked(await _line(worker, LOADING_SECONDS))
+            _answered(await _line(worker, LOADING_SECONDS))
         except BaseException:
             await _ended(worker)
             raise
         return worker
 
-    async def _asked(self, worker: asyncio.subprocess.Process, answer: str) -> Opinion:
+    async def _asked(self, worker: asyncio.subprocess.Process, answer: str) -> Score:
         assert worker.stdin is not None
         worker.stdin.write(json.dumps(answer).encode() + b"\n")
         try:
             await worker.stdin.drain()
             said = await _line(worker, self._seconds)
         except TimeoutError:
-            return Opinion(None, ended="time")
+            return Score(None, ended="time")
         except ConnectionError:
-            return Opinion(None, ended="memory")
+            return Score(None, ended="memory")
         if not said:
-            return Opinion(None, ended="memory")  # killed by the kernel, most likely for that
-        found = _checked(said)
-        return Opinion(found["score"], found["feedback"])
+            return Score(None, ended="memory")  # killed by the kernel, most likely for that
+        found = _answered(said)
+        return Score(found["score"], found["feedback"])
 
 
 @asynccontextmanager
-async def checking(spec: Mapping[str, Any], *, seconds: float, workers: int) -> AsyncGenerator[Checker, None]:
-    """A checker whose processes start when they are needed and end with the block."""
-    checker = Checker(spec, seconds=seconds, workers=workers)
+async def open_scorer(spec: Mapping[str, Any], *, seconds: float, workers: int) -> AsyncGenerator[Scorer, None]:
+    """A scorer whose processes start when they are needed and end with the block."""
+    scorer = Scorer(spec, seconds=seconds, workers=workers)
     try:
-        yield checker
+        yield scorer
     finally:
-        await checker.close()
+        await scorer.close()
 
 
 async def _line(worker: asyncio.subprocess.Process, seconds: float) -> bytes:
@@ -114,10 +114,10 @@ async def _line(worker: asyncio.subprocess.Process, seconds: float) -> bytes:
         return b'{"error": "it returned more than a megabyte of feedback; say less"}'
 
 
-def _checked(line: bytes) -> dict[str, Any]:
+def _answered(line: bytes) -> dict[str, Any]:
     said: dict[str, Any] = json.loads(line) if line else {"error": "its process ended while it was being loaded"}
     if "error" in said:
-        raise CheckError(said["error"])
+        raise ScorerError(said["error"])
     return said
 
 

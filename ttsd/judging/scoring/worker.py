@@ -1,9 +1,9 @@
-"""The process that runs a check: one JSON text a line comes in on stdin, one JSON object a line goes out.
+"""The process that runs a scorer: one JSON text a line comes in on stdin, one JSON object a line goes out.
 
     {"kind": "answer", "expected": "3/4", "exact": false, "tolerance": null, "memory_bytes": N}
     {"kind": "judge", "judge": "MODULE:FUNCTION" or "/path/FILE.py:FUNCTION"}
 
-Whatever the check prints goes to stderr, so that it can't be taken for an answer of ours.
+Whatever the scorer prints goes to stderr, so that it can't be taken for an answer of ours.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from ttsd.judging.answer_checks.same_answer import same_answer
+from ttsd.judging.scoring.same_answer import same_answer
 
-Check = Callable[[str], tuple[float, str]]
+ScoreFunction = Callable[[str], tuple[float, str]]
 
 _PR_SET_PDEATHSIG = 1
 
 
 def main(spec: str) -> None:
-    """Loads the check, says so, and answers until stdin ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a check in an endless loop would outlive its owner
+    """Loads the scorer, says so, and answers until stdin ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a scorer in an endless loop would outlive its owner
     with os.fdopen(os.dup(1), "w") as out:
         os.dup2(2, 1)
-        check = _loaded(json.loads(spec), out)
+        scorer = _loaded(json.loads(spec), out)
         _say(out, ready=True)
         for line in sys.stdin:
-            _answer(check, json.loads(line), out)
+            _answer(scorer, json.loads(line), out)
 
 
-def _answer(check: Check, answer: str, out: TextIO) -> None:
+def _answer(scorer: ScoreFunction, answer: str, out: TextIO) -> None:
     try:
-        score, feedback = check(answer)
+        score, feedback = scorer(answer)
     except MemoryError:
         os._exit(1)
     except Exception as error:
@@ -56,7 +56,7 @@ def _say(out: TextIO, **said: Any) -> None:
     out.flush()
 
 
-def _loaded(spec: dict[str, Any], out: TextIO) -> Check:
+def _loaded(spec: dict[str, Any], out: TextIO) -> ScoreFunction:
     try:
         return _judge(spec["judge"]) if spec["kind"] == "judge" else _comparison(spec)
     except Exception as error:
@@ -64,13 +64,13 @@ def _loaded(spec: dict[str, Any], out: TextIO) -> Check:
         sys.exit(1)
 
 
-def _comparison(spec: dict[str, Any]) -> Check:
+def _comparison(spec: dict[str, Any]) -> ScoreFunction:
     expected, rule = spec["expected"], {"exact": spec["exact"], "tolerance": spec["tolerance"]}
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that nobody but us limits its time
     same_answer("1/2", "0.5", exact=False, tolerance=None)  # the imports, before the limit and the clock
     resource.setrlimit(resource.RLIMIT_AS, (spec["memory_bytes"],) * 2)
 
-    def check(answer: str) -> tuple[float, str]:
+    def scorer(answer: str) -> tuple[float, str]:
         try:
             return float(same_answer(answer, expected, **rule)), ""
         except MemoryError:
@@ -78,10 +78,10 @@ def _comparison(spec: dict[str, Any]) -> Check:
         except Exception:  # what the algebra system can't read, or stumbles over, is not the right answer
             return 0.0, ""
 
-    return check
+    return scorer
 
 
-def _judge(name: str) -> Check:
+def _judge(name: str) -> ScoreFunction:
     module_name, _, function_name = name.rpartition(":")
     function = getattr(_module(module_name), function_name)
     return lambda answer: _score(function(answer))

@@ -1,0 +1,21 @@
+"""The sandbox and the limits that the `judge` section of a configuration asks for."""
+
+from __future__ import annotations
+
+import os
+
+from sandbox import Limits, Sandbox
+from ttsd.config import Config
+
+
+def open_sandbox(config: Config, *, spare: int = 0) -> Sandbox:
+    """The sandbox that the configuration asks for, not yet started; by default `spare` cores are left to others."""
+    settings = config.judge
+    slots = settings.slots or max(1, len(os.sched_getaffinity(0)) - spare)
+    return Sandbox(slots=slots, python=settings.python, unsafe=settings.unsafe_no_sandbox)
+
+
+def limits_of(config: Config) -> Limits:
+    """The limits of a program whose question has none of its own."""
+    settings = config.judge
+    return Limits(settings.cpu_seconds, settings.wall_seconds, settings.memory_mib << 20, settings.output_mib << 20)
