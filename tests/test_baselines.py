@@ -6,9 +6,8 @@ import pytest
 
 from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word
 from tests.test_loop import rollout, teaching
-from ttsd.baselines import Frozen, multi_turn
+from ttsd.baselines import Conversation, Frozen, multi_turn
 from ttsd.config import Reprompt
-from ttsd.conversation import Conversation
 from ttsd.loop import Past, learn
 from ttsd.nouns import Rollout, Status, Step, Verdict
 

@@ -27,7 +27,7 @@ from ttsd.config import Reprompt
 from ttsd.judging.judge import Judge
 from ttsd.nouns import Problem, Rollout
 from ttsd.prompts import student_prompt
-from ttsd.reprompts import Hindsight
+from ttsd.reprompts import Reprompts
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 GOLDEN = Path(__file__).parent / "golden"
@@ -122,23 +122,23 @@ async def rollout(problem: Problem, answer: str, attempt: int = 1) -> Rollout:
 @pytest.mark.parametrize("name", list(ROWS))
 async def test_what_student_and_teacher_read(name: str, rows: Path, tokenizer: Tokenizer) -> None:
     problem = problems.load(f"{rows}#{name}")
-    hindsight = Hindsight(student_prompt(problem), tokenizer, Reprompt(), max_prompt_len=2048)
-    check(f"{name}.student", read(tokenizer, hindsight.prompt_ids))
+    reprompts = Reprompts(student_prompt(problem), tokenizer, Reprompt(), max_prompt_len=2048)
+    check(f"{name}.student", read(tokenizer, reprompts.prompt_ids))
     wrong = await rollout(problem, WRONG_CALL if problem.entry_point else WRONG_STDIN)
-    (lesson,) = hindsight.lessons([wrong])
+    (lesson,) = reprompts.lessons([wrong])
     assert lesson.reprompt_ids is not None
     check(f"{name}.teacher", read(tokenizer, lesson.reprompt_ids))
 
 
 async def test_what_the_teacher_reads_after_a_success_and_after_a_crash(rows: Path, tokenizer: Tokenizer) -> None:
     problem = problems.load(f"{rows}#stdin")
-    hindsight = Hindsight(student_prompt(problem), tokenizer, Reprompt(), max_prompt_len=2048)
+    reprompts = Reprompts(student_prompt(problem), tokenizer, Reprompt(), max_prompt_len=2048)
     right = await rollout(problem, f"<think>\nhm\n</think>\n\nAdd.\n{WRONG_STDIN.replace('*', '+')}", 2)
     crashed = await rollout(problem, CRASH)
-    (lesson,) = hindsight.lessons([crashed])
+    (lesson,) = reprompts.lessons([crashed])
     assert lesson.reprompt_ids is not None
     check("crash.teacher", read(tokenizer, lesson.reprompt_ids))
-    lesson, own = hindsight.lessons([crashed, right])
+    lesson, own = reprompts.lessons([crashed, right])
     assert lesson.reprompt_ids == own.reprompt_ids
     assert lesson.reprompt_ids is not None
     check("success.teacher", read(tokenizer, lesson.reprompt_ids))

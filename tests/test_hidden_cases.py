@@ -20,15 +20,15 @@ import problems
 from problems.split import split
 from sandbox import Limits, Sandbox
 from tests.fakes import ByteTokenizer, ScriptedPolicy
+from ttsd.baselines import Conversation
 from ttsd.config import Reprompt
-from ttsd.conversation import Conversation
 from ttsd.judging.judge import Judge
 from ttsd.loop import START, learn
 from ttsd.nouns import Problem, Rollout, Split, Step, Verdict
 from ttsd.prompts import student_prompt
 from ttsd.reporting.live import PlainView, print_table
 from ttsd.reporting.show import attempt_text, attempt_view, step_text, step_view
-from ttsd.reprompts import Hindsight
+from ttsd.reprompts import Reprompts
 from ttsd.running.store import Store
 
 GIVEN, WANTED = "sentinelgiven", "sentinelwanted"
@@ -97,7 +97,7 @@ async def test_nothing_that_is_read_shown_or_kept_tells_of_a_hidden_case(
     answers = [f"```python\n{program}\n```" for program in PROGRAMS.values()]
     answers += answers[: -len(answers) % 4]
     policy, tokenizer = ScriptedPolicy(answers), ByteTokenizer()
-    hindsight = Hindsight(
+    reprompts = Reprompts(
         student_prompt(problem), tokenizer, Reprompt(feedback_blocks=4), max_prompt_len=4096, teacher_fraction=0.5
     )
     conversation = Conversation(student_prompt(problem), tokenizer, Reprompt())
@@ -110,7 +110,7 @@ async def test_nothing_that_is_read_shown_or_kept_tells_of_a_hidden_case(
         )  # fmt: skip
         with PlainView() as view:
             view.begin("colours", START, len(answers), 4)
-            async with aclosing(learn(policy, judge, hindsight, group_size=4, budget=len(answers))) as events:
+            async with aclosing(learn(policy, judge, reprompts, group_size=4, budget=len(answers))) as events:
                 async for event in events:
                     view.show(event)
                     if isinstance(event, Step):
@@ -124,7 +124,7 @@ async def test_nothing_that_is_read_shown_or_kept_tells_of_a_hidden_case(
         for rollout in rollouts:
             print(attempt_text(attempt_view(store, run, rollout.attempt)))
         kept = [dict(row) for row in [*store.attempts(run), *store.steps(run), store.run(run)]]
-    prompts = _read(policy, tokenizer, [*hindsight.readings(8, rollouts), *_turns(conversation, rollouts)])
+    prompts = _read(policy, tokenizer, [*reprompts.readings(8, rollouts), *_turns(conversation, rollouts)])
     assert len(rollouts) == len(answers)
     assert "step 1" in talk.getvalue()
     assert "Wrong Answer" in said.getvalue()

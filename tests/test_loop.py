@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 import pytest
 
 from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word
 from ttsd.config import Reprompt
-from ttsd.loop import Event, Past, learn
+from ttsd.loop import START, Event, Past, learn
 from ttsd.nouns import Completion, Lesson, Rollout, Status, Step, Verdict
-from ttsd.reprompts import Hindsight
+from ttsd.reprompts import Reprompts
 
 
-def teaching(**settings: object) -> Hindsight:
-    return Hindsight("question", ByteTokenizer(), Reprompt.model_validate(settings), max_prompt_len=100)
+def teaching(**settings: object) -> Reprompts:
+    return Reprompts("question", ByteTokenizer(), Reprompt.model_validate(settings), max_prompt_len=100)
 
 
 async def events_of(policy: ScriptedPolicy, **options: object) -> list[Event]:
@@ -203,9 +203,9 @@ def test_a_teacher_reads_its_own_feedback_last_and_before_it_what_says_most_that
 def test_a_teacher_may_read_what_was_said_in_earlier_steps() -> None:
     past, group = [wrong(1, "a\nb\nc"), wrong(2, "a\nb\nd")], [wrong(3, "e"), wrong(4, "b\nf")]
     for source, read in [("run", "f\n\na\nb\nd\n\ne"), ("group", "attempt:\n\nb\nf\n\ne")]:
-        hindsight = teaching(feedback_blocks=3, feedback_from=source)
-        hindsight.remember(past)
-        assert read + "\n\nCorrectly" in text_of(hindsight.lessons(group)[0].reprompt_ids)
+        reprompts = teaching(feedback_blocks=3, feedback_from=source)
+        reprompts.remember(past)
+        assert read + "\n\nCorrectly" in text_of(reprompts.lessons(group)[0].reprompt_ids)
 
 
 def test_a_passing_attempt_reads_no_feedback_of_others() -> None:
@@ -215,10 +215,10 @@ def test_a_passing_attempt_reads_no_feedback_of_others() -> None:
 
 
 def test_a_share_of_the_next_group_is_drawn_under_different_reprompts() -> None:
-    hindsight = Hindsight("question", ByteTokenizer(), Reprompt(), max_prompt_len=100, teacher_fraction=0.5)
-    assert [reading.role for reading in hindsight.readings(4, [])] == ["student"] * 4
+    reprompts = Reprompts("question", ByteTokenizer(), Reprompt(), max_prompt_len=100, teacher_fraction=0.5)
+    assert [reading.role for reading in reprompts.readings(4, [])] == ["student"] * 4
     group = [wrong(1, "a"), wrong(2, "b"), wrong(3, "a")]
-    readings = hindsight.readings(6, group)
+    readings = reprompts.readings(6, group)
     assert [reading.role for reading in readings] == ["student"] * 3 + ["teacher"] * 3
     told = [text_of(reading.prompt_ids) for reading in readings[3:]]
     assert told[0] != told[1]
@@ -226,27 +226,28 @@ def test_a_share_of_the_next_group_is_drawn_under_different_reprompts() -> None:
 
 
 async def test_attempts_of_the_teacher_count_and_teach_like_any_other() -> None:
-    hindsight = Hindsight("question", ByteTokenizer(), Reprompt(), max_prompt_len=100, teacher_fraction=0.25)
+    reprompts = Reprompts("question", ByteTokenizer(), Reprompt(), max_prompt_len=100, teacher_fraction=0.25)
     policy = ScriptedPolicy(["wrong"] * 8)
-    events = learn(policy, judge_by_word, hindsight, group_size=4, budget=8)
+    events = learn(policy, judge_by_word, reprompts, group_size=4, budget=8)
     rollouts = [event async for event in events if isinstance(event, Rollout)]
     assert [rollout.role for rollout in rollouts] == ["student"] * 7 + ["teacher"]
     assert rollouts[-1].completion.prompt_tokens > rollouts[0].completion.prompt_tokens
     lesson = policy.taught[1][-1]
-    assert (lesson.role, lesson.prompt_ids) == ("teacher", hindsight.prompt_ids)
+    assert (lesson.role, lesson.prompt_ids) == ("teacher", reprompts.prompt_ids)
 
 
 FALL = ["wrong"] * 16 + ["broken"] * 12
 
 
-def watchful() -> Hindsight:
+def watched(policy: ScriptedPolicy, past: Past = START) -> AsyncGenerator[Event]:
     settings = Reprompt(feedback_blocks=3, feedback_from="run")
-    return Hindsight("question", ByteTokenizer(), settings, max_prompt_len=100, teacher_fraction=1.0, restarts=True)
+    reprompts = Reprompts("question", ByteTokenizer(), settings, max_prompt_len=100, teacher_fraction=1.0)
+    return learn(policy, judge_by_word, reprompts, group_size=4, budget=36, restart_after_collapse=True, past=past)
 
 
-async def test_a_collapsed_run_begins_anew_and_forgets_what_was_said() -> None:
+async def test_a_collapsed_run_restarts_and_discards_its_feedback() -> None:
     policy = ScriptedPolicy([*FALL, *["other"] * 8])
-    events = [event async for event in learn(policy, judge_by_word, watchful(), group_size=4, budget=36)]
+    events = [event async for event in watched(policy)]
     steps = [event for event in events if isinstance(event, Step)]
     assert [step.number for step in steps if step.metrics.get("restarted")] == [7]
     assert [step.adapter_version for step in steps] == list(range(1, 10))
@@ -258,17 +259,17 @@ async def test_a_collapsed_run_begins_anew_and_forgets_what_was_said() -> None:
 
 
 @pytest.mark.parametrize("steps", range(1, 9))
-async def test_a_run_that_goes_on_collapses_where_it_would_have(steps: int) -> None:
+async def test_a_resumed_run_collapses_where_it_would_have(steps: int) -> None:
     def told(policy: ScriptedPolicy) -> list[tuple[int, ...] | None]:
         return [lesson.reprompt_ids for group in policy.taught for lesson in group]
 
     answers = [*FALL, *["other"] * 8]
     whole = ScriptedPolicy(answers)
-    events = [event async for event in learn(whole, judge_by_word, watchful(), group_size=4, budget=36)]
+    events = [event async for event in watched(whole)]
     done = tuple(event for event in events if isinstance(event, Rollout))[: 4 * steps]
     rest = ScriptedPolicy(answers[4 * steps :])
     past = Past(steps=steps, rollouts=done)
-    async for _ in learn(rest, judge_by_word, watchful(), group_size=4, budget=36, past=past):
+    async for _ in watched(rest, past):
         pass
     assert told(rest) == told(whole)[len(told(whole)) - len(told(rest)) :]
     assert rest.restarts == (steps < 7)

@@ -21,7 +21,7 @@ from ttsd.loop import learn
 from ttsd.micro.corpus import answer
 from ttsd.nouns import Lesson, Reading, Rollout
 from ttsd.prompts import student_prompt, teacher_prompt
-from ttsd.reprompts import Hindsight
+from ttsd.reprompts import Reprompts
 from ttsd.running.engine import Engine, LoraPolicy, load_tokenizer, open_engine
 from ttsd.running.run import divided, teaching
 from ttsd.running.shared_time import Spending
@@ -34,7 +34,7 @@ QUESTIONS = subset("micro-tuning-hard")[1::3]  # one of each family, and one mor
 class Silent:
     """The same lessons, from a teacher's prompt that has nothing to tell."""
 
-    told: Hindsight
+    told: Reprompts
     reprompt_ids: tuple[int, ...]
 
     def readings(self, size: int, last: Sequence[Rollout]) -> list[Reading]:

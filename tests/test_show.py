@@ -19,7 +19,7 @@ from ttsd.prompts import student_prompt
 from ttsd.reporting.export import export
 from ttsd.reporting.report.attempt import attempt_page
 from ttsd.reporting.show import attempt_text, attempt_view, scored_tokens, step_text, step_view, token_rows, tokens_of
-from ttsd.reprompts import Hindsight
+from ttsd.reprompts import Reprompts
 from ttsd.running.store import Store
 
 STATEMENT = "Print the sum of the two numbers."
@@ -54,7 +54,7 @@ def world(question: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     store, trainer = Store(tmp_path_factory.mktemp("db") / "a.sqlite"), Trainer(str(model), config)
     tokenizer = Tokenizer.load(str(model))
     text = student_prompt(problems.load(str(question)))
-    teaching = Hindsight(text, tokenizer, config.reprompt, max_prompt_len=4096)
+    teaching = Reprompts(text, tokenizer, config.reprompt, max_prompt_len=4096)
     run = store.new_run(
         question=str(question), method="sdpo", seed=3, model=str(model), config=config.model_dump(), split={},
         environment={"torch": "any"},

@@ -3,6 +3,10 @@
 `learn` yields each judged `Rollout` as soon as it is there and each `Step` once its gradient step is done; storing,
 showing and stopping stay with the caller. Whatever needs a device is behind `Policy`, whatever runs a program
 behind `Judge`.
+
+The loop owns collapse. Until one, everything is kept: weights, optimizer, teacher, and the texts that `Teaching`
+remembers. After one the weights, the optimizer, the teacher and the feedback texts are discarded, since they led there;
+successful attempts are kept, since they teach whatever the weights are.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Protocol
 
+from ttsd.collapse import Collapse
 from ttsd.nouns import Completion, Lesson, Reading, Rollout, Status, Step, Verdict
 
 
@@ -33,17 +38,18 @@ class Policy(Protocol):
 
 
 class Teaching(Protocol):
-    """What the policy reads: before each attempt of a group, and the lesson that hindsight draws from each rollout.
+    """What the policy reads: before each attempt of a group, and in the lesson that each rollout gives.
 
-    Of finished groups both may use what it is told to remember. To `remember` one may be to see that all is lost: then
-    it forgets everything and says True, and the weights have to begin anew.
+    Both may use what finished groups said: all that `remember` was given, and, after `discard`, only its successes.
     """
 
     def readings(self, size: int, last: Sequence[Rollout]) -> Sequence[Reading]: ...
 
     def lessons(self, rollouts: Sequence[Rollout]) -> list[Lesson]: ...
 
-    def remember(self, rollouts: Sequence[Rollout]) -> bool: ...
+    def remember(self, rollouts: Sequence[Rollout]) -> None: ...
+
+    def discard(self) -> None: ...
 
 
 Judge = Callable[[Completion], Awaitable[tuple[str | None, Verdict]]]
@@ -75,15 +81,18 @@ async def learn(
     group_size: int,
     budget: int,
     continue_after_discovery: bool = False,
+    restart_after_collapse: bool = False,
     one_step_off: bool = False,
     past: Past = START,
 ) -> AsyncGenerator[Event, None]:
     """Trains `policy` on one question for at most `budget` attempts; ends after the step with the first discovery.
 
+    With `restart_after_collapse` the step after which a collapse is seen restarts the weights instead of moving them.
     With `one_step_off` a gradient step is taken while the next group is being drawn, from the weights before it; the
     learner's importance weights make up for that. A step's own event then follows the rollouts of the next group.
     """
-    number, attempts, last = past.steps, past.attempts, recall(teaching, past.rollouts)
+    collapse = Collapse() if restart_after_collapse else None
+    number, attempts, last = past.steps, past.attempts, recall(teaching, collapse, past.rollouts)
     stop, learning = False, None
     try:
         while attempts < budget and not stop:
@@ -98,13 +107,12 @@ async def learn(
             last, drawn = group.complete(), time.monotonic() - start
             stop = any(rollout.verdict.accepted for rollout in last) and not continue_after_discovery
             lessons = [] if stop else teaching.lessons(last)
-            lost = not stop and teaching.remember(last)
-            learning = asyncio.create_task(take_step(policy, number, last, lessons, drawn, lost=lost))
+            kept = last if stop else keep(teaching, collapse, last)
+            learning = asyncio.create_task(take_step(policy, number, last, lessons, drawn, restart=not kept))
             if not one_step_off:
                 yield await learning
                 learning = None
-            last = () if lost else last
-            attempts += size
+            last, attempts = kept, attempts + size
         if learning is not None:
             yield await learning
     finally:
@@ -113,14 +121,21 @@ async def learn(
             await asyncio.gather(learning, return_exceptions=True)
 
 
-def recall(teaching: Teaching, rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:
-    """Has `teaching` remember the rollouts of finished steps, in order; the last group, if it had not lost all then."""
+def recall(teaching: Teaching, collapse: Collapse | None, rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:
+    """Has `teaching` remember the rollouts of finished steps, in order; returns what is kept of the last one."""
     last: tuple[Rollout, ...] = ()
     for _, group in groupby(rollouts, key=attrgetter("step")):
-        last = tuple(group)
-        if teaching.remember(last):
-            last = ()
+        last = keep(teaching, collapse, tuple(group))
     return last
+
+
+def keep(teaching: Teaching, collapse: Collapse | None, rollouts: tuple[Rollout, ...]) -> tuple[Rollout, ...]:
+    """Remembers a finished group and returns it; on collapse returns nothing: the caller must restart the weights."""
+    teaching.remember(rollouts)
+    if collapse is None or not collapse.seen(rollouts):
+        return rollouts
+    teaching.discard()
+    return ()
 
 
 async def take_step(
@@ -130,11 +145,11 @@ async def take_step(
     lessons: Sequence[Lesson],
     drawn: float,
     *,
-    lost: bool = False,
+    restart: bool = False,
 ) -> Step:
-    """Distils `lessons` (none: nothing moves), or begins anew; `drawn` is how many seconds the group took."""
+    """Distils `lessons` (none: nothing moves), or restarts the weights; `drawn`: the seconds that the group took."""
     start, metrics = time.monotonic(), group_metrics(rollouts, lessons)
-    if lost:
+    if restart:
         await policy.restart()
         metrics["restarted"] = 1.0
     elif lessons:

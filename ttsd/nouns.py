@@ -117,7 +117,7 @@ class Reading:
 class Rollout:
     """One judged attempt. `attempt` is 1-based within the run, in the order of request.
 
-    `role` says what its author had read: the question (student) or the question with hindsight (teacher).
+    `role` says what its author had read: the question (student) or a teacher's prompt (teacher).
     """
 
     attempt: int

@@ -1,4 +1,4 @@
-"""What the policy reads: the question as a student, the question with hindsight as a teacher.
+"""What the policy reads: the question as a student; as a teacher also a demonstration or feedback.
 
 A role is a prompt, not a model (SDPO, arXiv 2601.20802, Table 2). The functions here make the text of one user
 turn; chat template, system message and thinking flag are added by the tokenizer's owner, the same for both roles.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Protocol
 
 from ttsd.nouns import Problem
 
@@ -27,6 +28,12 @@ Give the final answer on the last line, after the word `Answer:`, or in \\boxed{
 REPROMPT_TEMPLATE = "{prompt}{solution}{feedback}\n\nCorrectly solve the original question."
 SOLUTION_TEMPLATE = "\n\nCorrect solution:\n\n{successful_previous_attempt}"
 FEEDBACK_TEMPLATE = "\n\nThe following is feedback from your unsuccessful earlier attempt:\n\n{feedback_raw}"
+
+
+class ChatTokenizer(Protocol):
+    """Token ids of one user turn under the model's chat template, up to where its answer begins."""
+
+    def chat(self, user: str) -> tuple[int, ...]: ...
 
 
 def student_prompt(problem: Problem) -> str:

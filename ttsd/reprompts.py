@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
 
-from ttsd.collapse import Collapse
 from ttsd.config import Reprompt
 from ttsd.errors import UserError
 from ttsd.nouns import Lesson, Reading, Rollout, Status
-from ttsd.prompts import teacher_prompt, without_thinking
+from ttsd.prompts import ChatTokenizer, teacher_prompt, without_thinking
 
 
-class ChatTokenizer(Protocol):
-    """Token ids of one user turn under the model's chat template, up to where its answer begins."""
+class Reprompts:
+    """Student and teacher prompts of one question (SDPO, section 2.1 and appendix F.3): the loop's `Teaching`.
 
-    def chat(self, user: str) -> tuple[int, ...]: ...
-
-
-class Hindsight:
-    """Student and teacher prompts of one question (SDPO, section 2.1 and appendix F.3).
-
-    Both roles go through the same tokenizer, so they share system message, chat template and thinking flag. What may
-    be told again in later steps, demonstrations and feedback, is what `remember` was given.
+    Both roles go through the same tokenizer, so they share system message, chat template and thinking flag. Later
+    steps may show demonstrations and feedback of the rollouts that `remember` was given.
     """
 
     def __init__(
@@ -33,15 +25,13 @@ class Hindsight:
         *,
         max_prompt_len: int,
         teacher_fraction: float = 0.0,
-        restarts: bool = False,
     ) -> None:
         self._question = question
         self._tokenizer = tokenizer
         self._settings = settings
         self._teacher_fraction = teacher_fraction
-        self._collapse = Collapse() if restarts else None
         self._successes: list[Rollout] = []
-        self._told: dict[str, frozenset[str]] = {}
+        self._texts: dict[str, frozenset[str]] = {}
         self.prompt_ids = tokenizer.chat(question)
         if len(self.prompt_ids) > max_prompt_len:
             raise UserError(
@@ -49,25 +39,22 @@ class Hindsight:
                 f"sampling.max_prompt_len={max_prompt_len}; raise that setting (questions are never cut)"
             )
 
-    def remember(self, rollouts: Sequence[Rollout]) -> bool:
-        """Takes in a finished group. True: the run has collapsed by now, and what was told on the way is forgotten.
-
-        Successes are not: they teach whatever the weights are.
-        """
+    def remember(self, rollouts: Sequence[Rollout]) -> None:
+        """Keeps the successes and the feedback of a finished group, where the settings let later steps read them."""
         if self._settings.demonstrations_from == "run":
             self._successes += [rollout for rollout in rollouts if rollout.verdict.visible_accepted]
         if self._settings.feedback_from == "run":
-            self._told |= _lines(rollouts)
-        collapsed = self._collapse is not None and self._collapse.seen(rollouts)
-        if collapsed:
-            self._told.clear()
-        return collapsed
+            self._texts |= _lines(rollouts)
+
+    def discard(self) -> None:
+        """Drops the feedback that `remember` kept; successes stay."""
+        self._texts.clear()
 
     def readings(self, size: int, last: Sequence[Rollout]) -> list[Reading]:
-        """What the next `size` attempts read: the question, but for a share at the end, which reads it with hindsight.
+        """What the next `size` attempts read: the question, but the last ones of them a teacher's prompt.
 
         That share (`sampling.teacher_fraction`) gets different reprompts of the rollouts `last`, as long as there
-        are any; nothing has been said before the first group, so all of it reads the bare question.
+        are any; before the first group there is no feedback, so all of it reads the bare question.
         """
         wanted = round(size * self._teacher_fraction)
         lessons = self.lessons(last) if wanted else []
@@ -79,8 +66,8 @@ class Hindsight:
         """One lesson for each answered rollout of a group."""
         answered = [rollout for rollout in rollouts if rollout.verdict.status is not Status.ABORTED]
         successes = [rollout for rollout in answered if self._succeeded(rollout)] + self._successes
-        # Of texts that say as much the first is chosen: one of this group, else the newest.
-        told = _lines(answered) | dict(reversed(self._told.items()))
+        # Ties: this group's texts first, then the newest.
+        told = _lines(answered) | dict(reversed(self._texts.items()))
         return [self._lesson(rollout, successes, told) for rollout in answered]
 
     def _lesson(self, rollout: Rollout, successes: Sequence[Rollout], told: Mapping[str, frozenset[str]]) -> Lesson:

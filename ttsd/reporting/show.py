@@ -16,13 +16,14 @@ from pydantic import ValidationError
 
 import problems
 from problems.problem import ProblemError
+from ttsd.baselines import Conversation
+from ttsd.collapse import Collapse
 from ttsd.config import Config, Reprompt
-from ttsd.conversation import Conversation
 from ttsd.errors import UserError
 from ttsd.loop import recall
 from ttsd.nouns import Lesson, Rollout, Status
-from ttsd.prompts import student_prompt
-from ttsd.reprompts import ChatTokenizer, Hindsight
+from ttsd.prompts import ChatTokenizer, student_prompt
+from ttsd.reprompts import Reprompts
 from ttsd.running.store import Row, Store
 
 LEARNS_FROM_TEACHER = "sdpo"
@@ -110,12 +111,12 @@ def lesson_of(store: Store, row: Row, rollout: Rollout, tokenizer: ChatTokenizer
         question, settings, _ = _told(row, limits)
         earlier = store.rollouts(row["run"], last=rollout.attempt - 1)
         return _untaught(rollout, Conversation(question, tokenizer, settings).prompt_ids(earlier))
-    hindsight = _hindsight(row, tokenizer, limits)
+    reprompts = _reprompts(row, tokenizer, limits)
     if row["method"] != LEARNS_FROM_TEACHER or rollout.verdict.status is Status.ABORTED:
-        return _untaught(rollout, hindsight.prompt_ids)
+        return _untaught(rollout, reprompts.prompt_ids)
     group = _group(store, row["run"], rollout.step)
-    recall(hindsight, _earlier(store, row["run"], group))
-    return next(lesson for lesson in hindsight.lessons(group) if lesson.attempt == rollout.attempt)
+    recall(reprompts, _collapse(row), _earlier(store, row["run"], group))
+    return next(lesson for lesson in reprompts.lessons(group) if lesson.attempt == rollout.attempt)
 
 
 def tokens_of(store: Store, run: int, attempt: int) -> list[Token]:
@@ -230,24 +231,27 @@ def _told(row: Row, limits: bool) -> tuple[str, Reprompt, Config]:
     return student_prompt(problems.load(row["question"])), config.reprompt.model_copy(update=endless), config
 
 
-def _hindsight(row: Row, tokenizer: ChatTokenizer, limits: bool) -> Hindsight:
+def _reprompts(row: Row, tokenizer: ChatTokenizer, limits: bool) -> Reprompts:
     question, settings, config = _told(row, limits)
-    return Hindsight(
+    return Reprompts(
         question,
         tokenizer,
         settings,
         max_prompt_len=config.sampling.max_prompt_len if limits else _ENDLESS,
         teacher_fraction=config.sampling.teacher_fraction,
-        restarts=config.budget.restart_after_collapse,
     )
+
+
+def _collapse(row: Row) -> Collapse | None:
+    return Collapse() if Config.model_validate(row["config"]).budget.restart_after_collapse else None
 
 
 def _answered(store: Store, row: Row, rollout: Rollout, reader: Characters) -> str:
     """The reprompt that an attempt in the teacher's role was the answer to."""
     run, step = row["run"], rollout.step
-    group, hindsight = _group(store, run, step), _hindsight(row, reader, limits=False)
-    last = recall(hindsight, _earlier(store, run, group))
-    readings = hindsight.readings(len(group), last)
+    group, reprompts = _group(store, run, step), _reprompts(row, reader, limits=False)
+    last = recall(reprompts, _collapse(row), _earlier(store, run, group))
+    readings = reprompts.readings(len(group), last)
     return reader.decode(readings[rollout.attempt - group[0].attempt].prompt_ids)
 
 

@@ -1,4 +1,4 @@
-"""`ttsd probe`: how hard a pool of questions is for the user's model, and whether hindsight helps it, before training.
+"""`ttsd probe`: how hard a pool of questions is for the user's model, and whether a reprompt helps it, before training.
 
 The student's attempts are runs of best-of-k in the record, so a probe goes on where it was broken off, a larger one
 adds to a smaller one, and `ttsd report` has them as its baseline. The one-turn self-teacher is the same frozen model
@@ -175,9 +175,9 @@ async def _taught(session: run.Session, answers: Sequence[Answer], samples: int,
 
 def _reprompts(session: run.Session, problem: Problem, number: int, samples: int) -> list[Reading]:
     """What the self-teacher reads: the reprompts of the first failed attempts, again from the first if they are few."""
-    hindsight = run.teaching(problem, session.engine.tokenizer, session.config, taught=False)
+    reprompts = run.teaching(problem, session.engine.tokenizer, session.config, taught=False)
     failed = [rollout for rollout in session.store.rollouts(number) if rollout.verdict.feedback][:samples]
-    read = [lesson.reprompt_ids for lesson in hindsight.lessons(failed) if lesson.reprompt_ids]
+    read = [lesson.reprompt_ids for lesson in reprompts.lessons(failed) if lesson.reprompt_ids]
     return [Reading(read[at % len(read)], "teacher") for at in range(samples if read else 0)]
 
 

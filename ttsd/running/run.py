@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from problems.split import split
 from sandbox import Limits, Outcome, Program, Sandbox
-from ttsd.baselines import Frozen, multi_turn
+from ttsd.baselines import Conversation, Frozen, multi_turn
 from ttsd.config import Config, Method
-from ttsd.conversation import Conversation
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.judging.judge import judge_for
 from ttsd.judging.sandbox_settings import limits_of, open_sandbox
 from ttsd.loop import Event, Judge, Past, Policy, learn
 from ttsd.nouns import Problem, Rollout, Split
-from ttsd.prompts import student_prompt
-from ttsd.reprompts import ChatTokenizer, Hindsight
+from ttsd.prompts import ChatTokenizer, student_prompt
+from ttsd.reprompts import Reprompts
 from ttsd.running.engine import Engine, LoraPolicy, open_engine
 from ttsd.running.shared_time import Shared, Spending, Stopwatch, Usage
 from ttsd.running.store import Answer, Row, Store
@@ -198,15 +197,14 @@ async def pursue(session: Session, job: Job, problem: Problem, view: View, begun
     return store.answer(run)
 
 
-def teaching(problem: Problem, tokenizer: ChatTokenizer, config: Config, *, taught: bool = True) -> Hindsight:
+def teaching(problem: Problem, tokenizer: ChatTokenizer, config: Config, *, taught: bool = True) -> Reprompts:
     """The question's prompts, a teacher's too if `taught`. UserError where the student's is too long."""
-    return Hindsight(
+    return Reprompts(
         student_prompt(problem),
         tokenizer,
         config.reprompt,
         max_prompt_len=config.sampling.max_prompt_len,
         teacher_fraction=config.sampling.teacher_fraction if taught else 0.0,
-        restarts=config.budget.restart_after_collapse and taught,
     )
 
 
@@ -233,6 +231,7 @@ def _events(
         group_size=config.sampling.group_size,
         budget=budget,
         continue_after_discovery=on,
+        restart_after_collapse=config.budget.restart_after_collapse and job.method == "sdpo",
         one_step_off=config.sampling.pipeline == "one-step-off",
         past=past,
     )
