@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ttsd.config import Config, load_config, shipped_configs
+from ttsd.config import Config, Lora, load_config, recorded_config, shipped_configs
 from ttsd.errors import UserError
 
 
@@ -22,10 +22,12 @@ def test_defaults_are_the_papers_test_time_run_on_lora() -> None:
 def test_file_beats_default_and_override_beats_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text("[budget]\nattempts = 7\n[lora]\nrank = 4\n")
-    config = load_config(str(file), ["budget.attempts=9", "model.sampler=transformers", "distillation.is_clip=none"])
+    config = load_config(
+        str(file), ["budget.attempts=9", "model.sampler=transformers", "distillation.log_ratio_clip=none"]
+    )
     assert (config.budget.attempts, config.lora.rank) == (9, 4)
     assert config.model.sampler == "transformers"
-    assert config.distillation.is_clip is None
+    assert config.distillation.log_ratio_clip is None
 
 
 def test_the_bundled_model_comes_with_its_own_settings() -> None:
@@ -72,3 +74,14 @@ def test_bad_files_are_named(tmp_path: Path, source: str, said: str, monkeypatch
     Path("broken.toml").write_text("[budget\n")
     with pytest.raises(UserError, match=said):
         load_config(source)
+
+
+def test_a_setting_that_is_gone_is_refused_with_a_remedy_but_read_in_an_old_record(tmp_path: Path) -> None:
+    file = tmp_path / "old.toml"
+    file.write_text("[distillation]\nis_clip = 2.0\n")
+    with pytest.raises(UserError, match=r"distillation\.is_clip no longer exists .*; remove it"):
+        load_config(str(file))
+    old = Config(lora=Lora(rank=7)).model_dump()
+    old["distillation"]["is_clip"] = 2.0
+    del old["budget"]["restart_after_collapse"]
+    assert recorded_config(old) == Config(lora=Lora(rank=7))

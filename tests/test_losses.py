@@ -171,7 +171,9 @@ def test_grouping_outcomes_into_a_tail_can_only_lose_divergence(seed: int, alpha
     fine, coarse = (
         losses.token_divergence(student, teacher, ids, Divergence(alpha, k, True))[0] for k in (topk + 1, topk)
     )
-    assert (coarse <= fine + 1e-6).all()  # the tail's mass is kept 1e-7 away from one
+    tails = [1 - logits.softmax(-1).gather(-1, student.topk(topk + 1).indices).sum(-1) for logits in (student, teacher)]
+    clear = torch.stack(tails).amin(dim=0) > 1e-6  # a tail has at least 1e-7, which adds mass to smaller ones
+    assert (coarse <= fine + 1e-6)[clear].all()
 
 
 @settings(deadline=None, max_examples=30)

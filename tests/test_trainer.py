@@ -16,7 +16,8 @@ from tests.tiny import write_model
 from ttsd.backbone import generate
 from ttsd.config import Config, Lora
 from ttsd.errors import UserError
-from ttsd.learning.trainer import Health, Trainer
+from ttsd.learning.token_stats import TokenStats
+from ttsd.learning.trainer import Trainer
 from ttsd.losses import distillation_loss
 from ttsd.nouns import Lesson
 
@@ -52,11 +53,11 @@ def lessons(folder: Path) -> list[Lesson]:
 
 
 def weights(made: Trainer, name: str = "q") -> Tensor:
-    return made._questions[name].student.values.clone()
+    return made._learners[name].student.values.clone()
 
 
 def state(made: Trainer) -> list[Tensor]:
-    question = made._questions["q"]
+    question = made._learners["q"]
     assert question.teacher is not None
     kept = (question.student.values, question.teacher.values, question.mean, question.square)
     return [*(tensor.clone() for tensor in kept), torch.tensor(question.updates)]
@@ -100,7 +101,7 @@ def test_the_loss_is_that_of_plain_padded_forwards(
     def padded(values: Sequence[float]) -> list[float]:
         return [*values, *[0] * (length - len(values))]
 
-    question = made._questions["q"]
+    question = made._learners["q"]
     with torch.no_grad():
         with made.base.lending(question.student):
             student = torch.stack([logits(lesson.prompt_ids, lesson) for lesson in taught])
@@ -182,8 +183,8 @@ def test_a_trust_region_teacher_interpolates_logits(folder: Path, lessons: list[
     for rate in (0.0, 0.5, 1.0):
         made = trainer(folder, teacher={"teacher_regularization": "trust-region", "teacher_update_rate": rate})
         made.perturb("q", seed=0, scale=0.1)
-        question = made._questions["q"]
-        found[rate] = made._teacher_logits(question, lessons[:2], Health())(slice(None))
+        question = made._learners["q"]
+        found[rate] = made._teacher_logits(question, lessons[:2], TokenStats())(slice(None))
     torch.testing.assert_close(found[0.5], (found[0.0] + found[1.0]) / 2, rtol=1e-4, atol=1e-4)
     assert (found[0.0] - found[1.0]).abs().max() > 0.1
 
@@ -246,7 +247,7 @@ def test_sixteen_bits_point_the_same_way(folder: Path, lessons: list[Lesson], dt
         made = trainer(folder, model={"dtype": kind})
         start = weights(made)
         metrics = made.step("q", lessons)
-        gradients.append(made._questions["q"].mean)
+        gradients.append(made._learners["q"].mean)
         assert (weights(made) - start).dtype == torch.float32
         assert metrics["updated"] == 1
         assert metrics["logprob_gap/mean"] < 0.1
@@ -286,7 +287,7 @@ def test_a_four_bit_base_stays_as_it_is_and_points_the_same_way(folder: Path, le
         assert made.step("q", lessons)["updated"] == 1
         after = made.base.model.state_dict()
         assert all(torch.equal(before[name], after[name]) for name in before)
-        gradients.append(made._questions["q"].mean)
+        gradients.append(made._learners["q"].mean)
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.8
 
 
@@ -315,7 +316,7 @@ def test_the_pull_to_the_base_holds_the_student_back(folder: Path, lessons: list
 
 def test_an_update_is_torchs_adamw_on_the_clipped_gradient(folder: Path) -> None:
     made = trainer(folder)
-    question = made._questions["q"]
+    question = made._learners["q"]
     parameter = torch.nn.Parameter(question.student.values.clone())
     optimizer = torch.optim.AdamW([parameter], lr=1e-2, weight_decay=0.1)
     for step in range(5):
@@ -331,13 +332,13 @@ def test_an_update_is_torchs_adamw_on_the_clipped_gradient(folder: Path) -> None
 def test_a_gradient_that_is_not_finite_moves_nothing(folder: Path) -> None:
     made = trainer(folder)
     before = state(made)
-    made._questions["q"].student.gradient[0] = float("nan")
-    assert math.isnan(made._questions["q"].learn(Lora(), 0.1))
+    made._learners["q"].student.gradient[0] = float("nan")
+    assert math.isnan(made._learners["q"].learn(Lora(), 0.1))
     torch.testing.assert_close(state(made), before, rtol=0, atol=0)
 
 
 def test_a_step_that_broke_off_leaves_nothing_behind(folder: Path, lessons: list[Lesson]) -> None:
     made = trainer(folder)
-    made._questions["q"].student.gradient.fill_(7.0)
+    made._learners["q"].student.gradient.fill_(7.0)
     made.step("q", lessons)
     torch.testing.assert_close(weights(made), moved(folder, lessons, steps=1)[0], rtol=0, atol=0)

@@ -22,6 +22,10 @@ from ttsd.prompts import FEEDBACK_TEMPLATE, REPROMPT_TEMPLATE, SOLUTION_TEMPLATE
 
 BUNDLED_MODEL, BUNDLED_CONFIG = "micro", "micro-cpu"
 
+RETIRED = {
+    ("distillation", "is_clip"): "each group is used for one update, so there is no ratio of new to old policy to cap",
+}
+
 Method = Literal["sdpo", "grpo", "best-of-k", "multi-turn"]
 
 
@@ -64,7 +68,6 @@ class Distillation(Section):
     alpha: float = Field(1.0, ge=0, le=1, description="0 forward KL, 1 reverse KL, between: generalised JSD")
     distillation_topk: int | None = Field(20, ge=1, description="the student's top K tokens; None: the vocabulary")
     distillation_add_tail: bool = True
-    is_clip: float | None = Field(2.0, gt=0, description="cap on new/old policy ratio within a step's updates")
     rollout_is: Literal["token", "none"] = "token"
     rollout_is_threshold: float = Field(2.0, gt=0, description="cap on trainer/sampler probability ratio")
     log_ratio_clip: float | None = Field(5.0, gt=0, description="bound on |log teacher - log student| per token")
@@ -199,6 +202,16 @@ class Config(Section):
         return self
 
 
+def recorded_config(data: Mapping[str, Mapping[str, Any]]) -> Config:
+    """The settings of a recorded run: those that no longer exist are left out, new ones have their default."""
+    return Config.model_validate(
+        {
+            section: {name: value for name, value in settings.items() if (section, name) not in RETIRED}
+            for section, settings in data.items()
+        }
+    )
+
+
 def load_config(source: str | None = None, overrides: Sequence[str] = ()) -> Config:
     """The configuration named or lying at `source`, with `section.key=value` overrides applied.
 
@@ -274,6 +287,8 @@ def _value(text: str) -> Any:
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden" and first["loc"] in RETIRED:
+        return f"the setting {where} no longer exists ({RETIRED[first['loc']]}); remove it"
     if first["type"] == "extra_forbidden":
         known = _siblings(first["loc"])
         return f"unknown setting {where!r}{_suggest(str(first['loc'][-1]), known)}; known here: {', '.join(known)}"

@@ -26,7 +26,7 @@ _EPSILON = 1e-8
 
 
 @dataclass(slots=True)
-class Question:
+class LearnerState:
     """`teacher` is the student's average (None for teachers without weights of their own), the moments are AdamW's.
 
     The average begins as a copy of the student, A included: averaging factors that both begin at zero would square
@@ -40,14 +40,14 @@ class Question:
     updates: int = 0
 
     @classmethod
-    def fresh(cls, base: Base, seed: int, *, averaged: bool) -> Question:
-        """A question whose adapter changes nothing yet."""
+    def fresh(cls, base: Base, seed: int, *, averaged: bool) -> LearnerState:
+        """The state of a question whose adapter changes nothing yet."""
         values = base.fresh_values(seed)
         moments = torch.zeros_like(values), torch.zeros_like(values)
         return cls._of(base, values, values.clone() if averaged else None, *moments)
 
     @classmethod
-    def load(cls, base: Base, folder: Path, facts: Facts) -> Question:
+    def load(cls, base: Base, folder: Path, facts: Facts) -> LearnerState:
         """What `save` wrote. UserError: it was saved under other `facts`; InfrastructureError: it can't be read."""
         from safetensors.torch import load_file
 
@@ -61,9 +61,9 @@ class Question:
             raise UserError(
                 f"the state in {str(folder)!r} was saved under {found}, not under {facts}; use the settings of its run"
             )
-        question = cls._of(base, state["student"], state.get("teacher"), state["mean"], state["square"])
-        question.updates = updates
-        return question
+        learner = cls._of(base, state["student"], state.get("teacher"), state["mean"], state["square"])
+        learner.updates = updates
+        return learner
 
     def save(self, folder: Path, facts: Facts) -> None:
         """Writes all of it into `folder`, atomically. `facts`: what a later `load` must agree on."""
@@ -101,6 +101,6 @@ class Question:
         self.student.values.mul_(1 - lr * weight_decay).addcdiv_(mean, scale, value=-lr)
 
     @classmethod
-    def _of(cls, base: Base, student: Tensor, teacher: Tensor | None, mean: Tensor, square: Tensor) -> Question:
+    def _of(cls, base: Base, student: Tensor, teacher: Tensor | None, mean: Tensor, square: Tensor) -> LearnerState:
         averaged = None if teacher is None else Adapter(base.shapes, teacher)
         return cls(Adapter(base.shapes, student, trainable=True), averaged, mean, square)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ttsd.config import Config
+from ttsd.config import recorded_config
 from ttsd.errors import UserError
 from ttsd.running.store import Row, Store
 
@@ -64,7 +64,7 @@ def export(store: Store, run: int, folder: Path) -> Path:
     row, state = store.run(run), _state(store, run)
     if folder.exists():
         raise UserError(f"{folder} exists already; name a new folder")
-    config = Config.model_validate(row["config"])
+    config = recorded_config(row["config"])
     base = backbone.resolve(config.model.path)
     trainer = Trainer(base, config)
     trainer.load("run", state)

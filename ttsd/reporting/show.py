@@ -18,7 +18,7 @@ import problems
 from problems.problem import ProblemError
 from ttsd.baselines import Conversation
 from ttsd.collapse import Collapse
-from ttsd.config import Config, Reprompt
+from ttsd.config import Config, Reprompt, recorded_config
 from ttsd.errors import UserError
 from ttsd.loop import recall
 from ttsd.nouns import Lesson, Rollout, Status
@@ -124,7 +124,7 @@ def tokens_of(store: Store, run: int, attempt: int) -> list[Token]:
     from ttsd import backbone
 
     row, rollout = store.run(run), _rollout(store, run, attempt)
-    config = Config.model_validate(row["config"])
+    config = recorded_config(row["config"])
     tokenizer = backbone.Tokenizer.load(backbone.resolve(config.model.path))
     completion = rollout.completion
     pairs = zip(completion.token_ids, completion.logprobs, strict=True)
@@ -142,7 +142,7 @@ def scored_tokens(store: Store, run: int, attempt: int) -> tuple[list[Token], st
     row, rollout = store.run(run), _rollout(store, run, attempt)
     if row["method"] != LEARNS_FROM_TEACHER:
         raise UserError(f"run {run} is {row['method']}, which has no teacher; leave out the scores")
-    config = Config.model_validate(row["config"])
+    config = recorded_config(row["config"])
     state, weights = _state_before(store, run, rollout.step)
     path = backbone.resolve(config.model.path)
     tokenizer = backbone.Tokenizer.load(
@@ -226,7 +226,7 @@ def loss_line(steps: Sequence[Row], step: int) -> str:
 
 def _told(row: Row, limits: bool) -> tuple[str, Reprompt, Config]:
     """A run's question, its settings for prompts (without their lengths, unless `limits`), and all settings."""
-    config = Config.model_validate(row["config"])
+    config = recorded_config(row["config"])
     endless = {} if limits else {"max_reprompt_len": _ENDLESS, "multi_turn_max_prompt_len": _ENDLESS}
     return student_prompt(problems.load(row["question"])), config.reprompt.model_copy(update=endless), config
 

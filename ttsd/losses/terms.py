@@ -1,0 +1,205 @@
+"""What one token adds to the loss, in rows of logits (n, vocab) and rows of log-probabilities (n,).
+
+Divergences (equation 2 of the SDPO paper, in the forms that its code offers), importance weights, the policy gradient
+and the distance to the base. All are computed one precision above their inputs (float32 in float64, bfloat16 in
+float32), because a KL of 0.01 is what is left of terms that cancel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch  # noqa: TID253
+from torch import Tensor  # noqa: TID253
+
+Aggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"]
+
+_LOG_RATIO_BOUND = 20.0  # exp() of more is an accident, not a probability ratio
+_MAX_LOG_HEAD = -1e-7  # the top K never hold all the mass, so the tail has a logarithm
+_CACHED = 1 << 18  # numbers that a core's cache holds in float64
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """Which divergence, on which support. Names as in the paper's code.
+
+    `alpha`: 0 is KL(teacher || student), 1 is KL(student || teacher), between is the generalised JSD
+    (1 - alpha) KL(student || m) + alpha KL(teacher || m) with m = (1 - alpha) student + alpha teacher.
+    `topk`: the student's K most likely tokens; None (or K >= V) is the whole vocabulary. Without `add_tail` both sides
+    are renormalised on the top K; with it the remaining mass is one more outcome.
+    `log_ratio_clip`: the teacher's log-probability of every outcome is first brought to within this distance of the
+    student's. Like the teacher the bound carries no gradient, so for alpha = 1 the gradient is that of a policy
+    gradient whose advantages log(teacher / student) are clipped.
+    `sampled_token`: no distribution at all; the score-function estimate of the reverse KL on the sampled token.
+    """
+
+    alpha: float = 1.0
+    topk: int | None = 20
+    add_tail: bool = True
+    log_ratio_clip: float | None = None
+    sampled_token: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.alpha <= 1.0:
+            raise ValueError(f"alpha={self.alpha} is outside [0, 1]; 0 is forward KL, 1 reverse KL")
+        if self.sampled_token and self.alpha != 1.0:
+            raise ValueError(f"alpha={self.alpha} needs distributions; with sampled tokens only reverse KL (1) exists")
+        if self.topk is not None and self.topk < 1:
+            raise ValueError(f"distillation_topk={self.topk} leaves no token; give at least 1, or None for all")
+
+
+def token_divergence(
+    student_logits: Tensor, teacher_logits: Tensor, token_ids: Tensor, divergence: Divergence
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of logits (n, vocab) -> per row: the divergence and the sampled token's student and teacher log-probability.
+
+    The teacher keeps K + 1 values per row, gathered at the student's own top K and at the sampled token.
+    """
+    ids = _support(student_logits, divergence)
+    wanted = token_ids[:, None] if ids is None else torch.cat([ids, token_ids[:, None]], dim=1)
+    student, teacher = log_probs_at(student_logits, wanted), log_probs_at(teacher_logits, wanted).detach()
+    sampled_student, sampled_teacher = student[:, -1], teacher[:, -1]
+    if divergence.sampled_token:
+        bounded = _bounded(sampled_teacher, sampled_student, divergence.log_ratio_clip)
+        value = (sampled_student - bounded).detach() * sampled_student
+    elif ids is None:
+        value = _between(_log_softmax(student_logits), _log_softmax(teacher_logits).detach(), divergence)
+    else:
+        close = _with_tail if divergence.add_tail else _renormalised
+        value = _between(close(student[:, :-1]), close(teacher[:, :-1]), divergence)
+    return value, sampled_student, sampled_teacher
+
+
+def log_probs_at(logits: Tensor, ids: Tensor) -> Tensor:
+    """log softmax(logits) at `ids`: (n, vocab), (n, k) -> (n, k), one precision up, without a (n, vocab) copy of it."""
+    chosen: Tensor = _LogProbsAt.apply(logits, ids)  # type: ignore[no-untyped-call]
+    return chosen
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy in nats of each row of (n, vocab)."""
+    return torch.cat([-(block.exp() * block).sum(dim=-1) for _, block in _blocks(logits.detach())])
+
+
+def aggregation_weights(mask: Tensor, mode: Aggregation) -> Tensor:
+    """Factors (batch, token) that turn token losses into the mode's mean: loss = sum(weights * token losses).
+
+    Being linear they let any part of the batch be computed anywhere. Sequences without a token don't count.
+    """
+    kept = mask.bool().double()
+    tokens = kept.sum(dim=1, keepdim=True)
+    sequences = (tokens > 0).sum().clamp(min=1)
+    if mode == "token-mean":
+        return kept / kept.sum().clamp(min=1)
+    if mode == "seq-mean-token-sum":
+        return kept / sequences
+    if mode == "seq-mean-token-mean":
+        return kept / tokens.clamp(min=1) / sequences
+    raise ValueError(f"loss_agg_mode={mode!r} is unknown; use token-mean, seq-mean-token-sum or seq-mean-token-mean")
+
+
+def importance_weights(new_logprobs: Tensor, old_logprobs: Tensor, cap: float) -> Tensor:
+    """Truncated importance weights min(new / old probability, cap) per token, without gradient."""
+    log_ratio = (new_logprobs - old_logprobs).detach()
+    return log_ratio.clamp(-_LOG_RATIO_BOUND, _LOG_RATIO_BOUND).exp().clamp(max=cap)
+
+
+def group_advantages(rewards: Tensor) -> Tensor:
+    """GRPO's advantages: rewards (group,) minus their mean over their standard deviation; zeros where all are equal."""
+    centred = rewards - rewards.mean()
+    return centred / centred.square().mean().sqrt().clamp(min=1e-6)
+
+
+def policy_gradient(student_logprobs: Tensor, advantages: Tensor) -> Tensor:
+    """-advantage x probability ratio per token. The batch is used for one update, so the ratio's value is 1."""
+    return -advantages * (student_logprobs - student_logprobs.detach()).exp()
+
+
+def kl_to_base(student_logprobs: Tensor, base_logprobs: Tensor) -> Tensor:
+    """Estimate of KL(student || base) from sampled tokens: r - 1 - log r with r = base / student (Schulman's k3)."""
+    log_ratio = base_logprobs.detach() - student_logprobs
+    return log_ratio.expm1() - log_ratio
+
+
+def wider(dtype: torch.dtype) -> torch.dtype:
+    """The precision in which logits of `dtype` are compared."""
+    return torch.float64 if dtype in (torch.float32, torch.float64) else torch.float32
+
+
+def parts(rows: int, chunk: int) -> Iterator[slice]:
+    """Slices of `chunk` rows, the last one shorter, that cover `rows` rows."""
+    return (slice(start, min(start + chunk, rows)) for start in range(0, rows, chunk))
+
+
+def _between(student: Tensor, teacher: Tensor, divergence: Divergence) -> Tensor:
+    """Divergence of two rows of log-probabilities (n, outcomes) -> (n,)."""
+    teacher = _bounded(teacher, student, divergence.log_ratio_clip)
+    alpha = divergence.alpha
+    if alpha == 1.0:
+        return _kl(student, teacher)
+    if alpha == 0.0:
+        return _kl(teacher, student)
+    mixture = torch.logaddexp(student + math.log1p(-alpha), teacher + math.log(alpha))
+    return (1 - alpha) * _kl(student, mixture) + alpha * _kl(teacher, mixture)
+
+
+def _kl(left: Tensor, right: Tensor) -> Tensor:
+    return (left.exp() * (left - right)).sum(dim=-1)
+
+
+def _bounded(teacher: Tensor, student: Tensor, limit: float | None) -> Tensor:
+    if limit is None:
+        return teacher
+    anchor = student.detach()
+    return anchor + (teacher - anchor).clamp(-limit, limit)
+
+
+def _with_tail(log_probs: Tensor) -> Tensor:
+    """One more outcome with the mass that the others leave: log(1 - sum p)."""
+    head = log_probs.logsumexp(dim=-1, keepdim=True).clamp(max=_MAX_LOG_HEAD)
+    return torch.cat([log_probs, torch.log(-torch.expm1(head))], dim=-1)
+
+
+def _renormalised(log_probs: Tensor) -> Tensor:
+    return log_probs - log_probs.logsumexp(dim=-1, keepdim=True)
+
+
+def _support(logits: Tensor, divergence: Divergence) -> Tensor | None:
+    """Token ids (n, K) of the student's top K; None where no selection is made."""
+    if divergence.sampled_token or divergence.topk is None or divergence.topk >= logits.shape[-1]:
+        return None
+    return logits.detach().topk(divergence.topk, dim=-1, sorted=False).indices
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    return torch.log_softmax(logits.to(wider(logits.dtype)), dim=-1)
+
+
+class _LogProbsAt(torch.autograd.Function):
+    """Keeps the narrow logits only; the softmax is rebuilt for the gradient, a block at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, ids: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, ids)
+        return torch.cat([log_probs.gather(-1, ids[rows]) for rows, log_probs in _blocks(logits)])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        logits, ids = ctx.saved_tensors
+        (grad,) = grads
+        out = torch.empty_like(logits)
+        for rows, log_probs in _blocks(logits):
+            spread = log_probs.exp_().mul_(-grad[rows].sum(dim=-1, keepdim=True))
+            out[rows] = spread.scatter_add_(-1, ids[rows], grad[rows])
+        return out, None
+
+
+def _blocks(logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Rows and their log-softmax one precision up; on a CPU few rows at a time, which stay in its cache."""
+    count, vocab = logits.shape
+    block = max(1, _CACHED // vocab) if logits.device.type == "cpu" else max(1, count)
+    for rows in parts(count, block):
+        yield rows, torch.log_softmax(logits[rows].to(wider(logits.dtype)), dim=-1)
