@@ -23,7 +23,8 @@ from ttsd.nouns import Lesson, Reading, Rollout
 from ttsd.prompts import student_prompt, teacher_prompt
 from ttsd.reprompts import Reprompts
 from ttsd.running.engine import Engine, LoraPolicy, load_tokenizer, open_engine
-from ttsd.running.run import divided, teaching
+from ttsd.running.readings import teaching
+from ttsd.running.run import divided
 from ttsd.running.shared_time import Spending
 
 STEPS, GROUP = 4, 16

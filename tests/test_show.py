@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+import problems
+from tests.fakes import ScriptedPolicy, judge_by_word
 from tests.tiny import write_model
 from ttsd.backbone import Tokenizer
-from ttsd.config import Config
+from ttsd.baselines import multi_turn
+from ttsd.config import Config, Reprompt
 from ttsd.errors import UserError
 from ttsd.learning.trainer import Trainer
 from ttsd.nouns import Completion, Rollout, Status, Step, Verdict
-from ttsd.prompts import student_prompt
+from ttsd.reporting.attempt import attempt_view, step_view
 from ttsd.reporting.export import export
-from ttsd.reporting.report.attempt import attempt_page
-from ttsd.reporting.show import attempt_text, attempt_view, scored_tokens, step_text, step_view, token_rows, tokens_of
-from ttsd.reprompts import Reprompts
+from ttsd.reporting.report.attempt_page import attempt_page
+from ttsd.reporting.show import attempt_text, step_text
+from ttsd.reporting.token_scores import scored_tokens, token_rows, tokens_of
+from ttsd.running.readings import conversation, teaching
 from ttsd.running.store import Store
 
 STATEMENT = "Print the sum of the two numbers."
@@ -46,15 +50,12 @@ def question(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def world(question: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Three steps of two attempts; the second one's last attempt passes the visible cases."""
-    import problems
-
     model = write_model(tmp_path_factory.mktemp("model"))
     sections = {"model": {"path": str(model)}, "lora": {"rank": 2, "lr": 0.01}, "sampling": {"group_size": 2}}
     config = Config.model_validate(sections)
     store, trainer = Store(tmp_path_factory.mktemp("db") / "a.sqlite"), Trainer(str(model), config)
     tokenizer = Tokenizer.load(str(model))
-    text = student_prompt(problems.load(str(question)))
-    teaching = Reprompts(text, tokenizer, config.reprompt, max_prompt_len=4096)
+    reprompts = teaching(problems.load(str(question)), tokenizer, config)
     run = store.new_run(
         question=str(question), method="sdpo", seed=3, model=str(model), config=config.model_dump(), split={},
         environment={"torch": "any"},
@@ -65,17 +66,17 @@ def world(question: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             rollouts = tuple(rollout(attempt, number, tokenizer) for attempt in (2 * number - 1, 2 * number))
             for one in rollouts:
                 store.add_attempt(run, one)
-            metrics = trainer.step("r", teaching.lessons(rollouts))
+            metrics = trainer.step("r", reprompts.lessons(rollouts))
             trainer.save("r", folder / f"step-{number}")
             store.add_step(run, Step(number, rollouts, number, metrics, {"draw": 1.0}), folder / f"step-{number}")
-            teaching.remember(rollouts)
+            reprompts.remember(rollouts)
     yield World(store, run, trainer, config)
     store.close()
 
 
 def rollout(attempt: int, step: int, tokenizer: Tokenizer) -> Rollout:
     ids = tokenizer.encode(f"{ANSWER} {attempt}")
-    completion = Completion(ids, f"{ANSWER} {attempt}", (-1.5,) * len(ids), "stop", step - 1, 50, 0.1)
+    completion = Completion(ids, f"{ANSWER} {attempt}", (-1.5,) * len(ids), "stop", step - 1, 0, 0.1)
     verdict = Verdict(Status.WRONG_ANSWER, 0, 1, 0, 1, first_failure=0, feedback=f"<i>{attempt}</i> is wrong")
     if attempt == 4:
         verdict = Verdict(Status.WRONG_ANSWER, 1, 1, 0, 1, first_failure=1)
@@ -144,6 +145,109 @@ def test_other_methods_have_no_teacher(world: World, question: Path) -> None:
         assert ("<i>1</i> is wrong" in view.student_prompt) is (method == "multi-turn")
         with pytest.raises(UserError, match="no teacher"):
             scored_tokens(world.store, run, 2)
+
+
+class Reader(ScriptedPolicy):
+    """Answers wrongly, and remembers each prompt."""
+
+    def __init__(self) -> None:
+        super().__init__(f"guess {number}" for number in range(1, 9))
+        self.read: list[tuple[int, ...]] = []
+
+    async def sample(self, prompt_ids: Sequence[int]) -> Completion:
+        self.read.append(tuple(prompt_ids))
+        return await super().sample(prompt_ids)
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ({}, (0, 1, 2, 3)),
+        ({"reprompt": {"multi_turn_max_prompt_len": 60}}, (0, 0, 0, 0)),
+        ({"model": {"max_model_len": 500}, "sampling": {"max_tokens": 128}}, (0, 1, 2, 2)),
+    ],
+)
+async def test_show_has_the_prompts_that_were_read(
+    world: World, question: Path, limits: dict[str, dict[str, int]], told: tuple[int, ...]
+) -> None:
+    """What a run dropped to stay within its limits and the model's room was not read, so it is not shown."""
+    config = Config.model_validate({"model": {"path": world.config.model.path, **limits.get("model", {})}, **{
+        name: values for name, values in limits.items() if name != "model"}})  # fmt: skip
+    tokenizer, policy = Tokenizer.load(config.model.path), Reader()
+    run = world.store.new_run(
+        question=str(question), method="multi-turn", seed=0, model="m", config=config.model_dump(), split={},
+        environment={},
+    )  # fmt: skip
+    turns = conversation(problems.load(str(question)), tokenizer, config)
+    async for event in multi_turn(policy, judge_by_word, turns, budget=4):
+        if isinstance(event, Rollout):
+            world.store.add_attempt(run, event)
+    views = [attempt_view(world.store, run, attempt) for attempt in range(1, 5)]
+    assert tuple((view.student_prompt or "").count("is wrong") for view in views) == told
+    assert [tokenizer.chat(view.student_prompt or "") for view in views] == policy.read
+    assert {view.remark for view in views} == {""}
+
+
+def test_show_cuts_the_teachers_prompt_as_the_run_did(world: World, question: Path) -> None:
+    config = world.config.model_copy(update={"reprompt": Reprompt(max_reprompt_len=360)})
+    tokenizer = Tokenizer.load(config.model.path)
+    run = world.store.new_run(
+        question=str(question), method="sdpo", seed=0, model="m", config=config.model_dump(), split={}, environment={}
+    )
+    (one,) = world.store.rollouts(world.run, last=1)
+    long = replace(one, verdict=replace(one.verdict, feedback="wrong " * 200))
+    world.store.add_attempt(run, long)
+    (lesson,) = teaching(problems.load(str(question)), tokenizer, config).lessons([long])
+    view = attempt_view(world.store, run, 1)
+    assert view.teacher_prompt is not None
+    assert tokenizer.chat(view.teacher_prompt) == lesson.reprompt_ids
+    assert len(lesson.reprompt_ids or ()) <= 360
+
+
+def test_a_group_that_ended_its_run_was_read_by_no_teacher(world: World, question: Path) -> None:
+    run = world.store.new_run(
+        question=str(question), method="sdpo", seed=0, model="m", config=world.config.model_dump(), split={},
+        environment={},
+    )  # fmt: skip
+    wrong, right = world.store.rollouts(world.run, last=2)
+    world.store.add_attempt(run, wrong)
+    world.store.add_attempt(run, replace(right, verdict=Verdict(Status.ACCEPTED, 1, 1, 1, 1)))
+    view = attempt_view(world.store, run, 1)
+    assert view.teacher_prompt is None
+    assert "no teacher read it" in view.remark
+
+
+def test_another_prompt_than_the_one_answered_is_remarked_on(world: World, question: Path) -> None:
+    run = world.store.new_run(
+        question=str(question), method="best-of-k", seed=0, model="m", config=world.config.model_dump(), split={},
+        environment={},
+    )  # fmt: skip
+    (one,) = world.store.rollouts(world.run, last=1)
+    world.store.add_attempt(run, replace(one, completion=replace(one.completion, prompt_tokens=7)))
+    assert "the one answered 7" in attempt_view(world.store, run, 1).remark
+
+
+def test_a_model_that_is_gone_leaves_the_whole_prompts(world: World, question: Path) -> None:
+    config = world.config.model_dump() | {"model": {"path": "/no/such/model"}}
+    run = world.store.new_run(
+        question=str(question), method="sdpo", seed=0, model="m", config=config, split={}, environment={}
+    )
+    world.store.add_attempt(run, world.store.rollouts(world.run, last=1)[0])
+    view = attempt_view(world.store, run, 1)
+    assert "<i>1</i> is wrong" in (view.teacher_prompt or "")
+    assert "uncut" in view.remark
+
+
+def test_an_answer_can_not_steer_the_terminal(world: World, question: Path) -> None:
+    run = world.store.new_run(
+        question=str(question), method="best-of-k", seed=0, model="m", config=world.config.model_dump(), split={},
+        environment={},
+    )  # fmt: skip
+    (one,) = world.store.rollouts(world.run, last=1)
+    world.store.add_attempt(run, replace(one, completion=replace(one.completion, text="\x1b[2Jgone\x07")))
+    text = attempt_text(attempt_view(world.store, run, 1))
+    assert "gone" in text
+    assert not {"\x1b", "\x07"} & set(text)
 
 
 def test_tokens_spell_the_answer(world: World) -> None:

@@ -41,6 +41,10 @@ def show(
     settings = settings_of(config, set_)
     if run is None and (attempt is not None or step is not None):
         raise UserError("--attempt and --step need a run's number, as in ttsd show 3 --attempt 17")
+    if attempt is None and (tokens or html is not None):
+        raise UserError(
+            f"{'--tokens' if tokens else '--html'} needs an attempt, as in ttsd show 3 --attempt 17 --tokens"
+        )
     with Store.existing(settings.store.path, settings.store.state_dir) as store:
         if run is not None and (attempt is not None or step is not None):
             _show_closely(store, run, attempt, step, tokens, html)
@@ -55,26 +59,26 @@ def show(
 def _show_closely(
     store: Store, run: int, attempt: int | None, step: int | None, tokens: bool, html: Path | None
 ) -> None:
-    from ttsd.reporting import show as looks
+    from ttsd.reporting import show as texts
+    from ttsd.reporting.attempt import attempt_view, step_view
     from ttsd.reporting.live import print_table
+    from ttsd.reporting.token_scores import scored_tokens, token_rows
 
     if step is not None:
-        view = looks.step_view(store, run, step)
-        print(looks.step_text(view))
+        view = step_view(store, run, step)
+        print(texts.step_text(view))
         print_table(view.attempts)
     if attempt is not None and html is not None:
-        from ttsd.reporting.report.attempt import attempt_page
+        from ttsd.reporting.report.attempt_page import attempt_page
 
-        html.write_text(
-            attempt_page(looks.attempt_view(store, run, attempt), *looks.scored_tokens(store, run, attempt))
-        )
+        html.write_text(attempt_page(attempt_view(store, run, attempt), *scored_tokens(store, run, attempt)), "utf-8")
         print(html)
     elif attempt is not None:
-        print(looks.attempt_text(looks.attempt_view(store, run, attempt)))
+        print(texts.attempt_text(attempt_view(store, run, attempt)))
         if tokens:
-            scored, weights = looks.scored_tokens(store, run, attempt)
+            scored, weights = scored_tokens(store, run, attempt)
             print(f"\ntokens, scored by {weights}")
-            print_table(looks.token_rows(scored))
+            print_table(token_rows(scored))
 
 
 def report(

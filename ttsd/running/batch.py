@@ -17,6 +17,7 @@ from ttsd.config import Config, Method
 from ttsd.machine.capacity import Capacity, capacity, found_memory
 from ttsd.running import run
 from ttsd.running.engine import load_tokenizer
+from ttsd.running.readings import teaching
 from ttsd.running.shared_time import Usage
 from ttsd.running.store import Answer, Row, Store
 
@@ -148,7 +149,7 @@ def checked(tasks: Sequence[Task], config: Config) -> Tokenizer:
     """The tokenizer, once every question is known to fit. UserError if one doesn't."""
     tokenizer = load_tokenizer(config)
     for task in tasks:
-        run.teaching(task.problem, tokenizer, config)
+        teaching(task.problem, tokenizer, config)
     return tokenizer
 
 

@@ -33,6 +33,7 @@ from ttsd.judging.sandbox_settings import limits_of
 from ttsd.loop import one_attempt
 from ttsd.nouns import Reading
 from ttsd.running import batch, run
+from ttsd.running.readings import teaching
 from ttsd.running.shared_time import Spending
 from ttsd.running.store import Answer, Store
 from ttsd.statistics import LEVEL, Interval, Pool
@@ -166,16 +167,16 @@ async def _taught(session: run.Session, answers: Sequence[Answer], samples: int,
     async def one(answer: Answer) -> Measured:
         async with places:
             problem, measured = problems.load(answer.question), _measured(session.store, answer)
-            readings = _reprompts(session, problem, answer.run, samples)
-            right = await _successes(session, problem, readings)
-            return replace(measured, teacher_attempts=len(readings), teacher_successes=right)
+            prompts = _reprompts(session, problem, answer.run, samples)
+            right = await _successes(session, problem, prompts)
+            return replace(measured, teacher_attempts=len(prompts), teacher_successes=right)
 
     return list(await asyncio.gather(*map(one, answers)))
 
 
 def _reprompts(session: run.Session, problem: Problem, number: int, samples: int) -> list[Reading]:
     """What the self-teacher reads: the reprompts of the first failed attempts, again from the first if they are few."""
-    reprompts = run.teaching(problem, session.engine.tokenizer, session.config, taught=False)
+    reprompts = teaching(problem, session.engine.tokenizer, session.config, taught=False)
     failed = [rollout for rollout in session.store.rollouts(number) if rollout.verdict.feedback][:samples]
     read = [lesson.reprompt_ids for lesson in reprompts.lessons(failed) if lesson.reprompt_ids]
     return [Reading(read[at % len(read)], "teacher") for at in range(samples if read else 0)]

@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from problems.split import split
 from sandbox import Limits, Outcome, Program, Sandbox
-from ttsd.baselines import Conversation, Frozen, multi_turn
+from ttsd.baselines import Frozen, multi_turn
 from ttsd.config import Config, Method
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.judging.judge import judge_for
 from ttsd.judging.sandbox_settings import limits_of, open_sandbox
 from ttsd.loop import Event, Judge, Past, Policy, learn
 from ttsd.nouns import Problem, Rollout, Split
-from ttsd.prompts import ChatTokenizer, student_prompt
-from ttsd.reprompts import Reprompts
 from ttsd.running.engine import Engine, LoraPolicy, open_engine
+from ttsd.running.readings import conversation, teaching
 from ttsd.running.shared_time import Shared, Spending, Stopwatch, Usage
 from ttsd.running.store import Answer, Row, Store
 from ttsd.running.trackers import Tracker, open_tracker, step_values
@@ -197,17 +196,6 @@ async def pursue(session: Session, job: Job, problem: Problem, view: View, begun
     return store.answer(run)
 
 
-def teaching(problem: Problem, tokenizer: ChatTokenizer, config: Config, *, taught: bool = True) -> Reprompts:
-    """The question's prompts, a teacher's too if `taught`. UserError where the student's is too long."""
-    return Reprompts(
-        student_prompt(problem),
-        tokenizer,
-        config.reprompt,
-        max_prompt_len=config.sampling.max_prompt_len,
-        teacher_fraction=config.sampling.teacher_fraction if taught else 0.0,
-    )
-
-
 def divided(problem: Problem, config: Config) -> Split:
     """Visible and hidden cases, as the configuration or the question's source wants them."""
     mode = problem.default_split if config.judge.split == "auto" else config.judge.split
@@ -220,10 +208,8 @@ def _events(
     config, tokenizer = session.config, session.engine.tokenizer
     budget, on = config.budget.attempts, config.budget.continue_after_discovery
     if job.method == "multi-turn":
-        length = config.model.max_model_len
-        room = None if length is None else length - config.sampling.max_tokens
-        conversation = Conversation(student_prompt(problem), tokenizer, config.reprompt, room=room)
-        return multi_turn(policy, judge, conversation, budget=budget, continue_after_discovery=on, past=past)
+        turns = conversation(problem, tokenizer, config)
+        return multi_turn(policy, judge, turns, budget=budget, continue_after_discovery=on, past=past)
     return learn(
         policy,
         judge,

@@ -9,6 +9,7 @@ import problems
 from ttsd.config import Config
 from ttsd.running import run
 from ttsd.running.engine import load_tokenizer
+from ttsd.running.readings import teaching
 from ttsd.running.store import Answer, Store
 
 
@@ -29,7 +30,7 @@ async def solve(job: run.Job, config: Config, *, fresh: bool = False, view: Talk
             return store.answer(begun["run"])
         view.say(f"{problem.title}: {len(parts.visible)} visible and {len(parts.hidden)} hidden cases")
         tokenizer = load_tokenizer(config)
-        run.teaching(problem, tokenizer, config)
+        teaching(problem, tokenizer, config)
         view.say(f"loading the model {config.model.path} (sampler: {config.model.sampler})")
         start = time.monotonic()
         learns = job.method in run.LEARNING

@@ -1,0 +1,207 @@
+"""One attempt or one step of the record: what was read, answered, said and learnt. Values; no printing.
+
+Prompts are not stored; the run's own builder makes them again, with its tokenizer, its limits and the stored rollouts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+import problems
+from problems.problem import Problem, ProblemError
+from ttsd.collapse import Collapse
+from ttsd.config import Config, recorded_config
+from ttsd.errors import UserError
+from ttsd.loop import recall
+from ttsd.nouns import Lesson, Rollout, Status
+from ttsd.prompts import ChatTokenizer
+from ttsd.reprompts import Reprompts
+from ttsd.running.engine import load_tokenizer
+from ttsd.running.readings import conversation, teaching
+from ttsd.running.store import Row, Store
+
+LEARNS_FROM_TEACHER = "sdpo"
+_ENDLESS = 1 << 40  # characters are not tokens: no limit of the settings applies to them
+_CURVE = 3  # steps on either side whose loss is shown
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """Everything about one attempt. A prompt is None where there was none, or it can't be made again."""
+
+    run: Row
+    rollout: Rollout
+    student_prompt: str | None
+    teacher_prompt: str | None
+    steps: tuple[Row, ...]  # this step's row and those around it
+    remark: str = ""
+    asked: str | None = None  # the reprompt that its author had read, if it was drawn in the teacher's role
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """One step: its row, the rows around it, and its attempts in a line each."""
+
+    run: Row
+    step: int
+    steps: tuple[Row, ...]
+    attempts: tuple[Row, ...]
+
+
+class Transcript:
+    """A tokenizer that remembers the user turn behind each prompt it makes, so that prompts can be shown as text."""
+
+    def __init__(self, tokenizer: ChatTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._users: dict[tuple[int, ...], str] = {}
+
+    def chat(self, user: str) -> tuple[int, ...]:
+        ids = self._tokenizer.chat(user)
+        self._users[ids] = user
+        return ids
+
+    def text(self, ids: tuple[int, ...] | None) -> str | None:
+        return None if ids is None else self._users[ids]
+
+
+class Characters:
+    """Stands in where the model's tokenizer is not on this machine: its tokens are characters."""
+
+    def chat(self, user: str) -> tuple[int, ...]:
+        return tuple(map(ord, user))
+
+
+def attempt_view(store: Store, run: int, attempt: int) -> AttemptView:
+    """UserError: no such run, or no such attempt in it."""
+    row, rollout = store.run(run), rollout_of(store, run, attempt)
+    steps = _around(store, run, rollout.step)
+    try:
+        problem, config = problems.load(row["question"]), recorded_config(row["config"])
+    except (ProblemError, ValidationError) as error:
+        return AttemptView(row, rollout, None, None, steps, f"the prompts can't be made again: {_first_line(error)}")
+    tokenizer, config, remark = _reader(config)
+    transcript = Transcript(tokenizer)
+    read, why = read_around(store, row, rollout, problem, transcript, config)
+    remarks = [text for text in (remark, why or ("" if remark else _mismatch(read, rollout))) if text]
+    student, teacher, asked = map(transcript.text, (read.student, read.teacher, read.author))
+    return AttemptView(row, rollout, student, teacher, steps, "; ".join(remarks), asked)
+
+
+def step_view(store: Store, run: int, step: int) -> StepView:
+    """UserError: no such run, or no attempt of that step in it."""
+    row = store.run(run)
+    attempts = tuple(one for one in store.attempt_overview(run) if one["step"] == step)
+    if not attempts:
+        raise UserError(f"run {run} has no step {step}; `ttsd show {run}` lists its attempts with their steps")
+    return StepView(row, step, _around(store, run, step), attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Token ids of the prompts around one attempt; `author` is the reprompt it answered, if it read one."""
+
+    student: tuple[int, ...]
+    teacher: tuple[int, ...] | None = None
+    author: tuple[int, ...] | None = None
+
+
+def read_around(
+    store: Store, row: Row, rollout: Rollout, problem: Problem, tokenizer: ChatTokenizer, config: Config
+) -> tuple[Read, str]:
+    """What the run's policy read around `rollout`, in both roles; and why no teacher did, where that may surprise."""
+    if row["method"] == "multi-turn":
+        earlier = store.rollouts(row["run"], last=rollout.attempt - 1)
+        return Read(conversation(problem, tokenizer, config).prompt_ids(earlier)), ""
+    taught = row["method"] == LEARNS_FROM_TEACHER
+    reprompts = teaching(problem, tokenizer, config, taught=taught)
+    if not taught:
+        return Read(reprompts.prompt_ids), ""
+    group = _group(store, row["run"], rollout.step)
+    last = _recalled(store, row, group, reprompts, config)
+    author = None
+    if rollout.role == "teacher":
+        author = reprompts.readings(len(group), last)[rollout.attempt - group[0].attempt].prompt_ids
+    if any(one.verdict.accepted for one in group) and not config.budget.continue_after_discovery:
+        return Read(reprompts.prompt_ids, author=author), "the run ended with this group, so no teacher read it"
+    lesson = _lesson(reprompts, group, rollout)
+    return Read(reprompts.prompt_ids, lesson.reprompt_ids if lesson else None, author), ""
+
+
+def lesson_of(store: Store, row: Row, rollout: Rollout, tokenizer: ChatTokenizer, config: Config) -> Lesson:
+    """What a learning run drew from `rollout`. UserError where its answer was not needed any more."""
+    reprompts = teaching(problems.load(row["question"]), tokenizer, config)
+    group = _group(store, row["run"], rollout.step)
+    _recalled(store, row, group, reprompts, config)
+    lesson = _lesson(reprompts, group, rollout)
+    if lesson is None:
+        raise UserError(f"attempt {rollout.attempt} was aborted and has no tokens; choose another one")
+    return lesson
+
+
+def rollout_of(store: Store, run: int, attempt: int) -> Rollout:
+    """UserError where the run has no such attempt."""
+    found = store.rollouts(run, first=attempt, last=attempt)
+    if not found:
+        store.run(run)
+        raise UserError(f"run {run} has no attempt {attempt}; `ttsd show {run}` lists those it has")
+    return found[0]
+
+
+def _recalled(
+    store: Store, row: Row, group: Sequence[Rollout], reprompts: Reprompts, config: Config
+) -> tuple[Rollout, ...]:
+    """Has `reprompts` remember what lies before `group`; returns what was kept of the group before it."""
+    collapse = Collapse() if config.budget.restart_after_collapse else None
+    return recall(reprompts, collapse, store.rollouts(row["run"], last=group[0].attempt - 1))
+
+
+def _lesson(reprompts: Reprompts, group: Sequence[Rollout], rollout: Rollout) -> Lesson | None:
+    if rollout.verdict.status is Status.ABORTED:
+        return None
+    return next(lesson for lesson in reprompts.lessons(group) if lesson.attempt == rollout.attempt)
+
+
+def _reader(config: Config) -> tuple[ChatTokenizer, Config, str]:
+    """The run's tokenizer and settings; without the model, one that counts characters, no limits, and a remark."""
+    try:
+        return load_tokenizer(config), config, ""
+    except UserError as error:
+        remark = f"prompts are shown uncut, for the model's tokenizer is missing: {_first_line(error)}"
+        return Characters(), _unlimited(config), remark
+
+
+def _unlimited(config: Config) -> Config:
+    lengths = {"max_reprompt_len": _ENDLESS, "multi_turn_max_prompt_len": _ENDLESS}
+    sections = {
+        "model": config.model.model_copy(update={"max_model_len": None}),
+        "sampling": config.sampling.model_copy(update={"max_prompt_len": _ENDLESS}),
+        "reprompt": config.reprompt.model_copy(update=lengths),
+    }
+    return config.model_copy(update=sections)
+
+
+def _mismatch(read: Read, rollout: Rollout) -> str:
+    """A remark where the prompt made again is not as long as the one that was answered."""
+    made, answered = len(read.author or read.student), rollout.completion.prompt_tokens
+    if not answered or made == answered:
+        return ""
+    return f"the question, the model or ttsd has changed: this prompt has {made} tokens, the one answered {answered}"
+
+
+def _group(store: Store, run: int, step: int) -> tuple[Rollout, ...]:
+    ((first, last),) = store.query(
+        "select min(attempt), max(attempt) from attempts where run = ? and step = ?", [run, step]
+    )
+    return store.rollouts(run, first=first, last=last)
+
+
+def _around(store: Store, run: int, step: int) -> tuple[Row, ...]:
+    return tuple(row for row in store.steps(run) if abs(row["step"] - step) <= _CURVE)
+
+
+def _first_line(error: Any) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,31 @@
+"""What the policy of a run reads: one builder for the run itself and for those who look at it afterwards.
+
+A prompt depends on the question, the tokenizer and the run's settings, their limits included. Nobody else builds
+`Reprompts` or `Conversation` for a run.
+"""
+
+from __future__ import annotations
+
+from ttsd.baselines import Conversation
+from ttsd.config import Config
+from ttsd.nouns import Problem
+from ttsd.prompts import ChatTokenizer, student_prompt
+from ttsd.reprompts import Reprompts
+
+
+def teaching(problem: Problem, tokenizer: ChatTokenizer, config: Config, *, taught: bool = True) -> Reprompts:
+    """The question's prompts, a teacher's too if `taught`. UserError where the student's is too long."""
+    return Reprompts(
+        student_prompt(problem),
+        tokenizer,
+        config.reprompt,
+        max_prompt_len=config.sampling.max_prompt_len,
+        teacher_fraction=config.sampling.teacher_fraction if taught else 0.0,
+    )
+
+
+def conversation(problem: Problem, tokenizer: ChatTokenizer, config: Config) -> Conversation:
+    """The prompts of multi-turn's attempts, no longer than the model has room for beside an answer."""
+    length = config.model.max_model_len
+    room = None if length is None else length - config.sampling.max_tokens
+    return Conversation(student_prompt(problem), tokenizer, config.reprompt, room=room)
