@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic.fields import FieldInfo
+from typer.testing import CliRunner
 
-from ttsd.config import Config, Lora, load_config, recorded_config, shipped_configs
+from ttsd import cli
+from ttsd.config import Config, Lora, load_config, recorded_config, sections, shipped_configs
+from ttsd.config.setting import section
 from ttsd.errors import UserError
+from ttsd.running import store
+from ttsd.running.run import Job, broken_off
 
 
 def test_defaults_are_the_papers_test_time_run_on_lora() -> None:
@@ -56,6 +65,12 @@ def test_there_are_shipped_configurations() -> None:
         ("reprompt.feedback_template=nothing", "{feedback_raw}"),
         ("model.max_model_len=100", "lower sampling.max_tokens"),
         ("lora.lr=nan", "lora.lr"),
+        ("store.path=", "store.path is empty"),
+        ("lora.target_modules=q_proj", """--set 'lora.target_modules=["q_proj"]'"""),
+        (
+            "lora.target_modules=q_proj, k_proj",
+            """write all-linear, or a list, as in --set 'lora.target_modules=["q_pr""",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence_with_the_remedy(override: str, said: str) -> None:
@@ -85,3 +100,98 @@ def test_a_setting_that_is_gone_is_refused_with_a_remedy_but_read_in_an_old_reco
     old["distillation"]["is_clip"] = 2.0
     del old["budget"]["restart_after_collapse"]
     assert recorded_config(old) == Config(lora=Lora(rank=7))
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("distillation.rollout_is=none", "none"),
+        ("model.quantize_base=none", "none"),
+        ("store.track=none", "none"),
+        ("store.path=2024-01-01", "2024-01-01"),
+        ("store.path=7", "7"),
+        ("model.path=true", "true"),
+        ('model.system_prompt="two\\nlines"', "two\nlines"),
+        ("model.system_prompt=none", None),
+        ("distillation.distillation_topk=None", None),
+        ("budget.attempts=1_000", 1000),
+        ("lora.lr=2", 2.0),
+        ("reprompt.include_environment_feedback=False", False),
+        ('lora.target_modules=["q_proj", "v_proj"]', ["q_proj", "v_proj"]),
+    ],
+)
+def test_an_override_is_read_by_its_settings_type(override: str, value: object) -> None:
+    table, _, key = override.partition("=")[0].partition(".")
+    assert load_config(None, [override]).model_dump()[table][key] == value
+
+
+def fields() -> list[tuple[str, FieldInfo]]:
+    return [
+        (f"{name}.{key}", field)
+        for name in Config.model_fields
+        if (kind := section(Config, name)) is not None
+        for key, field in kind.model_fields.items()
+    ]
+
+
+@pytest.mark.parametrize(("name", "field"), fields())
+def test_every_setting_has_a_meaning(name: str, field: FieldInfo) -> None:
+    assert field.description, name
+
+
+def ttsd(*arguments: str) -> str:
+    ended = CliRunner().invoke(cli.app, arguments)
+    assert ended.exit_code == 0, ended.output
+    return ended.stdout
+
+
+def test_the_reference_in_the_documentation_is_the_one_that_the_settings_give() -> None:
+    page = Path(__file__).parents[1] / "docs" / "settings.md"
+    assert page.read_text("utf-8") == ttsd("config", "reference"), "run: ttsd config reference > docs/settings.md"
+
+
+def test_the_reference_names_the_keys_of_the_papers_code() -> None:
+    entries: list[dict[str, Any]] = json.loads(ttsd("config", "reference", "--json"))
+    assert [entry["setting"] for entry in entries] == [name for name, _ in fields()]
+    alpha = next(entry for entry in entries if entry["setting"] == "distillation.alpha")
+    assert (alpha["paper"], alpha["code"]) == ("divergence", "self_distillation.alpha")
+    assert (alpha["default"], alpha["values"]) == (1.0, "number, at least 0, at most 1")
+
+
+@pytest.mark.parametrize("source", [*shipped_configs(), None])
+def test_what_config_show_prints_is_a_configuration_file(source: str | None, tmp_path: Path) -> None:
+    overrides = ['model.system_prompt=a "word" and\na line', "distillation.distillation_topk=none"]
+    arguments = [*(["-c", source] if source else []), *(f"--set={override}" for override in overrides)]
+    (tmp_path / "shown.toml").write_text(ttsd("config", "show", *arguments))
+    assert load_config(str(tmp_path / "shown.toml")) == load_config(source, overrides)
+    assert json.loads(ttsd("config", "show", "--json", *arguments)) == load_config(source, overrides).model_dump()
+
+
+def test_config_show_says_what_differs_from_the_defaults() -> None:
+    shown = ttsd("config", "show", "--set", "budget.attempts=64")
+    assert "attempts = 64  # default: 512\n" in shown
+    assert tomllib.loads(shown)["budget"]["attempts"] == 64
+
+
+def test_an_old_record_has_the_defaults_of_what_did_not_exist_then() -> None:
+    recorded = Config(budget=sections.Budget(attempts=7)).model_dump()
+    del recorded["reprompt"]["feedback_blocks"], recorded["store"]
+    recorded["distillation"]["no_longer_there"] = 3
+    recorded["gone"] = {"setting": 1}
+    assert recorded_config(recorded) == Config(budget=sections.Budget(attempts=7))
+
+
+def test_a_run_of_an_older_version_is_resumed_under_the_same_settings(tmp_path: Path) -> None:
+    job, config = Job("micro:numbers:2:3", "sdpo", 0), Config()
+    recorded = config.model_dump()
+    del recorded["reprompt"]["feedback_blocks"], recorded["store"]
+    recorded["distillation"]["no_longer_there"] = 3
+    with store.Store(tmp_path / "old.sqlite") as record:
+        record.new_run(
+            question=job.question, method="sdpo", seed=0, model="m", config=recorded, split={}, environment={}
+        )
+        row = broken_off(record, job, config)
+        assert row is not None
+        assert row["run"] == 1
+        with pytest.raises(UserError, match=r"reprompt\.feedback_blocks \(1 before, now 3\)"):
+            broken_off(record, job, Config(reprompt=sections.Reprompt(feedback_blocks=3)))

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from ttsd.cli import looking, machine, micro, probe, questions, running
+from ttsd.cli import config, looking, machine, micro, probe, questions, running
 from ttsd.cli.options import INFRASTRUCTURE, INTERRUPTED, USER_ERROR
 from ttsd.errors import Interrupted, TtsdError, UserError
 
@@ -33,6 +33,7 @@ for command in (
     app.command()(command)
 app.add_typer(questions.app, name="problems")
 app.add_typer(micro.micro_app, name="micro")
+app.add_typer(config.app, name="config")
 
 
 def main() -> None:

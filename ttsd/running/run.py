@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from problems.split import split
 from sandbox import Limits, Outcome, Program, Sandbox
 from ttsd.baselines import Frozen, multi_turn
-from ttsd.config import Config, Method
+from ttsd.config import Config, Method, recorded_config
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.judging.judge import judge_for
 from ttsd.judging.sandbox_settings import limits_of, open_sandbox
@@ -149,7 +149,7 @@ def _runs_of(store: Store, job: Job, config: Config) -> list[Row]:
         return runs
     arm = ARMS[job.method]
     wanted = config.model_dump()[arm.section][arm.setting]
-    return [row for row in runs if row["config"].get(arm.section, {}).get(arm.setting, wanted) == wanted]
+    return [row for row in runs if recorded_config(row["config"]).model_dump()[arm.section][arm.setting] == wanted]
 
 
 def _same(row: Row, config: Config) -> bool:
@@ -293,10 +293,11 @@ def _new_run(session: Session, job: Job, parts: Split) -> int:
     )
 
 
-def _changed_settings(before: Row, config: Config) -> list[str]:
+def _changed_settings(recorded: Row, config: Config) -> list[str]:
+    before = recorded_config(recorded).model_dump()
     return [
-        f"{section}.{name} ({before.get(section, {}).get(name)!r} before, now {value!r})"
+        f"{section}.{name} ({before[section][name]!r} before, now {value!r})"
         for section, settings in config.model_dump().items()
         for name, value in settings.items()
-        if (section, name) not in FREE_SETTINGS and before.get(section, {}).get(name) != value
+        if (section, name) not in FREE_SETTINGS and before[section][name] != value
     ]

@@ -1,0 +1,122 @@
+"""One setting: its meaning, the names that others give it, how its text is read, how a mistake in it is explained.
+
+Which settings there are is in `sections.py`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+_NULL = ("none", "null")
+
+
+def setting(default: Any, description: str, *, paper: str = "", code: str = "", **bounds: Any) -> Any:
+    """A field of a section. `paper` and `code`: what the paper's table 12 and its code, lasgroup/SDPO, call it."""
+    return Field(default, description=description, json_schema_extra={"paper": paper, "code": code}, **bounds)
+
+
+class Section(BaseModel):
+    """A group of settings. An unknown one is an error; `none` is null wherever a setting may be null."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_has_a_word(cls, values: Any) -> Any:
+        # TOML has no null, and neither has a command line.
+        if not isinstance(values, dict):
+            return values
+        return {name: None if cls._is_null(name, value) else value for name, value in values.items()}
+
+    @classmethod
+    def _is_null(cls, name: str, value: object) -> bool:
+        field = cls.model_fields.get(name)
+        if field is None or not isinstance(value, str) or value.lower() not in _NULL:
+            return False
+        return type(None) in members(field.annotation) and value not in choices(field)
+
+
+def section(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The section of that name, if `model` has one."""
+    field = model.model_fields.get(name)
+    kind = field.annotation if field else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def members(annotation: Any) -> tuple[Any, ...]:
+    """The types that a setting may have, as in int and None."""
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+
+
+def choices(field: FieldInfo) -> list[str]:
+    """The words that a setting may be, as in none, nf4."""
+    literals = [member for member in members(field.annotation) if get_origin(member) is Literal]
+    return [word for literal in literals for word in get_args(literal)]
+
+
+def read(text: str, field: FieldInfo | None) -> Any:
+    """The value that `text` means: a string where the setting takes this string, else as TOML writes values."""
+    if field is not None and text in choices(field):
+        return text
+    takes_any_string = field is not None and str in members(field.annotation)
+    if takes_any_string and not text.startswith(('"', "'")):
+        return text
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text  # the section says what it wants instead
+
+
+def written(value: Any) -> str:
+    """A value as TOML, which `read` and a configuration file take back."""
+    return '"none"' if value is None else json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first mistake as one sentence with its remedy."""
+    first = error.errors()[0]
+    # Members of a union add their type's name to the location; a setting's place has two parts.
+    where = ".".join(str(part) for part in first["loc"][:2])
+    if first["type"] == "extra_forbidden":
+        known = _siblings(model, first["loc"])
+        return f"unknown setting {where!r}{suggest(str(first['loc'][-1]), known)}; known here: {', '.join(known)}"
+    if first["type"] == "value_error":
+        return f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
+    if first["type"] == "string_too_short":
+        return f"setting {where} is empty; give it a value, or leave it out"
+    if any(problem["type"] == "list_type" for problem in error.errors() if problem["loc"][:2] == first["loc"][:2]):
+        word = str(first["input"])
+        return f"setting {where} = {word!r}: " + _wanted_list(model, first["loc"], word)
+    given = json.dumps(first["input"], default=str)
+    return f"setting {where} = {given}: {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def suggest(word: str, known: Sequence[str]) -> str:
+    """` (did you mean 'attempts'?)`, or nothing."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _wanted_list(model: type[BaseModel], location: tuple[int | str, ...], word: str) -> str:
+    table, name = str(location[0]), str(location[1])
+    owner = section(model, table)
+    words = choices(owner.model_fields[name]) if owner else []
+    either = f"{' or '.join(words)}, or " if words else ""
+    names = json.dumps([part.strip() for part in word.strip("[]").split(",")])
+    return f"write {either}a list, as in --set '{table}.{name}={names}'"
+
+
+def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    fields: Mapping[str, Any] = model.model_fields
+    if len(location) > 1:
+        owner = section(model, str(location[0]))
+        fields = owner.model_fields if owner else {}
+    return sorted(fields)
