@@ -13,6 +13,7 @@ import _sitebuiltins
 import _thread
 import atexit
 import builtins
+import io
 import json
 import linecache
 import os
@@ -38,7 +39,7 @@ def equip() -> dict[str, Any]:
         setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
     sys.setrecursionlimit(50_000)
     getattr(sys, "set_int_max_str_digits", int)(50_000)
-    sys.argv[:] = [FILE]
+    sys.argv[:] = sys.orig_argv[:] = [FILE]
     sys.excepthook = _show
     threading.excepthook = _show_from_thread
     threading.stack_size(8 << 20)
@@ -70,13 +71,14 @@ def prepare(source: bytes, entry_point: str | None, names: dict[str, Any]) -> Pr
     module.__dict__.update(names, __file__=FILE, __builtins__=builtins)
     sys.modules[module.__name__] = module
     _seed()
-    text = source.decode("utf-8", "replace")
-    linecache.cache[FILE] = (len(text), None, text.splitlines(keepends=True), FILE)
     return Prepared(_compiled(source), module.__dict__, entry_point, len(module.__dict__))
 
 
 def _compiled(source: bytes) -> types.CodeType | BaseException:
+    """And the lines that tracebacks show."""
     try:
+        text = source.decode("utf-8", "replace")
+        linecache.cache[FILE] = (len(text), None, io.StringIO(text, newline=None).readlines(), FILE)
         return compile(source, FILE, "exec", dont_inherit=True)
     except BaseException as error:  # also MemoryError, RecursionError and whatever else a hostile text provokes
         return error.with_traceback(None)

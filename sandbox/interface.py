@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
+MAX_SOURCE_BYTES = 1 << 20
+
+
 class SandboxFault(RuntimeError):
     """The sandbox itself failed (not the program in it): never a pass and never a failure of the program."""
 
@@ -14,6 +17,10 @@ class SandboxFault(RuntimeError):
 class Limits:
     """CPU time decides; wall time only ends sleepers.
 
+    `cpu_seconds` and `wall_seconds` are for one test. `program_wall_seconds` is wall time that all tests of a program
+    share: each test takes its wall time from it, and gives back `wall_seconds / cpu_seconds` for each second of CPU time
+    that it used. So work can't exhaust it, not even on a busy machine, and sleep can.
+
     `memory_bytes` is address space beyond what the interpreter itself takes, and the main thread's stack and other
     threads' count, too. `output_bytes` holds for stdout, stderr and the result, each; a program that reaches it has
     passed it.
@@ -21,6 +28,7 @@ class Limits:
 
     cpu_seconds: float = 6.0
     wall_seconds: float = 24.0
+    program_wall_seconds: float = 24.0
     memory_bytes: int = 1 << 30
     output_bytes: int = 16 << 20
 
@@ -29,6 +37,7 @@ class Limits:
 class Program:
     """Python source. With `entry_point` it is imported and that function (or that method of its class `Solution`)
     is called with the JSON arguments of the input, one per line; without, it is run as a script (see child.py).
+    A source of more than MAX_SOURCE_BYTES ends as ERROR without being run.
     """
 
     source: str

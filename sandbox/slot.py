@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import wire
-from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
+from sandbox.interface import MAX_SOURCE_BYTES, Ending, Limits, Outcome, Program, SandboxFault
 from sandbox.outcome import killed_from_outside, outcome
 
 START_SECONDS = 60.0
@@ -133,6 +133,8 @@ class Slot:
 
     async def test(self, program: Program, data: bytes, limits: Limits) -> Outcome:
         """Runs a program on one input. It is handed over at the first test and stays until `drop`. Raises SlotLost."""
+        if _too_long(program.source):
+            return _not_compiled(Ending.ERROR, f"SyntaxError: the program is longer than {MAX_SOURCE_BYTES} bytes")
         if self._program is None:
             await self._load(program, limits)
         with _memfds(3 if program.entry_point is None else 4) as files:
@@ -158,7 +160,7 @@ class Slot:
         if self._tests_run or -code not in _FATAL_IN_COMPILER:
             raise SlotLost("the process that supervises a program's tests ended unexpectedly")
         kind = Ending.CPU_LIMIT if -code == signal.SIGXCPU else Ending.ERROR
-        return Outcome(kind, b"", b"SyntaxError: the compiler crashed on this program\n", None, 0.0, 0.0)
+        return _not_compiled(kind, "SyntaxError: the compiler crashed on this program")
 
     def drop(self) -> None:
         """Ends the loaded program and all of its processes, now. The slot can be used again after that."""
@@ -206,6 +208,14 @@ class Slot:
         if not packet:
             raise SlotLost("the sandbox's helper process is gone")
         return packet
+
+
+def _too_long(source: str) -> bool:
+    return len(source) > MAX_SOURCE_BYTES or len(source.encode("utf-8", "surrogatepass")) > MAX_SOURCE_BYTES
+
+
+def _not_compiled(ending: Ending, message: str) -> Outcome:
+    return Outcome(ending, b"", message.encode() + b"\n", None, 0.0, 0.0)
 
 
 def _end(zygote: subprocess.Popen[bytes]) -> None:

@@ -167,12 +167,18 @@ def supervise(
     if shield:
         shield.confine_supervisor()
     program = child.prepare(text, limits["entry_point"], names)
+    budget = WallBudget(limits)
     become_child = confinement.child_steps(shield, setup, 3 if limits["entry_point"] is None else 4)
     gc.freeze()
     while True:
         payload, files = wire.receive(connection)
         if not payload:
             os._exit(0)
+        if budget.is_spent:
+            connection.send(wire.Report(True, signal.SIGKILL, wire.WALL, 0.0, 0.0, 0).pack())
+            for descriptor in files:
+                os.close(descriptor)
+            continue
         put_in_place(files)
         started = time.monotonic()
         pid = kernel.fork()
@@ -180,7 +186,9 @@ def supervise(
             for step in become_child:
                 step()
             child.run(program)
-        connection.send(watch(pid, started, written, limits).pack())
+        report = watch(pid, started, written, limits["cpu_seconds"], budget)
+        budget.charge(report)
+        connection.send(report.pack())
 
 
 def put_in_place(files: list[int]) -> None:
@@ -190,7 +198,31 @@ def put_in_place(files: list[int]) -> None:
         os.close(descriptor)
 
 
-def watch(pid: int, started: float, written: int, limits: dict[str, Any]) -> wire.Report:
+class WallBudget:
+    """The wall time that a test has left, and that all tests of the program have left together (see Limits)."""
+
+    def __init__(self, limits: dict[str, Any]) -> None:
+        self._one_test = limits["wall_seconds"]
+        self._per_cpu_second = limits["wall_seconds"] / limits["cpu_seconds"]
+        self._all = self._left = limits["program_wall_seconds"]
+
+    @property
+    def is_spent(self) -> bool:
+        """What is left is too little to set up another test."""
+        return self._left < self._all / 10
+
+    def left(self, wall_seconds: float, cpu_seconds: float) -> float:
+        """After the running test has used this much."""
+        return min(self._one_test - wall_seconds, self._left_together(wall_seconds, cpu_seconds))
+
+    def charge(self, report: wire.Report) -> None:
+        self._left = min(self._all, self._left_together(report.wall_seconds, report.cpu_seconds))
+
+    def _left_together(self, wall_seconds: float, cpu_seconds: float) -> float:
+        return self._left - wall_seconds + self._per_cpu_second * cpu_seconds
+
+
+def watch(pid: int, started: float, written: int, cpu_seconds: float, budget: WallBudget) -> wire.Report:
     """Waits for the child; ends it when its CPU time or its wall time is used up."""
     stopped_for = wire.NOTHING
     cpu_clock = (~pid << 3) | 2  # the kernel's name for the CPU clock of a process
@@ -198,8 +230,9 @@ def watch(pid: int, started: float, written: int, limits: dict[str, Any]) -> wir
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
     while not stopped_for:
-        cpu_left = limits["cpu_seconds"] - time.clock_gettime(cpu_clock)
-        wall_left = started + limits["wall_seconds"] - time.monotonic()
+        cpu_used = time.clock_gettime(cpu_clock)
+        cpu_left = cpu_seconds - cpu_used
+        wall_left = budget.left(time.monotonic() - started, cpu_used)
         if cpu_left <= 0 or wall_left <= 0:
             stopped_for = wire.CPU if cpu_left <= 0 else wire.WALL
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -110,8 +111,48 @@ async def test_cpu_time_decides_and_wall_time_ends_sleepers(box: Sandbox) -> Non
 @pytest.mark.slow
 async def test_endless_compilation_is_the_programs_fault(box: Sandbox) -> None:
     limits = Limits(cpu_seconds=0.1, memory_bytes=4 << 30)
-    found = await outcomes(box, Program("x = [1, 2, 3]\n" * 2_000_000), [b"", b""], limits)
+    names = ", ".join(f"a{number}" for number in range(50_000))
+    source = f"def f({names}): return " + "lambda: " * 60 + f"[{names}]"  # each level passes on each name
+    found = await outcomes(box, Program(source), [b"", b""], limits)
     assert [outcome.ending for outcome in found] == [Ending.CPU_LIMIT] * 2
+
+
+async def test_sleepers_share_the_wall_time_of_a_program(box: Sandbox) -> None:
+    limits = Limits(cpu_seconds=5.0, wall_seconds=1.0, program_wall_seconds=1.0)
+    found = await outcomes(box, Program("import time\ntime.sleep(0.7)"), [b""] * 10, limits)
+    assert [outcome.ending for outcome in found] == [Ending.FINISHED] + [Ending.WALL_LIMIT] * 9
+    assert sum(outcome.wall_seconds for outcome in found) < 2.0
+
+
+async def test_work_does_not_use_up_the_wall_time_of_a_program(box: Sandbox) -> None:
+    limits = Limits(cpu_seconds=1.0, wall_seconds=20.0, program_wall_seconds=0.5)
+    program = Program("import time\nwhile time.process_time() < 0.2: pass")
+    found = await outcomes(box, program, [b""] * 4, limits)
+    assert {outcome.ending for outcome in found} == {Ending.FINISHED}
+    assert sum(outcome.wall_seconds for outcome in found) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("source", "ending", "said"),
+    [
+        ("\n" * (2 << 20), Ending.ERROR, b"SyntaxError: the program is longer than 1048576 bytes"),
+        ("#" + "\u20ac" * (1 << 19), Ending.ERROR, b"SyntaxError: the program is longer than 1048576 bytes"),
+        ("\n" * (1 << 20), Ending.FINISHED, b""),
+    ],
+)
+async def test_long_source_is_no_fault_of_the_sandbox(box: Sandbox, source: str, ending: Ending, said: bytes) -> None:
+    outcome = await box.once(Program(source), b"", SMALL)
+    assert (outcome.ending, outcome.stderr.strip()) == (ending, said)
+
+
+async def test_lines_that_memory_can_not_hold_are_the_programs_fault(box: Sandbox) -> None:
+    outcome = await box.once(Program(" \n" * (1 << 19)), b"", Limits(memory_bytes=16 << 20))
+    assert outcome.ending is Ending.MEMORY_LIMIT
+
+
+async def test_traceback_counts_lines_as_the_compiler_does(box: Sandbox) -> None:
+    outcome = await box.once(Program("x = '\x0b\u2028'\n1 / 0"), b"", SMALL)
+    assert b"line 2, in <module>\n    1 / 0\n" in outcome.stderr
 
 
 async def test_output_before_the_end_is_kept(box: Sandbox) -> None:
@@ -314,18 +355,24 @@ async def test_killed_child_costs_a_retry(box: Sandbox) -> None:
 async def test_kills_at_any_moment_change_no_outcome(box: Sandbox) -> None:
     chance = random.Random(0)
 
+    started = time.perf_counter()
+    async with Sandbox(slots=1):
+        pause = time.perf_counter() - started  # how fast this machine is now
+
     async def kill_now_and_then() -> None:
         while True:
-            await asyncio.sleep(chance.uniform(0.1, 0.4))
+            await asyncio.sleep(chance.uniform(0.5, 2) * pause)
             for zygote in box.zygotes[:1] if chance.random() < 0.5 else box.zygotes[1:]:
                 os.kill(zygote, signal.SIGKILL)
 
     killer = asyncio.create_task(kill_now_and_then())
     program = Program("import time\ntime.sleep(0.002)\nprint(int(input()) ** 2)")
     inputs = [str(index).encode() for index in range(5)]
-    found = await asyncio.gather(*(outcomes(box, program, inputs) for _ in range(100)))
-    killer.cancel()
-    await asyncio.gather(killer, return_exceptions=True)
+    try:
+        found = await asyncio.gather(*(outcomes(box, program, inputs) for _ in range(300)))
+    finally:
+        killer.cancel()
+        await asyncio.gather(killer, return_exceptions=True)
     assert {tuple(outcome.stdout for outcome in run) for run in found} == {(b"0\n", b"1\n", b"4\n", b"9\n", b"16\n")}
 
 
