@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-
 MAX_SOURCE_BYTES = 1 << 20
 
 
@@ -18,8 +17,8 @@ class Limits:
     """CPU time decides; wall time only ends sleepers.
 
     `cpu_seconds` and `wall_seconds` are for one test. `program_wall_seconds` is wall time that all tests of a program
-    share: each test takes its wall time from it, and gives back `wall_seconds / cpu_seconds` for each second of CPU time
-    that it used. So work can't exhaust it, not even on a busy machine, and sleep can.
+    share: each test takes its wall time from it, and gives back `wall_seconds / cpu_seconds` for each second of CPU
+    time that it used. So work can't exhaust it, not even on a busy machine, and sleep can.
 
     `memory_bytes` is address space beyond what the interpreter itself takes, and the main thread's stack and other
     threads' count, too. `output_bytes` holds for stdout, stderr and the result, each; a program that reaches it has

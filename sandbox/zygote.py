@@ -202,9 +202,10 @@ class WallBudget:
     """The wall time that a test has left, and that all tests of the program have left together (see Limits)."""
 
     def __init__(self, limits: dict[str, Any]) -> None:
-        self._one_test = limits["wall_seconds"]
-        self._per_cpu_second = limits["wall_seconds"] / limits["cpu_seconds"]
-        self._all = self._left = limits["program_wall_seconds"]
+        self._one_test: float = limits["wall_seconds"]
+        self._per_cpu_second: float = limits["wall_seconds"] / limits["cpu_seconds"]
+        self._all = float(limits["program_wall_seconds"])
+        self._left = self._all
 
     @property
     def is_spent(self) -> bool:
