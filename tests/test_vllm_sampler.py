@@ -42,10 +42,11 @@ AdapterMaker = Callable[[str, int], AdapterRef]
 
 OWNER = """
 import asyncio, multiprocessing, signal, sys
-from ttsd.vllm_sampler import VllmSampler, VllmSettings
+from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
 
 async def main(model):
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: print("interrupted", flush=True))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, lambda: print("interrupted", flush=True))
     settings = VllmSettings(model=model, max_tokens=16, stop_token_ids=(), adapters=0, kv_cache_gib=0.05)
     sampler = VllmSampler(settings, str)
     await sampler.start()
@@ -105,6 +106,13 @@ def owner(model: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+@pytest.fixture(scope="module")
+def engine(owner: subprocess.Popen[str]) -> int:
+    """The process of the owner's engine, once it stands ready."""
+    (engine,) = map(int, _line(owner).split())
+    return engine
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def sampler(model: Path, owner: object) -> AsyncIterator[VllmSampler]:
     sampler = VllmSampler(settings(model), decode=lambda ids: " ".join(map(str, ids)))
@@ -134,6 +142,30 @@ def reference(base: Base, ref: AdapterRef | None, prompt: Sequence[int], complet
 
 def distance(first: Sequence[float], second: Sequence[float]) -> float:
     return max(abs(one - other) for one, other in zip(first, second, strict=True))
+
+
+async def test_an_import_of_vllm_is_not_waited_for(model: Path) -> None:
+    """In a process of its own, where vLLM has not been imported yet; its end comes while the import goes on."""
+    interrupted = """
+import asyncio, os, sys
+from ttsd.sampling.loading import unfinished
+from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
+
+async def main(model):
+    settings = VllmSettings(model=model, max_tokens=16, stop_token_ids=())
+    starting = asyncio.create_task(VllmSampler(settings, str).start())
+    await asyncio.sleep(0.2)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    print(starting.cancelled(), unfinished(), "vllm.v1.engine.async_llm" in sys.modules, flush=True)
+    os._exit(0)
+
+asyncio.run(main(sys.argv[1]))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", interrupted, str(model)], cwd=Path(__file__).parents[1], capture_output=True, text=True
+    )
+    assert ended.stdout.split() == ["True", "True", "False"], ended.stderr
 
 
 async def test_start_that_is_cancelled_leaves_no_process(model: Path, owner: object) -> None:
@@ -317,14 +349,21 @@ async def test_an_engine_that_dies_is_an_infrastructure_fault(sampler: VllmSampl
         await sampler.health()
 
 
-async def test_an_interrupt_spares_the_engine_and_a_killed_owner_does_not(owner: subprocess.Popen[str]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_to_all_processes_spares_the_engine(
+    owner: subprocess.Popen[str], engine: int, number: signal.Signals
+) -> None:
+    """To the process group as a shell sends it, and to the engine itself as a scheduler does."""
     assert owner.stdin is not None
-    (engine,) = map(int, _line(owner).split())
-    os.killpg(owner.pid, signal.SIGINT)
+    os.killpg(owner.pid, number)
     assert _line(owner) == "interrupted"
+    os.kill(engine, number)
     owner.stdin.write("go on\n")
     owner.stdin.flush()
     assert _line(owner) == "length 16"
+
+
+async def test_an_engine_ends_with_its_killed_owner(owner: subprocess.Popen[str], engine: int) -> None:
     owner.kill()
     deadline = time.monotonic() + 10
     while _lives(engine) and time.monotonic() < deadline:

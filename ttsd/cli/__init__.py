@@ -56,5 +56,10 @@ def main() -> None:
 
 
 def _end(error: Exception, status: int) -> None:
+    from ttsd.sampling.loading import unfinished
+
     print(f"ttsd: {error}", file=sys.stderr)
+    if unfinished():
+        sys.stdout.flush()
+        os._exit(status)
     sys.exit(status)

@@ -20,6 +20,7 @@ from ttsd.running.engine import load_tokenizer
 from ttsd.running.readings import teaching
 from ttsd.running.shared_time import Usage
 from ttsd.running.store import Answer, Row, Store
+from ttsd.sampling.loading import beside
 
 if TYPE_CHECKING:
     from ttsd.backbone import Tokenizer
@@ -133,7 +134,7 @@ async def batch(wanted: Sequence[Wanted], config: Config, *, runs_at_once: int |
         finished: list[Answer | Failure] = [store.answer(number) for number in done]
         if not tasks:
             return Results(finished)
-        tokenizer = checked(tasks, config)
+        tokenizer = await beside(checked, tasks, config)
         room = decided(runs_at_once, methods(tasks), len(tasks), config)
         async with run.open_session(
             config, store, tokenizer, learns=learning(methods(tasks)), runs_at_once=room.runs

@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequen
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
 
@@ -23,6 +24,7 @@ from ttsd.config import Config
 from ttsd.nouns import Completion, Lesson
 from ttsd.running.agreement import check_agreement
 from ttsd.running.shared_time import Shared, Spending
+from ttsd.sampling.loading import beside, in_background
 from ttsd.sampling.protocol import AdapterRef, Sampler
 
 if TYPE_CHECKING:
@@ -189,13 +191,14 @@ async def open_engine(
     `adapters`: how many questions will share the engine. Without `learns` there is no trainer.
     UserError: no such model, or a model that can't be used; InfrastructureError: the sampler or the check failed.
     """
+    await beside(import_module, "ttsd.learning.trainer")
     from ttsd.backbone import resolve
     from ttsd.learning.trainer import Trainer
 
     path = resolve(config.model.path)
     scratch = _scratch()
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trainer")
-    loading = thread.submit(Trainer, path, config) if learns else None
+    loading = in_background(partial(Trainer, path, config)) if learns else None
     sampler = _sampler(config, path, tokenizer, adapters if learns else 0, seed, loading)
     engine = Engine(tokenizer, sampler, thread, scratch)
     try:
@@ -225,14 +228,15 @@ def _scratch() -> Path:
 
 
 async def _both(starting: Coroutine[None, None, None], loading: Future[Trainer] | None) -> None:
-    """Waits for sampler and trainer; the first fault of either is raised at once."""
+    """Waits for sampler and trainer; the first fault of either is raised at once, as is a cancellation."""
     waiting = [asyncio.ensure_future(starting)]
     if loading is not None:
         waiting.append(asyncio.wrap_future(loading))  # type: ignore[arg-type]
     try:
         await asyncio.gather(*waiting)
     finally:
-        waiting[0].cancel()
+        for one in waiting:
+            one.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
 
 

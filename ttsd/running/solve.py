@@ -11,6 +11,7 @@ from ttsd.running import run
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.readings import teaching
 from ttsd.running.store import Answer, Store
+from ttsd.sampling.loading import beside
 
 
 class Talk(run.View, Protocol):
@@ -29,7 +30,7 @@ async def solve(job: run.Job, config: Config, *, fresh: bool = False, view: Talk
             store.finish(begun["run"], "discovered")
             return store.answer(begun["run"])
         view.say(f"{problem.title}: {len(parts.visible)} visible and {len(parts.hidden)} hidden cases")
-        tokenizer = load_tokenizer(config)
+        tokenizer = await beside(load_tokenizer, config)
         teaching(problem, tokenizer, config)
         view.say(f"loading the model {config.model.path} (sampler: {config.model.sampler})")
         start = time.monotonic()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.nouns import Completion
+from ttsd.sampling.loading import beside
 from ttsd.sampling.protocol import AdapterRef, Decode, SamplerStats, check_new, checked_length, resident
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class HfSampler:
         self._batches = itertools.count()
 
     async def start(self) -> None:
-        self._base = await self._in_thread(self._load)
+        self._base = await beside(self._load)
         self.info = {
             "sampler": "transformers",
             "transformers": metadata.version("transformers"),

@@ -2,7 +2,7 @@
 
 Its process
 - writes to a log file, so that nothing but `ttsd` talks on the terminal; the log is kept only when the engine fails;
-- doesn't see Ctrl-C: the owner decides what happens to running requests;
+- hears neither SIGINT nor SIGTERM, whether sent to it or to its group: the owner decides what becomes of requests;
 - kills itself when its owner is gone, however that happened (`engine_process`).
 """
 
@@ -21,12 +21,14 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ttsd.errors import InfrastructureError, TtsdError, UserError
+from ttsd.sampling.loading import in_background
 from ttsd.sampling.vllm_sampler.engine_process import LOG
 from ttsd.sampling.vllm_sampler.settings import VllmSettings, engine_args
 
@@ -40,24 +42,24 @@ class Launch:
         self.folder = Path(tempfile.mkdtemp(prefix="ttsd-vllm-"))
         self._engine: Any = None
         self._failed = False
-        self._abandoned = threading.Event()
+        self._process_lock = threading.Lock()  # held while the engine's process starts
+        self._abandoned = False
         self._before = set(multiprocessing.active_children())
 
     async def run(self) -> None:
-        """Starts the engine, without blocking the event loop. When cancelled, ends only after its process is gone."""
-        task = asyncio.ensure_future(asyncio.to_thread(self._start))
+        """Starts the engine, without blocking the event loop. When cancelled, leaves no process and ends at once.
+
+        An import of vLLM that has begun can't be stopped: its thread goes on and then starts nothing.
+        """
+        starting = in_background(self._start)
         try:
-            await asyncio.shield(task)
+            await asyncio.wrap_future(starting)
         except asyncio.CancelledError:
-            self._abandon()
-            await asyncio.wait([task])
-            if task.exception() is None:
-                self.take().shutdown(timeout=0)
-            self._failed = False
+            await asyncio.to_thread(self._abandon, starting)
             self.tidy()
             raise
         finally:
-            del task
+            del starting
             if self._engine is None:
                 await collect_contexts()
 
@@ -78,18 +80,25 @@ class Launch:
         if not self._failed:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _abandon(self) -> None:
-        self._abandoned.set()
-        for child in set(multiprocessing.active_children()) - self._before:
-            if child.name.startswith("EngineCore"):
-                child.kill()
+    def _abandon(self, starting: Future[None]) -> None:
+        """Kills the engine's process if there is one, and sees to it that there will be none."""
+        self._abandoned = True
+        while not self._process_lock.acquire(timeout=0.1):
+            for child in set(multiprocessing.active_children()) - self._before:
+                if child.name.startswith("EngineCore"):
+                    child.kill()
+        self._process_lock.release()
+        if self._engine is not None:
+            self.take().shutdown(timeout=0)
+        self._failed = False
 
     def _start(self) -> None:
         """Leaves the engine in a field: vLLM keeps this frame, and a returned engine with it, until Python ends."""
         with _environment(self._variables()):
             config, llm = self._configured()
-            with _environment(self._variables()), _interrupts_blocked():  # the device is known by now
-                if self._abandoned.is_set():
+            # The device is known by now.
+            with _environment(self._variables()), self._process_lock, _signals_blocked():
+                if self._abandoned:
                     raise InfrastructureError("the vLLM engine was abandoned before it started")
                 try:
                     self._engine = llm.from_vllm_config(config, disable_log_stats=True)
@@ -213,10 +222,13 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Blocks SIGINT in this thread, and so for good in the processes it starts: a mask is inherited."""
-    multiprocessing.resource_tracker.ensure_running()  # the start of which would unblock it again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _signals_blocked() -> Iterator[None]:
+    """Blocks SIGINT and SIGTERM in this thread, and so for good in the processes it starts: a mask is inherited.
+
+    A scheduler's SIGTERM reaches every process of a job, so a process group of the engine's own would not do.
+    """
+    multiprocessing.resource_tracker.ensure_running()  # the start of which would unblock them again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

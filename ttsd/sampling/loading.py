@@ -1,0 +1,44 @@
+"""Loading a model can't be interrupted, so it happens in threads whose end nobody has to wait for.
+
+Python waits for an executor's threads before it ends; for these it doesn't. Whoever ends the program while one still
+loads must leave by `os._exit` (see `unfinished`): torch's and vLLM's own code does not survive Python's tidying up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_PREFIX = "ttsd-loading"
+
+
+def in_background(call: Callable[[], T]) -> Future[T]:
+    """Runs `call` in a thread of its own."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=f"{_PREFIX}-{id(future)}", daemon=True).start()
+    return future
+
+
+async def beside(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `call` returns, from a thread of its own. Whoever is cancelled meanwhile does not wait for its end."""
+    return await asyncio.wrap_future(in_background(partial(call, *args, **kwargs)))
+
+
+def unfinished() -> bool:
+    """Whether something is still loading."""
+    return any(thread.name.startswith(_PREFIX) for thread in threading.enumerate())
