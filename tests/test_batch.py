@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from problems.problem import ProblemError
 from problems.subsets import questions
 from tests.test_solve import attempts, finish, impossible, rows, start, wait_for, wait_until_gone
 from ttsd.config import Config
-from ttsd.errors import UserError
 from ttsd.running.batch import plan
-from ttsd.running.run import Job, broken_off
+from ttsd.running.resume import Job, unfinished
 from ttsd.running.store import Store
 
 __all__ = ["impossible"]  # a fixture
@@ -36,8 +36,8 @@ def test_the_plan_goes_seed_by_seed() -> None:
 def test_each_window_is_a_baseline_of_its_own_and_best_of_k_spends_its_budget() -> None:
     planned = plan(["a"], ["multi-turn", "best-of-k"], 1, Config(), [1, 4])
     assert [str(one) for one in planned] == [
-        "a multi-turn seed 0 window 1",
-        "a multi-turn seed 0 window 4",
+        "a multi-turn (window 1) seed 0",
+        "a multi-turn (window 4) seed 0",
         "a best-of-k seed 0",
     ]
     assert [one.config.reprompt.multi_turn_window for one in planned] == [1, 4, None]
@@ -46,14 +46,14 @@ def test_each_window_is_a_baseline_of_its_own_and_best_of_k_spends_its_budget() 
 
 def test_what_the_teacher_draws_makes_another_arm_of_sdpo_alone(tmp_path: Path) -> None:
     planned = plan(["a"], ["sdpo", "grpo"], 1, Config(), fractions=[0.0, 0.25])
-    assert [str(one) for one in planned] == ["a sdpo seed 0 teacher 0%", "a sdpo seed 0 teacher 25%", "a grpo seed 0"]
+    assert [str(one) for one in planned] == ["a sdpo seed 0", "a sdpo (teacher draws 25%) seed 0", "a grpo seed 0"]
     with Store(tmp_path / "a.sqlite") as store:
         for one in planned[:2]:
             number = store.new_run(
                 **asdict(one.job), model="m", config=one.config.model_dump(), split={}, environment={}
             )
             store.finish(number, "exhausted")
-        arms = [broken_off(store, one.job, one.config) for one in planned]
+        arms = [unfinished(store, one.job, one.config) for one in planned]
         assert [arm and arm["run"] for arm in arms] == [1, 2, None]
 
 
@@ -103,5 +103,5 @@ def test_subsets_are_names_files_or_questions(tmp_path: Path) -> None:
     assert questions(["micro-demo"])
     file.write_text('names = ["x"]\n')
     for wrong in ("micro-hardd", str(file), str(tmp_path / "none.toml")):
-        with pytest.raises(UserError):
+        with pytest.raises(ProblemError):
             questions([wrong])

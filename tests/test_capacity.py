@@ -20,20 +20,18 @@ LAPTOP = Memory(card=0, free=12 * GIB)
 
 
 def test_never_more_than_there_are() -> None:
-    assert capacity(load_config(), SMALL, ["sdpo"], 3, LAPTOP) == Capacity(3, "there are no more")
+    assert capacity(load_config(), SMALL, 16, 3, LAPTOP) == Capacity(3, "there are no more")
 
 
 def test_vllm_decodes_so_many_at_once() -> None:
-    assert (
-        capacity(load_config(), SMALL, ["sdpo", "multi-turn"], 999, LAPTOP).runs
-        == 256 // load_config().sampling.group_size
-    )
-    assert capacity(load_config(), SMALL, ["multi-turn"], 999, LAPTOP).runs > 16
+    group = load_config().sampling.group_size
+    assert capacity(load_config(), SMALL, group, 999, LAPTOP).runs == 256 // group
+    assert capacity(load_config(), SMALL, 1, 999, LAPTOP).runs > 16
 
 
 @pytest.mark.parametrize(("card", "fewest", "most"), [(24, 1, 1), (80, 1, 2), (141, 3, 6)])
 def test_a_large_model_is_bound_by_the_card(card: float, fewest: int, most: int) -> None:
-    found = capacity(load_config("qwen3-8b-80gb"), QWEN_8B, ["sdpo"], 100, Memory(card * GIB, 100 * GIB))
+    found = capacity(load_config("qwen3-8b-80gb"), QWEN_8B, 16, 100, Memory(card * GIB, 100 * GIB))
     assert fewest <= found.runs <= most
     assert "memory" in found.limit
 
@@ -41,11 +39,11 @@ def test_a_large_model_is_bound_by_the_card(card: float, fewest: int, most: int)
 def test_shorter_completions_make_room() -> None:
     card = Memory(80 * GIB, 100 * GIB)
     config = load_config("qwen3-8b-80gb", ["sampling.max_tokens=1024", "reprompt.max_reprompt_len=4096"])
-    assert capacity(config, QWEN_8B, ["sdpo"], 100, card).runs > 4
+    assert capacity(config, QWEN_8B, 16, 100, card).runs > 4
 
 
 def test_one_runs_even_where_there_seems_to_be_no_memory() -> None:
-    assert capacity(Config(), QWEN_8B, ["sdpo"], 5, Memory(0, GIB)).runs == 1
+    assert capacity(Config(), QWEN_8B, 16, 5, Memory(0, GIB)).runs == 1
 
 
 def test_this_machine_has_memory() -> None:

@@ -19,7 +19,7 @@ async def test_a_policy_that_begins_anew_draws_from_the_base_again_and_learns_as
     async with open_engine(config, load_tokenizer(config)) as engine:
         trainer, prompt = engine.trainer, engine.tokenizer.chat("question")
         assert trainer is not None
-        policy = LoraPolicy(engine, "q", "sdpo", Spending(), seed=3)
+        policy = LoraPolicy(engine, "q", Spending(), seed=3)
         await policy.begin()
         reprompt = engine.tokenizer.chat("question, with a hint")
 

@@ -10,7 +10,7 @@ from ttsd.loop import Past
 from ttsd.nouns import Status, Step, Verdict
 from ttsd.reporting.live import PlainOverview, PlainView, RichOverview, RichView, print_table
 from ttsd.running.batch import Failure
-from ttsd.running.run import Job
+from ttsd.running.resume import Job
 
 FAILED = Verdict(Status.WRONG_ANSWER, 1, 2, 0, 0, feedback="no")
 PASSED = Verdict(Status.ACCEPTED, 2, 2, 0, 0)

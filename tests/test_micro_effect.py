@@ -66,7 +66,7 @@ async def gain(engine: Engine, sandbox: Sandbox, config: Config, question: str, 
     told = teaching(problem, tokenizer, config)
     asked = student_prompt(problem)
     right = (*tokenizer.encode(answer(program(named(question.removeprefix("micro:"))))), *tokenizer.stop_token_ids[:1])
-    policy = LoraPolicy(engine, f"effect-{silent}", "sdpo", Spending(), seed=0)
+    policy = LoraPolicy(engine, f"effect-{silent}", Spending(), seed=0)
     await policy.begin()
     before = sum(trainer.logprobs(f"effect-{silent}", tokenizer.chat(asked), right))
     events = learn(

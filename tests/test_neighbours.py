@@ -19,6 +19,7 @@ from ttsd.reporting.live import QuietView
 from ttsd.running import run
 from ttsd.running.batch import Failure, Task, Wanted, to_its_end
 from ttsd.running.engine import load_tokenizer
+from ttsd.running.resume import Job, unfinished
 from ttsd.running.store import Answer, Store
 
 BUDGET, GROUP = 8, 4
@@ -34,10 +35,10 @@ class TroubledTrainer:
     def __init__(self, trainer: Any, name: str) -> None:
         self._trainer, self._name = trainer, name
 
-    def step(self, name: str, *rest: object) -> dict[str, float]:
+    def step(self, name: str, *rest: object, **named: object) -> dict[str, float]:
         if name == self._name:
             raise Trouble("no step")
-        return self._trainer.step(name, *rest)
+        return self._trainer.step(name, *rest, **named)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._trainer, name)
@@ -73,9 +74,9 @@ async def session_of(config: Config) -> AsyncGenerator[run.Session, None]:
 
 
 def task_of(session: run.Session, seed: int) -> Task:
-    job = run.Job(micro.subset("micro-hard")[0], "sdpo", seed)
+    job = Job(micro.subset("micro-hard")[0], "sdpo", seed)
     return Task(
-        Wanted(job, session.config), problems.load(job.question), run.broken_off(session.store, job, session.config)
+        Wanted(job, session.config), problems.load(job.question), unfinished(session.record, job, session.config)
     )
 
 
@@ -86,7 +87,7 @@ def started(session: run.Session, seed: int) -> asyncio.Task[Answer | Failure]:
 def check(session: run.Session, answer: Answer | Failure) -> None:
     """It ran to its end, with every number once."""
     assert isinstance(answer, Answer), answer
-    numbers = [row["attempt"] for row in session.store.attempts(answer.run)]
+    numbers = [row["attempt"] for row in session.record.attempts(answer.run)]
     assert numbers == list(range(1, BUDGET + 1))
     assert answer.steps == BUDGET // GROUP
 
@@ -95,7 +96,7 @@ def check_costs(session: run.Session, answer: Answer | Failure) -> None:
     """Every step says what it spent."""
     check(session, answer)
     assert isinstance(answer, Answer)
-    for step in session.store.steps(answer.run):
+    for step in session.record.steps(answer.run):
         assert {"draw", "distil", "sample", "judge", "wait_judge"} <= set(step["seconds"])
         assert not step["metrics"]["updated"] or {"train", "swap", "wait_train"} <= set(step["seconds"])
 

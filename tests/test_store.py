@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.records import begin, passed, rollout
 from ttsd.errors import InfrastructureError, UserError
-from ttsd.nouns import Completion, Rollout, Status, Step, Verdict
+from ttsd.nouns import Status, Step, Verdict
 from ttsd.running.store import Store
 
 SCHEMA = """\
@@ -19,25 +20,6 @@ hidden_total first_failure feedback program program_hash completion token_ids lo
 prompt_tokens completion_tokens mean_logprob min_logprob sample_seconds judge_seconds cpu_seconds created role
 runs: run question method seed status model config split environment discovery_attempt program created updated
 steps: run step first_attempt attempts adapter_version loss metrics seconds state created"""
-
-
-def rollout(attempt: int, step: int = 1, verdict: Verdict | None = None) -> Rollout:
-    completion = Completion((1, 2, 3), "text \N{SNOWMAN}", (-0.5, -0.25, -1.0), "stop", 4, 17, 0.5)
-    return Rollout(attempt, step, completion, "print(1)", verdict or failed(), 0.125)
-
-
-def failed() -> Verdict:
-    return Verdict(Status.WRONG_ANSWER, 1, 2, 0, 3, first_failure=1, feedback="no", cpu_seconds=0.01)
-
-
-def passed() -> Verdict:
-    return Verdict(Status.ACCEPTED, 2, 2, 3, 3)
-
-
-def begin(store: Store) -> int:
-    return store.new_run(
-        question="micro:x", method="sdpo", seed=3, model="m", config={"a": {"b": 1}}, split={}, environment={}
-    )
 
 
 def test_the_schema_is_what_readers_rely_on(tmp_path: Path) -> None:
@@ -113,8 +95,8 @@ def test_a_killed_writer_loses_no_attempt_and_frees_the_run(tmp_path: Path) -> N
     path = tmp_path / "a.sqlite"
     writer = f"""
 import os, signal
-from tests.test_store import begin, rollout
-from ttsd.store import Store
+from tests.records import begin, rollout
+from ttsd.running.store import Store
 store = Store({str(path)!r})
 run = begin(store)
 with store.claim(run):

@@ -299,11 +299,11 @@ def test_grpo_makes_the_rewarded_attempt_likelier(folder: Path, lessons: list[Le
 
     before = likelihoods()
     for _ in range(5):
-        metrics = made.step("q", lessons, method="grpo")
+        metrics = made.step("q", lessons, rewards_only=True)
     gains = [after - start for after, start in zip(likelihoods(), before, strict=True)]
     assert metrics["tokens/teacher"] == 0
     assert gains[1] == max(gains) > 0
-    unmoved = made.step("q", [replace(lesson, reward=0.0) for lesson in lessons], method="grpo")
+    unmoved = made.step("q", [replace(lesson, reward=0.0) for lesson in lessons], rewards_only=True)
     assert unmoved["updated"] == 0
 
 

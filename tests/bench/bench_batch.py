@@ -23,7 +23,6 @@ from ttsd.config import Config, load_config
 from ttsd.reporting.live import PlainOverview
 from ttsd.running import batch, run
 from ttsd.running.engine import load_tokenizer
-from ttsd.running.run import METHODS
 from ttsd.running.shared_time import Shared, Stopwatch, Usage
 from ttsd.running.store import Store
 
@@ -53,7 +52,7 @@ async def bench(options: argparse.Namespace, folder: Path) -> dict[str, list[Usa
     found: dict[str, list[Usage]] = defaultdict(list)
     with Store(folder / "unused.sqlite") as store:
         tasks = tasks_of(blocks[0], options, config, store)
-        room = batch.decided(options.at_once, batch.methods(tasks), len(tasks), config)
+        room = batch.room_for(tasks, len(tasks), options.at_once, config)
         print(f"{len(tasks)} runs a block; {room}", flush=True)
         async with run.open_session(
             config, store, load_tokenizer(config), learns=True, runs_at_once=room.runs
@@ -76,7 +75,7 @@ def settings(options: argparse.Namespace) -> Config:
 def tasks_of(
     questions: Sequence[str], options: argparse.Namespace, config: Config, store: Store, seeds: int | None = None
 ) -> list[batch.Task]:
-    methods = [METHODS[name] for name in options.methods.split(",")]
+    methods = options.methods.split(",")
     return batch.sorted_out(batch.plan(questions, methods, seeds or options.seeds, config), store)[1]
 
 
@@ -92,7 +91,7 @@ async def work(
     with Store(path) as store:
         session.engine.sampling, session.engine.training = Shared("sample"), Shared("train", places=1)
         own = replace(
-            session, store=store, judging=Shared("judge", len(session.sandbox.zygotes)), stopwatch=Stopwatch()
+            session, record=store, judging=Shared("judge", len(session.sandbox.zygotes)), stopwatch=Stopwatch()
         )
         tasks = tasks_of(questions, options, session.config, store, seeds)
         results = await batch.all_of(own, tasks, at_once, Mute())

@@ -38,7 +38,7 @@ def solve(
     config: ConfigOption = None,
     set_: SetOption = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start another run instead of going on with a broken-off one.")
+        bool, typer.Option("--fresh", help="Start another run instead of resuming an unfinished one.")
     ] = False,
     unsafe_no_sandbox: UnsafeOption = False,
     as_json: JsonOption = False,
@@ -48,15 +48,16 @@ def solve(
     The discovered program goes to stdout; the run ends without one when the budget is spent.
 
     Exit status: 0 discovered, 1 budget spent, 2 a mistake of yours, 3 a fault of the machine, 130 interrupted
-    (the same command goes on where it stopped).
+    (the same command resumes where it stopped).
     """
     from ttsd.reporting.live import view_for_stderr
-    from ttsd.running.run import METHODS, Job
+    from ttsd.running.methods import method_named
+    from ttsd.running.resume import Job
     from ttsd.running.solve import solve as run_solve
 
     settings = settings_of(config, set_, unsafe_no_sandbox)
     with view_for_stderr() as view:
-        answer = run(run_solve(Job(question, METHODS[method_of(method)], seed), settings, fresh=fresh, view=view))
+        answer = run(run_solve(Job(question, method_named(method).name, seed), settings, fresh=fresh, view=view))
     if as_json:
         print(json.dumps(asdict(answer)))
     elif answer.program is not None:
@@ -99,16 +100,16 @@ def batch(
 ) -> None:
     """Run methods x seeds over a subset, many at once on one engine.
 
-    The same command goes on with what was broken off and repeats nothing. Exit status: 0 all runs came to their end,
+    The same command resumes what was stopped and repeats nothing. Exit status: 0 all runs came to their end,
     2 a mistake of yours, 3 at least one run failed, 130 interrupted.
     """
     from problems.subsets import questions
     from ttsd.reporting.live import overview_for_stderr
     from ttsd.running import batch as work
-    from ttsd.running.run import METHODS
+    from ttsd.running.methods import method_named
 
     settings = settings_of(config, set_, unsafe_no_sandbox)
-    chosen = [METHODS[method_of(name.strip())] for name in methods.split(",")]
+    chosen = [method_named(name.strip()).name for name in methods.split(",")]
     wanted = work.plan(questions(subset), chosen, seeds, settings, windows_of(windows), fractions_of(teacher_fractions))
     if ray is None and ray_workers is not None:
         raise UserError(f"--ray-workers {ray_workers} needs --ray: give its ADDRESS, or local")
@@ -211,11 +212,3 @@ def fractions_of(text: str | None) -> list[float | None]:
     if not all(0 <= fraction <= 1 for fraction in fractions):
         raise UserError(f"--teacher-fractions {text!r} is not a list of numbers from 0 to 1, as in 0,0.25")
     return list(fractions)
-
-
-def method_of(name: str) -> str:
-    from ttsd.running.run import METHODS
-
-    if name not in METHODS:
-        raise UserError(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")
-    return name

@@ -15,7 +15,6 @@ from ttsd.prompts import FEEDBACK_TEMPLATE, REPROMPT_TEMPLATE, SOLUTION_TEMPLATE
 
 BUNDLED_MODEL = "micro"
 
-Method = Literal["sdpo", "grpo", "best-of-k", "multi-turn"]
 
 # Settings of earlier versions, and why they are gone. In a record they are ignored.
 RETIRED = {

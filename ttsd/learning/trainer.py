@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
@@ -80,14 +79,16 @@ class Trainer:
         """Discards what is kept of question `name`; an unknown name changes nothing."""
         self._learners.pop(name, None)
 
-    def step(self, name: str, lessons: Sequence[Lesson], method: Literal["sdpo", "grpo"] = "sdpo") -> Metrics:
+    def step(self, name: str, lessons: Sequence[Lesson], *, rewards_only: bool = False) -> Metrics:
         """One gradient step of question `name`, and its metrics. `updated` is 0 where nothing could be learnt.
+
+        `rewards_only`: GRPO's gradient alone, whatever `grpo_weight` says; no teacher reads anything.
 
         Lessons without a reprompt are not distilled. If no lesson has one (and rewards, where they count, are all
         equal), weights, optimizer and teacher stay as they are.
         """
         learner = self._learners[name]
-        assignments = assign(lessons, self._config.distillation, grpo=method == "grpo")
+        assignments = assign(lessons, self._config.distillation, grpo=rewards_only)
         stats = TokenStats(any(a.distil for a in assignments))
         loss = self._gather(learner, assignments, stats)
         distance = self._distance_to_base(assignments, stats)

@@ -8,12 +8,12 @@ reserved for each; where that is too little vLLM makes requests wait. Model and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ttsd.config import Config, Method
+from ttsd.config import Config
 from ttsd.machine.step_plan import GIB, Card, Shape, plan
 
 SEQUENCES = 256  # that vLLM decodes at once; more would only wait
@@ -39,11 +39,8 @@ class Capacity:
         return f"{self.runs} runs at once (limit: {self.limit})"
 
 
-def capacity(
-    config: Config, model: Mapping[str, Any], methods: Iterable[Method], runs: int, memory: Memory
-) -> Capacity:
-    """For `runs` runs of `methods` on the model whose config.json is `model`; at least one."""
-    group = max(1 if method == "multi-turn" else config.sampling.group_size for method in methods)
+def capacity(config: Config, model: Mapping[str, Any], group: int, runs: int, memory: Memory) -> Capacity:
+    """For `runs` runs that draw `group` completions at once on the model whose config.json is `model`; at least one."""
     cache, trainer = _room(config, model, memory)
     limits = {
         "there are no more": float(runs),

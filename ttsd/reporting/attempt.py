@@ -21,10 +21,10 @@ from ttsd.nouns import Lesson, Rollout, Status
 from ttsd.prompts import ChatTokenizer
 from ttsd.reprompts import Reprompts
 from ttsd.running.engine import load_tokenizer
+from ttsd.running.methods import METHODS
 from ttsd.running.readings import conversation, teaching
 from ttsd.running.store import Row, Store
 
-LEARNS_FROM_TEACHER = "sdpo"
 _ENDLESS = 1 << 40  # characters are not tokens: no limit of the settings applies to them
 _CURVE = 3  # steps on either side whose loss is shown
 
@@ -113,10 +113,10 @@ def read_around(
     store: Store, row: Row, rollout: Rollout, problem: Problem, tokenizer: ChatTokenizer, config: Config
 ) -> tuple[Read, str]:
     """What the run's policy read around `rollout`, in both roles; and why no teacher did, where that may surprise."""
-    if row["method"] == "multi-turn":
+    if METHODS[row["method"]].converses:
         earlier = store.rollouts(row["run"], last=rollout.attempt - 1)
         return Read(conversation(problem, tokenizer, config).prompt_ids(earlier)), ""
-    taught = row["method"] == LEARNS_FROM_TEACHER
+    taught = METHODS[row["method"]].taught
     reprompts = teaching(problem, tokenizer, config, taught=taught)
     if not taught:
         return Read(reprompts.prompt_ids), ""

@@ -17,17 +17,18 @@ import numpy as np
 
 from problems.micro import p_solve
 from problems.subsets import questions
-from ttsd.config import Config, Method
+from ttsd.config import Config
 from ttsd.loop import Event, Past
 from ttsd.reporting.report import build_report
 from ttsd.reporting.report.findings import Book, curves, reach
 from ttsd.reporting.report.record import Run, read
-from ttsd.running import batch, run
+from ttsd.running import batch, resume
+from ttsd.running.methods import BEST_OF_K, METHODS
+from ttsd.running.run import View
 from ttsd.running.store import Answer, Row, Store
 from ttsd.statistics import Array, Evidence, Interval, Resamples, mean_bounds
 
-METHODS: tuple[Method, ...] = ("sdpo", "grpo", "best-of-k", "multi-turn")
-REFERENCE = "best-of-k"
+REFERENCE = BEST_OF_K.name
 LEVELS = (0.5, 0.8)
 TITLES = (
     "questions x seeds",
@@ -66,7 +67,7 @@ class Study:
 
     def wanted(self, subset: str) -> list[batch.Wanted]:
         return batch.plan(
-            questions([subset]), METHODS, self.seeds, self.configured(subset), self.windows, self.fractions
+            questions([subset]), list(METHODS), self.seeds, self.configured(subset), self.windows, self.fractions
         )
 
 
@@ -117,7 +118,7 @@ class Stopwatch:
     def expect(self, runs: int) -> None:
         pass
 
-    def view(self, name: str) -> run.View:
+    def view(self, name: str) -> View:
         self._began = self._began or time.monotonic()
         return self
 
@@ -150,7 +151,7 @@ def _shortened(wanted: batch.Wanted) -> batch.Wanted:
     config = wanted.config
     attempts = min(PROBE_STEPS * config.sampling.group_size, config.budget.attempts)
     budget = config.budget.model_copy(update={"attempts": attempts})
-    return batch.Wanted(wanted.job, config.model_copy(update={"budget": budget}), wanted.label)
+    return batch.Wanted(wanted.job, config.model_copy(update={"budget": budget}))
 
 
 def announced(study: Study, pace: float) -> str:
@@ -159,7 +160,7 @@ def announced(study: Study, pace: float) -> str:
     for subset in study.subsets:
         config = study.configured(subset)
         with Store(config.store.path) as store:
-            left = [one for one in study.wanted(subset) if run.finished(store, one.job, one.config) is None]
+            left = [one for one in study.wanted(subset) if resume.finished(store, one.job, one.config) is None]
         missing += len(left)
         low += sum(min(expected(one)) for one in left)
         high += sum(max(expected(one)) for one in left)

@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import problems
 from problems.problem import Problem
-from ttsd.config import Config, Method
+from ttsd.config import Config
 from ttsd.machine.capacity import Capacity, capacity, found_memory
-from ttsd.running import run
+from ttsd.running import resume, run
 from ttsd.running.engine import load_tokenizer
+from ttsd.running.methods import METHODS, MULTI_TURN, SDPO, Method
 from ttsd.running.readings import teaching
+from ttsd.running.record import Answer, Row
+from ttsd.running.resume import Job
 from ttsd.running.shared_time import Usage
-from ttsd.running.store import Answer, Row, Store
+from ttsd.running.store import Store
 from ttsd.sampling.loading import beside
 
 if TYPE_CHECKING:
@@ -28,21 +31,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A job and its settings. `label` names what sets it apart from others of its method."""
+    """A job and its settings."""
 
-    job: run.Job
+    job: Job
     config: Config
-    label: str = ""
 
     def __str__(self) -> str:
-        return f"{self.job} {self.label}".rstrip()
+        return self.job.label(self.config)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A run that ended with a fault; the next `ttsd batch` goes on with it."""
+    """A run that ended with a fault; the next `ttsd batch` resumes it."""
 
-    job: run.Job
+    job: Job
     error: str
 
 
@@ -64,11 +66,11 @@ class Results:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is wanted, with its question loaded, and the run it goes on with."""
+    """What is wanted, with its question loaded, and the run that it resumes (None: a new one)."""
 
     wanted: Wanted
     problem: Problem
-    begun: Row | None
+    resumed: Row | None
 
 
 class Overview(Protocol):
@@ -87,7 +89,7 @@ class Overview(Protocol):
 
 def plan(
     questions: Sequence[str],
-    methods: Sequence[Method],
+    methods: Sequence[str],
     seeds: int,
     config: Config,
     windows: Sequence[int | None] = (None,),
@@ -95,12 +97,12 @@ def plan(
 ) -> list[Wanted]:
     """All runs, seed by seed, so that an interrupted batch has seen every question.
 
-    Multi-turn runs once with each of `windows`, sdpo with each of the teacher's `fractions` (None: what the
-    configuration says). best-of-k spends its whole budget: only then can its samples be pooled into an unbiased pass@k.
+    multi-turn runs once with each of `windows`, sdpo with each of the teacher's `fractions` (None: what the
+    configuration says). A method that pools its attempts spends its whole budget: only then is its pass@k unbiased.
     """
-    arms: dict[Method, Sequence[float | None]] = {"multi-turn": windows, "sdpo": fractions}
+    arms: dict[str, Sequence[float | None]] = {MULTI_TURN.name: windows, SDPO.name: fractions}
     return [
-        _wanted(run.Job(question, method, seed), config, value)
+        Wanted(Job(question, method, seed), _arm(METHODS[method], config, value))
         for seed in range(seeds)
         for question in questions
         for method in methods
@@ -108,14 +110,13 @@ def plan(
     ]
 
 
-def _wanted(job: run.Job, config: Config, value: float | None) -> Wanted:
-    """`value`: of the setting that the method is compared by (`run.ARMS`); None: the configuration's."""
-    if job.method == "best-of-k":
-        return Wanted(job, _changed(config, "budget", continue_after_discovery=True))
-    if value is None:
-        return Wanted(job, config)
-    arm = run.ARMS[job.method]
-    return Wanted(job, _changed(config, arm.section, **{arm.setting: value}), arm.label.format(value))
+def _arm(method: Method, config: Config, value: float | None) -> Config:
+    """`value`: of the setting that the method is compared by; None: the configuration's."""
+    if method.pools:
+        return _changed(config, "budget", continue_after_discovery=True)
+    if method.arm is None or value is None:
+        return config
+    return _changed(config, method.arm.section, **{method.arm.setting: value})
 
 
 def _changed(config: Config, section: str, **settings: object) -> Config:
@@ -135,10 +136,8 @@ async def batch(wanted: Sequence[Wanted], config: Config, *, runs_at_once: int |
         if not tasks:
             return Results(finished)
         tokenizer = await beside(checked, tasks, config)
-        room = decided(runs_at_once, methods(tasks), len(tasks), config)
-        async with run.open_session(
-            config, store, tokenizer, learns=learning(methods(tasks)), runs_at_once=room.runs
-        ) as session:
+        room = room_for(tasks, len(tasks), runs_at_once, config)
+        async with run.open_session(config, store, tokenizer, learns=learns(tasks), runs_at_once=room.runs) as session:
             overview.say(f"ready (sandbox: {session.sandbox.tier}); {room}")
             results = await all_of(session, tasks, room.runs, overview)
             usage = session.usage()
@@ -154,22 +153,28 @@ def checked(tasks: Sequence[Task], config: Config) -> Tokenizer:
     return tokenizer
 
 
-def methods(tasks: Sequence[Task]) -> set[Method]:
-    return {task.wanted.job.method for task in tasks}
+def learns(tasks: Iterable[Task]) -> bool:
+    return any(task.wanted.job.kind.learns for task in tasks)
 
 
-def learning(used: Iterable[Method]) -> bool:
-    return any(method in run.LEARNING for method in used)
+def group_of(tasks: Iterable[Task], config: Config) -> int:
+    """The most completions that one of these runs draws at a time."""
+    return max(1 if task.wanted.job.kind.converses else config.sampling.group_size for task in tasks)
 
 
-def decided(runs_at_once: int | None, used: Iterable[Method], runs: int, config: Config) -> Capacity:
-    """How many of `runs` runs, by the methods `used`, share an engine on this machine, and why."""
+def room_for(tasks: Sequence[Task], runs: int, runs_at_once: int | None, config: Config) -> Capacity:
+    """How many of `runs` such runs share an engine on this machine, and why."""
+    return decided(runs_at_once, group_of(tasks, config), runs, config)
+
+
+def decided(runs_at_once: int | None, group: int, runs: int, config: Config) -> Capacity:
+    """`runs_at_once` as asked for, or (None) what this machine's memory holds of runs that draw `group` at once."""
     if runs_at_once is not None:
         return min(Capacity(runs_at_once, "--at-once"), Capacity(runs, "there are no more"), key=lambda one: one.runs)
     from ttsd.backbone import model_sizes, resolve
 
     sizes = model_sizes(resolve(config.model.path))
-    return capacity(config, sizes, used, runs, found_memory(config.model.device))
+    return capacity(config, sizes, group, runs, found_memory(config.model.device))
 
 
 def sorted_out(wanted: Sequence[Wanted], store: Store) -> tuple[list[int], list[Task]]:
@@ -177,11 +182,11 @@ def sorted_out(wanted: Sequence[Wanted], store: Store) -> tuple[list[int], list[
     loaded = {one.job.question: problems.load(one.job.question) for one in wanted}
     done, tasks = [], []
     for one in wanted:
-        finished = run.finished(store, one.job, one.config)
+        finished = resume.finished(store, one.job, one.config)
         if finished is not None:
             done.append(finished)
         else:
-            tasks.append(Task(one, loaded[one.job.question], run.broken_off(store, one.job, one.config)))
+            tasks.append(Task(one, loaded[one.job.question], resume.unfinished(store, one.job, one.config)))
     return done, tasks
 
 
@@ -208,7 +213,7 @@ async def all_of(
 async def to_its_end(session: run.Session, task: Task, view: Callable[[str], run.View]) -> Answer | Failure:
     own = replace(session, config=task.wanted.config)
     try:
-        return await run.pursue(own, task.wanted.job, task.problem, view(str(task.wanted)), task.begun)
+        return await run.execute(own, task.wanted.job, task.problem, view(str(task.wanted)), task.resumed)
     except Exception as error:  # a fault of one run must not end its neighbours; a dead engine ends them all
         await session.engine.sampler.health()
         return Failure(task.wanted.job, f"{type(error).__name__}: {error}")

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from ttsd.config import Config
 from ttsd.nouns import Completion, Lesson
@@ -80,12 +80,10 @@ class Engine:
 class LoraPolicy:
     """One question's weights: version 0 is the base model, each gradient step makes the next version."""
 
-    def __init__(
-        self, engine: Engine, name: str, method: Literal["sdpo", "grpo"], spending: Spending, *, seed: int
-    ) -> None:
+    def __init__(self, engine: Engine, name: str, spending: Spending, *, rewards_only: bool = False, seed: int) -> None:
         self._engine = engine
         self._name = name
-        self._method = method
+        self._rewards_only = rewards_only
         self._spending = spending
         self._seed = seed
         self._adapter: AdapterRef | None = None
@@ -152,7 +150,7 @@ class LoraPolicy:
 
     def _step_and_export(self, lessons: Sequence[Lesson], folder: Path) -> dict[str, float]:
         """In one call, because each call waits for its turn among the neighbours'."""
-        metrics = self._trainer.step(self._name, lessons, self._method)
+        metrics = self._trainer.step(self._name, lessons, rewards_only=self._rewards_only)
         if metrics["updated"]:
             self._trainer.export(self._name, folder)
         return metrics

@@ -31,8 +31,9 @@ from ttsd.config import Config
 from ttsd.judging.judge import judge_for
 from ttsd.judging.sandbox_settings import limits_of
 from ttsd.loop import one_attempt
-from ttsd.nouns import Reading
+from ttsd.nouns import Reading, Rollout
 from ttsd.running import batch, run
+from ttsd.running.methods import BEST_OF_K
 from ttsd.running.readings import teaching
 from ttsd.running.shared_time import Spending
 from ttsd.running.store import Answer, Store
@@ -118,7 +119,7 @@ async def probe(
 ) -> Probe:
     """Draws until every question has `samples` attempts, then `teacher_samples` of its self-teacher."""
     config = config.model_copy(update={"budget": config.budget.model_copy(update={"attempts": samples})})
-    wanted = batch.plan(questions, ["best-of-k"], 1, config)
+    wanted = batch.plan(questions, [BEST_OF_K.name], 1, config)
     with Store(config.store.path, config.store.state_dir) as store:
         done, tasks = batch.sorted_out(wanted, store)
         overview.say(f"{len(tasks)} questions to sample, {len(done)} sampled before")
@@ -128,7 +129,7 @@ async def probe(
             return Probe([_measured(store, answer) for answer in before], [])
         everything = tasks or [batch.Task(one, problems.load(one.job.question), None) for one in wanted]
         tokenizer = batch.checked(everything, config)
-        room = batch.decided(runs_at_once, batch.methods(everything), len(everything), config)
+        room = batch.room_for(everything, len(everything), runs_at_once, config)
         async with run.open_session(config, store, tokenizer, learns=False, runs_at_once=room.runs) as session:
             overview.say(f"ready (sandbox: {session.sandbox.tier}); {room}")
             start, already = time.monotonic(), _recorded(store, tasks)
@@ -137,7 +138,7 @@ async def probe(
             answers = before + [one for one in results if isinstance(one, Answer)]
             drawn = sum(one.attempts for one in results if isinstance(one, Answer)) - already
             overview.say(f"{teacher_samples} attempts of each question's self-teacher")
-            measured = await _taught(session, answers, teacher_samples, room.runs)
+            measured = await _taught(session, store, answers, teacher_samples, room.runs)
     order = {question: number for number, question in enumerate(questions)}
     return Probe(
         sorted(measured, key=lambda one: order[one.question]),
@@ -148,7 +149,7 @@ async def probe(
 
 def _recorded(store: Store, tasks: Sequence[batch.Task]) -> int:
     """Attempts of runs that were broken off."""
-    return sum(store.answer(task.begun["run"]).attempts for task in tasks if task.begun is not None)
+    return sum(store.answer(task.resumed["run"]).attempts for task in tasks if task.resumed is not None)
 
 
 def _measured(store: Store, answer: Answer) -> Measured:
@@ -161,23 +162,25 @@ def _measured(store: Store, answer: Answer) -> Measured:
     )
 
 
-async def _taught(session: run.Session, answers: Sequence[Answer], samples: int, at_once: int) -> list[Measured]:
+async def _taught(
+    session: run.Session, store: Store, answers: Sequence[Answer], samples: int, at_once: int
+) -> list[Measured]:
     places = asyncio.Semaphore(at_once)
 
     async def one(answer: Answer) -> Measured:
         async with places:
-            problem, measured = problems.load(answer.question), _measured(session.store, answer)
-            prompts = _reprompts(session, problem, answer.run, samples)
+            problem, measured = problems.load(answer.question), _measured(store, answer)
+            prompts = _reprompts(session, problem, store.rollouts(answer.run), samples)
             right = await _successes(session, problem, prompts)
             return replace(measured, teacher_attempts=len(prompts), teacher_successes=right)
 
     return list(await asyncio.gather(*map(one, answers)))
 
 
-def _reprompts(session: run.Session, problem: Problem, number: int, samples: int) -> list[Reading]:
+def _reprompts(session: run.Session, problem: Problem, rollouts: Sequence[Rollout], samples: int) -> list[Reading]:
     """What the self-teacher reads: the reprompts of the first failed attempts, again from the first if they are few."""
     reprompts = teaching(problem, session.engine.tokenizer, session.config, taught=False)
-    failed = [rollout for rollout in session.store.rollouts(number) if rollout.verdict.feedback][:samples]
+    failed = [rollout for rollout in rollouts if rollout.verdict.feedback][:samples]
     read = [lesson.reprompt_ids for lesson in reprompts.lessons(failed) if lesson.reprompt_ids]
     return [Reading(read[at % len(read)], "teacher") for at in range(samples if read else 0)]
 

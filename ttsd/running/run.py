@@ -1,4 +1,4 @@
-"""One run (a question, a method, a seed) on a shared session, from its first attempt or where it was broken off.
+"""One run (a question, a method, a seed) on a shared session, from its first attempt or from where it was stopped.
 
 The loop yields, this writes: every event is on disk before the next one is asked for.
 """
@@ -6,68 +6,30 @@ The loop yields, this writes: every event is on disk before the next one is aske
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing, asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from problems.split import split
 from sandbox import Limits, Outcome, Program, Sandbox
 from ttsd.baselines import Frozen, multi_turn
-from ttsd.config import Config, Method, recorded_config
+from ttsd.config import Config
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.judging.judge import judge_for
 from ttsd.judging.sandbox_settings import limits_of, open_sandbox
 from ttsd.loop import Event, Judge, Past, Policy, learn
-from ttsd.nouns import Problem, Rollout, Split
+from ttsd.nouns import Problem, Rollout, Split, Step
 from ttsd.running.engine import Engine, LoraPolicy, open_engine
 from ttsd.running.readings import conversation, teaching
+from ttsd.running.record import Answer, Record, Row
+from ttsd.running.resume import Job
 from ttsd.running.shared_time import Shared, Spending, Stopwatch, Usage
-from ttsd.running.store import Answer, Row, Store
-from ttsd.running.trackers import Tracker, open_tracker, step_values
+from ttsd.running.trackers import Tracker, check_tracker, open_tracker, step_values
 
 if TYPE_CHECKING:
     from ttsd.backbone import Tokenizer
-
-METHODS: dict[str, Method] = {"sdpo": "sdpo", "grpo": "grpo", "best-of-k": "best-of-k", "multi-turn": "multi-turn"}
-LEARNING: dict[Method, Literal["sdpo", "grpo"]] = {"sdpo": "sdpo", "grpo": "grpo"}
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """A setting that a method is compared by: a batch has runs with several values of it side by side."""
-
-    section: str
-    setting: str
-    label: str
-
-
-ARMS: dict[Method, Arm] = {
-    "multi-turn": Arm("reprompt", "multi_turn_window", "window {}"),
-    "sdpo": Arm("sampling", "teacher_fraction", "teacher {:.0%}"),
-}
-
-# What may differ when a run goes on: how far, where the record lies, and how many hands help.
-FREE_SETTINGS = {
-    ("budget", "attempts"),
-    ("store", "path"),
-    ("store", "state_dir"),
-    ("store", "track"),
-    ("judge", "slots"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What makes a run: the same job asked for again is the same run."""
-
-    question: str
-    method: Method
-    seed: int
-
-    def __str__(self) -> str:
-        return f"{self.question} {self.method} seed {self.seed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +37,7 @@ class Session:
     """What runs share: the record, the sandbox and one engine."""
 
     config: Config
-    store: Store
+    record: Record
     sandbox: Sandbox
     engine: Engine
     judging: Shared
@@ -110,90 +72,70 @@ class View(Protocol):
 
 @asynccontextmanager
 async def open_session(
-    config: Config, store: Store, tokenizer: Tokenizer, *, learns: bool, runs_at_once: int = 1, seed: int = 0
+    config: Config, record: Record, tokenizer: Tokenizer, *, learns: bool, runs_at_once: int = 1, seed: int = 0
 ) -> AsyncGenerator[Session, None]:
     """Starts sandbox and engine, and stops both at the end. `learns`: at least one run trains."""
     engine = open_engine(config, tokenizer, learns=learns, adapters=runs_at_once, seed=seed)
     async with open_sandbox(config, spare=int(runs_at_once > 1)) as sandbox, engine as opened:
         judging = Shared("judge", places=len(sandbox.zygotes))
-        yield Session(config, store, sandbox, opened, judging, Stopwatch())
+        yield Session(config, record, sandbox, opened, judging, Stopwatch())
 
 
-def broken_off(store: Store, job: Job, config: Config) -> Row | None:
-    """The run of this job to go on with: one that was broken off, or that spent a smaller budget; None: begin anew.
+async def execute(session: Session, job: Job, problem: Problem, view: View, resumed: Row | None = None) -> Answer:
+    """Runs `job` to its end. `resumed`: the unfinished run to continue; None starts a new one."""
+    record, parts = session.record, divided(problem, session.config)
+    check_tracker(session.config.store.track)
+    run = resumed["run"] if resumed else _new_run(session, job, parts)
+    with record.claim(run) as folder:
+        past, state = record.past(run)
+        view.begin(job.label(session.config), past, session.config.budget.attempts, session.config.sampling.group_size)
+        spending = Spending()
+        async with _policy(session, job, run, spending, past, state) as policy:
+            with closing(_tracker(session, job, run, folder)) as tracker:
+                async with _judge(session, problem, parts, spending) as judge:
+                    events = _accounted(_events(session, job, problem, policy, judge, past), spending)
+                    await Writer(run, record, folder, view, tracker, policy).write(events)
+    found = record.run(run)["discovery_attempt"]
+    record.finish(run, "exhausted" if found is None else "discovered")
+    return record.answer(run)
 
-    UserError if a run was broken off under other settings.
-    """
-    runs = _runs_of(store, job, config)
-    row = next((row for row in runs if row["status"] == "running"), None)
-    if row is None:
-        return next((row for row in runs if _same(row, config) and _wants_more(store, row, config)), None)
-    if changed := _changed_settings(row["config"], config):
+
+@asynccontextmanager
+async def _policy(
+    session: Session, job: Job, run: int, spending: Spending, past: Past, state: Path | None
+) -> AsyncGenerator[LoraPolicy | Frozen, None]:
+    """The run's weights as `past` left them; an adapter of their own only where the method learns."""
+    if not job.kind.learns:
+        yield Frozen(partial(session.engine.sample, spending, adapter=None))
+        return
+    policy = LoraPolicy(session.engine, f"run-{run}", spending, rewards_only=not job.kind.taught, seed=job.seed)
+    try:
+        await _restore(policy, run, past, state)
+        yield policy
+    finally:
+        await policy.close()
+
+
+async def _restore(policy: LoraPolicy, run: int, past: Past, state: Path | None) -> None:
+    if past.steps == 0:
+        await policy.begin()
+    elif state is None or not state.is_dir():
         raise UserError(
-            f"run {row['run']} of this question was broken off with other settings: {', '.join(changed)}; "
-            "give the same settings to go on, or --fresh to start another run"
+            f"the learner's state of run {run} ({state}) is gone, so the run can't be resumed; "
+            "start another run with --fresh"
         )
-    return row
+    else:
+        await policy.restore(state, past.adapter_version)
 
 
-def finished(store: Store, job: Job, config: Config) -> int | None:
-    """The number of the newest run of this job that needs no more attempts under these settings, if there is one."""
-    closed = (row for row in _runs_of(store, job, config) if row["status"] != "running")
-    return next((row["run"] for row in closed if _same(row, config) and not _wants_more(store, row, config)), None)
+def _judge(session: Session, problem: Problem, parts: Split, spending: Spending) -> AbstractAsyncContextManager[Judge]:
+    turns = Turns(session.sandbox, session.judging, spending)
+    return judge_for(problem, parts, turns, limits=limits_of(session.config), workers=len(session.sandbox.zygotes))
 
 
-def _runs_of(store: Store, job: Job, config: Config) -> list[Row]:
-    """The job's runs, the newest first. What ARMS names makes another method of it, and is no changed setting."""
-    runs = store.runs_of(job.question, job.method, job.seed)
-    if job.method not in ARMS:
-        return runs
-    arm = ARMS[job.method]
-    wanted = config.model_dump()[arm.section][arm.setting]
-    return [row for row in runs if recorded_config(row["config"]).model_dump()[arm.section][arm.setting] == wanted]
-
-
-def _same(row: Row, config: Config) -> bool:
-    return not _changed_settings(row["config"], config)
-
-
-def _wants_more(store: Store, row: Row, config: Config) -> bool:
-    return not is_over(row, config) and store.answer(row["run"]).attempts < config.budget.attempts
-
-
-def is_over(row: Row, config: Config) -> bool:
-    """Whether a run has made its discovery and is to stop there."""
-    return row["discovery_attempt"] is not None and not config.budget.continue_after_discovery
-
-
-async def pursue(session: Session, job: Job, problem: Problem, view: View, begun: Row | None = None) -> Answer:
-    """Runs `job` to its end, going on with the unfinished run `begun` where there is one."""
-    store, config = session.store, session.config
-    parts = divided(problem, config)
-    run = begun["run"] if begun else _new_run(session, job, parts)
-    with store.claim(run) as folder:
-        past, state = store.past(run)
-        size, budget = config.sampling.group_size, config.budget.attempts
-        view.begin(str(job), past, budget, size)
-        spending, learns = Spending(), job.method in LEARNING
-        name = f"run-{run}"
-        lora = LoraPolicy(session.engine, name, LEARNING[job.method], spending, seed=job.seed) if learns else None
-        try:
-            if lora is not None:
-                await _ready(lora, run, past, state)
-            policy = lora or Frozen(partial(session.engine.sample, spending, adapter=None))
-            turns = Turns(session.sandbox, session.judging, spending)
-            slots = len(session.sandbox.zygotes)
-            tracker = open_tracker(config.store.track, f"run-{run} {job}", config.model_dump(), folder)
-            with closing(tracker):
-                async with judge_for(problem, parts, turns, limits=limits_of(config), workers=slots) as judge:
-                    events = _events(session, job, problem, policy, judge, past)
-                    await _record(run, _accounted(events, spending), lora, store, folder, view, tracker)
-        finally:
-            if lora is not None:
-                await lora.close()
-    found = store.run(run)["discovery_attempt"]
-    store.finish(run, "exhausted" if found is None else "discovered")
-    return store.answer(run)
+def _tracker(session: Session, job: Job, run: int, folder: Path) -> Tracker:
+    config = session.config
+    return open_tracker(config.store.track, f"run-{run} {job.label(config)}", config.model_dump(), folder)
 
 
 def divided(problem: Problem, config: Config) -> Split:
@@ -207,31 +149,20 @@ def _events(
 ) -> AsyncGenerator[Event, None]:
     config, tokenizer = session.config, session.engine.tokenizer
     budget, on = config.budget.attempts, config.budget.continue_after_discovery
-    if job.method == "multi-turn":
+    if job.kind.converses:
         turns = conversation(problem, tokenizer, config)
         return multi_turn(policy, judge, turns, budget=budget, continue_after_discovery=on, past=past)
     return learn(
         policy,
         judge,
-        teaching(problem, tokenizer, config, taught=job.method == "sdpo"),
+        teaching(problem, tokenizer, config, taught=job.kind.taught),
         group_size=config.sampling.group_size,
         budget=budget,
         continue_after_discovery=on,
-        restart_after_collapse=config.budget.restart_after_collapse and job.method == "sdpo",
+        restart_after_collapse=config.budget.restart_after_collapse and job.kind.taught,
         one_step_off=config.sampling.pipeline == "one-step-off",
         past=past,
     )
-
-
-async def _ready(policy: LoraPolicy, run: int, past: Past, state: Path | None) -> None:
-    if past.steps == 0:
-        await policy.begin()
-    elif state is None or not state.is_dir():
-        raise UserError(
-            f"the learner's state of run {run} ({state}) is gone, so it can't go on; start anew with --fresh"
-        )
-    else:
-        await policy.restore(state, past.adapter_version)
 
 
 async def _accounted(events: AsyncGenerator[Event, None], spending: Spending) -> AsyncGenerator[Event, None]:
@@ -244,41 +175,50 @@ async def _accounted(events: AsyncGenerator[Event, None], spending: Spending) ->
                 yield replace(event, seconds={**event.seconds, **spending.take()})
 
 
-async def _record(
-    run: int,
-    events: AsyncGenerator[Event, None],
-    lora: LoraPolicy | None,
-    store: Store,
-    folder: Path,
-    view: View,
-    tracker: Tracker,
-) -> None:
-    async with aclosing(events):
-        async for event in events:
-            if isinstance(event, Rollout):
-                store.add_attempt(run, event)
-            else:
-                state = folder / f"step-{event.number}" if lora is not None else None
-                if lora is not None and state is not None:
-                    await _save(lora, state)
-                store.add_step(run, event, state)
-                tracker.log(step_values(event), event.number)
-            view.show(event)
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Puts a run's events on disk, each before the next one is asked for, and shows them."""
+
+    run: int
+    record: Record
+    folder: Path
+    view: View
+    tracker: Tracker
+    policy: LoraPolicy | Frozen
+
+    async def write(self, events: AsyncGenerator[Event, None]) -> None:
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Rollout):
+                    self.record.add_attempt(self.run, event)
+                else:
+                    self.record.add_step(self.run, event, await self._saved(event))
+                    self.tracker.log(step_values(event), event.number)
+                self.view.show(event)
+
+    async def _saved(self, step: Step) -> Path | None:
+        """The folder of the learner's state after `step`; None: this policy has none."""
+        if isinstance(self.policy, Frozen):
+            return None
+        state = self.folder / f"step-{step.number}"
+        await _save(self.policy, state)
+        return state
 
 
-async def _save(lora: LoraPolicy, state: Path) -> None:
+async def _save(policy: LoraPolicy, state: Path) -> None:
     from safetensors import SafetensorError
 
     try:
-        await lora.save(state)
+        await policy.save(state)
     except (OSError, SafetensorError) as error:
         raise InfrastructureError(
-            f"can't write the learner's state {state} ({error}); free disk space or set store.state_dir, then go on"
+            f"can't write the learner's state {state} ({error}); free disk space or set store.state_dir, "
+            "then resume with the same command"
         ) from None
 
 
 def _new_run(session: Session, job: Job, parts: Split) -> int:
-    return session.store.new_run(
+    return session.record.new_run(
         question=job.question,
         method=job.method,
         seed=job.seed,
@@ -291,13 +231,3 @@ def _new_run(session: Session, job: Job, parts: Split) -> int:
             "solution_python": session.sandbox.python_version,
         },
     )
-
-
-def _changed_settings(recorded: Row, config: Config) -> list[str]:
-    before = recorded_config(recorded).model_dump()
-    return [
-        f"{section}.{name} ({before[section][name]!r} before, now {value!r})"
-        for section, settings in config.model_dump().items()
-        for name, value in settings.items()
-        if (section, name) not in FREE_SETTINGS and before[section][name] != value
-    ]

@@ -7,10 +7,12 @@ from typing import Protocol
 
 import problems
 from ttsd.config import Config
-from ttsd.running import run
+from ttsd.running import resume, run
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.readings import teaching
-from ttsd.running.store import Answer, Store
+from ttsd.running.record import Answer
+from ttsd.running.resume import Job
+from ttsd.running.store import Store
 from ttsd.sampling.loading import beside
 
 
@@ -20,21 +22,20 @@ class Talk(run.View, Protocol):
     def say(self, text: str) -> None: ...
 
 
-async def solve(job: run.Job, config: Config, *, fresh: bool = False, view: Talk) -> Answer:
-    """Pursues `job` until a discovery or the end of the budget, going on with a run that was broken off."""
+async def solve(job: Job, config: Config, *, fresh: bool = False, view: Talk) -> Answer:
+    """Runs `job` until a discovery or the end of the budget; resumes a run that was stopped, unless `fresh`."""
     problem = problems.load(job.question)
     parts = run.divided(problem, config)
     with Store(config.store.path, config.store.state_dir) as store:
-        begun = None if fresh else run.broken_off(store, job, config)
-        if begun is not None and run.is_over(begun, config):
-            store.finish(begun["run"], "discovered")
-            return store.answer(begun["run"])
+        resumed = None if fresh else resume.unfinished(store, job, config)
+        if resumed is not None and resume.is_over(resumed, config):
+            store.finish(resumed["run"], "discovered")
+            return store.answer(resumed["run"])
         view.say(f"{problem.title}: {len(parts.visible)} visible and {len(parts.hidden)} hidden cases")
         tokenizer = await beside(load_tokenizer, config)
         teaching(problem, tokenizer, config)
         view.say(f"loading the model {config.model.path} (sampler: {config.model.sampler})")
         start = time.monotonic()
-        learns = job.method in run.LEARNING
-        async with run.open_session(config, store, tokenizer, learns=learns, seed=job.seed) as session:
+        async with run.open_session(config, store, tokenizer, learns=job.kind.learns, seed=job.seed) as session:
             view.say(f"ready after {time.monotonic() - start:.0f} s (sandbox: {session.sandbox.tier})")
-            return await run.pursue(session, job, problem, view, begun)
+            return await run.execute(session, job, problem, view, resumed)

@@ -48,7 +48,7 @@ class Client:
         self._run.finish()
 
 
-class Board:
+class EventFiles:
     """A folder of TensorBoard's event files."""
 
     def __init__(self, writer: Any) -> None:
@@ -62,6 +62,12 @@ class Board:
         self._writer.close()
 
 
+def check_tracker(kind: str) -> None:
+    """UserError: the client of this tracker is not installed."""
+    if kind != "none":
+        _client(kind)
+
+
 def open_tracker(kind: str, name: str, facts: Mapping[str, object], folder: Path) -> Tracker:
     """A tracker of `kind` for the run called `name`; `facts` are its settings, `folder` its place for files.
 
@@ -69,12 +75,9 @@ def open_tracker(kind: str, name: str, facts: Mapping[str, object], folder: Path
     """
     if kind == "none":
         return Nobody()
-    try:
-        client = import_module(PACKAGES[kind])
-    except ImportError:
-        raise UserError(f"store.track={kind} needs its client: pip install {kind}, or set store.track=none") from None
+    client = _client(kind)
     openers: dict[str, Callable[[], Tracker]] = {
-        "tensorboard": lambda: Board(client.SummaryWriter(str(folder / "tensorboard"))),
+        "tensorboard": lambda: EventFiles(client.SummaryWriter(str(folder / "tensorboard"))),
         "wandb": lambda: Client(
             client.init(project=PROJECT, name=name, config=dict(facts), dir=str(folder), reinit="create_new")
         ),
@@ -83,8 +86,15 @@ def open_tracker(kind: str, name: str, facts: Mapping[str, object], folder: Path
     return openers[kind]()
 
 
+def _client(kind: str) -> Any:
+    try:
+        return import_module(PACKAGES[kind])
+    except ImportError:
+        raise UserError(f"store.track={kind} needs its client: pip install {kind}, or set store.track=none") from None
+
+
 def step_values(step: Step) -> dict[str, float]:
-    """What a tracker is told of a step: its metrics and seconds, and how its attempts fared."""
+    """What a tracker receives of a step: its metrics and seconds, and how its attempts fared."""
     fractions = [rollout.verdict.visible_fraction for rollout in step.rollouts]
     return {
         **step.metrics,

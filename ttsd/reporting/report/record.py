@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ttsd.config import recorded_config
+from ttsd.running.methods import METHODS
 from ttsd.running.store import Row, Store
 
 Cost = Literal["attempts", "tokens", "seconds"]
 COSTS: tuple[Cost, ...] = ("attempts", "tokens", "seconds")
-METHODS = ("sdpo", "grpo", "multi-turn", "best-of-k")  # the order in which they are drawn and compared
 BINS = 48  # points of a run's learning curve
 
 # Learning curve -> where the trainer's metrics hold it.
@@ -87,7 +88,7 @@ def read(store: Store) -> Record:
 
 def rank(method: str) -> tuple[int, str]:
     name = method.partition(" ")[0]
-    return (METHODS.index(name) if name in METHODS else len(METHODS), method)
+    return (list(METHODS).index(name) if name in METHODS else len(METHODS), method)
 
 
 def natural(name: str) -> list[tuple[int, int | str]]:
@@ -157,21 +158,14 @@ def _run(row: Row, several_models: bool, counts: Row, seconds: Mapping[str, floa
         },
         until={cost: until[cost] or None for cost in COSTS},
         work={name: counts[name] or 0.0 for name in work} | {"draw_seconds": draw, "distil_seconds": distil},
-        pooled=row["method"] == "best-of-k" and bool(goes_on),
+        pooled=METHODS[row["method"]].pools and bool(goes_on),
     )
 
 
 def _arm(row: Row, several_models: bool) -> str:
     """What is compared: a method, as `batch` can vary it, and with one model where there are several."""
-    config = row["config"] or {}
-    window = config.get("reprompt", {}).get("multi_turn_window") if row["method"] == "multi-turn" else None
-    fraction = config.get("sampling", {}).get("teacher_fraction") if row["method"] == "sdpo" else None
-    marks = [
-        *([f"window {window}"] if window is not None else []),
-        *([f"teacher draws {fraction:.0%}"] if fraction else []),
-        *([row["model"]] if several_models else []),
-    ]
-    return f"{row['method']} ({', '.join(marks)})" if marks else str(row["method"])
+    label = METHODS[row["method"]].label(recorded_config(row["config"] or {}))
+    return f"{label} ({row['model']})" if several_models else label
 
 
 def _curves(store: Store) -> dict[int, list[Row]]:

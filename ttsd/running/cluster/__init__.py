@@ -13,120 +13,24 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, redirect_stdout, suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttsd.config import Config, Method
+from ttsd.config import Config
 from ttsd.errors import InfrastructureError, UserError
-from ttsd.loop import Event, Past
 from ttsd.machine.capacity import Capacity
-from ttsd.nouns import Rollout, Step
-from ttsd.running import run
-from ttsd.running.batch import (
-    Failure,
-    Overview,
-    Results,
-    Task,
-    Wanted,
-    checked,
-    decided,
-    learning,
-    methods,
-    sorted_out,
-    to_its_end,
-)
-from ttsd.running.engine import load_tokenizer
-from ttsd.running.store import Answer, Row, Store, claimed
+from ttsd.running import resume
+from ttsd.running.batch import Failure, Overview, Results, Task, Wanted, checked, group_of, learns, sorted_out
+from ttsd.running.cluster.worker import Need, Worker
+from ttsd.running.record import Answer
+from ttsd.running.store import Store
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
 START_SECONDS = 1800.0  # for a worker to find its place on the cluster and load its model
-
-
-class Silent:
-    """Watches a run and says nothing: it is on another machine."""
-
-    def begin(self, job: str, past: Past, budget: int, group_size: int) -> None: ...
-
-    def show(self, event: Event) -> None: ...
-
-
-class DistantStore(Store):
-    """The store, elsewhere: what a run asks of it and tells it goes to the `keeper`, an actor that has the file."""
-
-    def __init__(self, keeper: ActorHandle, path: str, state_dir: Path) -> None:
-        self.path, self.state_dir = Path(path), state_dir
-        self._keeper = keeper
-
-    def close(self) -> None: ...
-
-    def new_run(self, **facts: Any) -> int:
-        return int(self._ask("new_run", **facts))
-
-    def run(self, run: int) -> Row:
-        row: Row = self._ask("run", run)
-        return row
-
-    def answer(self, run: int) -> Answer:
-        answer: Answer = self._ask("answer", run)
-        return answer
-
-    def past(self, run: int) -> tuple[Past, Path | None]:
-        past: tuple[Past, Path | None] = self._ask("past", run)
-        return past
-
-    def finish(self, run: int, status: str) -> None:
-        self._ask("finish", run, status)
-
-    def add_attempt(self, run: int, rollout: Rollout) -> None:
-        self._ask("add_attempt", run, rollout)
-
-    def add_step(self, run: int, step: Step, state: Path | None) -> None:
-        self._ask("add_step", run, step, state)
-
-    @contextmanager
-    def claim(self, run: int) -> Iterator[Path]:
-        with claimed(self.state_dir, run, self.path) as folder:
-            yield folder
-
-    def _ask(self, method: str, /, *args: object, **named: object) -> Any:
-        import ray
-
-        return ray.get(getattr(self._keeper, method).remote(*args, **named))
-
-
-class Worker:
-    """One engine. Its process is an actor's; everything it needs to know comes pickled from the driver."""
-
-    def __init__(self, config: Config, keeper: ActorHandle, folder: str, state_dir: Path) -> None:
-        os.chdir(folder)  # where relative names of questions and models mean what they mean to the driver
-        self._config = config
-        self._store = DistantStore(keeper, config.store.path, state_dir)
-        self._stack = AsyncExitStack()
-        self._session: run.Session | None = None
-
-    async def start(self, used: set[Method], runs: int, runs_at_once: int | None) -> tuple[Capacity, str]:
-        """Loads the engine for `runs` runs by the methods `used`; how many at once, and what confines programs."""
-        room = decided(runs_at_once, used, runs, self._config)
-        tokenizer = load_tokenizer(self._config)
-        opening = run.open_session(self._config, self._store, tokenizer, learns=learning(used), runs_at_once=room.runs)
-        self._session = await self._stack.enter_async_context(opening)
-        return room, self._session.sandbox.tier
-
-    async def pursue(self, task: Task) -> Answer | Failure:
-        assert self._session is not None
-        return await to_its_end(self._session, task, lambda _: Silent())
-
-    async def usage(self) -> str:
-        assert self._session is not None
-        return str(self._session.usage())
-
-    async def stop(self) -> None:
-        await self._stack.aclose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +40,6 @@ class Place:
     number: int
     actor: ActorHandle
     runs: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What a worker is started for: methods, its part of the runs, and `--at-once`."""
-
-    used: set[Method]
-    runs: int
-    runs_at_once: int | None
 
 
 async def batch(
@@ -166,7 +61,7 @@ async def batch(
             return Results(finished)
         checked(tasks, config)
         async with _cluster(address, workers, config) as count:
-            need = Need(methods(tasks), -(-len(tasks) // count), runs_at_once)
+            need = Need(-(-len(tasks) // count), group_of(tasks, config), learns(tasks), runs_at_once)
             async with _places(config, store, need, count, overview) as places:
                 return Results(finished + await _placed(places, tasks, store, overview))
 
@@ -180,9 +75,9 @@ async def _cluster(address: str, workers: int | None, config: Config) -> AsyncGe
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
     except Exception as error:  # it raises all kinds
         if address == "local":
-            raise InfrastructureError(f"Ray can't start on this machine: {_told(error)}") from None
+            raise InfrastructureError(f"Ray can't start on this machine: {_cause(error)}") from None
         raise UserError(
-            f"can't reach a Ray cluster at {address!r} ({_told(error)}); start one with `ray start --head`, "
+            f"can't reach a Ray cluster at {address!r} ({_cause(error)}); start one with `ray start --head`, "
             "or use --ray local"
         ) from None
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # Ray has taken the signal from asyncio
@@ -227,20 +122,17 @@ async def _places(
 
 
 async def _ready(made: Sequence[Place], need: Need, overview: Overview) -> list[Place]:
-    starting = (
-        asyncio.wait_for(place.actor.start.remote(need.used, need.runs, need.runs_at_once), START_SECONDS)
-        for place in made
-    )
+    starting = (asyncio.wait_for(place.actor.start.remote(need), START_SECONDS) for place in made)
     said: list[tuple[Capacity, str] | BaseException] = await asyncio.gather(*starting, return_exceptions=True)
     ready = []
     for place, word in zip(made, said, strict=True):
         if isinstance(word, BaseException):
-            overview.say(f"worker {place.number} can't start: {_told(word)}")
+            overview.say(f"worker {place.number} can't start: {_cause(word)}")
         else:
             overview.say(f"worker {place.number} ready (sandbox: {word[1]}); {word[0]}")
             ready.append(replace(place, runs=word[0].runs))
     if not ready:
-        raise InfrastructureError(f"none of {len(made)} workers could start; the last said: {_told(said[-1])}")
+        raise InfrastructureError(f"none of {len(made)} workers could start; the last said: {_cause(said[-1])}")
     return ready
 
 
@@ -266,14 +158,14 @@ async def _placed(
         while True:
             task = await waiting.get()
             try:
-                result = await place.actor.pursue.remote(task)
+                result = await place.actor.execute.remote(task)
             except ray.exceptions.RayActorError:
-                overview.say(f"worker {place.number} is lost; {task.wanted} goes on elsewhere")
+                overview.say(f"worker {place.number} is lost; {task.wanted} is resumed elsewhere")
                 job, own = task.wanted.job, task.wanted.config
-                waiting.put_nowait(replace(task, begun=run.broken_off(store, job, own)))
+                waiting.put_nowait(replace(task, resumed=resume.unfinished(store, job, own)))
                 return
             except ray.exceptions.RayError as error:
-                result = Failure(task.wanted.job, _told(error))
+                result = Failure(task.wanted.job, _cause(error))
             results.append(result)
             overview.end(str(task.wanted), result)
             if len(results) == len(tasks):
@@ -290,7 +182,7 @@ async def _placed(
             if left == {ending}:
                 raise InfrastructureError(
                     f"all {len(places)} workers are lost, {len(tasks) - len(results)} runs are not at their end; "
-                    "the same command goes on with them"
+                    "the same command resumes them"
                 )
         return results
     finally:
@@ -299,8 +191,8 @@ async def _placed(
         await asyncio.gather(ending, *servants, return_exceptions=True)
 
 
-def _told(error: object) -> str:
-    """The telling line of what Ray wraps around a worker's own error."""
+def _cause(error: object) -> str:
+    """The line that says most of what Ray wraps around a worker's own error."""
     cause = getattr(error, "cause", None) or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return lines[-1] if lines else repr(cause)

@@ -1,0 +1,79 @@
+"""The record as a worker sees it: another process has the file, and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from ttsd.loop import Past
+from ttsd.nouns import Rollout, Step
+from ttsd.running.claims import claimed
+from ttsd.running.record import Answer, Row
+from ttsd.running.store import Store
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DistantStore:
+    """A `Record` whose rows go to the `keeper`, an actor that holds the `Store`; learner states are written here."""
+
+    def __init__(self, keeper: ActorHandle, path: str, state_dir: Path) -> None:
+        self._keeper, self._path, self._state_dir = keeper, Path(path), state_dir
+
+    def new_run(
+        self,
+        *,
+        question: str,
+        method: str,
+        seed: int,
+        model: str,
+        config: Mapping[str, Any],
+        split: Mapping[str, Any],
+        environment: Mapping[str, Any],
+    ) -> int:
+        return self._ask(
+            Store.new_run,
+            question=question,
+            method=method,
+            seed=seed,
+            model=model,
+            config=config,
+            split=split,
+            environment=environment,
+        )
+
+    def run(self, run: int) -> Row:
+        return self._ask(Store.run, run)
+
+    def answer(self, run: int) -> Answer:
+        return self._ask(Store.answer, run)
+
+    def past(self, run: int) -> tuple[Past, Path | None]:
+        return self._ask(Store.past, run)
+
+    @contextmanager
+    def claim(self, run: int) -> Iterator[Path]:
+        with claimed(self._state_dir, run, self._path) as folder:
+            yield folder
+
+    def add_attempt(self, run: int, rollout: Rollout) -> None:
+        self._ask(Store.add_attempt, run, rollout)
+
+    def add_step(self, run: int, step: Step, state: Path | None) -> None:
+        self._ask(Store.add_step, run, step, state)
+
+    def finish(self, run: int, status: str) -> None:
+        self._ask(Store.finish, run, status)
+
+    def _ask(self, method: Callable[Concatenate[Store, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Has the keeper call `method` of its store, with the types of that method."""
+        import ray
+
+        answer: T = ray.get(getattr(self._keeper, method.__name__).remote(*args, **kwargs))
+        return answer

@@ -1,0 +1,102 @@
+"""What is resumed: the same job under the same settings continues its run, and a finished run is not repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ttsd.config import Config, recorded_config
+from ttsd.errors import UserError
+from ttsd.running.methods import METHODS, Method
+from ttsd.running.record import Row
+
+if TYPE_CHECKING:
+    from ttsd.running.store import Store
+
+# What may differ when a run is resumed: how far it goes, where the record lies, and how many processes help.
+FREE_SETTINGS = {
+    ("budget", "attempts"),
+    ("store", "path"),
+    ("store", "state_dir"),
+    ("store", "track"),
+    ("judge", "slots"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What makes a run: the same job asked for again is the same run. `method` is a name of `METHODS`."""
+
+    question: str
+    method: str
+    seed: int
+
+    @property
+    def kind(self) -> Method:
+        return METHODS[self.method]
+
+    def label(self, config: Config) -> str:
+        """The job in words, with the method's arm."""
+        return f"{self.question} {self.kind.label(config)} seed {self.seed}"
+
+
+def unfinished(store: Store, job: Job, config: Config) -> Row | None:
+    """The run of this job to resume: one that was stopped, or that spent a smaller budget; None: start a new one.
+
+    UserError if a run was stopped under other settings.
+    """
+    runs = _runs_of(store, job, config)
+    row = next((row for row in runs if row["status"] == "running" and _binds(store, row, config)), None)
+    if row is None:
+        return next((row for row in runs if _same(row, config) and _wants_more(store, row, config)), None)
+    if changed := changed_settings(row["config"], config):
+        raise UserError(
+            f"run {row['run']} of this question was stopped under other settings: {', '.join(changed)}; "
+            "give the same settings to resume it, or --fresh to start another run"
+        )
+    return row
+
+
+def finished(store: Store, job: Job, config: Config) -> int | None:
+    """The number of the newest run of this job that needs no more attempts under these settings, if there is one."""
+    closed = (row for row in _runs_of(store, job, config) if row["status"] != "running")
+    return next((row["run"] for row in closed if _same(row, config) and not _wants_more(store, row, config)), None)
+
+
+def is_over(row: Row, config: Config) -> bool:
+    """Whether a run has made its discovery and is to stop there."""
+    return row["discovery_attempt"] is not None and not config.budget.continue_after_discovery
+
+
+def changed_settings(recorded: Mapping[str, Any], config: Config) -> list[str]:
+    """Settings that keep a run from being resumed, in words. One that did not exist then counts as its default."""
+    before = recorded_config(recorded).model_dump()
+    return [
+        f"{section}.{name} ({before[section][name]!r} before, now {value!r})"
+        for section, settings in config.model_dump().items()
+        for name, value in settings.items()
+        if (section, name) not in FREE_SETTINGS and before[section][name] != value
+    ]
+
+
+def _runs_of(store: Store, job: Job, config: Config) -> list[Row]:
+    """The job's runs, the newest first. Another arm is another method, not a changed setting."""
+    runs, arm = store.runs_of(job.question, job.method, job.seed), job.kind.arm
+    if arm is None:
+        return runs
+    wanted = arm.value(config)
+    return [row for row in runs if arm.value(recorded_config(row["config"])) == wanted]
+
+
+def _binds(store: Store, row: Row, config: Config) -> bool:
+    """A run that has no attempt yet is resumed under its own settings only, and keeps nobody from others."""
+    return _same(row, config) or store.answer(row["run"]).attempts > 0
+
+
+def _same(row: Row, config: Config) -> bool:
+    return not changed_settings(row["config"], config)
+
+
+def _wants_more(store: Store, row: Row, config: Config) -> bool:
+    return not is_over(row, config) and store.answer(row["run"]).attempts < config.budget.attempts
