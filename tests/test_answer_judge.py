@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +21,6 @@ from ttsd.judging.answer_judge import AnswerJudge
 from ttsd.judging.extract import extract_answer
 from ttsd.judging.judge import judge_for
 from ttsd.judging.scoring import open_scorer
-from ttsd.judging.scoring.same_answer import same_answer
 from ttsd.nouns import Status, Verdict
 from ttsd.prompts import student_prompt
 
@@ -70,33 +70,6 @@ def test_the_final_answer_is_the_last_one_given(text: str, answer: str | None) -
     assert extract_answer(text) == answer
 
 
-@pytest.mark.parametrize(
-    ("given", "expected", "same"),
-    [
-        (r"\frac{1}{2}", "0.5", True),
-        ("x**2 + 2x + 1", "(x+1)^2", True),
-        (r"\{2,1\}", r"\{1,2\}", True),
-        ("1,000", "1000", True),
-        ("paris.", "Paris", True),
-        ("silent", "listen", False),
-        ("43", "42", False),
-        ("__import__('os').system('exit 1')", "3", False),
-        ("{" * 3000, "3", False),
-        ("", "3", False),
-    ],
-)
-def test_answers_are_compared_as_mathematics_but_words_as_words(given: str, expected: str, same: bool) -> None:
-    assert same_answer(given, expected, exact=False, tolerance=None) is same
-
-
-def test_exact_answers_and_tolerances() -> None:
-    assert same_answer(" 0.5 ", "0.5", exact=True, tolerance=None)
-    assert not same_answer("1/2", "0.5", exact=True, tolerance=None)
-    assert same_answer(r"2\pi", "6.283", exact=False, tolerance=1e-3)
-    assert not same_answer("6.29", "6.283", exact=False, tolerance=1e-3)
-    assert not same_answer("many", "6.283", exact=False, tolerance=1e9)
-
-
 @asynccontextmanager
 async def judge_of(folder: Path, limits: Limits = LIMITS) -> AsyncIterator[AnswerJudge]:
     problem = problems.load(str(folder))
@@ -120,7 +93,7 @@ async def test_an_answer_is_judged_and_the_right_one_is_never_told(tmp_path: Pat
         assert (text, verdict.accepted, verdict.feedback) == (r"\frac{3}{4711}", True, "")
         assert (verdict.visible_total, verdict.hidden_total) == (1, 0)
         text, verdict = await judge(completion("Answer: 5\x1b[2J"))
-        assert verdict.status is Status.WRONG_ANSWER
+        assert verdict.status is Status.UNFINISHED
         assert "5\ufffd" in verdict.feedback
         assert "4711" not in verdict.feedback
         text, verdict = await judge(completion("I give up"))
@@ -129,9 +102,35 @@ async def test_an_answer_is_judged_and_the_right_one_is_never_told(tmp_path: Pat
         assert (text, verdict.status) == (None, Status.TRUNCATED)
 
 
+async def test_an_answer_that_is_not_worked_out_has_a_verdict_of_its_own(tmp_path: Path) -> None:
+    folder = made(tmp_path, problem__toml='kind = "answer"\nanswer = "1/3"\n')
+    _, verdict = await judged(folder, r"Answer: \int_0^1 x^2 dx")
+    assert (verdict.status, verdict.accepted, verdict.visible_passed) == (Status.UNFINISHED, False, 0)
+    assert "`\\int` leaves something to work out" in verdict.feedback
+    assert "1/3" not in verdict.feedback
+
+
+async def test_the_right_answer_stands_on_no_command_line(tmp_path: Path) -> None:
+    folder = made(tmp_path, problem__toml='kind = "answer"\nanswer = "471108150"\n')
+    seen: list[bytes] = []
+
+    async def look() -> None:
+        while True:
+            children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+            seen.extend(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children)
+            await asyncio.sleep(0.05)
+
+    watch = asyncio.create_task(look())
+    _, verdict = await judged(folder, "Answer: 471108150")
+    watch.cancel()
+    assert verdict.accepted
+    assert any(b"scoring.worker" in line for line in seen)
+    assert not any(b"471108150" in line for line in seen)
+
+
 async def test_a_tower_of_powers_costs_its_time_limit_and_nothing_else(tmp_path: Path) -> None:
-    folder, start = made(tmp_path, problem__toml='kind = "answer"\nanswer = 3\n'), time.monotonic()
-    _, verdict = await judged(folder, "Answer: $10^{10^{10^{10}}}$", Limits(wall_seconds=1.0))
+    folder, start = made(tmp_path, problem__toml='kind = "answer"\nanswer = "x^2"\n'), time.monotonic()
+    _, verdict = await judged(folder, "Answer: $x^{10^{10^{10^{10}}}}$", Limits(wall_seconds=1.0))
     assert verdict.status in (Status.TIME_LIMIT, Status.MEMORY_LIMIT)
     assert verdict.feedback
     assert time.monotonic() - start < 60
@@ -146,8 +145,9 @@ async def test_a_judge_of_the_users_own_gives_score_and_feedback(tmp_path: Path)
     assert student_prompt(problems.load(str(folder))) == problems.load(str(folder)).statement.strip()
     text, verdict = await judged(folder, "<think>one\ntwo</think>a\nb")
     assert (text, verdict.status, verdict.feedback) == ("a\nb", Status.WRONG_ANSWER, "2 lines\ufffd[31m")
+    assert verdict.score == pytest.approx(2 / 3)
     text, verdict = await judged(folder, "a\nb\nc")
-    assert (verdict.accepted, verdict.feedback) == (True, "")
+    assert (verdict.accepted, verdict.feedback, verdict.score) == (True, "", 1.0)
 
 
 async def test_a_judge_that_takes_too_long_or_dies_fails_the_answer(tmp_path: Path) -> None:

@@ -33,7 +33,11 @@ Role = Literal["student", "teacher"]
 
 
 class Status(StrEnum):
-    """What the judge says of an attempt. `ABORTED` attempts were requested, counted and not needed any more."""
+    """What the judge says of an attempt.
+
+    `UNFINISHED` is a final answer that is not worked out. `ABORTED` attempts were requested, counted and not needed
+    any more.
+    """
 
     ACCEPTED = "accepted"
     WRONG_ANSWER = "wrong_answer"
@@ -42,6 +46,7 @@ class Status(StrEnum):
     MEMORY_LIMIT = "memory_limit"
     OUTPUT_LIMIT = "output_limit"
     NO_PROGRAM = "no_program"
+    UNFINISHED = "unfinished"
     TRUNCATED = "truncated"
     ABORTED = "aborted"
 
@@ -79,7 +84,7 @@ class Verdict:
     """The judge's word on one program. Counts cover the cases that were run; judging stops when the rest can't matter.
 
     `first_failure` is the index in the problem's own case order, hidden cases included; `feedback` speaks of
-    visible cases only and is empty for an accepted attempt.
+    visible cases only and is empty for an accepted attempt. `score` is that of a judge of the user's own, else None.
     """
 
     status: Status
@@ -90,6 +95,7 @@ class Verdict:
     first_failure: int | None = None
     feedback: str = ""
     cpu_seconds: float = 0.0
+    score: float | None = None
 
     @property
     def visible_accepted(self) -> bool:

@@ -12,7 +12,17 @@ from problems.problem import Problem
 from sandbox.interface import Limits
 from ttsd.errors import UserError
 from ttsd.judging.extract import extract_answer
-from ttsd.judging.feedback import limit_feedback, no_answer_feedback, readable, score_feedback, wrong_answer_feedback
+from ttsd.judging.feedback import (
+    MAX_CHARACTERS,
+    MAX_FIELD_CHARACTERS,
+    clip,
+    limit_feedback,
+    no_answer_feedback,
+    readable,
+    score_feedback,
+    unfinished_feedback,
+    wrong_answer_feedback,
+)
 from ttsd.judging.scoring import Score, Scorer, ScorerError
 from ttsd.nouns import Completion, Status, Verdict
 from ttsd.prompts import without_thinking
@@ -50,12 +60,12 @@ class AnswerJudge:
         if score.value is None:
             status = Status.TIME_LIMIT if score.ended == "time" else Status.MEMORY_LIMIT
             return _verdict(status, limit_feedback(status))
-        if score.value >= 1:
-            return _verdict(Status.ACCEPTED, "")
         if self._problem.kind == "answer":
-            return _verdict(Status.WRONG_ANSWER, wrong_answer_feedback(readable(answer)))
-        said = score_feedback(score.value, readable(score.feedback), truncated=truncated)
-        return _verdict(Status.WRONG_ANSWER, said)
+            return _compared(answer, score)
+        if score.value >= 1:
+            return _verdict(Status.ACCEPTED, "", score.value)
+        said = readable(clip(score.feedback, MAX_CHARACTERS))
+        return _verdict(Status.WRONG_ANSWER, score_feedback(score.value, said, truncated=truncated), score.value)
 
     async def _asked(self, answer: str) -> Score:
         try:
@@ -64,6 +74,15 @@ class AnswerJudge:
             raise UserError(
                 f"the judge {self._problem.judge!r} of {self._problem.name} failed ({error}); correct it"
             ) from None
+
+
+def _compared(answer: str, score: Score) -> Verdict:
+    if score.value:
+        return _verdict(Status.ACCEPTED, "")
+    shown = readable(clip(answer, MAX_FIELD_CHARACTERS))
+    if score.unfinished:
+        return _verdict(Status.UNFINISHED, unfinished_feedback(shown, readable(score.unfinished)))
+    return _verdict(Status.WRONG_ANSWER, wrong_answer_feedback(shown))
 
 
 def scorer_spec(problem: Problem, limits: Limits) -> Mapping[str, Any]:
@@ -81,6 +100,6 @@ def scorer_spec(problem: Problem, limits: Limits) -> Mapping[str, Any]:
     }
 
 
-def _verdict(status: Status, feedback: str) -> Verdict:
+def _verdict(status: Status, feedback: str, score: float | None = None) -> Verdict:
     passed = int(status is Status.ACCEPTED)
-    return Verdict(status, passed, 1, 0, 0, first_failure=None if passed else 0, feedback=feedback)
+    return Verdict(status, passed, 1, 0, 0, first_failure=None if passed else 0, feedback=feedback, score=score)

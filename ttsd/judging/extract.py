@@ -1,42 +1,65 @@
-"""Finds the program, or the final answer, in what a model wrote."""
+"""Finds the program, or the final answer, in what a model wrote.
+
+It runs in the event loop, so it is linear in the text's length. Thinking is cut first, since drafts live there.
+"""
 
 from __future__ import annotations
 
 import re
 
-# A fence opens a line; anything may follow the language name. Thinking is cut first: drafts live there.
+# A fence opens a line; anything may follow the language name.
 _BLOCK = re.compile(r"^```[^\n`]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
-_THINKING = re.compile(r"^.*</think>", re.DOTALL)
-_FINAL = re.compile(r"^[*_#>\s]*(?:final )?answer[*_\s]*:[*_]*[ \t]*(\S.*?)[*_\s]*$", re.IGNORECASE | re.MULTILINE)
+_BRACES = re.compile(r"\\boxed\{|\\.|[{}]", re.DOTALL)
+_MARKS = " \t\r\f\v*_#>"
 
 
 def extract_program(answer: str) -> str | None:
     """The longest closed fenced block (the paper's rule), the last one of equals; None where there is none."""
-    blocks = _BLOCK.findall(_THINKING.sub("", answer))
+    blocks = _BLOCK.findall(answer.rpartition("</think>")[2])
     program = max(reversed(blocks), key=len, default="")
     return program if program.strip() else None
 
 
 def extract_answer(answer: str) -> str | None:
     r"""What stands in the last `\boxed{...}` or on the last line `Answer: ...`, whichever ends later; None: neither."""
-    text = _THINKING.sub("", answer)
-    line = next(reversed(list(_FINAL.finditer(text))), None)
-    boxed = _last_boxed(text)
-    if line is None and boxed is None:
-        return None
-    if line is None or (boxed is not None and boxed[0] > line.start(1)):
-        return boxed[1].strip() or None if boxed else None
-    return line[1].strip()
+    text = answer.rpartition("</think>")[2]
+    begin, found = max(_last_boxed(text), _last_marked(text))
+    return found.strip() or None if begin >= 0 else None
 
 
-def _last_boxed(text: str) -> tuple[int, str] | None:
-    """Where the content of the last closed `\\boxed{...}` begins, and that content, braces in it included."""
+def _last_boxed(text: str) -> tuple[int, str]:
+    r"""Where the content of the last closed `\boxed{...}` begins, and that content, braces in it included.
+
+    (-1, "") where there is none. A brace behind a backslash is a sign and opens or closes nothing.
+    """
+    open_braces: list[tuple[int, bool]] = []
+    last = (-1, -1)
+    for match in _BRACES.finditer(text):
+        if match[0].endswith("{") and match[0] != "\\{":
+            open_braces.append((match.end(), match[0] != "{"))
+        elif match[0] == "}" and open_braces:
+            begin, boxed = open_braces.pop()
+            last = max(last, (begin, match.start())) if boxed else last
+    return last[0], text[last[0] : last[1]] if last[0] >= 0 else ""
+
+
+def _last_marked(text: str) -> tuple[int, str]:
+    """Where the content of the last line `Answer: ...` begins, and that content; (-1, "") where there is none."""
     end = len(text)
-    while (start := text.rfind("\\boxed{", 0, end)) >= 0:
-        depth, begin = 1, start + len("\\boxed{")
-        for at in range(begin, len(text)):
-            depth += (text[at] == "{") - (text[at] == "}")
-            if not depth:
-                return begin, text[begin:at]
-        end = start
-    return None
+    while end >= 0:
+        start = text.rfind("\n", 0, end) + 1
+        content = _marked(text[start:end])
+        if content:
+            return end - len(content), content.rstrip(_MARKS)
+        end = start - 1
+    return -1, ""
+
+
+def _marked(line: str) -> str:
+    """What follows `Answer:` or `**Final answer:**` on a line that begins so."""
+    line = line.lstrip(_MARKS)
+    for words in ("final answer", "answer"):
+        if line[: len(words)].casefold() == words:
+            rest = line[len(words) :].lstrip(_MARKS)
+            return rest[1:].lstrip(_MARKS) if rest.startswith(":") else ""
+    return ""

@@ -14,6 +14,7 @@ from ttsd.nouns import CaseResult, Problem, Status
 
 MAX_WRONG_ANSWERS = 2
 MAX_FIELD_CHARACTERS = 250
+MAX_PART_CHARACTERS = 40
 MAX_INPUT_LINES = 8
 MAX_CHARACTERS = 2000
 
@@ -57,6 +58,14 @@ def no_answer_feedback(*, truncated: bool) -> str:
 def wrong_answer_feedback(answer: str) -> str:
     """On a final answer. The right one is not told: whoever has read it has nothing left to find."""
     return f"Wrong Answer\nYour final answer:\n{clip(answer, MAX_FIELD_CHARACTERS)}"
+
+
+def unfinished_feedback(answer: str, part: str) -> str:
+    """On a final answer that is none: `part` of it is still to be worked out."""
+    return (
+        f"Not a Final Answer\nYour final answer:\n{clip(answer, MAX_FIELD_CHARACTERS)}\n"
+        f"`{clip(part, MAX_PART_CHARACTERS)}` leaves something to work out. Give the value itself."
+    )
 
 
 def score_feedback(score: float, said: str, *, truncated: bool = False) -> str:

@@ -26,10 +26,14 @@ MAX_LINE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a scorer says of an answer. `value` 1 is right; None: it was stopped at its limit of `ended`."""
+    """What a scorer says of an answer. `value` 1 is right; None: it was stopped at its limit of `ended`.
+
+    `unfinished` is the part of a final answer that is still to be worked out.
+    """
 
     value: float | None
     feedback: str = ""
+    unfinished: str = ""
     ended: str = ""
 
 
@@ -41,7 +45,7 @@ class Scorer:
     """Processes that run the scorer `spec` (worker.py says what that holds), at most `workers` of them at once."""
 
     def __init__(self, spec: Mapping[str, Any], *, seconds: float, workers: int) -> None:
-        self._spec = json.dumps(spec)
+        self._spec = json.dumps(spec).encode() + b"\n"
         self._seconds = seconds
         self._places = asyncio.Semaphore(workers)
         self._idle: list[asyncio.subprocess.Process] = []
@@ -66,13 +70,15 @@ class Scorer:
 
     async def _started(self) -> asyncio.subprocess.Process:
         worker = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ttsd.judging.scoring.worker", self._spec),
+            *(sys.executable, "-m", "ttsd.judging.scoring.worker"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is the owner's to handle
             limit=MAX_LINE_BYTES,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), *sys.path]))},
         )
+        assert worker.stdin is not None
+        worker.stdin.write(self._spec)  # not on the command line, where every user could read the right answer
         try:
             _answered(await _line(worker, LOADING_SECONDS))
         except BaseException:
@@ -93,7 +99,7 @@ class Scorer:
         if not said:
             return Score(None, ended="memory")  # killed by the kernel, most likely for that
         found = _answered(said)
-        return Score(found["score"], found["feedback"])
+        return Score(found["score"], found["feedback"], found["unfinished"])
 
 
 @asynccontextmanager

@@ -1,9 +1,10 @@
-"""The process that runs a scorer: one JSON text a line comes in on stdin, one JSON object a line goes out.
+"""The process that runs a scorer: the first line on stdin says which, every other one is an answer as JSON text.
 
     {"kind": "answer", "expected": "3/4", "exact": false, "tolerance": null, "memory_bytes": N}
     {"kind": "judge", "judge": "MODULE:FUNCTION" or "/path/FILE.py:FUNCTION"}
 
-Whatever the scorer prints goes to stderr, so that it can't be taken for an answer of ours.
+One JSON object a line goes out, the first when the scorer is ready. Whatever the scorer prints goes to stderr, so that
+it can't be taken for an answer of ours.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ from typing import Any, TextIO
 
 from ttsd.judging.scoring.same_answer import same_answer
 
-ScoreFunction = Callable[[str], tuple[float, str]]
+ScoreFunction = Callable[[str], tuple[float, str, str]]  # score, feedback, what is unfinished
 
 _PR_SET_PDEATHSIG = 1
 
 
-def main(spec: str) -> None:
+def main() -> None:
     """Loads the scorer, says so, and answers until stdin ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a scorer in an endless loop would outlive its owner
     with os.fdopen(os.dup(1), "w") as out:
         os.dup2(2, 1)
-        scorer = _loaded(json.loads(spec), out)
+        scorer = _loaded(json.loads(sys.stdin.readline()), out)
         _say(out, ready=True)
         for line in sys.stdin:
             _answer(scorer, json.loads(line), out)
@@ -42,13 +43,13 @@ def main(spec: str) -> None:
 
 def _answer(scorer: ScoreFunction, answer: str, out: TextIO) -> None:
     try:
-        score, feedback = scorer(answer)
+        score, feedback, unfinished = scorer(answer)
     except MemoryError:
         os._exit(1)
     except Exception as error:
         _say(out, error=f"{type(error).__name__}: {error}")
     else:
-        _say(out, score=score, feedback=feedback)
+        _say(out, score=score, feedback=feedback, unfinished=unfinished)
 
 
 def _say(out: TextIO, **said: Any) -> None:
@@ -67,16 +68,17 @@ def _loaded(spec: dict[str, Any], out: TextIO) -> ScoreFunction:
 def _comparison(spec: dict[str, Any]) -> ScoreFunction:
     expected, rule = spec["expected"], {"exact": spec["exact"], "tolerance": spec["tolerance"]}
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that nobody but us limits its time
-    same_answer("1/2", "0.5", exact=False, tolerance=None)  # the imports, before the limit and the clock
+    same_answer("x + x", "2x", exact=False, tolerance=None)  # the imports, before the limit and the clock
     resource.setrlimit(resource.RLIMIT_AS, (spec["memory_bytes"],) * 2)
 
-    def scorer(answer: str) -> tuple[float, str]:
+    def scorer(answer: str) -> tuple[float, str, str]:
         try:
-            return float(same_answer(answer, expected, **rule)), ""
+            found = same_answer(answer, expected, **rule)
+            return float(found.right), "", found.unfinished
         except MemoryError:
             raise
         except Exception:  # what the algebra system can't read, or stumbles over, is not the right answer
-            return 0.0, ""
+            return 0.0, "", ""
 
     return scorer
 
@@ -101,12 +103,12 @@ def _module(name: str) -> Any:
     return module
 
 
-def _score(returned: object) -> tuple[float, str]:
+def _score(returned: object) -> tuple[float, str, str]:
     score, feedback = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, "")
     if not isinstance(score, int | float) or math.isnan(score) or not isinstance(feedback, str):
         raise TypeError(f"it returned {returned!r:.200}, which is neither a score nor (score, feedback)")
-    return float(score), feedback
+    return float(score), feedback, ""
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()
