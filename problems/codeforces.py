@@ -58,7 +58,7 @@ def _refuse_unsupported(row: Row, name: str) -> None:
     if row.get("interaction_format"):
         raise ProblemError(f"{name} talks to a judge while it runs, which is not supported.")
     if row.get("input_mode") not in (None, "", "stdio"):
-        raise ProblemError(f"{name} reads its input from a {str(row['input_mode'])[:20]}, not from standard input.")
+        raise ProblemError(f"{name} reads its input from {str(row['input_mode'])[:20]!r}, not from standard input.")
 
 
 def _statement(row: Row, name: str) -> str:

@@ -125,3 +125,8 @@ def test_judging_many_keeps_the_order(folder: Path, tmp_path: Path) -> None:
 
 def test_a_broken_batch_line_is_named(tmp_path: Path) -> None:
     assert "line 2" in refused(ttsd("judge", "--batch", "-", stdin='\n{"question": 3}\n', cwd=tmp_path))
+
+
+def test_an_error_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    ended = ttsd("judge", "\x1b[2J.jsonl", "-", cwd=tmp_path)
+    assert "\x1b" not in refused(ended)

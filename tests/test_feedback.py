@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttsd.judging.feedback import MAX_CHARACTERS, NO_PROGRAM, TRUNCATED, clip, feedback_text, no_program_feedback
+from ttsd.judging.feedback import (
+    MAX_CHARACTERS,
+    NO_PROGRAM,
+    TRUNCATED,
+    clip,
+    feedback_text,
+    no_program_feedback,
+    readable,
+)
 from ttsd.nouns import Case, CaseResult, Problem, Status
 
 PROBLEM = Problem(
@@ -105,3 +113,7 @@ def test_feedback_is_bounded_and_deterministic(results: list[CaseResult], trunca
     assert len(text) <= MAX_CHARACTERS
     assert text == feedback_text(PROBLEM, list(results), truncated=truncated)
     assert (text == "") == all(result.status is Status.ACCEPTED for result in results)
+
+
+def test_readable_text_can_neither_steer_a_terminal_nor_turn_its_direction() -> None:
+    assert readable("a\x1b[2J\x9b\r\n\tb\u202e\u2066\ud800é") == "a\ufffd[2J\ufffd\n\tb\ufffd\ufffd\ufffdé"

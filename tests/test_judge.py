@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from problems.problem import Case, Problem, ProblemError, Split
 from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
-from ttsd.judging.judge import MAX_ERROR_CHARACTERS, MAX_REMEMBERED, Judge, own_limits, own_traceback
+from ttsd.judging.feedback import readable
+from ttsd.judging.judge import (
+    MAX_ERROR_CHARACTERS,
+    MAX_REMEMBERED,
+    MAX_SHOWN_BYTES,
+    Judge,
+    own_limits,
+    own_traceback,
+    shown,
+)
 from ttsd.nouns import Completion, Status
 
 SECRET = "hidden-4711"
@@ -339,3 +348,36 @@ def test_silence_is_explained(stderr: bytes) -> None:
 def test_hostile_stderr_is_only_text() -> None:
     for stderr in (b"\xff\x00" * 9000, b"Traceback (most recent call last)" * 900, b'  File "' * 3000, b"\n" * 16384):
         assert len(own_traceback(stderr)) <= MAX_ERROR_CHARACTERS
+
+
+async def test_output_is_cut_before_it_is_made_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def counted(text: str) -> str:
+        seen.append(len(text))
+        return readable(text)
+
+    monkeypatch.setattr("ttsd.judging.judge.readable", counted)
+    judge, _ = judge_of(right_but(c0=outcome("\0" * (1 << 20))))
+    feedback = (await judge.program("x")).feedback
+    assert "... (1048576 bytes)" in feedback
+    assert max(seen) <= MAX_SHOWN_BYTES
+
+
+def test_an_output_is_shown_whole_where_it_fits_and_never_longer() -> None:
+    assert shown(b"12\n") == "12"
+    assert shown("é".encode() * 250) == "é" * 250
+    assert shown(b"\xff" * 251).endswith("... (251 characters)")
+    assert shown(b"x" * 5000).endswith("x... (5000 bytes)")
+    assert all(len(shown(b"x" * count)) <= 250 for count in range(245, 1100))
+
+
+async def test_after_a_wrong_answer_the_other_cases_share_the_cpu_time_of_one() -> None:
+    cases = tuple(Case(str(n), str(n)) for n in range(100))
+    problem = replace(PROBLEM, cases=cases)
+    sandbox = ScriptedSandbox(lambda _, given: replace(outcome("no" if given == "3" else given), cpu_seconds=4.0))
+    judge = Judge(sandbox, problem, Split(tuple(range(100)), ()), limits=Limits(cpu_seconds=6.0))
+    verdict = await judge.program("x")
+    assert (verdict.status, verdict.first_failure) == (Status.WRONG_ANSWER, 3)
+    assert len(sandbox.ran) == 4 + 2, "two cases of four seconds have used up the six of one"
+    assert verdict.feedback.startswith("Wrong Answer")

@@ -90,7 +90,7 @@ def test_pull_list_and_show(tmp_path: Path) -> None:
     assert pulled.stderr.startswith("left out 3: lcb:3: metadata is not JSON")
     assert listed.stdout.splitlines() == [
         "lcb:abc1_a  2025-02-01  hard  atcoder  Sum",
-        "lcb:2       2025-02-01  easy  atcoder  Two [31m",
+        "lcb:2       2025-02-01  easy  atcoder  Two\ufffd[31m",
     ]
     assert "1 more" in listed.stderr
     [one] = json.loads(easy.stdout)

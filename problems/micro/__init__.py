@@ -39,6 +39,8 @@ __all__ = [
     "subsets",
 ]
 
+TIME_LIMIT_SECONDS = 2.0
+MEMORY_LIMIT_MIB = 256  # a right program needs next to nothing, and a laptop runs several at once
 FORM = "micro:<family>:<rules>:<seed>, as in micro:numbers:5:7"
 
 
@@ -113,6 +115,8 @@ def problem(question: Question, name: str) -> Problem:
         entry_point=family.entry_point,
         starter_code=family.starter_code,
         details={"family": family.name, "rules": str(len(question.rules)), "part": question.part},
+        time_limit_seconds=TIME_LIMIT_SECONDS,
+        memory_limit_mib=MEMORY_LIMIT_MIB,
     )
 
 

@@ -72,7 +72,7 @@ def outcome(scheme: str, line: bytes) -> str:
             return "question"
     except ProblemError as error:
         message = str(error)
-    assert "\n" not in message, f"two lines: {message}"
+    assert message.isprintable(), f"not one line of plain text: {message!r}"
     return "refused"
 
 

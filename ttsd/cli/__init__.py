@@ -56,9 +56,10 @@ def main() -> None:
 
 
 def _end(error: Exception, status: int) -> None:
+    from ttsd.judging.feedback import readable
     from ttsd.sampling.loading import unfinished
 
-    print(f"ttsd: {error}", file=sys.stderr)
+    print(f"ttsd: {readable(str(error))}", file=sys.stderr)
     if unfinished():
         sys.stdout.flush()
         os._exit(status)

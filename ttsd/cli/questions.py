@@ -22,6 +22,7 @@ from ttsd.cli.options import (
     settings_of,
 )
 from ttsd.errors import UserError
+from ttsd.judging.feedback import readable
 
 if TYPE_CHECKING:
     from problems.collection import Entry
@@ -92,7 +93,7 @@ def _cells(entry: Entry) -> list[str]:
 
 def _printable(text: str) -> str:
     """A title from the net could steer a terminal or break a line."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(readable(text).split())
 
 
 def _print_columns(rows: list[list[str]]) -> None:
@@ -198,8 +199,7 @@ def problems_show(question: QuestionArgument, as_json: JsonOption = False) -> No
     if as_json:
         print(json.dumps(asdict(problem), default=dict))
         return
-    print(f"{problem.title} ({problem.kind}, {len(problem.cases)} cases)\n\n{student_prompt(problem)}")
+    print(readable(f"{problem.title} ({problem.kind}, {len(problem.cases)} cases)\n\n{student_prompt(problem)}"))
     for number, case in enumerate(problem.cases):
-        print(
-            f"\ncase {number}{' (public)' if case.public else ''}\n{case.input.rstrip()}\n->\n{case.expected.rstrip()}"
-        )
+        public = " (public)" if case.public else ""
+        print(readable(f"\ncase {number}{public}\n{case.input.rstrip()}\n->\n{case.expected.rstrip()}"))

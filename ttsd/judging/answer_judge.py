@@ -33,7 +33,8 @@ MAX_ANSWER_CHARACTERS = 1 << 20
 class AnswerJudge:
     """The judge of a question of the kinds `answer` and `judge`; it is called like the judge of programs."""
 
-    def __init__(self, problem: Problem, scorer: Scorer) -> None:
+    def __init__(self, problem: Problem, scorer: Scorer, limits: Limits) -> None:
+        self.limits = limits
         self._problem = problem
         self._scorer = scorer
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import problems
+from problems.problem import Problem
 from problems.split import split
-from sandbox import Sandbox
+from sandbox import Limits, Sandbox
 from ttsd.config import Config
 from ttsd.errors import UserError
 from ttsd.judging.answer_judge import AnswerJudge
@@ -25,21 +26,26 @@ MAX_PROGRAM_BYTES = 1 << 20
 
 async def judge_program(question: str, source: str, config: Config) -> Judgement:
     """The verdict on one program, as the object that `ttsd judge --json` prints."""
-    async with open_sandbox(config) as sandbox, _judge(question, sandbox, config) as judge:
-        return judgement(await judge.program(source))
+    problem = problems.load(question)  # before a sandbox starts, which could see files being read
+    async with open_sandbox(config) as sandbox, _judge(problem, sandbox, config) as judge:
+        return judgement(await judge.program(source), judge.limits)
 
 
 async def judge_batch(lines: Iterable[str], config: Config) -> AsyncGenerator[Judgement, None]:
     """One judgement for each JSON line `{"question": ..., "program": ...}`, in order, several at work at once."""
     requests = [_request(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    found = {question: problems.load(question) for question, _ in requests}
     async with open_sandbox(config) as sandbox, AsyncExitStack() as stack:
-        questions = dict.fromkeys(question for question, _ in requests)
-        judges = {one: await stack.enter_async_context(_judge(one, sandbox, config)) for one in questions}
+        judges = {
+            question: await stack.enter_async_context(_judge(problem, sandbox, config))
+            for question, problem in found.items()
+        }
         gate = asyncio.Semaphore(2 * len(sandbox.zygotes))
 
         async def one(question: str, source: str) -> Judgement:
+            judge = judges[question]
             async with gate:
-                return {"question": question, **judgement(await judges[question].program(source))}
+                return {"question": question, **judgement(await judge.program(source), judge.limits)}
 
         tasks = [asyncio.create_task(one(*request)) for request in requests]
         try:
@@ -51,8 +57,8 @@ async def judge_batch(lines: Iterable[str], config: Config) -> AsyncGenerator[Ju
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def judgement(verdict: Verdict) -> Judgement:
-    """A verdict as plain values."""
+def judgement(verdict: Verdict, limits: Limits) -> Judgement:
+    """A verdict as plain values, and the limits of each case that it was found under."""
     return {
         "verdict": verdict.status.value,
         "accepted": verdict.accepted,
@@ -61,6 +67,12 @@ def judgement(verdict: Verdict) -> Judgement:
         "first_failure": verdict.first_failure,
         "feedback": verdict.feedback,
         "cpu_seconds": round(verdict.cpu_seconds, 4),
+        "limits": {
+            "cpu_seconds": limits.cpu_seconds,
+            "wall_seconds": limits.wall_seconds,
+            "memory_mib": limits.memory_bytes >> 20,
+            "output_mib": limits.output_bytes >> 20,
+        },
     }
 
 
@@ -80,8 +92,7 @@ def read_program(path: str, stdin: Iterable[str]) -> str:
     return source
 
 
-def _judge(question: str, sandbox: Sandbox, config: Config) -> AbstractAsyncContextManager[Judge | AnswerJudge]:
-    problem = problems.load(question)
+def _judge(problem: Problem, sandbox: Sandbox, config: Config) -> AbstractAsyncContextManager[Judge | AnswerJudge]:
     return judge_for(problem, split(problem, "all", 0), sandbox, limits=limits_of(config))
 
 

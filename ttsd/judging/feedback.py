@@ -18,7 +18,8 @@ MAX_PART_CHARACTERS = 40
 MAX_INPUT_LINES = 8
 MAX_CHARACTERS = 2000
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Control characters, those that turn the direction of writing, and halves of characters.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LIMITS = {
     Status.TIME_LIMIT: "Time Limit Exceeded",
     Status.MEMORY_LIMIT: "Memory Limit Exceeded",
@@ -89,7 +90,7 @@ def clip(text: str, characters: int) -> str:
 
 
 def readable(text: str) -> str:
-    """`text` for prompts and terminals: what could steer a terminal becomes U+FFFD."""
+    """`text` for prompts and terminals: what could steer a terminal, or print as something else, becomes U+FFFD."""
     return _CONTROL.sub("\ufffd", text.replace("\r\n", "\n"))
 
 

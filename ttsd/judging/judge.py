@@ -5,7 +5,18 @@ shown alone; after a wrong answer the other visible cases still run, because the
 passed fraction is the progress signal. Hidden cases run only when every visible one passed, until the first failure;
 of them a verdict tells no more than how it failed and where.
 
-Limits: one expected output per case, no special judge, and a program is judged once, however random it is. A
+Where the steps run, since an attempt can hold anything and everybody shares the event loop:
+
+- event loop: finding the program or the answer (extract.py), comparing output with what was expected (same_output.py),
+  shortening tracebacks and output for feedback. Each is linear in what it reads, and what it reads is cut first: output
+  to a multiple of the expected one, tracebacks to 16 KiB, shown output to what is shown.
+- sandbox: the program, from its compilation on, under its limits. It never sees an expected output.
+- scorer (scoring/): comparing final answers, and judges of the user's own, in processes with limits of their own.
+
+No more cases run than verdict and feedback need: an exceeded limit ends the judging, all cases share the sandbox's
+budget of idle time, and after a wrong answer the other visible cases share the CPU time of one.
+
+Not supported: several right answers to one case, and programs that are right at random: each is judged once. A
 `SandboxFault` is passed on: it is neither a pass nor a failure of the program.
 """
 
@@ -17,6 +28,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Protocol
 
 from problems.problem import Problem, ProblemError, Split
@@ -30,6 +42,7 @@ from ttsd.nouns import CaseResult, Completion, Status, Verdict
 
 MAX_REMEMBERED = 1024
 MAX_ERROR_CHARACTERS = 2 * MAX_FIELD_CHARACTERS
+MAX_SHOWN_BYTES = 4 * MAX_FIELD_CHARACTERS
 WALL_PER_CPU = 4.0
 SOURCE_FILE = "solution.py"
 
@@ -67,7 +80,7 @@ class Judge:
         self._sandbox = sandbox
         self._problem = problem
         self._split = split
-        self._limits = own_limits(problem, limits)
+        self.limits = own_limits(problem, limits)
         self._judgements: OrderedDict[str, _Judgement] = OrderedDict()
 
     async def __call__(self, completion: Completion) -> tuple[str | None, Verdict]:
@@ -97,7 +110,7 @@ class Judge:
             self._tidy(source, judgement)
 
     def _tidy(self, source: str, judgement: _Judgement) -> None:
-        """Forgets what failed, stops what nobody waits for any more, keeps the memory bounded."""
+        """Discards what failed, stops what nobody waits for any more, keeps the memory bounded."""
         task = judgement.task
         unwanted = not judgement.waiting and not task.done()
         if unwanted:
@@ -114,10 +127,10 @@ class Judge:
         results: list[CaseResult] = []
         inputs = (self._problem.cases[index].input.encode() for index in order)
         program = Program(source, self._problem.entry_point)
-        async with aclosing(self._sandbox.run(program, inputs, self._limits)) as outcomes:
+        async with aclosing(self._sandbox.run(program, inputs, self.limits)) as outcomes:
             async for outcome in outcomes:
                 results.append(case_result(self._problem, order[len(results)], outcome))
-                if _settled(results, visible):
+                if _settled(results, visible, self.limits.cpu_seconds):
                     break
             else:
                 _check_complete(len(results), len(order))
@@ -165,7 +178,7 @@ async def judge_for(
         yield Judge(sandbox, problem, split, limits=limits)
         return
     async with open_scorer(scorer_spec(problem, limits), seconds=limits.wall_seconds, workers=workers) as scorer:
-        yield AnswerJudge(problem, scorer)
+        yield AnswerJudge(problem, scorer, limits)
 
 
 def own_limits(problem: Problem, limits: Limits) -> Limits:
@@ -195,8 +208,16 @@ def case_result(problem: Problem, index: int, outcome: Outcome) -> CaseResult:
         actual, right = outcome.result or b"", same_result(outcome.result, expected)
     if right:
         return CaseResult(index, Status.ACCEPTED, cpu_seconds=outcome.cpu_seconds)
-    shown = clip(_readable(actual).rstrip("\n"), MAX_FIELD_CHARACTERS)
-    return CaseResult(index, Status.WRONG_ANSWER, actual=shown, cpu_seconds=outcome.cpu_seconds)
+    return CaseResult(index, Status.WRONG_ANSWER, actual=shown(actual), cpu_seconds=outcome.cpu_seconds)
+
+
+def shown(output: bytes) -> str:
+    """What feedback shows of an output: all of it, or its beginning and how long it was."""
+    beginning = output[:MAX_SHOWN_BYTES]  # before any other work, since there may be megabytes
+    if len(beginning) == len(output):
+        return clip(_readable(output).rstrip("\n"), MAX_FIELD_CHARACTERS)
+    mark = f"... ({len(output)} bytes)"
+    return _readable(beginning)[: MAX_FIELD_CHARACTERS - len(mark)] + mark
 
 
 def own_traceback(stderr: bytes) -> str:
@@ -209,10 +230,14 @@ def own_traceback(stderr: bytes) -> str:
     starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
     frames, exception = _frames(lines[starts[-1] + 1 :] if starts else lines)
     message = clip("\n".join(exception).lstrip("\n").rstrip(), MAX_FIELD_CHARACTERS)
-    own = [frame for frame in frames if _is_own(frame)]
-    while sum(map(len, own)) + len(message) > MAX_ERROR_CHARACTERS:
-        del own[0]
+    own = _innermost([frame for frame in frames if _is_own(frame)], MAX_ERROR_CHARACTERS - len(message))
     return "".join(own) + message or "The program ended with an error status and without a message."
+
+
+def _innermost(frames: Sequence[str], characters: int) -> Sequence[str]:
+    """The last of `frames`, as many as fit into `characters`."""
+    lengths = accumulate(len(frame) for frame in reversed(frames))
+    return frames[len(frames) - sum(1 for length in lengths if length <= characters) :]
 
 
 def _readable(data: bytes) -> str:
@@ -240,11 +265,15 @@ def _is_own(frame: str) -> bool:
     return match is not None and match["file"].endswith(SOURCE_FILE)
 
 
-def _settled(results: Sequence[CaseResult], visible: int) -> bool:
-    """Whether the verdict, its feedback and its counts can't change any more, whatever the cases left would give."""
+def _settled(results: Sequence[CaseResult], visible: int, cpu_seconds: float) -> bool:
+    """Whether the verdict can't change any more, and its feedback is worth no more work."""
     if results[-1].status not in (Status.ACCEPTED, Status.WRONG_ANSWER):
         return True
-    return len(results) >= visible and _passed(results) < len(results)
+    first = next((at for at, result in enumerate(results) if result.status is not Status.ACCEPTED), None)
+    if first is None:
+        return False
+    spent = sum(result.cpu_seconds for result in results[first + 1 :])
+    return len(results) >= visible or spent >= cpu_seconds
 
 
 def _check_complete(judged: int, cases: int) -> None:

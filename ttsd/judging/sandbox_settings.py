@@ -18,4 +18,9 @@ def open_sandbox(config: Config, *, spare: int = 0) -> Sandbox:
 def limits_of(config: Config) -> Limits:
     """The limits of a program whose question has none of its own."""
     settings = config.judge
-    return Limits(settings.cpu_seconds, settings.wall_seconds, settings.memory_mib << 20, settings.output_mib << 20)
+    return Limits(
+        cpu_seconds=settings.cpu_seconds,
+        wall_seconds=settings.wall_seconds,
+        memory_bytes=settings.memory_mib << 20,
+        output_bytes=settings.output_mib << 20,
+    )

@@ -45,6 +45,7 @@ def unfinished(given: str, expected: str, *, closed_forms: bool) -> str:
     """
     known = set(_TOKEN.findall(expected))
     allowed = [group for group in _GROUPS if not known.isdisjoint(group)] + [_FUNCTIONS] * closed_forms
+    token: str
     for token in _TOKEN.findall(given):
         if token not in known and not _is_final(token) and not any(token in group for group in allowed):
             return token

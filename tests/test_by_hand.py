@@ -1,0 +1,35 @@
+"""Judging by hand: where the limits come from, and what happens before the sandbox starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from problems import ProblemError
+from tests.test_problems_folder import made
+from tests.test_problems_livecodebench import row
+from ttsd.config import load_config
+from ttsd.judging.by_hand import judge_batch, judge_program
+
+
+async def test_limits_come_from_the_question_and_are_told(tmp_path: Path) -> None:
+    file, config = tmp_path / "rows.jsonl", load_config()
+    file.write_text(json.dumps(row()) + "\n")
+    cases = "[[case]]\ninput = ''\nexpected = '1'\n"
+    own = made(tmp_path / "own", problem__toml="time_limit_seconds = 1.5\n", cases__toml=cases)
+    seconds = {}
+    for question in (f"{file}#{row()['question_id']}", "micro:numbers:2:1", str(own)):
+        limits = (await judge_program(question, "print(1)", config))["limits"]
+        seconds[question] = (limits["cpu_seconds"], limits["memory_mib"])
+    assert list(seconds.values()) == [(6.0, 1024), (2.0, 256), (1.5, 1024)]
+
+
+async def test_questions_are_read_before_the_sandbox_starts(tmp_path: Path) -> None:
+    config = load_config(None, ["judge.python=/there/is/no/python"])
+    with pytest.raises(ProblemError, match="no question"):
+        await judge_program(str(tmp_path / "absent"), "print(1)", config)
+    line = json.dumps({"question": str(tmp_path / "absent"), "program": "print(1)"})
+    with pytest.raises(ProblemError, match="no question"):
+        await anext(judge_batch([line], config))
