@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wired(folder: Path) -> Base:
-    base = load_base(str(folder))
+    base = load_base(str(folder), dtype="float32")
     base.wire(SHAPE)
     return base
 

@@ -31,7 +31,9 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     from ttsd.learning.trainer import Trainer
 
     folder = write_model(tmp_path_factory.mktemp("model"))
-    return Trainer(str(folder), Config.model_validate({"lora": {"rank": 4, "alpha": 8.0}}))
+    return Trainer(
+        str(folder), Config.model_validate({"model": {"dtype": "float32"}, "lora": {"rank": 4, "alpha": 8.0}})
+    )
 
 
 @pytest.fixture

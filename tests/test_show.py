@@ -51,7 +51,11 @@ def question(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def world(question: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Three steps of two attempts; the second one's last attempt passes the visible cases."""
     model = write_model(tmp_path_factory.mktemp("model"))
-    sections = {"model": {"path": str(model)}, "lora": {"rank": 2, "lr": 0.01}, "sampling": {"group_size": 2}}
+    sections = {
+        "model": {"path": str(model), "dtype": "float32"},
+        "lora": {"rank": 2, "lr": 0.01},
+        "sampling": {"group_size": 2},
+    }
     config = Config.model_validate(sections)
     store, trainer = Store(tmp_path_factory.mktemp("db") / "a.sqlite"), Trainer(str(model), config)
     tokenizer = Tokenizer.load(str(model))

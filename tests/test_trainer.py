@@ -29,7 +29,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trainer(folder: Path, **sections: dict[str, Any]) -> Trainer:
     lora = {"rank": 4, "alpha": 8.0, "lr": 1e-2, "grad_clip": 1e9} | sections.pop("lora", {})
-    made = Trainer(str(folder), Config.model_validate({"lora": lora, **sections}))
+    model = {"dtype": "float32"} | sections.pop("model", {})
+    made = Trainer(str(folder), Config.model_validate({"model": model, "lora": lora, **sections}))
     made.create("q", seed=1)
     return made
 

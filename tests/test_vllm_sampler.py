@@ -125,7 +125,7 @@ async def sampler(model: Path, owner: object) -> AsyncIterator[VllmSampler]:
 
 def settings(folder: Path, **changes: Any) -> VllmSettings:
     defaults = {"max_tokens": 64, "stop_token_ids": (STOP,), "adapters": 2, "max_lora_rank": RANK, "kv_cache_gib": 0.1}
-    return VllmSettings(**{"model": str(folder), **defaults, **changes})
+    return VllmSettings(**{"model": str(folder), "dtype": "float32", **defaults, **changes})
 
 
 def reference(base: Base, ref: AdapterRef | None, prompt: Sequence[int], completion: Completion) -> list[float]:

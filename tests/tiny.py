@@ -1,4 +1,4 @@
-"""A random Qwen3 of the bundled model's shape, or smaller, with a tokenizer of its own, written to a folder."""
+"""A random model of the bundled one's shape, or smaller, with a tokenizer of its own, written to a folder."""
 
 from __future__ import annotations
 
@@ -17,19 +17,24 @@ TEMPLATE = (
 )
 
 
-def write_model(folder: Path, *, small: bool = True, seed: int = 0) -> Path:
-    """Weights, configuration and tokenizer in `folder`. `small`: 2 layers of width 32, else the bundled shape."""
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+def write_model(
+    folder: Path, *, small: bool = True, seed: int = 0, family: str = "qwen3", positions: int = 2048
+) -> Path:
+    """Weights, configuration and tokenizer in `folder`.
+
+    `small`: 2 layers of width 32, else the bundled shape; `family`: a model type of transformers.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "head_dim": 8, "intermediate_size": 64}
     if not small:
         shape = {"hidden_size": 192, "num_hidden_layers": 4, "head_dim": 48, "intermediate_size": 512}
-    config = Qwen3Config(
-        vocab_size=320 if small else 640, num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True,
-        max_position_embeddings=2048, eos_token_id=2, pad_token_id=0, **shape,
+    config = AutoConfig.for_model(
+        family, vocab_size=320 if small else 640, num_attention_heads=4, num_key_value_heads=2,
+        tie_word_embeddings=True, max_position_embeddings=positions, eos_token_id=2, pad_token_id=0, **shape,
     )  # fmt: skip
     torch.manual_seed(seed)
-    model = Qwen3ForCausalLM(config)
+    model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():  # an untrained model says the same everywhere; this one has opinions
         for parameter in model.parameters():
             if parameter.dim() == 2:

@@ -13,6 +13,7 @@ from ttsd.backbone.base import Base, load_base
 from ttsd.backbone.files import model_sizes, replacing, resolve
 from ttsd.backbone.generation import FinishReason, Generated, generate
 from ttsd.backbone.lora import Adapter, LoraShape
+from ttsd.backbone.processor import cpu_computes_bfloat16, cpu_threads, resolved_dtype
 from ttsd.backbone.tokenizer import Tokenizer
 
 __all__ = [
@@ -22,10 +23,13 @@ __all__ = [
     "Generated",
     "LoraShape",
     "Tokenizer",
+    "cpu_computes_bfloat16",
+    "cpu_threads",
     "forest_attention",
     "generate",
     "load_base",
     "model_sizes",
     "replacing",
     "resolve",
+    "resolved_dtype",
 ]

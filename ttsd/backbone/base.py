@@ -18,6 +18,7 @@ from ttsd.backbone import attention
 from ttsd.backbone.files import loaded, replacing
 from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Merged, views
 from ttsd.backbone.packing import Forest
+from ttsd.backbone.processor import cpu_threads, resolved_dtype
 from ttsd.errors import InfrastructureError, UserError
 
 _PREFIX = "base_model.model."  # what peft and vLLM put before a module's name in adapter files
@@ -88,11 +89,23 @@ class Base:
         return values.to(self.device)
 
     @contextmanager
-    def lending(self, adapter: Adapter | Merged | None) -> Iterator[None]:
-        """While inside, the model is base + `adapter` (None: the base alone) and nobody else's."""
+    def lending(self, adapter: Adapter | Merged | None, *, learns: bool = False) -> Iterator[None]:
+        """While inside, the model is base + `adapter` (None: the base alone) and nobody else's.
+
+        `learns`: a gradient will be taken before the end. Only then is the model in training mode, in which
+        transformers checkpoints gradients (and drops its cache of keys and values), and in which bitsandbytes has
+        gradients on a CPU. There is no dropout to wake.
+        """
         with self.lock:
             self._lend(adapter)
-            yield
+            if not learns:
+                yield
+                return
+            self.model.train()
+            try:
+                yield
+            finally:
+                self.model.eval()
 
     @torch.no_grad()
     def merged(self, adapter: Adapter | None) -> Adapter | Merged | None:
@@ -190,8 +203,11 @@ def load_base(
     device: str = "auto",
     quantize: Literal["none", "nf4"] = "none",
     gradient_checkpointing: bool = False,
+    threads: int | None = None,
 ) -> Base:
-    """The model at `path` (a folder or a hub name), frozen. `auto`: bfloat16 on CUDA where there is one, else float32.
+    """The model at `path` (a folder or a hub name), frozen; `auto` as `resolved_dtype` has it.
+
+    `threads`: that compute on a CPU in the calling thread and in those that start later; None: half of the cores.
 
     UserError: nothing readable at `path`, or an architecture whose attention or logits this tool does not reproduce.
     """
@@ -203,18 +219,17 @@ def load_base(
     AttentionInterface.register(attention.NAME, attention.forest_attention)
     AttentionMaskInterface.register(attention.NAME, sdpa_mask)
     place = _device(device)
-    _leave_cores(place)
-    options: dict[str, Any] = {"dtype": _dtype(dtype, place), "attn_implementation": attention.NAME}
+    if place.type == "cpu":
+        torch.set_num_threads(threads or cpu_threads(None, alone=False))
+    number = getattr(torch, resolved_dtype(dtype, place.type, path))
+    options = {"dtype": number, "attn_implementation": attention.NAME, **_placement(place)}
     if quantize == "nf4":
-        options |= {"quantization_config": _four_bits(options["dtype"]), "device_map": {"": place}}
+        options |= {"quantization_config": _four_bits(number), "device_map": {"": place}}
     model = loaded("model", path, lambda: AutoModelForCausalLM.from_pretrained(path, **options))
     _refuse_unfaithful(model.config, path)
     model.config.attention_dropout = 0.0
     model.requires_grad_(False)
-    if quantize == "none":
-        model.to(place)
-    # transformers checkpoints, and bitsandbytes has gradients on a CPU, in training mode only; no dropout is awake.
-    model.train(gradient_checkpointing or quantize == "nf4")
+    model.eval()
     if gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return Base(model, path)
@@ -226,15 +241,12 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _leave_cores(device: torch.device) -> None:
-    """On a CPU computes with half of the cores: the sampler or the judge has the rest. OMP_NUM_THREADS overrides it."""
-    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 2))
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    auto = torch.bfloat16 if device.type == "cuda" else torch.float32
-    return {"auto": auto, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+def _placement(device: torch.device) -> dict[str, Any]:
+    """Weights go straight to a card, in segments that grow: main memory need not hold the model first."""
+    if device.type == "cpu":
+        return {}
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    return {"device_map": {"": device}}
 
 
 def _four_bits(dtype: torch.dtype) -> Any:

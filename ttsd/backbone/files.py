@@ -11,15 +11,22 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ttsd.config import BUNDLED_MODEL
 from ttsd.errors import UserError
 
 
 def resolve(path: str) -> str:
     """The folder of the bundled model for `micro`; anything else as it is."""
-    if path != "micro":
-        return path
-    folder = resources.files("problems") / "micro" / "model"
-    return str(folder)
+    return _bundled() if path == BUNDLED_MODEL else path
+
+
+def is_bundled(path: str) -> bool:
+    """Whether `path`, as configured or as `resolve` gives it, is the bundled model."""
+    return path in (BUNDLED_MODEL, _bundled())
+
+
+def _bundled() -> str:
+    return str(resources.files("problems") / "micro" / "model")
 
 
 def model_sizes(path: str) -> dict[str, Any]:

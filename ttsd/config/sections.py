@@ -29,7 +29,9 @@ class Model(Section):
         BUNDLED_MODEL, "`micro` (bundled), a folder, or a name on the Hugging Face hub", code="model.path", min_length=1
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
-        "auto", "type of the weights; auto: bfloat16 on a GPU, float32 on a CPU", code="rollout.dtype"
+        "auto",
+        "type of the weights; auto: bfloat16 where the GPU or CPU computes it, else float32",
+        code="rollout.dtype",
     )
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: a GPU where there is one")
     sampler: Literal["vllm", "transformers"] = setting(
@@ -40,6 +42,9 @@ class Model(Section):
     )
     gpu_memory_utilization: float = setting(
         0.45, "share of the card that vLLM may take", code="rollout.gpu_memory_utilization", gt=0, le=1
+    )
+    threads: int | None = setting(
+        None, "CPU threads of sampler and of trainer; none: all cores for one question, half where several train", ge=1
     )
     kv_cache_gib: float = setting(1.0, "vLLM's key/value cache on a CPU, in GiB", gt=0)
     tensor_parallel_size: int = setting(

@@ -42,7 +42,8 @@ _KL_PROBE = 2  # completions of a step on which the distance to the base is meas
 class Trainer:
     """Many questions on one base. Calls come from one thread at a time; the base's lock guards against a sampler."""
 
-    def __init__(self, model_path: str, config: Config) -> None:
+    def __init__(self, model_path: str, config: Config, *, threads: int | None = None) -> None:
+        """`threads`: of a CPU; None: half of the cores."""
         self._config = config
         model, lora, distillation = config.model, config.lora, config.distillation
         self.base: Base = load_base(
@@ -51,6 +52,7 @@ class Trainer:
             device=model.device,
             quantize=model.quantize_base,
             gradient_checkpointing=distillation.gradient_checkpointing,
+            threads=threads,
         )
         targets = lora.target_modules
         self.base.wire(LoraShape(lora.rank, lora.alpha, targets if isinstance(targets, str) else tuple(targets)))
@@ -162,7 +164,7 @@ class Trainer:
         with self.base.lock:
             teacher = self._teacher_logits(learner, [a.lesson for a in taught], stats) if taught else None
             reference = self._base_logprobs(part) if any(a.stay for a in part) else None
-            with self.base.lending(learner.student):
+            with self.base.lending(learner.student, learns=True):
                 forest = pack([student_reading(a.lesson) for a in part])
                 hidden = self.base.hidden(forest)
                 stats.read["student"] += forest.size

@@ -42,7 +42,7 @@ class Finding:
 
 def examine(config: Config) -> list[Finding]:
     """Everything that can be seen without loading a model."""
-    return [*_software(config), _device(), *_sandbox(config), *examine_model(config)]
+    return [*_software(config), _device(config), *_sandbox(config), *examine_model(config)]
 
 
 def plan_for(
@@ -211,11 +211,17 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _device() -> Finding:
+def _device(config: Config) -> Finding:
     import torch
 
-    if not torch.cuda.is_available():
-        return Finding("device", True, f"cpu, {torch.get_num_threads()} threads")
+    from ttsd.backbone import cpu_computes_bfloat16, cpu_threads, resolved_dtype
+
+    model = config.model
+    if model.device == "cpu" or not torch.cuda.is_available():
+        threads = cpu_threads(model.threads, alone=True)
+        able = "computes" if cpu_computes_bfloat16() else "has no instructions for"
+        used = resolved_dtype(model.dtype, "cpu", model.path)
+        return Finding("device", True, f"cpu, {threads} threads, {able} bfloat16; {model.path} runs in {used}")
     cards = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     return Finding("device", True, ", ".join(f"{card.name} {card.total_memory / 2**30:.0f} GiB" for card in cards))
 

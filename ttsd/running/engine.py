@@ -190,14 +190,16 @@ async def open_engine(
     UserError: no such model, or a model that can't be used; InfrastructureError: the sampler or the check failed.
     """
     await beside(import_module, "ttsd.learning.trainer")
-    from ttsd.backbone import resolve
+    from ttsd.backbone import cpu_threads, resolve
     from ttsd.learning.trainer import Trainer
 
     path = resolve(config.model.path)
+    alone = adapters == 1 and config.sampling.pipeline == "on-policy"
+    threads = cpu_threads(config.model.threads, alone=alone or not learns)
     scratch = _scratch()
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trainer")
-    loading = in_background(partial(Trainer, path, config)) if learns else None
-    sampler = _sampler(config, path, tokenizer, adapters if learns else 0, seed, loading)
+    loading = in_background(partial(Trainer, path, config, threads=threads)) if learns else None
+    sampler = _sampler(config, path, tokenizer, adapters if learns else 0, seed, threads, loading)
     engine = Engine(tokenizer, sampler, thread, scratch)
     try:
         await _both(sampler.start(), loading)
@@ -239,7 +241,13 @@ async def _both(starting: Coroutine[None, None, None], loading: Future[Trainer] 
 
 
 def _sampler(
-    config: Config, path: str, tokenizer: Tokenizer, adapters: int, seed: int, loading: Future[Trainer] | None
+    config: Config,
+    path: str,
+    tokenizer: Tokenizer,
+    adapters: int,
+    seed: int,
+    threads: int,
+    loading: Future[Trainer] | None,
 ) -> Sampler:
     """Not yet started. The transformers sampler shares the trainer's base, as soon as that is `loading` no more."""
     from ttsd.backbone import load_base
@@ -256,7 +264,14 @@ def _sampler(
             max_model_len=model.max_model_len,
             seed=seed,
         )
-        load = partial(load_base, path, dtype=model.dtype, device=model.device, quantize=model.quantize_base)
+        load = partial(
+            load_base,
+            path,
+            dtype=model.dtype,
+            device=model.device,
+            quantize=model.quantize_base,
+            threads=threads,
+        )
         return HfSampler(settings, tokenizer.decode, (lambda: loading.result().base) if loading else load)
     return VllmSampler(
         VllmSettings(
@@ -273,6 +288,7 @@ def _sampler(
             gpu_memory_utilization=model.gpu_memory_utilization,
             kv_cache_gib=model.kv_cache_gib,
             tensor_parallel_size=model.tensor_parallel_size,
+            threads=threads,
             seed=seed,
         ),
         tokenizer.decode,

@@ -39,11 +39,13 @@ class VllmSettings:
 
 def engine_args(settings: VllmSettings, device: str) -> dict[str, Any]:
     """Arguments of vLLM's `AsyncEngineArgs`."""
+    from ttsd.backbone import resolved_dtype
+
     common = {
         "model": settings.model,
         "skip_tokenizer_init": True,
         "generation_config": "vllm",
-        "dtype": _dtype(settings.dtype, device),
+        "dtype": resolved_dtype(settings.dtype, device, settings.model),
         "max_model_len": settings.max_model_len,
         "tensor_parallel_size": settings.tensor_parallel_size,
         "distributed_executor_backend": executor(
@@ -57,13 +59,6 @@ def engine_args(settings: VllmSettings, device: str) -> dict[str, Any]:
         "use_tqdm_on_load": False,
     }
     return common | _lora_args(settings) | _memory_args(settings, device)
-
-
-def _dtype(wanted: str, device: str) -> str:
-    """`auto` as the trainer resolves it."""
-    if wanted != "auto":
-        return wanted
-    return "float32" if device == "cpu" else "bfloat16"
 
 
 def _lora_args(settings: VllmSettings) -> dict[str, Any]:

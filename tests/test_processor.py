@@ -1,0 +1,75 @@
+"""Which precision `auto` stands for, and how many cores compute."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch  # noqa: TID253
+
+from ttsd.backbone import cpu_threads, processor, resolve, resolved_dtype
+from ttsd.backbone.base import _placement
+from ttsd.config import Config
+
+
+def as_if(monkeypatch: pytest.MonkeyPatch, **capabilities: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [({"avx512_bf16": True}, "bfloat16"), ({"amx_bf16": True}, "bfloat16"), ({"avx2": True}, "float32")],
+)
+def test_auto_is_bfloat16_where_the_processor_computes_it(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], expected: str
+) -> None:
+    as_if(monkeypatch, **capabilities)
+    assert resolved_dtype("auto", "cpu", "some/model") == expected
+    assert resolved_dtype("float16", "cpu", "some/model") == "float16"
+
+
+def test_the_bundled_model_stays_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_if(monkeypatch, avx512_bf16=True)
+    assert {resolved_dtype("auto", "cpu", path) for path in ("micro", resolve("micro"))} == {"float32"}
+
+
+def test_this_processors_capabilities_can_be_asked_for() -> None:
+    assert processor.cpu_computes_bfloat16() in (True, False)
+
+
+def test_a_lone_question_gets_all_cores_and_several_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert (cpu_threads(None, alone=True), cpu_threads(None, alone=False), cpu_threads(4, alone=True)) == (6, 3, 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert (cpu_threads(None, alone=True), cpu_threads(5, alone=True)) == (2, 5)
+
+
+def test_weights_go_straight_to_a_card_whose_memory_grows_in_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF", raising=False)
+    assert _placement(torch.device("cpu")) == {}
+    assert "PYTORCH_ALLOC_CONF" not in os.environ
+    assert _placement(torch.device("cuda")) == {"device_map": {"": torch.device("cuda")}}
+    assert os.environ["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF")
+
+
+@pytest.mark.parametrize(
+    ("runs", "pipeline", "alone"), [(1, "on-policy", True), (2, "on-policy", False), (1, "one-step-off", False)]
+)
+async def test_sampler_and_trainer_have_all_cores_in_turn_or_half_each(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, runs: int, pipeline: str, alone: bool
+) -> None:
+    from tests.tiny import write_model
+    from ttsd.running.engine import load_tokenizer, open_engine
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    model = {"path": str(write_model(tmp_path / "model")), "sampler": "transformers", "dtype": "float32"}
+    config = Config.model_validate({"model": model, "sampling": {"pipeline": pipeline}})
+    async with open_engine(config, load_tokenizer(config), adapters=runs) as engine:
+        sampler = await engine.sampler._in_thread(torch.get_num_threads)  # type: ignore[attr-defined]
+        trainer = engine._thread.submit(torch.get_num_threads).result()
+    assert (sampler, trainer) == ((4, 4) if alone else (2, 2))
+    torch.set_num_threads(1)

@@ -1,0 +1,46 @@
+"""What the processor is given to do: the precision of a model's numbers, and how many cores compute."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal, cast
+
+import torch  # noqa: TID253
+
+from ttsd.backbone.files import is_bundled
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+def resolved_dtype(wanted: str, device: str, path: str) -> Dtype:
+    """The precision that sampler and trainer compute in. `wanted` and `device` as in the section [model].
+
+    `auto` is bfloat16 on CUDA and on a CPU with instructions for it, else float32. The bundled model (`path`) stays in
+    float32 on a CPU: it is too small to gain speed, and its steps are large.
+    """
+    if wanted != "auto":
+        return cast(Dtype, wanted)
+    if device != "cpu" and torch.cuda.is_available():
+        return "bfloat16"
+    return "bfloat16" if cpu_computes_bfloat16() and not is_bundled(path) else "float32"
+
+
+def cpu_computes_bfloat16() -> bool:
+    """Whether this machine's CPU has AVX512-BF16 or AMX; without them bfloat16 is slower than float32."""
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
+def cpu_threads(wanted: int | None, *, alone: bool) -> int:
+    """Threads of the sampler and of the trainer, each, on a CPU. `wanted`: `model.threads`, which decides if given.
+
+    `alone`: sampler and trainer take turns (one question, on-policy), so each has every core; else half of them.
+    OMP_NUM_THREADS is respected.
+    """
+    if wanted is not None:
+        return wanted
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdigit():
+        return int(given)
+    cores = len(os.sched_getaffinity(0))
+    return cores if alone else max(1, cores // 2)
