@@ -21,7 +21,8 @@ _HEAD = """\
 Defaults are overruled by a TOML file (`--config NAME|PATH`), and both by `--set section.key=value`; see also
 `ttsd config show`. *Paper*: the name in table 12 of arXiv 2601.20802. *lasgroup/SDPO*: the key in the paper's code;
 `rollout`, `model` and keys without a section stand there under `actor_rollout_ref`, with `optim`, `self_distillation`
-and the latter under its `actor`. Where neither has a name, the setting is ours.
+and the latter under its `actor`. Where neither has a name, the setting is ours. The paper's `is_clip` has no
+counterpart: each group is used for one update, so there is no ratio of new to old policy to cap.
 
 `ttsd config reference` writes this page.
 """

@@ -30,7 +30,7 @@ class Model(Section):
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
         "auto",
-        "type of the weights; auto: bfloat16 where the GPU or CPU computes it, else float32",
+        "type of the weights; auto: bfloat16 where the device computes it, else float32",
         code="rollout.dtype",
     )
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: a GPU where there is one")
