@@ -1,4 +1,4 @@
-"""The evidence for the bundled suite: what is announced, what the table says, and a small one for real."""
+"""Evidence: what is announced, what the table says, and a small one for real."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import pytest
 from problems import micro
 from tests.synthetic import World, populate
 from ttsd.config import load_config
-from ttsd.reporting.evidence import LUCKY, TITLES, Gain, Study, announced, expected, gain, gather, reached, table
+from ttsd.reporting.evidence import LUCKY, Pace, Study, chance, estimate, expected, gather
+from ttsd.reporting.evidence_table import TITLES, figures, table
 from ttsd.reporting.live import PlainOverview
-from ttsd.reporting.report.findings import Book
+from ttsd.reporting.milestones import Gain, gain, milestone
+from ttsd.reporting.report.book import Book
 from ttsd.reporting.report.record import read
 from ttsd.running.batch import Failure
 from ttsd.running.store import Store
@@ -34,7 +36,15 @@ class Quiet(PlainOverview):
 
 def study(out: Path, subset: str = "micro-hard", seeds: int = 2, budget: int = 512) -> Study:
     settings = [f"budget.attempts={budget}", "model.sampler=transformers", "sampling.group_size=4"]
-    return Study((subset,), load_config("micro-cpu", settings), out, seeds, (2,), runs_at_once=4)
+    return Study(
+        (subset,),
+        load_config("micro-cpu", settings),
+        out,
+        seeds=seeds,
+        windows=(2,),
+        fractions=(0.0, 1.0),
+        runs_at_once=4,
+    )
 
 
 @pytest.fixture
@@ -46,26 +56,39 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def test_a_run_is_expected_to_end_at_its_discovery_unless_it_is_best_of_k(tmp_path: Path) -> None:
-    runs = {one.job.method: expected(one) for one in study(tmp_path).wanted("micro-hard") if one.job.question == HARD}
     p = micro.p_solve(HARD)
     assert p is not None
+    wanted = [one for one in study(tmp_path).wanted("micro-hard") if one.job.question == HARD]
+    runs = {one.job.method: expected(one, p) for one in wanted}
     guessing = sum((1 - p) ** k for k in range(512))
     assert runs["best-of-k"] == (512, 512)
     assert runs["sdpo"] == pytest.approx((LUCKY * guessing, guessing))
 
 
-def test_the_time_is_announced_as_a_range(tmp_path: Path) -> None:
-    said = announced(study(tmp_path), pace=100.0)
+def test_of_a_question_that_nobody_tried_little_is_expected(tmp_path: Path) -> None:
+    (one,) = (wanted for wanted in study(tmp_path, seeds=1).wanted(HARD) if wanted.job.method == "grpo")
+    assert expected(one, None) == (4, 512)
+
+
+def test_the_cost_is_announced_as_a_range(tmp_path: Path) -> None:
+    asked = study(tmp_path)
+    said = estimate(asked, {"micro-hard": asked.missing("micro-hard")}).sentence(Pace(100.0, 200.0))
     runs, rest = said.split(" runs to do: ")
     assert int(runs) == len(micro.subset("micro-hard")) * 5 * 2  # two arms of sdpo
     low, high = rest.split(" minutes")[0].split(" to ")
     assert 0 < int(low) < int(high)
+    assert "million tokens" in rest
+
+
+def test_the_chance_of_any_question_is_what_best_of_k_found(store: Store) -> None:
+    assert chance(store, "micro:q1") == pytest.approx(0.01, abs=0.01)
+    assert chance(store, "nothing:known") is None
 
 
 def gained(book: Book, level: float, method: str) -> Gain:
     resamples = Resamples(len(book.record.questions))
     mine, theirs = (
-        reached(level, book.across(book.record.questions, name), resamples) for name in (method, "best-of-k")
+        milestone(level, book.across(book.record.questions, name), resamples) for name in (method, "best-of-k")
     )
     return gain(mine, theirs, resamples)
 
@@ -77,7 +100,7 @@ def test_the_table_tells_how_many_times_fewer_attempts(store: Store) -> None:
     assert 6 < found.times < 16
     assert not found.over
     assert gained(book, 0.5, "best-of-k").times == 1
-    rows = table("known", store, 200)
+    rows = table("known", figures(store, 200))
     assert [row[:2] for row in rows] == [["known, 8 questions x 6", "sdpo"], ["known, 8 questions x 6", "best-of-k"]]
     assert {len(row) for row in rows} == {len(TITLES)}
 
@@ -87,7 +110,7 @@ def test_what_the_method_does_not_reach_is_said(tmp_path: Path) -> None:
         populate(opened, {f"q{n}": {"sdpo": 0.001, "best-of-k": 0.0} for n in range(4)}, World(budget=50))
         book = Book(read(opened))
         assert math.isnan(gained(book, 0.8, "sdpo").times)
-        assert "not reached" in table("hard", opened, 50)[0]
+        assert "not reached" in table("hard", figures(opened, 50))[0]
 
 
 def test_what_only_the_reference_does_not_reach_is_a_lower_bound(tmp_path: Path) -> None:
@@ -100,7 +123,22 @@ def test_what_only_the_reference_does_not_reach_is_a_lower_bound(tmp_path: Path)
         assert 150 / found.times == pytest.approx(round(150 / found.times))
         assert found.interval.low <= found.times
         assert math.isinf(found.interval.high)
-        assert f"over {found.times:.1f} ({found.interval.low:.1f} to more)" in table("hard", opened, 50)[0]
+        assert f"over {found.times:.1f} ({found.interval.low:.1f} to more)" in table("hard", figures(opened, 50))[0]
+
+
+def test_without_the_reference_no_ratio_is_claimed(tmp_path: Path) -> None:
+    with Store(tmp_path / "alone.sqlite") as opened:
+        populate(opened, {f"q{n}": {"sdpo": 0.2} for n in range(4)}, World(budget=50))
+        (cells,) = table("alone", figures(opened, 50))
+    ratios = [cell for title, cell in zip(TITLES, cells, strict=True) if title.startswith("times fewer")]
+    assert ratios == ["–", "–"]
+
+
+def test_rounds_are_waits_for_verdicts(tmp_path: Path) -> None:
+    with Store(tmp_path / "rounds.sqlite") as opened:
+        populate(opened, {"q": {"sdpo": 0.0, "multi-turn": 0.0}}, World(seeds=2, budget=64, group_size=8))
+        rounds = {row["method"]: row["mean_rounds"] for row in figures(opened, 64)}
+    assert rounds == {"sdpo": 8, "multi-turn": 64}
 
 
 @pytest.mark.slow

@@ -13,8 +13,10 @@ import pytest
 
 from tests.browser import Tab, chromium, tab
 from tests.synthetic import World, populate, populate_much
+from ttsd.reporting.alarms import attempt_alarms as alarms
 from ttsd.reporting.report import build_report, summary_rows
-from ttsd.reporting.report.findings import Findings, alarms, evidence, find
+from ttsd.reporting.report.book import evidence
+from ttsd.reporting.report.findings import Findings, find
 from ttsd.reporting.report.page import sentence
 from ttsd.reporting.report.record import COSTS, natural, read
 from ttsd.running.store import Store
@@ -148,6 +150,24 @@ def test_words_go_no_further_than_intervals(findings: Findings) -> None:
     assert "may discover more" in sentence(row | {"p": 0.25})
     assert "sdpo discovers more" in sentence(row | {"p": 0.01})
     assert "multi-turn discovers more" in sentence(row | {"difference": -0.4, "difference_high": -0.1, "p": 0.01})
+
+
+def test_methods_are_compared_at_the_budget_of_a_run(tmp_path: Path) -> None:
+    """Three runs of best-of-k are a pool three times as large as what any run was given."""
+    with fresh(tmp_path) as store:
+        populate(store, {f"q{n}": {"sdpo": 0.5, "best-of-k": 0.02} for n in range(3)}, World(seeds=3, budget=64))
+        found = find(read(store))
+    assert found.budget == 64
+    assert {row["k"] for row in found.comparisons} == {64}
+    assert {row["k"] for row in found.questions} == {64}
+
+
+def test_one_method_leaves_a_table_of_comparisons_with_a_header(tmp_path: Path) -> None:
+    with fresh(tmp_path) as store:
+        populate(store, {"q": {"sdpo": 0.0}}, World(seeds=1, budget=16))
+        html = build_report(store, tmp_path / "out").html.read_text("utf-8")
+    assert (tmp_path / "out" / "comparisons.csv").read_text() == "method,against,questions,k,difference,p\n"
+    assert "The question was solved by no method" in html
 
 
 def test_alarms_know_the_failing_signatures() -> None:

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from ttsd.cli import config, looking, machine, micro, probe, questions, running
+from ttsd.cli import config, evidence, looking, machine, micro, probe, questions, running
 from ttsd.cli.options import INFRASTRUCTURE, INTERRUPTED, USER_ERROR
 from ttsd.errors import Interrupted, TtsdError, UserError
 
@@ -24,6 +24,7 @@ for command in (
     running.solve,
     running.batch,
     running.judge,
+    evidence.evidence,
     looking.show,
     looking.report,
     looking.export,

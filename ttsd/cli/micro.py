@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ttsd.cli.options import INFRASTRUCTURE, ConfigOption, JsonOption, SetOption, run, settings_of
-from ttsd.cli.running import fractions_of, windows_of
 from ttsd.errors import Interrupted, UserError
 
-micro_app = typer.Typer(no_args_is_help=True, help="Rebuild, measure and try the bundled model.")
-BUDGET = "budget.attempts=512"
+micro_app = typer.Typer(no_args_is_help=True, help="Rebuild and measure the bundled model.")
 
 
 @micro_app.command()
@@ -54,42 +50,3 @@ def evaluate(
         print(f"Feedback on {title}:\n\n{shown(table(*loaded, questions=questions, heed=heed))}\n")
     if subsets:
         write_subsets(*loaded)
-
-
-@micro_app.command()
-def evidence(
-    out: Annotated[Path, typer.Option(help="The folder for databases, reports and the table.", metavar="FOLDER")],
-    subset: Annotated[list[str] | None, typer.Argument(help="Subsets.", metavar="[SUBSET]...")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method on each question: seeds 0 to N-1.")] = 3,
-    windows: Annotated[str, typer.Option(help="Multi-turn once with each of these windows.")] = "2,4,8",
-    teacher_fractions: Annotated[
-        str, typer.Option(help="sdpo once with each of these shares of a group drawn by the teacher.")
-    ] = "0,1",
-    at_once: Annotated[int, typer.Option(min=1, help="Runs that share the engine at one time.")] = 12,
-    config: ConfigOption = None,
-    set_: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Run sdpo, grpo, best-of-k and multi-turn over subsets (micro-hard unless given), 512 attempts each.
-
-    Says beforehand how long it will take, goes on where it was broken off, and writes a report for each subset and
-    the table evidence.md. Exit status: 0 all runs came to their end, 3 at least one failed, 130 interrupted.
-    """
-    from ttsd.reporting import evidence as work
-    from ttsd.reporting.live import overview_for_stderr
-
-    settings = settings_of(config, [BUDGET, *(set_ or [])])
-    study = work.Study(
-        tuple(subset or ["micro-hard"]),
-        settings,
-        out,
-        seeds,
-        tuple(windows_of(windows)),
-        tuple(fractions_of(teacher_fractions)),
-        runs_at_once=at_once,
-    )
-    with overview_for_stderr() as overview:
-        failures = run(work.gather(study, overview))
-    table = out / "evidence.md"
-    print(json.dumps(work.summary(study)) if as_json else table.read_text("utf-8"), end="" if not as_json else "\n")
-    raise typer.Exit(INFRASTRUCTURE if failures else 0)

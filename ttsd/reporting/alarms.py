@@ -1,7 +1,8 @@
 """Alarms: what in the metrics of a run is known to go before failure, each with one line of advice.
 
 The signatures are those that users of the method report: vanishing gradients, entropy that jumps or dies, a sampler
-that drifts away from the trainer, a policy far from its base. Not here: what only the judge knows (verdicts, programs).
+that drifts away from the trainer, a policy far from its base (`alarms`, from the trainer's metrics), and answers that
+run into a limit, get worse or repeat (`attempt_alarms`, from what the judge saw).
 """
 
 from __future__ import annotations
@@ -79,3 +80,35 @@ ALARMS: tuple[tuple[str, Signature, str], ...] = (
         "the policy is {:.2g} nats a token from its base: lower lora.lr or set distillation.kl_to_base",
     ),
 )
+
+
+def attempt_alarms(points: Sequence[Mapping[str, float | None]]) -> list[str]:
+    """What the judge saw in a run that learns and what is known to go before failure; `alarms` knows the trainer's.
+
+    First and last are medians over a third of the curve, so that one odd step is no alarm.
+    """
+    if len(points) < 3:
+        return []
+    found = []
+    for name, alarm in ATTEMPT_ALARMS.items():
+        values = [float(value) for point in points if (value := point.get(name)) is not None]
+        part = len(values) // 3
+        if part and (text := alarm(median(values[:part]), median(values[-part:]), max(values))):
+            found.append(text)
+    return found
+
+
+Judgement = Callable[[float, float, float], str | None]  # of the first, the last and the largest value
+ATTEMPT_ALARMS: dict[str, Judgement] = {
+    "truncated": lambda first, last, most: (
+        f"{last:.0%} of the answers reach the length limit: raise sampling.max_tokens" if last > 0.5 else None
+    ),
+    "visible_fraction": lambda first, last, most: (
+        f"passed visible cases fell from {most:.0%} to {last:.0%}: lower lora.lr"
+        if most >= 0.2 and last < most / 4
+        else None
+    ),
+    "distinct_programs": lambda first, last, most: (
+        f"only {last:.0%} of the programs still differ: lower lora.lr" if last < 0.15 and last < first / 2 else None
+    ),
+}

@@ -18,6 +18,7 @@ from ttsd.reporting.report.record import read
 from ttsd.running.store import Row, Store
 
 TABLES = ("methods", "comparisons", "questions", "runs", "pooled_curves", "question_curves", "learning")
+HEADERS = {"comparisons": ("method", "against", "questions", "k", "difference", "p")}  # even where nothing is compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def build_report(store: Store, out_dir: Path) -> ReportFiles:
     record = read(store)
     findings = find(record)
     texts = {"report.html": render(store, record, findings), "report.json": _json(findings)}
-    texts |= {f"{name}.csv": _csv(getattr(findings, name)) for name in TABLES}
+    texts |= {f"{name}.csv": _csv(getattr(findings, name), HEADERS.get(name, ())) for name in TABLES}
     contents = {name: text.encode() for name, text in texts.items()} | _figure(record.methods, findings)
     paths = {name: out_dir / name for name in contents}
     try:
@@ -95,8 +96,9 @@ def _json(findings: Findings) -> str:
     return json.dumps(asdict(findings), indent=1, ensure_ascii=False) + "\n"
 
 
-def _csv(rows: Sequence[Row]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row))
+def _csv(rows: Sequence[Row], header: Sequence[str]) -> str:
+    """`header`: the columns where there may be no row."""
+    names = list(dict.fromkeys([*header, *(name for row in rows for name in row)]))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n", restval="")
     writer.writeheader()

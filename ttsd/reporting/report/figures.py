@@ -21,6 +21,7 @@ ROWS = "rows"  # the name of every chart's data set
 COLOURS = ("#d1495b", "#edae49", "#3d7dca", "#2a9d8f", "#9b5de5", "#8d6e63", "#6c757d", "#e07a5f")
 UNITS: dict[Cost, str] = {
     "attempts": "attempts per run (k)",
+    "rounds": "rounds per run (waits for verdicts)",
     "tokens": "tokens per run (prompt + completion)",
     "seconds": "seconds per run (wall clock of its steps)",
 }

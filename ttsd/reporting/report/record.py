@@ -12,8 +12,8 @@ from ttsd.config import recorded_config
 from ttsd.running.methods import METHODS
 from ttsd.running.store import Row, Store
 
-Cost = Literal["attempts", "tokens", "seconds"]
-COSTS: tuple[Cost, ...] = ("attempts", "tokens", "seconds")
+Cost = Literal["attempts", "rounds", "tokens", "seconds"]
+COSTS: tuple[Cost, ...] = ("attempts", "rounds", "tokens", "seconds")
 BINS = 48  # points of a run's learning curve
 
 # Learning curve -> where the trainer's metrics hold it.
@@ -32,6 +32,8 @@ class Run:
     """One run. `attempts` is the gapless beginning that is judged; a discovery beyond it does not count yet.
 
     `spent` is what those attempts cost, `until` what it cost to discover; seconds are None where no step was timed.
+    A round is one wait for verdicts: a step of a group, or one turn. `budget`: the attempts that it was given, if need
+    be in several goes.
     `pooled`: its attempts are independent draws that no discovery ended.
     """
 
@@ -40,6 +42,7 @@ class Run:
     method: str
     seed: int
     status: str
+    budget: int
     attempts: int
     answered: int
     successes: int
@@ -104,8 +107,8 @@ def natural(name: str) -> list[tuple[int, int | str]]:
 
 # Attempts of a step in progress end in any order, the short ones first. A fair sample is what lies before the first
 # gap, where an attempt's number is still its place.
-JUDGED = """with numbered as (select run, attempt, verdict, discovered, visible_passed, visible_total, prompt_tokens,
-    completion_tokens, sample_seconds, judge_seconds, cpu_seconds,
+JUDGED = """with numbered as (select run, attempt, step, verdict, discovered, visible_passed, visible_total,
+    prompt_tokens, completion_tokens, sample_seconds, judge_seconds, cpu_seconds,
     row_number() over (partition by run order by attempt) as place from attempts),
 judged as (select * from numbered where attempt = place),
 found as (select run, min(attempt) as discovery from judged where discovered group by run)"""
@@ -116,11 +119,13 @@ def _counts(store: Store) -> dict[int, Row]:
         sum(not discovered and visible_total > 0 and visible_passed = visible_total),
         max(visible_passed * 1.0 / nullif(visible_total, 0)), sum(prompt_tokens), sum(completion_tokens),
         sum(case when attempt <= f.discovery then prompt_tokens + completion_tokens end),
+        max(step), max(case when attempt <= f.discovery then step end),
         sum(sample_seconds), sum(judge_seconds), sum(cpu_seconds)
         from judged a left join found f on f.run = a.run group by a.run"""
     names = (
         "attempts", "answered", "successes", "discovery", "visible_only", "best_visible", "prompt_tokens",
-        "completion_tokens", "tokens_until", "sample_seconds", "judge_seconds", "judge_cpu_seconds",
+        "completion_tokens", "tokens_until", "rounds", "rounds_until", "sample_seconds", "judge_seconds",
+        "judge_cpu_seconds",
     )  # fmt: skip
     return {run: dict(zip(names, values, strict=True)) for run, *values in store.query(sql)}
 
@@ -136,8 +141,13 @@ def _seconds(store: Store) -> dict[int, dict[str, float | None]]:
 
 def _run(row: Row, several_models: bool, counts: Row, seconds: Mapping[str, float | None]) -> Run:
     draw, distil = seconds.get("draw") or 0.0, seconds.get("distil") or 0.0
-    goes_on = (row["config"] or {}).get("budget", {}).get("continue_after_discovery", False)
-    until = {"attempts": counts["discovery"], "tokens": counts["tokens_until"], "seconds": seconds.get("until")}
+    budget = (row["config"] or {}).get("budget", {})
+    until = {
+        "attempts": counts["discovery"],
+        "rounds": counts["rounds_until"],
+        "tokens": counts["tokens_until"],
+        "seconds": seconds.get("until"),
+    }
     work = ("prompt_tokens", "completion_tokens", "sample_seconds", "judge_seconds", "judge_cpu_seconds")
     return Run(
         run=row["run"],
@@ -145,6 +155,7 @@ def _run(row: Row, several_models: bool, counts: Row, seconds: Mapping[str, floa
         method=_arm(row, several_models),
         seed=row["seed"],
         status=row["status"],
+        budget=max(budget.get("attempts", 0), counts["attempts"]),
         attempts=counts["attempts"],
         answered=counts["answered"],
         successes=counts["successes"],
@@ -153,12 +164,13 @@ def _run(row: Row, several_models: bool, counts: Row, seconds: Mapping[str, floa
         best_visible=counts["best_visible"] or 0.0,
         spent={
             "attempts": counts["attempts"],
+            "rounds": counts["rounds"],
             "tokens": (counts["prompt_tokens"] or 0) + (counts["completion_tokens"] or 0) or None,
             "seconds": draw + distil or None,
         },
         until={cost: until[cost] or None for cost in COSTS},
         work={name: counts[name] or 0.0 for name in work} | {"draw_seconds": draw, "distil_seconds": distil},
-        pooled=METHODS[row["method"]].pools and bool(goes_on),
+        pooled=METHODS[row["method"]].pools and bool(budget.get("continue_after_discovery", False)),
     )
 
 

@@ -1,0 +1,69 @@
+"""The command that compares every method on subsets, with any model: evidence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ttsd.cli.options import INFRASTRUCTURE, ConfigOption, JsonOption, SetOption, UnsafeOption, run, settings_of
+from ttsd.cli.running import fractions_of, windows_of
+
+
+def evidence(
+    subset: Annotated[
+        list[str], typer.Argument(help="A subset's name, a TOML file, or questions.", metavar="SUBSET...")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder for databases, reports and the table.", metavar="FOLDER")],
+    methods: Annotated[
+        str, typer.Option(help="Comma-separated; ratios are taken against best-of-k.")
+    ] = "sdpo,grpo,best-of-k,multi-turn",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method on each question: seeds 0 to N-1.")] = 3,
+    windows: Annotated[
+        str | None, typer.Option(help="Multi-turn once with each of these windows, as in 2,4,8.", metavar="N,N,...")
+    ] = None,
+    teacher_fractions: Annotated[
+        str | None,
+        typer.Option(help="sdpo once with each of these shares of a group drawn by the teacher.", metavar="F,F,..."),
+    ] = None,
+    at_once: Annotated[
+        int | None, typer.Option(min=1, help="Runs that share the engine at one time; default: what its memory holds.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after saying what it will cost.")] = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    unsafe_no_sandbox: UnsafeOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare every method on subsets, with any model: discoveries, attempts, rounds and tokens, with intervals.
+
+    Says beforehand what it will cost, resumes where it was interrupted, and writes a report for each subset and the
+    table evidence.md. `--set budget.attempts=N` sets each run's budget. Bundled lists: micro-hard, micro-very-hard,
+    micro-long.
+
+    Exit status: 0 all runs came to their end, 2 a mistake of yours, 3 at least one run failed, 130 interrupted.
+    """
+    from ttsd.reporting import evidence as work
+    from ttsd.reporting.live import overview_for_stderr
+    from ttsd.running.methods import method_named
+
+    study = work.Study(
+        tuple(subset),
+        settings_of(config, set_, unsafe_no_sandbox),
+        out,
+        tuple(method_named(name.strip()).name for name in methods.split(",")),
+        seeds,
+        tuple(windows_of(windows)),
+        tuple(fractions_of(teacher_fractions)),
+        at_once,
+    )
+    with overview_for_stderr() as overview:
+        failures = run(work.gather(study, overview, dry_run=dry_run))
+    table = out / "evidence.md"
+    if as_json:
+        print(json.dumps(work.summary(study)))
+    elif table.is_file():
+        print(table.read_text("utf-8"), end="")
+    raise typer.Exit(INFRASTRUCTURE if failures else 0)
