@@ -1,4 +1,5 @@
-"""A policy that answers from a list and remembers what it was taught, and a judge that knows the right answer.
+"""A policy that answers from a list and remembers what it was taught, a judge that knows the right answer, a sandbox
+that runs nothing.
 
 Real code behind the loop's own seams: no test patches anything.
 """
@@ -6,9 +7,13 @@ Real code behind the loop's own seams: no test patches anything.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from ttsd.nouns import Completion, Lesson, Status, Verdict
+from sandbox.interface import Ending, Limits, Outcome, Program
+from ttsd.config import Reprompt
+from ttsd.nouns import Completion, Lesson, Rollout, Status, Verdict
+from ttsd.reprompts import Reprompts
 
 
 class ScriptedPolicy:
@@ -66,3 +71,45 @@ async def judge_by_word(completion: Completion) -> tuple[str | None, Verdict]:
     if word == "broken":
         return word, Verdict(Status.RUNTIME_ERROR, 0, 2, 0, 1, first_failure=0, feedback="it crashed")
     return word, Verdict(Status.WRONG_ANSWER, 1, 2, 0, 1, first_failure=1, feedback=f"{word} is wrong")
+
+
+def outcome(
+    printed: str = "", ending: Ending = Ending.FINISHED, stderr: str = "", result: bytes | None = None
+) -> Outcome:
+    return Outcome(ending, printed.encode(), stderr.encode(), result, cpu_seconds=0.25, wall_seconds=0.5)
+
+
+@dataclass
+class ScriptedSandbox:
+    """Runs no program: `answer(source, input)` says how it ended. Remembers what was asked of it."""
+
+    answer: Callable[[str, str], Outcome]
+    ran: list[tuple[str, str]] = field(default_factory=list)
+    programs: int = 0
+    limits: Limits | None = None
+    running: int = 0
+
+    async def run(self, program: Program, inputs: Iterable[bytes], limits: Limits) -> AsyncGenerator[Outcome]:
+        self.programs += 1
+        self.limits = limits
+        self.running += 1
+        try:
+            for data in inputs:
+                await asyncio.sleep(0)
+                self.ran.append((program.source, data.decode()))
+                yield self.answer(program.source, data.decode())
+        finally:
+            self.running -= 1
+
+
+def completion(text: str, finish_reason: str = "stop") -> Completion:
+    return Completion((), text, (), finish_reason)  # type: ignore[arg-type]
+
+
+def teaching(**settings: object) -> Reprompts:
+    return Reprompts("question", ByteTokenizer(), Reprompt.model_validate(settings), max_prompt_len=100)
+
+
+def rollout(attempt: int, text: str, verdict: Verdict) -> Rollout:
+    ids = tuple(text.encode())
+    return Rollout(attempt, 1, Completion(ids, text, (-1.0,) * len(ids), "stop"), text, verdict)

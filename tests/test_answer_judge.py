@@ -14,8 +14,8 @@ import pytest
 import problems
 from problems.split import split
 from sandbox.interface import Limits
-from tests.test_judge import ScriptedSandbox, completion, outcome
-from tests.test_problems_folder import made, refusal
+from tests.fakes import ScriptedSandbox, completion, outcome
+from tests.folders import made, refusal
 from ttsd.errors import UserError
 from ttsd.judging.answer_judge import AnswerJudge
 from ttsd.judging.extract import extract_answer

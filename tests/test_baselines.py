@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word
-from tests.test_loop import rollout, teaching
+from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word, rollout, teaching
 from ttsd.baselines import Conversation, Frozen, multi_turn
 from ttsd.config import Reprompt
 from ttsd.loop import Past, learn

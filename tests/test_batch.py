@@ -11,16 +11,11 @@ import pytest
 
 from problems.problem import ProblemError
 from problems.subsets import questions
-from tests.test_solve import attempts, finish, impossible, rows, start, wait_for, wait_until_gone
+from tests.commands import GAPS, SETTINGS, attempts, finish, rows, start, wait_for, wait_until_gone
 from ttsd.config import Config
 from ttsd.running.batch import plan
 from ttsd.running.resume import Job, unfinished
 from ttsd.running.store import Store
-
-__all__ = ["impossible"]  # a fixture
-
-SETTINGS = ["--config", "micro-cpu", "--set", "model.sampler=transformers", "--set", "sampling.group_size=4"]
-GAPS = "select run from attempts group by run having count(*) != max(attempt) or min(attempt) != 1"
 
 
 def test_the_plan_goes_seed_by_seed() -> None:

@@ -3,47 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-
-
-def ttsd(*arguments: str, cwd: Path = ROOT, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ttsd", *arguments],
-        cwd=cwd,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", "TTSD_CACHE": "/nonexistent", **environment},
-        check=False,
-    )
-
-
-def refused(ended: subprocess.CompletedProcess[str], status: int = 2) -> str:
-    """The one sentence of an error; nothing may be on stdout."""
-    assert (ended.returncode, ended.stdout) == (status, ""), ended.stderr
-    lines = ended.stderr.strip().splitlines()
-    assert lines[-1].startswith("ttsd: ")
-    assert "Traceback" not in ended.stderr
-    return lines[-1]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A question of the user's own: print the sum of two numbers."""
-    problem = tmp_path / "sum"
-    problem.mkdir()
-    (problem / "statement.md").write_text("# Sum\n\nPrint the sum of the two numbers.\n")
-    (problem / "cases.toml").write_text(
-        '[[case]]\ninput = "1 2\\n"\nexpected = "3\\n"\n[[case]]\ninput = "5 6\\n"\nexpected = "11\\n"\n'
-    )
-    return problem
+from tests.commands import ROOT, refused, ttsd
 
 
 def test_help_loads_nothing_heavy() -> None:

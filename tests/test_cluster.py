@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_batch import GAPS, SETTINGS
-from tests.test_solve import attempts, finish, rows, start
+from tests.commands import GAPS, SETTINGS, attempts, finish, rows, start
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason='ray is not installed: pip install "ttsd[ray]"')
 METHODS = ["--methods", "sdpo,best-of-k", "--seeds", "2"]

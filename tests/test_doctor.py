@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_cli import refused, ttsd
+from tests.commands import refused, ttsd
 from tests.tiny import write_model
 from ttsd.config import Config, load_config, shipped_configs
 from ttsd.machine.doctor import Finding, examine_model, plan_for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from problems.problem import Case, Problem, ProblemError, Split
 from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
+from tests.fakes import ScriptedSandbox, completion, outcome
 from ttsd.judging.feedback import readable
 from ttsd.judging.judge import (
     MAX_ERROR_CHARACTERS,
@@ -22,38 +23,9 @@ from ttsd.judging.judge import (
     own_traceback,
     shown,
 )
-from ttsd.nouns import Completion, Status
+from ttsd.nouns import Status
 
 SECRET = "hidden-4711"
-
-
-def outcome(
-    printed: str = "", ending: Ending = Ending.FINISHED, stderr: str = "", result: bytes | None = None
-) -> Outcome:
-    return Outcome(ending, printed.encode(), stderr.encode(), result, cpu_seconds=0.25, wall_seconds=0.5)
-
-
-@dataclass
-class ScriptedSandbox:
-    """Runs no program: `answer(source, input)` says how it ended. Remembers what was asked of it."""
-
-    answer: Callable[[str, str], Outcome]
-    ran: list[tuple[str, str]] = field(default_factory=list)
-    programs: int = 0
-    limits: Limits | None = None
-    running: int = 0
-
-    async def run(self, program: Program, inputs: Iterable[bytes], limits: Limits) -> AsyncGenerator[Outcome]:
-        self.programs += 1
-        self.limits = limits
-        self.running += 1
-        try:
-            for data in inputs:
-                await asyncio.sleep(0)
-                self.ran.append((program.source, data.decode()))
-                yield self.answer(program.source, data.decode())
-        finally:
-            self.running -= 1
 
 
 PROBLEM = Problem(
@@ -81,10 +53,6 @@ def right_but(**wrong: Outcome) -> Callable[[str, str], Outcome]:
 def judge_of(answer: Callable[[str, str], Outcome]) -> tuple[Judge, ScriptedSandbox]:
     sandbox = ScriptedSandbox(answer)
     return Judge(sandbox, PROBLEM, SPLIT), sandbox
-
-
-def completion(text: str, finish_reason: str = "stop") -> Completion:
-    return Completion((), text, (), finish_reason)  # type: ignore[arg-type]
 
 
 def inputs_of(sandbox: ScriptedSandbox) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from tests.test_loop import rollout
+from tests.fakes import rollout
 from ttsd.loop import Past
 from ttsd.nouns import Status, Step, Verdict
 from ttsd.reporting.live import PlainOverview, PlainView, RichOverview, RichView, print_table

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch  # noqa: TID253
 
-from tests.test_golden_prompts import DATA, ROWS
-from tests.test_solve import finish, rows
+from tests.commands import finish, rows
+from tests.own_rows import ROWS
+from tests.rows import DATA
 
 pytest.importorskip("vllm", reason="vLLM is not installed")
 pytestmark = [

@@ -7,15 +7,11 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 
 import pytest
 
-from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word
+from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word, rollout, teaching
 from ttsd.config import Reprompt
 from ttsd.loop import START, Event, Past, learn
 from ttsd.nouns import Completion, Lesson, Rollout, Status, Step, Verdict
 from ttsd.reprompts import Reprompts
-
-
-def teaching(**settings: object) -> Reprompts:
-    return Reprompts("question", ByteTokenizer(), Reprompt.model_validate(settings), max_prompt_len=100)
 
 
 async def events_of(policy: ScriptedPolicy, **options: object) -> list[Event]:
@@ -299,8 +295,3 @@ async def test_a_fault_of_the_judge_ends_the_loop_and_is_no_verdict() -> None:
         async for _ in learn(policy, broken, teaching(), group_size=2, budget=2):
             pass
     assert policy.cancelled == 1
-
-
-def rollout(attempt: int, text: str, verdict: Verdict) -> Rollout:
-    ids = tuple(text.encode())
-    return Rollout(attempt, 1, Completion(ids, text, (-1.0,) * len(ids), "stop"), text, verdict)

@@ -14,7 +14,7 @@ import problems.micro
 from problems import load, micro
 from problems.micro import named, program
 from problems.micro.families import FAMILIES, WEIGHTS
-from tests.test_cli import refused, ttsd
+from tests.commands import refused, ttsd
 from ttsd.judging.extract import extract_program
 from ttsd.judging.feedback import MAX_CHARACTERS
 from ttsd.micro import corpus, training

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from problems import micro
-from tests.test_cli import refused, ttsd
-from tests.test_solve import attempts, finish, rows
+from tests.commands import attempts, finish, refused, rows, ttsd
 from ttsd.running.probe import Measured, Probe, costs, write_subsets
 from ttsd.running.probe import rows as rows_of
 

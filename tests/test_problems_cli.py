@@ -3,62 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from tests.test_problems_livecodebench import row
-from tests.test_problems_sources import HUMANEVAL
+from tests.commands import ttsd_each
+from tests.rows import HUMANEVAL, row
 
 CASES = '[[case]]\ninput = "1\\n"\nexpected = "2\\n"\n[[case]]\ninput = "5\\n"\nexpected = "10\\n"\n'
 RIGHT = "print(2 * int(input()))\n"
-
-
-ROOT = Path(__file__).parents[1]
-EACH = """
-import contextlib, io, json, sys
-from ttsd.cli import main
-for command in json.loads(sys.argv[1]):
-    sys.argv = ["ttsd", "problems", *command]
-    status = 0
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code or 0
-    print(json.dumps([status, out.getvalue(), err.getvalue()]))
-"""
-
-
-class Ended(NamedTuple):
-    status: int
-    stdout: str
-    stderr: str
-
-    def refusal(self) -> str:
-        """The one sentence of a user's mistake."""
-        assert (self.status, self.stdout) == (2, "")
-        assert self.stderr.startswith("ttsd: ")
-        assert self.stderr.count("\n") == 1
-        return self.stderr
-
-
-def ttsd_each(*commands: list[str], cwd: Path = ROOT, **environment: str) -> list[Ended]:
-    """How each `ttsd problems COMMAND` ended. They share one process: starting Python is most of what they cost."""
-    ended = subprocess.run(
-        [sys.executable, "-c", EACH, json.dumps(commands)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", **environment},
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return [Ended(*json.loads(line)) for line in ended.stdout.splitlines()]
 
 
 def made(path: Path, **files: str) -> Path:

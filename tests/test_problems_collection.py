@@ -15,7 +15,7 @@ import problems
 from problems import ProblemError, collection, livecodebench, rows, selection
 from problems.collection import Entry, Index
 from problems.selection import Filter
-from tests.test_problems_livecodebench import ROWS, needs_data, row
+from tests.rows import ROWS, needs_data, row
 
 LCB = livecodebench.SOURCE
 

@@ -11,28 +11,10 @@ from hypothesis import strategies as st
 
 import problems
 from problems import Case, ProblemError, folder
+from tests.folders import STATEMENT, made, refusal
 
-STATEMENT = "Some words.\n\n# Double it \n\nPrint the double.\n"
 CASES = '[[case]]\ninput = "1\\n"\nexpected = "2\\n"\n\n[[case]]\ninput = "2\\n"\nexpected = "4\\n"\n'
 CALLS = '[[case]]\nargs = [1, "é"]\nexpected = [true, 0.5]\n\n[[case]]\nargs = []\nexpected = {a = 1}\n'
-
-
-def made(path: Path, **files: str) -> Path:
-    """A folder with `files`, whose names write a dot as `__` and a slash as `___`."""
-    for name, text in ({"statement__md": STATEMENT} | files).items():
-        file = path / name.replace("___", "/").replace("__", ".")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    return path
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(ProblemError) as refused:
-        problems.load(str(path))
-    message = str(refused.value)
-    assert "\n" not in message
-    assert str(path) in message
-    return message
 
 
 def test_a_folder_of_toml_cases(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from threading import Thread
 import pytest
 
 from problems import ProblemError, collection, livecodebench, rows
-from tests.test_problems_cli import Ended, ttsd_each
-from tests.test_problems_livecodebench import row
+from tests.commands import Ended, ttsd_each
+from tests.rows import row
 
 COMMIT = "c0ffee" + "0" * 34
 LCB = "livecodebench/code_generation_lite"

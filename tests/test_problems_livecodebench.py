@@ -17,35 +17,9 @@ from hypothesis import strategies as st
 import problems
 from problems import ProblemError, livecodebench, problem, rows
 from problems.livecodebench import UnpickleError, pickled_text
+from tests.rows import DATA, ROWS, STDIN, needs_data, packed, row
 
-DATA = Path(__file__).parents[1].parent / "shared" / "data"
-ROWS = DATA / "lcb_rows.jsonl"
-needs_data = pytest.mark.skipif(not ROWS.is_file(), reason="there is no shared/data beside this checkout")
-
-STDIN = [{"input": "1 2\n", "output": "3\n", "testtype": "stdin"}]
 CALL = [{"input": "1\n[2]", "output": "[3]", "testtype": "functional"}]
-
-
-def packed(text: object) -> str:
-    """As LiveCodeBench stores its private tests."""
-    return base64.b64encode(zlib.compress(pickle.dumps(text))).decode()
-
-
-def row(**changes: object) -> dict[str, object]:
-    plain: dict[str, object] = {
-        "question_title": "Sum",
-        "question_content": "Print the sum.",
-        "platform": "atcoder",
-        "question_id": "abc1_a",
-        "contest_id": "abc1",
-        "contest_date": "2025-02-01T00:00:00",
-        "starter_code": "",
-        "difficulty": "hard",
-        "public_test_cases": json.dumps(STDIN),
-        "private_test_cases": packed(json.dumps(STDIN * 2)),
-        "metadata": "{}",
-    }
-    return plain | changes
 
 
 FUNCTION = {

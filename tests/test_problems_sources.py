@@ -11,9 +11,7 @@ import problems
 from problems import Case, ProblemError, codeforces, collection, humaneval, mbpp
 from problems.problem import checked
 from problems.source import Source
-
-DATA = Path(__file__).parents[1].parent / "shared" / "data"
-HUMANEVAL = DATA / "HumanEval.jsonl.gz"
+from tests.rows import HUMANEVAL, codeforces_row, humaneval_row, mbpp_row
 
 PLUS = """
 import numpy as np
@@ -36,47 +34,6 @@ for i, (inp, exp) in enumerate(zip(inputs, results)):
 
 def indented(text: str) -> str:
     return "".join(f"    {line}\n" for line in text.splitlines())
-
-
-def humaneval_row(**changes: object) -> dict[str, object]:
-    return {
-        "task_id": "HumanEval/7",
-        "prompt": 'def add(numbers):\n    """Add."""\n',
-        "entry_point": "add",
-        "canonical_solution": "    return sum(numbers)\n",
-        "test": "def check(candidate):\n    assert candidate([1, 2]) == 3\n    assert candidate([]) == 0\n",
-    } | changes
-
-
-def mbpp_row(**changes: object) -> dict[str, object]:
-    return {
-        "task_id": 11,
-        "text": "Write a function to add numbers.",
-        "code": "def add(n):\n  return sum(n)",
-        "test_list": ["assert add([1, 2]) == 3", "assert add([5]) == 5"],
-        "test_setup_code": "",
-    } | changes
-
-
-def codeforces_row(**changes: object) -> dict[str, object]:
-    return {
-        "id": "852/A",
-        "title": "Digits",
-        "description": "Add the digits.",
-        "input_format": "A number.",
-        "output_format": "Its sum.",
-        "note": None,
-        "examples": [{"input": "12\n", "output": "3\n"}],
-        "official_tests": [{"input": "12\n", "output": "3\n"}, {"input": "5\n", "output": "5\n"}],
-        "official_tests_complete": True,
-        "time_limit": 2.0,
-        "memory_limit": 256.0,
-        "contest_start": 1504535700,
-        "rating": 2500,
-        "input_mode": "stdio",
-        "interaction_format": None,
-        "generated_checker": None,
-    } | changes
 
 
 def made(source: Source, row: Mapping[str, object]) -> problems.Problem:

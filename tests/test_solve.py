@@ -3,76 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import sqlite3
-import subprocess
-import sys
-import time
-from contextlib import closing
 from pathlib import Path
 
-import pytest
+from tests.commands import attempts, finish, group, rows, start, wait_for, wait_until_gone
 
-ROOT = Path(__file__).parents[1]
 EASY = "micro:numbers:2:3"
 FAST = ["--config", "micro-cpu", "--set", "model.sampler=transformers", "--set", "sampling.group_size=4"]
-
-
-def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "ttsd", *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        start_new_session=True,
-    )
-
-
-def finish(*arguments: str, cwd: Path) -> tuple[int, str, str]:
-    process = start(*arguments, cwd=cwd)
-    out, err = process.communicate()
-    return process.returncode, out, err
-
-
-def rows(database: Path, sql: str) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
-        return db.execute(sql).fetchall()
-
-
-def attempts(database: Path) -> int:
-    try:
-        return int(str(rows(database, "select count(*) from attempts")[0][0]))
-    except sqlite3.OperationalError:
-        return 0
-
-
-def wait_for(process: subprocess.Popen[str], database: Path, count: int) -> None:
-    """Until `count` attempts are on disk."""
-    while attempts(database) < count:
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.05)
-
-
-def group(process: subprocess.Popen[str]) -> list[str]:
-    """What is alive in the session that `process` leads."""
-    listed = subprocess.run(
-        ["ps", "-o", "stat=,cmd=", "-s", str(process.pid)], capture_output=True, text=True, check=False
-    )
-    return [line for line in listed.stdout.splitlines() if not line.startswith("Z")]
-
-
-@pytest.fixture
-def impossible(tmp_path: Path) -> str:
-    """A question without an answer: equal inputs, different outputs."""
-    folder = tmp_path / "impossible"
-    folder.mkdir()
-    (folder / "statement.md").write_text("# Impossible\n\nRead a name and a number n, one on each line.\nred: grow\n")
-    cases = '[[case]]\ninput = "red\\n1\\n"\nexpected = "{}\\n"\n'
-    (folder / "cases.toml").write_text(cases.format("no") + cases.format("never"))
-    return str(folder)
 
 
 def test_the_bundled_model_learns_on_vllm_and_the_program_is_right(tmp_path: Path) -> None:
@@ -140,10 +77,3 @@ def test_other_settings_are_refused_for_a_run_that_was_broken_off(tmp_path: Path
     assert status == 2
     assert "lora.lr (0.003 before, now 0.5)" in err
     assert "--fresh" in err
-
-
-def wait_until_gone(process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 20
-    while left := group(process):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)

@@ -11,7 +11,7 @@ import pytest
 
 from problems import ProblemError, collection, livecodebench
 from problems.subsets import questions, shipped
-from tests.test_problems_livecodebench import row
+from tests.rows import row
 from ttsd.errors import UserError
 
 PAPER = ("lcb-paper", "lcb-paper-hard", "lcb-paper-very-hard")

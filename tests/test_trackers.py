@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_loop import rollout
+from tests.fakes import rollout
 from ttsd.errors import UserError
 from ttsd.nouns import Status, Step, Verdict
 from ttsd.running.trackers import PACKAGES, open_tracker, step_values

@@ -28,8 +28,7 @@ from typing import Any
 from problems import ProblemError, asserts, collection, humaneval, livecodebench, mbpp, problem, rows, split
 from problems.problem import Problem, checked
 from problems.rows import parsed
-from tests.test_problems_livecodebench import ROWS, row
-from tests.test_problems_sources import codeforces_row, humaneval_row, mbpp_row
+from tests.rows import ROWS, codeforces_row, humaneval_row, mbpp_row, row
 
 MEMORY_BYTES = 6 << 30
 SLOW_CPU_SECONDS = 3.0

@@ -1,0 +1,80 @@
+"""Rows as data sets have them: LiveCodeBench, HumanEval, MBPP, Codeforces; and where the real ones lie."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+import zlib
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).parents[1].parent / "shared" / "data"
+ROWS = DATA / "lcb_rows.jsonl"
+needs_data = pytest.mark.skipif(not ROWS.is_file(), reason="there is no shared/data beside this checkout")
+HUMANEVAL = DATA / "HumanEval.jsonl.gz"
+STDIN = [{"input": "1 2\n", "output": "3\n", "testtype": "stdin"}]
+
+
+def packed(text: object) -> str:
+    """As LiveCodeBench stores its private tests."""
+    return base64.b64encode(zlib.compress(pickle.dumps(text))).decode()
+
+
+def row(**changes: object) -> dict[str, object]:
+    plain: dict[str, object] = {
+        "question_title": "Sum",
+        "question_content": "Print the sum.",
+        "platform": "atcoder",
+        "question_id": "abc1_a",
+        "contest_id": "abc1",
+        "contest_date": "2025-02-01T00:00:00",
+        "starter_code": "",
+        "difficulty": "hard",
+        "public_test_cases": json.dumps(STDIN),
+        "private_test_cases": packed(json.dumps(STDIN * 2)),
+        "metadata": "{}",
+    }
+    return plain | changes
+
+
+def humaneval_row(**changes: object) -> dict[str, object]:
+    return {
+        "task_id": "HumanEval/7",
+        "prompt": 'def add(numbers):\n    """Add."""\n',
+        "entry_point": "add",
+        "canonical_solution": "    return sum(numbers)\n",
+        "test": "def check(candidate):\n    assert candidate([1, 2]) == 3\n    assert candidate([]) == 0\n",
+    } | changes
+
+
+def mbpp_row(**changes: object) -> dict[str, object]:
+    return {
+        "task_id": 11,
+        "text": "Write a function to add numbers.",
+        "code": "def add(n):\n  return sum(n)",
+        "test_list": ["assert add([1, 2]) == 3", "assert add([5]) == 5"],
+        "test_setup_code": "",
+    } | changes
+
+
+def codeforces_row(**changes: object) -> dict[str, object]:
+    return {
+        "id": "852/A",
+        "title": "Digits",
+        "description": "Add the digits.",
+        "input_format": "A number.",
+        "output_format": "Its sum.",
+        "note": None,
+        "examples": [{"input": "12\n", "output": "3\n"}],
+        "official_tests": [{"input": "12\n", "output": "3\n"}, {"input": "5\n", "output": "5\n"}],
+        "official_tests_complete": True,
+        "time_limit": 2.0,
+        "memory_limit": 256.0,
+        "contest_start": 1504535700,
+        "rating": 2500,
+        "input_mode": "stdio",
+        "interaction_format": None,
+        "generated_checker": None,
+    } | changes
