@@ -11,12 +11,13 @@ import pytest
 from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
+from tests.records import rollout
 from ttsd import cli
 from ttsd.config import Config, Lora, load_config, recorded_config, sections, shipped_configs
 from ttsd.config.setting import section
 from ttsd.errors import UserError
 from ttsd.running import store
-from ttsd.running.run import Job, broken_off
+from ttsd.running.resume import Job, unfinished
 
 
 def test_defaults_are_the_papers_test_time_run_on_lora() -> None:
@@ -190,8 +191,9 @@ def test_a_run_of_an_older_version_is_resumed_under_the_same_settings(tmp_path: 
         record.new_run(
             question=job.question, method="sdpo", seed=0, model="m", config=recorded, split={}, environment={}
         )
-        row = broken_off(record, job, config)
+        record.add_attempt(1, rollout(1))
+        row = unfinished(record, job, config)
         assert row is not None
         assert row["run"] == 1
         with pytest.raises(UserError, match=r"reprompt\.feedback_blocks \(1 before, now 3\)"):
-            broken_off(record, job, Config(reprompt=sections.Reprompt(feedback_blocks=3)))
+            unfinished(record, job, Config(reprompt=sections.Reprompt(feedback_blocks=3)))

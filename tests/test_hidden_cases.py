@@ -26,8 +26,9 @@ from ttsd.judging.judge import Judge
 from ttsd.loop import START, learn
 from ttsd.nouns import Problem, Rollout, Split, Step, Verdict
 from ttsd.prompts import student_prompt
+from ttsd.reporting.attempt import attempt_view, step_view
 from ttsd.reporting.live import PlainView, print_table
-from ttsd.reporting.show import attempt_text, attempt_view, step_text, step_view
+from ttsd.reporting.show import attempt_text, step_text
 from ttsd.reprompts import Reprompts
 from ttsd.running.store import Store
 
