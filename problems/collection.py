@@ -37,7 +37,8 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 class Entry:
     """One row of a release. `row` counts from 0 over all rows, those that can't be used included.
 
-    `file` names the question's file; where it is empty, `refused` says why.
+    `file` names the question's file; where it is empty, `refused` says why. `several_answers`: the statement seems to
+    allow several right outputs, which is not known of what older versions pulled.
     """
 
     question_id: str
@@ -48,6 +49,7 @@ class Entry:
     platform: str = ""
     file: str = ""
     refused: str = ""
+    several_answers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +108,11 @@ def pulled(scheme: str) -> Index | None:
         ) from None
 
 
-def index(scheme: str) -> Index:
-    """As `pulled`; raises ProblemError where nothing was."""
+def index(scheme: str, release: str = "") -> Index:
+    """As `pulled`; raises ProblemError where nothing was, which names the `release` to pull."""
     found = pulled(scheme)
     if found is None:
-        raise ProblemError(f"No {scheme}: question is on this machine: {_remedy(SOURCES[scheme])}.")
+        raise ProblemError(f"No {scheme}: question is on this machine: {_remedy(SOURCES[scheme], release)}.")
     return found
 
 
@@ -157,8 +159,9 @@ def _unknown(found: Index, question_id: str) -> str:
     return f"There is no {found.scheme}:{question_id} among the {len(known)} questions that were pulled; {hint}"
 
 
-def _remedy(source: Source) -> str:
-    return f"run `ttsd problems pull {source.name}` once (offline: with --from FILE.jsonl)"
+def _remedy(source: Source, release: str = "") -> str:
+    option = f" --release {release}" if release else ""
+    return f"run `ttsd problems pull {source.name}{option}` once (offline: with --from FILE.jsonl)"
 
 
 def _stored(source: Source, draft: Index, paths: Sequence[Path]) -> Index:
@@ -207,11 +210,10 @@ def _entry(source: Source, number: int, line: bytes, rows: Path) -> Entry:
         row = parsed(line, f"row {number}")
         question_id, facts = source.question_id(row), source.facts(row)
         _check_id(question_id)
-        entry = Entry(question_id, number, facts.title, facts.date, facts.difficulty, facts.platform)
+        entry = Entry(question_id, number, **asdict(facts))
         return replace(entry, file=_kept(source, row, f"{source.scheme}:{question_id}", line, rows))
     except ProblemError as error:
-        known = (facts.title, facts.date, facts.difficulty, facts.platform)
-        return Entry(question_id[:80], number, *known, refused=str(error))
+        return Entry(question_id[:80], number, **asdict(facts), refused=str(error))
 
 
 def _check_id(question_id: str) -> None:

@@ -31,7 +31,7 @@ from typing import cast
 
 from problems import answers, pytest_cases
 from problems.asserts import parameters
-from problems.problem import Case, Problem, ProblemError
+from problems.problem import Case, Problem, ProblemError, cause
 
 MAX_FILE_BYTES = 64 << 20
 MAX_CASES = 10_000
@@ -213,7 +213,8 @@ def _read(path: Path, file: str) -> str:
     except UnicodeDecodeError as error:
         raise ProblemError(f"{where} is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
     except (OSError, RuntimeError) as error:
-        raise ProblemError(f"{where} can't be read: {error}.") from None
+        why = cause(error) if isinstance(error, OSError) else error
+        raise ProblemError(f"{where} can't be read: {why}.") from None
 
 
 def _refuse_unknown(given: Collection[str], known: Collection[str], where: str) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import cast
 
 from problems import rows
-from problems.problem import Case, Problem, ProblemError, reason, refuse_bomb
+from problems.problem import Case, Problem, ProblemError, reason, refuse_bomb, says_several_answers
 from problems.rows import Row, lines, parsed, text
 from problems.source import Facts, Release, Source
 
@@ -45,9 +45,20 @@ def load(path: Path, question_id: str, name: str) -> Problem:
 
 
 def question_ids(path: Path) -> list[str]:
-    """The ids of all rows in file order, read without parsing the rows."""
-    matches = (_ID.search(line) for line in lines(path, SCHEMA))
-    return [_decoded_id(match[1]) for match in matches if match is not None]
+    """The ids of all rows in file order; only rows where none is to be seen are parsed, to say what is wrong.
+
+    Raises ProblemError that names the line, also where the file has no row at all.
+    """
+    found = []
+    for number, line in enumerate(lines(path, SCHEMA), 1):
+        if match := _ID.search(line):
+            found.append(_decoded_id(match[1]))
+        elif line.strip():
+            fields = [key[:20] for key in parsed(line, f"{path}, line {number},")][:4]
+            raise ProblemError(f"{path}, line {number}, has no text question_id, but {fields}: give rows in {SCHEMA}.")
+    if not found:
+        raise ProblemError(f"{path} has no rows: give a file in {SCHEMA}, one JSON object a line.")
+    return found
 
 
 def _candidates(path: Path, question_id: str) -> Iterator[Row]:
@@ -88,8 +99,17 @@ def question_id(row: Row) -> str:
 
 
 def facts(row: Row) -> Facts:
-    given = {key: row.get(key) for key in ("question_title", "contest_date", "difficulty", "platform")}
-    return Facts(*(value if isinstance(value, str) else "" for value in given.values()))
+    def told(key: str) -> str:
+        value = row.get(key)
+        return value if isinstance(value, str) else ""
+
+    return Facts(
+        title=told("question_title"),
+        date=told("contest_date"),
+        difficulty=told("difficulty"),
+        platform=told("platform"),
+        several_answers=says_several_answers(told("question_content")),
+    )
 
 
 def _text(row: Row, key: str, name: str) -> str:

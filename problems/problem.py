@@ -12,6 +12,20 @@ SplitMode = Literal["all", "half", "public"]
 
 
 MAX_VALUES = 8 << 20
+_SEVERAL = re.compile(
+    r"""
+      \b any \s (?:one\s)? of \s (?:them|these|those|the \s \w+) \b [^.\n]{0,40}
+      \b (?:accept|correct|valid|fine|allowed)
+    | \b any \s (?:(?:valid|correct|possible|such|optimal|other)\s)* (?:answer|solution|output) \b [^.\n]{0,40}
+      \b (?:accept|correct|fine|allowed)
+    | \b (?:return|print|output) (?:ing)? \s any \s (?:one|of|such) \b
+    | \b (?:return|print|output) (?:ing)? \s any \s (?:(?:valid|correct|possible|such|optimal)\s)*
+      (?:answer|solution|output|order|permutation|array) \b
+    | \b (?:return|print|output) \s (?:the|your|all|them|it) \b [^.\n]{0,60} \b in \s any \s order \b
+    | \b (?:multiple|several|more\sthan\sone) \s (?:\w+\s){0,2} (?:answer|solution|output)s? \b [^.\n]{0,40} \b any \b
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
 _STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
@@ -67,6 +81,11 @@ class Problem:
     judge: str | None = None
 
     @property
+    def several_answers(self) -> bool:
+        """Whether the statement seems to allow several right outputs, where each case accepts but one."""
+        return self.kind in ("stdin", "function") and says_several_answers(self.statement)
+
+    @property
     def kind(self) -> Literal["stdin", "function", "answer", "judge"]:
         if self.judge is not None:
             return "judge"
@@ -81,6 +100,11 @@ class Split:
 
     visible: tuple[int, ...]
     hidden: tuple[int, ...]
+
+
+def says_several_answers(statement: str) -> bool:
+    """Whether a statement says so in the words that contests use, as in "any of them is accepted"."""
+    return _SEVERAL.search(statement) is not None
 
 
 def checked(problem: Problem) -> Problem:
@@ -120,6 +144,11 @@ def refuse_bomb(text: str) -> None:
         marks = sum(map(_STRINGS.sub("", text).count, ",[{"))
     if marks > MAX_VALUES:
         raise ValueError(f"it holds more than {MAX_VALUES} values")
+
+
+def cause(error: OSError | UnicodeDecodeError) -> str:
+    """Why a file can't be read, without its name and without the number that the system has for it."""
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else "it is not UTF-8"
 
 
 def reason(error: Exception) -> str:

@@ -17,7 +17,8 @@ class Filter:
 
     `since` is the first day and `until` the day after the last one (YYYY-MM-DD). `indices` are rows, counted from 0
     among those that the other fields leave, in the release's order; refused rows count, so that numbers stay the same.
-    `pool`: how many rows that must be; another number means another release, whose indices would mean other questions.
+    `pool`: how many rows that must be; another number means another release than `release`, whose indices would mean
+    other questions.
     """
 
     since: str = ""
@@ -26,6 +27,7 @@ class Filter:
     platform: tuple[str, ...] = ()
     indices: tuple[int, ...] | None = None
     pool: int | None = None
+    release: str = ""
 
 
 def select(found: Index, wanted: Filter) -> list[Entry]:
@@ -38,7 +40,7 @@ def select(found: Index, wanted: Filter) -> list[Entry]:
     if wanted.pool is not None and len(entries) != wanted.pool:
         raise ProblemError(
             f"The filter leaves {len(entries)} of the {found.scheme}: questions on this machine where it should leave "
-            f"{wanted.pool}: pull the release that it was written for."
+            f"{wanted.pool}: pull the release that it was written for{wanted.release and f', {wanted.release}'}."
         )
     return entries if wanted.indices is None else [_at(entries, index) for index in wanted.indices]
 

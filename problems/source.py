@@ -20,12 +20,16 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What an index tells of a question without its tests. `date` is ISO 8601; unknown fields are empty."""
+    """What an index tells of a question without its tests. `date` is ISO 8601; unknown fields are empty.
+
+    `several_answers`: the statement seems to allow several right outputs.
+    """
 
     title: str = ""
     date: str = ""
     difficulty: str = ""
     platform: str = ""
+    several_answers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

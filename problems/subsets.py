@@ -12,6 +12,7 @@ A TOML subset lists its questions, or filters those of a source that were pulled
     platform = ["atcoder"]
     indices = [1, 3]              # rows among those that the rest of the filter leaves, from 0
     pool = 131                    # how many rows that must be
+    release = "v6"                # what to pull
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
-from problems import collection, micro, selection
-from problems.problem import ProblemError
+from problems import collection, livecodebench, micro, selection
+from problems.problem import ProblemError, cause
+from problems.rows import SUFFIXES
 from problems.selection import Filter
 
 _TYPES: Mapping[str, type] = {
@@ -35,14 +37,15 @@ _TYPES: Mapping[str, type] = {
     "platform": list,
     "indices": list,
     "pool": int,
+    "release": str,
 }
 
 
 def questions(names: Sequence[str]) -> list[str]:
     """The questions that `names` stand for, in order, each once.
 
-    A name is a shipped subset (`micro-hard`, `lcb-paper-hard`), a source (`lcb`: all that was pulled), a TOML file, or
-    a question.
+    A name is a shipped subset (`micro-hard`, `lcb-paper-hard`), a source (`lcb`: all that was pulled), a TOML file, a
+    FILE.jsonl in LiveCodeBench's schema, or a question.
     """
     found = [question for name in names for question in _of(name)]
     if not found:
@@ -64,12 +67,15 @@ def _of(name: str) -> list[str]:
         return _listed(_files()[name], name)
     if name.endswith(".toml"):
         return _listed(_text(Path(name)), name)
+    if name.endswith(SUFFIXES):
+        return [f"{name}#{question_id}" for question_id in livecodebench.question_ids(Path(name))]
     if ":" in name or "#" in name or Path(name).is_dir():
         return [name]
     close = difflib.get_close_matches(name, shipped(), n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     raise ProblemError(
-        f"there is no subset {name!r}{hint}; give one of {', '.join(shipped())}, a .toml file, or questions by name"
+        f"there is no subset {name!r}{hint}; give one of {', '.join(shipped())}, a .toml file, a .jsonl file, "
+        "or questions by name"
     )
 
 
@@ -83,7 +89,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ProblemError(f"can't read the subset {str(path)!r} ({error}); give a TOML file") from None
+        raise ProblemError(f"can't read the subset {str(path)!r} ({cause(error)}); give a TOML file") from None
 
 
 def _listed(text: str, name: str) -> list[str]:
@@ -110,7 +116,8 @@ def _filtered(table: object, name: str) -> list[str]:
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
     source = values.pop("source")
     try:
-        return selection.names(collection.index(collection.source_named(source).scheme), Filter(**values))
+        scheme = collection.source_named(source).scheme
+        return selection.names(collection.index(scheme, values.get("release", "")), Filter(**values))
     except ProblemError as error:
         raise ProblemError(f"the subset {name!r}: {error}") from None
 

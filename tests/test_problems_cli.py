@@ -99,11 +99,53 @@ def test_checking_a_folder_of_folders(tmp_path: Path) -> None:
     assert "has no cases" in found["e"]["wrong"]
     assert "Cases 0 and 2 have the same input" in found["f"]["wrong"]
     assert (found["c"]["kind"], found["c"]["cases"]) == ("function", 1)
-    assert one == (0, "ok     folders/a: stdin, 2 cases (0 public), its own program: accepted\n", "")
+    assert one == (0, "ok     folders/a: stdin, 2 cases (2 visible), its own program: accepted\n", "")
     assert others.status == 2
     lines = others.stdout.splitlines()
     assert lines[0].startswith("ok     micro:numbers:5:7: ")
     assert lines[1].startswith("WRONG  lcb:x: lcb:x is not on this machine")
+
+
+def test_checking_loads_judges_and_calls_none(tmp_path: Path) -> None:
+    judge = "import helper\ndef score(answer):\n    raise SystemExit('called')\n"
+    made(tmp_path / "good", problem__toml='judge = "judge.py:score"', judge__py=judge, helper__py="")
+    made(tmp_path / "bad", problem__toml='judge = "judge.py:score"', judge__py="import nowhere_to_be_found\n")
+    (ended,) = ttsd_each(["check", str(tmp_path / "good"), str(tmp_path / "bad")], cwd=tmp_path)
+    good, bad = ended.stdout.splitlines()
+    assert good == f"ok     {tmp_path / 'good'}: judge, 1 cases (1 visible)"
+    assert bad.startswith(f"WRONG  {tmp_path / 'bad'}: Its judge can't be loaded (ModuleNotFoundError")
+    assert ended.status == 2
+
+
+def test_a_file_of_questions_is_listed_and_checked_and_its_faults_are_named(tmp_path: Path) -> None:
+    several = "Print a pair. If there are multiple solutions, any of them is accepted."
+    rows = [json.dumps(row()), json.dumps(row(question_id="2", question_content=several))]
+    (tmp_path / "r.jsonl").write_text("\n".join(rows))
+    (tmp_path / "empty.jsonl").write_text("\n")
+    (tmp_path / "broken.jsonl").write_text(json.dumps(row()) + "\n{'question_id'\n")
+    (tmp_path / "other.jsonl").write_text('{"id": 1, "prompt": "Add."}\n')
+    listed, checked, shown, *faults = ttsd_each(
+        ["list", "r.jsonl"],
+        ["check", "r.jsonl"],
+        ["show", "r.jsonl#2"],
+        ["check", "empty.jsonl"],
+        ["list", "broken.jsonl"],
+        ["show", "other.jsonl#1"],
+        cwd=tmp_path,
+    )
+    assert listed.stdout == "r.jsonl#abc1_a\nr.jsonl#2\n"
+    names = [line.partition(":")[0] for line in checked.stdout.splitlines()]
+    assert names == ["ok     r.jsonl#abc1_a", "ok     r.jsonl#2"]
+    assert checked.stdout.count("its statement allows several right answers") == 1
+    assert "Its statement allows several right answers, but a case accepts one" in shown.stdout
+    words = (
+        "empty.jsonl has no rows",
+        "broken.jsonl, line 2, is not JSON",
+        "other.jsonl, line 1, has no text question_id",
+    )
+    for ended, said in zip(faults, words, strict=True):
+        assert (ended.status, ended.stdout) == (2, "")
+        assert said in ended.stderr
 
 
 @pytest.mark.skipif(not HUMANEVAL.is_file(), reason="there is no shared/data beside this checkout")

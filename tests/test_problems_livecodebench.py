@@ -296,3 +296,30 @@ def test_one_of_1055_rows_loads_at_once(tmp_path: Path) -> None:
     started = time.perf_counter()
     assert len(livecodebench.question_ids(path)) == 1055
     assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("sentence", "several"),
+    [
+        ("If there are multiple solutions, printing any one of them is accepted as correct.", True),
+        ("If multiple solutions exist, any of them is accepted.", True),
+        ("If there are multiple answers, return any of them.", True),
+        ("You may return the answer in any order.", True),
+        ("You can output any valid solution.", True),
+        ("You may perform these operations any number of times in any order.", False),
+        ("Choose an arbitrary positive integer, or any of them.", False),
+        ("If multiple such pairs exist, choose the leftmost one.", False),
+        ("Print the number of pairs, any of which may be empty.", False),
+    ],
+)
+def test_questions_with_several_right_answers_are_known_by_their_words(sentence: str, several: bool) -> None:
+    found = row(question_content=f"Add them.\n{sentence} Constraints: none.")
+    assert livecodebench.problem(found, "x").several_answers is several
+    assert livecodebench.facts(found).several_answers is several
+
+
+@needs_data
+def test_the_real_questions_with_several_right_answers_are_found() -> None:
+    real = map(json.loads, ROWS.read_text().splitlines())
+    found = sorted(line["question_id"] for line in real if livecodebench.facts(line).several_answers)
+    assert found == ["abc396_e", "abc397_d", "abc398_f", "arc190_a", "arc191_c"]

@@ -30,6 +30,7 @@ from ttsd.judging.same_output import SLACK_BYTES, same_output, same_result
         (" \n", ""),
         ("\n", "\n"),
         ("é ñ", "é ñ"),
+        ("٣ ४٢", "3 42"),
         ("3" + "\n" * SLACK_BYTES, "3"),
         ("1" * 5000 + ".0", "1" * 5000),
     ],

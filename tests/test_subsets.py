@@ -52,7 +52,7 @@ def test_the_papers_subsets_count_rows_of_its_pool() -> None:
 @pytest.mark.parametrize("name", PAPER)
 def test_the_papers_subsets_say_what_to_pull(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TTSD_CACHE", str(tmp_path))
-    assert "ttsd problems pull livecodebench" in refusal(name)
+    assert "ttsd problems pull livecodebench --release v6" in refusal(name)
     text = (resources.files("configs") / "subsets" / f"{name}.toml").read_text("utf-8")
     assert tomllib.loads(text)["filter"]["pool"] == 131
 

@@ -30,13 +30,15 @@ if TYPE_CHECKING:
     from ttsd.config import Config
     from ttsd.judging.check_questions import Finding
 
+SEVERAL = "several right answers"
 app = typer.Typer(no_args_is_help=True, help="Look at questions, pull them, check your own.")
 
 
 @app.command("list")
 def problems_list(
     subset: Annotated[
-        str | None, typer.Argument(help="A subset, or a source that was pulled (lcb); without it, what there is.")
+        str | None,
+        typer.Argument(help="A subset, a FILE.jsonl, or a source that was pulled (lcb); without it, what there is."),
     ] = None,
     since: Annotated[str, typer.Option(help="A source's questions from this day on.", metavar="YYYY-MM-DD")] = "",
     until: Annotated[str, typer.Option(help="Those before this day.", metavar="YYYY-MM-DD")] = "",
@@ -88,7 +90,8 @@ def _row(scheme: str, entry: Entry) -> dict[str, object]:
 
 
 def _cells(entry: Entry) -> list[str]:
-    return [_printable(value) for value in (entry.date[:10], entry.difficulty, entry.platform)]
+    values = (entry.date[:10], entry.difficulty, entry.platform, SEVERAL * entry.several_answers)
+    return [_printable(value) for value in values]
 
 
 def _printable(text: str) -> str:
@@ -154,7 +157,8 @@ def problems_check(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Questions, subsets, problem folders or folders of them.", metavar="[QUESTION_OR_FOLDER...]"
+            help="Questions, subsets, FILE.jsonl, problem folders or folders of them.",
+            metavar="[QUESTION_OR_FOLDER...]",
         ),
     ] = None,
     config: ConfigOption = None,
@@ -175,18 +179,23 @@ async def _check(names: list[str], settings: Config, as_json: bool) -> int:
     from ttsd.judging.check_questions import check_questions, expanded
 
     status = 0
-    async with aclosing(check_questions(expanded(names), settings)) as checked:
-        async for one in checked:
-            status = USER_ERROR if one.wrong else status
-            print(json.dumps({"ok": not one.wrong, **asdict(one)}) if as_json else _line(one), flush=True)
+    async with aclosing(check_questions(expanded(names), settings)) as findings:
+        async for finding in findings:
+            status = USER_ERROR if finding.wrong else status
+            print(json.dumps({"ok": not finding.wrong, **asdict(finding)}) if as_json else _line(finding), flush=True)
     return status
 
 
-def _line(one: Finding) -> str:
-    if one.wrong:
-        return f"WRONG  {one.question}: {_printable(one.wrong)}"
-    verdict = "no program of its own to run" if one.reference is None else f"its own program: {one.reference}"
-    return f"ok     {one.question}: {one.kind}, {one.cases} cases ({one.public} public), {verdict}"
+def _line(finding: Finding) -> str:
+    if finding.wrong:
+        return f"WRONG  {finding.question}: {_printable(finding.wrong)}"
+    parts = [finding.kind, f"{finding.cases} cases ({finding.visible} visible)"]
+    if finding.several_answers:
+        parts.append(f"its statement allows {SEVERAL}")
+    if finding.kind in ("stdin", "function"):
+        reference = finding.reference
+        parts.append("no program of its own to run" if reference is None else f"its own program: {reference}")
+    return f"ok     {finding.question}: {', '.join(parts)}"
 
 
 @app.command("show")
@@ -197,9 +206,11 @@ def problems_show(question: QuestionArgument, as_json: JsonOption = False) -> No
 
     problem = problems.load(question)
     if as_json:
-        print(json.dumps(asdict(problem), default=dict))
+        print(json.dumps({**asdict(problem), "several_answers": problem.several_answers}, default=dict))
         return
     print(readable(f"{problem.title} ({problem.kind}, {len(problem.cases)} cases)\n\n{student_prompt(problem)}"))
+    if problem.several_answers:
+        print(f"\nIts statement allows {SEVERAL}, but a case accepts one: a right program may be judged wrong.")
     for number, case in enumerate(problem.cases):
         public = " (public)" if case.public else ""
         print(readable(f"\ncase {number}{public}\n{case.input.rstrip()}\n->\n{case.expected.rstrip()}"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import problems
-from problems.problem import Problem
+from problems.problem import Problem, cause
 from problems.split import split
 from sandbox import Limits, Sandbox
 from ttsd.config import Config
@@ -81,7 +81,7 @@ def read_lines(path: str, stdin: Iterable[str]) -> list[str]:
     try:
         return list(stdin) if path == "-" else Path(path).read_text("utf-8").splitlines(keepends=True)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"can't read {path!r} ({error}); give a file in UTF-8, or - for stdin") from None
+        raise UserError(f"can't read {path!r} ({cause(error)}); give a file in UTF-8, or - for stdin") from None
 
 
 def read_program(path: str, stdin: Iterable[str]) -> str:

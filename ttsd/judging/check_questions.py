@@ -14,29 +14,44 @@ from problems.problem import Problem, ProblemError
 from problems.subsets import questions
 from ttsd.config import Config
 from ttsd.errors import UserError
+from ttsd.judging.answer_judge import scorer_spec
 from ttsd.judging.by_hand import Judgement, judge_batch
+from ttsd.judging.sandbox_settings import limits_of
+from ttsd.judging.scoring import ScorerError, open_scorer
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found. `wrong` is empty where nothing is; `reference` is the verdict on the question's own program."""
+    """What was found. `wrong` is empty where nothing is; `reference` is the verdict on the question's own program.
+
+    `public` cases are those that the statement shows, `visible` ones those that a run shows by default.
+    """
 
     question: str
     wrong: str = ""
     kind: str = ""
     cases: int = 0
     public: int = 0
+    visible: int = 0
+    several_answers: bool = False
     reference: str | None = None
 
 
 async def check_questions(names: Iterable[str], config: Config) -> AsyncGenerator[Finding, None]:
-    """One finding a question, in order. Programs are run in the sandbox, which starts only if there are any."""
+    """One finding a question, in order. Judges of the user's own are loaded, in a process of their own, and not called.
+    Programs are run in the sandbox, which starts only if there are any.
+    """
     found = [_read(name) for name in names]
     requests = [(finding.question, program) for finding, program in found if program is not None]
     lines = [json.dumps({"question": question, "program": program}) for question, program in requests]
     async with aclosing(_judgements(lines, config)) as judgements:
         for finding, program in found:
-            yield finding if program is None else _with_verdict(finding, await anext(judgements))
+            if program is not None:
+                yield _with_verdict(finding, await anext(judgements))
+            elif finding.kind == "judge" and not finding.wrong:
+                yield replace(finding, wrong=await _broken_judge(finding.question, config))
+            else:
+                yield finding
 
 
 def expanded(names: Iterable[str]) -> list[str]:
@@ -66,12 +81,31 @@ async def _judgements(lines: list[str], config: Config) -> AsyncGenerator[Judgem
 def _read(name: str) -> tuple[Finding, str | None]:
     try:
         problem = problems.load(name)
-        public = sum(case.public for case in problem.cases)
-        finding = Finding(name, _contradiction(problem), problem.kind, len(problem.cases), public)
+        finding = Finding(
+            name,
+            _contradiction(problem),
+            problem.kind,
+            len(problem.cases),
+            sum(case.public for case in problem.cases),
+            len(problems.split(problem, problem.default_split, 0).visible),
+            problem.several_answers,
+        )
         runs = not finding.wrong and problem.kind in ("stdin", "function")
         return finding, problems.reference(name) if runs else None
     except ProblemError as error:
         return Finding(name, wrong=str(error)), None
+
+
+async def _broken_judge(name: str, config: Config) -> str:
+    """Why the judge of a question can't be loaded; empty where it can."""
+    limits = limits_of(config)
+    spec = scorer_spec(problems.load(name), limits)
+    async with open_scorer(spec, seconds=limits.wall_seconds, workers=1) as scorer:
+        try:
+            await scorer.start()
+        except ScorerError as error:
+            return f"Its judge can't be loaded ({error}): correct it."
+    return ""
 
 
 def _contradiction(problem: Problem) -> str:

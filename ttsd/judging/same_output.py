@@ -10,8 +10,14 @@ The rules are those of LiveCodeBench's grader. Where this module departs from it
 - Results cross the sandbox's border as JSON, in which tuples are lists at every depth (there: at the outermost) and
   the keys of dictionaries are text. LeetCode does not tell these apart either.
 
+As there, the digits of every script are digits: a line of Arabic-Indic ones equals the same number in ASCII. (Final
+answers are read more strictly, see scoring/numerals.py.)
+
 As there, a result is compared by value: `True` equals `1`, `1.0` equals `1`, and 0.1 + 0.2 does not equal 0.3. An
 empty expected output is matched by blank output. There is no tolerance and no special judge.
+
+This runs in the event loop on what a program wrote, so no step takes more than linear time: numbers of more digits than
+Python converts quickly are refused by its own limit, and `Decimal` compares without writing an exponent out.
 """
 
 from __future__ import annotations

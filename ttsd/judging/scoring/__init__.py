@@ -64,7 +64,12 @@ class Scorer:
                     await _ended(worker)
         return score
 
+    async def start(self) -> None:
+        """Starts a process that will be used later, so that ScorerError is raised now if the scorer can't be loaded."""
+        self._idle.append(await self._started())
+
     async def close(self) -> None:
+        """Ends the processes that nobody waits for."""
         while self._idle:
             await _ended(self._idle.pop())
 
