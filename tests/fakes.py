@@ -22,6 +22,7 @@ class ScriptedPolicy:
     def __init__(self, answers: Iterable[str | tuple[str, int]]) -> None:
         self._answers = iter(answers)
         self.requested = 0
+        self.read: list[tuple[int, ...]] = []
         self.cancelled = 0
         self.taught: list[list[Lesson]] = []
         self.restarts = 0
@@ -29,6 +30,7 @@ class ScriptedPolicy:
 
     async def sample(self, prompt_ids: Sequence[int]) -> Completion:
         self.requested += 1
+        self.read.append(tuple(prompt_ids))
         answer = next(self._answers)
         text, turns = answer if isinstance(answer, tuple) else (answer, 0)
         version = self.adapter_version

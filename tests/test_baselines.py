@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word, rollout, teaching
-from ttsd.baselines import Conversation, Frozen, multi_turn
+from ttsd.baselines import Conversation, Frozen
 from ttsd.config import Reprompt
 from ttsd.loop import Past, learn
 from ttsd.nouns import Rollout, Status, Step, Verdict
@@ -33,19 +33,11 @@ async def test_best_of_k_is_the_loop_with_a_policy_that_cannot_learn() -> None:
 
 
 async def test_multi_turn_reads_all_earlier_feedback_and_stops_at_the_discovery() -> None:
-    prompts: list[str] = []
-
-    class Reading(Conversation):
-        def prompt_ids(self, earlier: object) -> tuple[int, ...]:
-            ids = super().prompt_ids(earlier)  # type: ignore[arg-type]
-            prompts.append(text(ids))
-            return ids
-
     policy = ScriptedPolicy(["one", "two", "right", "four"])
-    events = multi_turn(policy, judge_by_word, Reading("question", ByteTokenizer(), Reprompt()), budget=9)
+    events = learn(Frozen(policy.sample), judge_by_word, conversation(), group_size=1, budget=9)
     steps = [event async for event in events if isinstance(event, Step)]
     assert [step.number for step in steps] == [1, 2, 3]
-    assert prompts == [
+    assert [text(ids) for ids in policy.read] == [
         "question",
         "question\n\nThe following is feedback from your unsuccessful earlier attempt:\n\none is wrong"
         "\n\nCorrectly solve the original question.",
@@ -54,14 +46,29 @@ async def test_multi_turn_reads_all_earlier_feedback_and_stops_at_the_discovery(
     ]
 
 
+async def test_chains_read_their_own_feedback_alone_and_take_their_turns_at_once() -> None:
+    policy = ScriptedPolicy(["one", "two", "three", "four", "five", "right"])
+    turns = conversation(multi_turn_chains=2)
+    events = learn(Frozen(policy.sample), judge_by_word, turns, group_size=2, budget=9)
+    rollouts = [event async for event in events if isinstance(event, Rollout)]
+    assert [rollout.round for rollout in rollouts] == [1, 1, 2, 2, 3, 3]
+    last = [text(ids) for ids in policy.read[4:]]
+    assert ["one is wrong\n\nthree is wrong" in last[0], "two is wrong\n\nfour is wrong" in last[1]] == [True, True]
+    assert "two" not in last[0]
+    assert "one" not in last[1]
+
+
 async def test_multi_turn_goes_on_where_it_was_broken_off() -> None:
     past = Past(steps=1, rollouts=(failed(1, "one"),), unfinished=(failed(2, "two"),))
-    events = [e async for e in multi_turn(ScriptedPolicy(["x"]), judge_by_word, conversation(), budget=3, past=past)]
+    policy = ScriptedPolicy(["x"])
+    learning = learn(Frozen(policy.sample), judge_by_word, conversation(), group_size=1, budget=3, past=past)
+    events = [e async for e in learning]
     assert [(type(e).__name__, getattr(e, "attempt", getattr(e, "number", None))) for e in events] == [
         ("Step", 2),
         ("Rollout", 3),
         ("Step", 3),
     ]
+    assert "one is wrong\n\ntwo is wrong" in text(policy.read[0])
 
 
 def test_attempts_and_feedback_stand_together() -> None:

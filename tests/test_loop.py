@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
 from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word, rollout, teaching
 from ttsd.config import Reprompt
-from ttsd.loop import START, Event, Past, learn
+from ttsd.loop import START, Event, Past, Rounds, learn, read_by
 from ttsd.nouns import Completion, Lesson, Rollout, Status, Step, Verdict
 from ttsd.reprompts import Reprompts
 
@@ -230,6 +231,97 @@ async def test_attempts_of_the_teacher_count_and_teach_like_any_other() -> None:
     assert rollouts[-1].completion.prompt_tokens > rollouts[0].completion.prompt_tokens
     lesson = policy.taught[1][-1]
     assert (lesson.role, lesson.prompt_ids) == ("teacher", reprompts.prompt_ids)
+
+
+async def rolling(policy: ScriptedPolicy, past: Past = START, **settings: object) -> list[Rollout]:
+    """Attempts in rounds of 1, 1, 2, 4, 4, ..., each reading up to 20 texts; groups of 8."""
+    chosen = Reprompt.model_validate(
+        {"feedback_blocks": 20, "feedback_from": "run", "max_reprompt_len": 9999, **settings}
+    )
+    reprompts = Reprompts("question", ByteTokenizer(), chosen, max_prompt_len=100, teacher_fraction=1.0)
+    events = learn(policy, judge_by_word, reprompts, group_size=8, budget=16, rounds=Rounds(4), past=past)
+    return [event async for event in events if isinstance(event, Rollout)]
+
+
+WORDS = [f"w{number}" for number in range(1, 17)]
+
+
+def words_in(prompts: Sequence[tuple[int, ...]]) -> list[set[str]]:
+    """Of which attempts each prompt tells."""
+    return [{word for word in WORDS if f"{word} is wrong" in text_of(prompt)} for prompt in prompts]
+
+
+async def test_each_round_reads_the_verdicts_of_all_rounds_before_it() -> None:
+    policy = ScriptedPolicy([(word, 7 * number % 5) for number, word in enumerate(WORDS)])
+    rollouts = sorted(await rolling(policy), key=lambda rollout: rollout.attempt)
+    assert [rollout.round for rollout in rollouts] == [1, 2, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6]
+    assert [len(words) for words in words_in(policy.read)] == [0, 1, 2, 2, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12]
+    assert [[lesson.attempt for lesson in lessons] for lessons in policy.taught] == [
+        list(range(1, 9)),
+        list(range(9, 17)),
+    ]
+
+
+async def test_no_round_is_begun_after_a_discovery() -> None:
+    policy = ScriptedPolicy(["w1", "w2", "right", ("w4", 9), "w5"])
+    rollouts = await rolling(policy)
+    assert [(rollout.attempt, rollout.verdict.status) for rollout in rollouts[2:]] == [
+        (3, Status.ACCEPTED),
+        (4, Status.ABORTED),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("growth", "sizes"), [(1.0, [1, 1, 2, 4, 8, 8]), (0.5, [1, 1, 1, 1, 2, 3, 4, 6, 8]), (0.25, [1] * 8 + [2, 2, 3, 3])]
+)
+def test_rounds_grow_with_what_is_known(growth: float, sizes: list[int]) -> None:
+    rounds, found = Rounds(8, growth), list[int]()
+    while len(found) < len(sizes):
+        found.append(rounds.next(sum(found), 100))
+    assert found == sizes
+    assert Rounds().next(5, 100) == 100
+    assert rounds.next(100, 3) == 3
+
+
+@pytest.mark.parametrize("made", range(1, 16))
+async def test_a_resumed_run_reads_what_it_would_have_read(made: int) -> None:
+    whole = ScriptedPolicy(WORDS)
+    done = await rolling(whole)
+    kept = [replace(rollout, step=1 if rollout.attempt <= 8 else 2) for rollout in done[:made]]
+    finished = 8 if made >= 8 else 0
+    past = Past(steps=made // 8, rollouts=tuple(kept[:finished]), unfinished=tuple(kept[finished:]))
+    rest = ScriptedPolicy(WORDS[made:])
+    rollouts = await rolling(rest, past)
+    assert rest.read == whole.read[made:]
+    assert [rollout.round for rollout in rollouts] == [rollout.round for rollout in done[made:]]
+
+
+async def test_a_reprompted_attempt_may_teach_at_the_prompt_that_it_was_drawn_from() -> None:
+    policy = ScriptedPolicy(WORDS)
+    await rolling(policy, student_reads="reading")
+    lessons = [lesson for taught in policy.taught for lesson in taught]
+    assert [lesson.prompt_ids for lesson in lessons] == policy.read
+    assert {lesson.role for lesson in lessons} == {"student"}  # what the sampler read is what the student reads
+    for lesson, word in zip(lessons, WORDS, strict=True):
+        assert f"{word} is wrong" not in text_of(lesson.prompt_ids)
+        assert f"{word} is wrong" in text_of(lesson.reprompt_ids)
+
+
+def test_what_a_judged_group_read_can_be_found_again() -> None:
+    reprompts = Reprompts("question", ByteTokenizer(), Reprompt(), max_prompt_len=100, teacher_fraction=1.0)
+    group = [replace(wrong(number, word), round=2) for number, word in zip(range(2, 5), "abc", strict=True)]
+    found = read_by(range(2, 10), group, [wrong(1, "z")], reprompts, Rounds(4))
+    assert list(found) == [2, 3, 4, 5, 6, 7, 8]  # rounds of 1 and 2, and 4 that nobody has made yet
+    assert "z" in text_of(found[2].prompt_ids)
+
+
+@pytest.mark.parametrize(("reward", "expected"), [("success", [0.0, 1.0]), ("visible-fraction", [0.5, 1.0])])
+def test_a_lessons_reward_is_success_or_what_passed(reward: str, expected: list[float]) -> None:
+    group = [
+        rollout(1, "one", Verdict(Status.WRONG_ANSWER, 1, 2, 0, 0, feedback="a")),
+        rollout(2, "partly", Verdict(Status.WRONG_ANSWER, 2, 2, 0, 1)),
+    ]
+    assert [lesson.reward for lesson in teaching(reward=reward).lessons(group)] == expected
 
 
 FALL = ["wrong"] * 16 + ["broken"] * 12

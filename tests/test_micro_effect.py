@@ -5,7 +5,7 @@ The bundled model, the transformers sampler, the real sandbox and judge, and fix
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -38,14 +38,17 @@ class Silent:
     told: Reprompts
     reprompt_ids: tuple[int, ...]
 
-    def readings(self, size: int, last: Sequence[Rollout]) -> list[Reading]:
-        return self.told.readings(size, last)
+    def readings(self, size: int, known: Sequence[Rollout]) -> list[Reading]:
+        return self.told.readings(size, known)
 
-    def lessons(self, rollouts: Sequence[Rollout]) -> list[Lesson]:
-        return [replace(lesson, reprompt_ids=self.reprompt_ids) for lesson in self.told.lessons(rollouts)]
+    def lessons(self, rollouts: Sequence[Rollout], readings: Mapping[int, Reading]) -> list[Lesson]:
+        return [replace(lesson, reprompt_ids=self.reprompt_ids) for lesson in self.told.lessons(rollouts, readings)]
 
-    def remember(self, rollouts: Sequence[Rollout]) -> bool:
-        return self.told.remember(rollouts)
+    def remember(self, rollouts: Sequence[Rollout]) -> None:
+        self.told.remember(rollouts)
+
+    def discard(self) -> None:
+        self.told.discard()
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from ttsd.running.store import Store
 SCHEMA = """\
 attempts: run attempt step adapter_version verdict discovered visible_passed visible_total hidden_passed \
 hidden_total first_failure feedback program program_hash completion token_ids logprobs finish_reason \
-prompt_tokens completion_tokens mean_logprob min_logprob sample_seconds judge_seconds cpu_seconds created role
+prompt_tokens completion_tokens mean_logprob min_logprob sample_seconds judge_seconds cpu_seconds created role round
 runs: run question method seed status model config split environment discovery_attempt program created updated
 steps: run step first_attempt attempts adapter_version loss metrics seconds state created"""
 
@@ -154,3 +154,17 @@ def test_a_full_disk_is_the_machines_fault(tmp_path: Path) -> None:
             fill(store, run)
         past, _ = store.past(run)
         assert len(past.unfinished) > 0
+
+
+def test_in_an_older_database_a_step_was_one_round(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with Store(path) as store:
+        run = begin(store)
+        for attempt, step in ((1, 1), (2, 1), (3, 2)):
+            store.add_attempt(run, rollout(attempt, step))
+    with sqlite3.connect(path) as db:
+        db.execute("drop index attempts_rounds")
+        db.execute("alter table attempts drop column round")
+        db.execute("delete from _sqlite_migrations where name = 'm004_rounds'")
+    with Store(path) as store:
+        assert [one.round for one in store.rollouts(run)] == [1, 1, 2]

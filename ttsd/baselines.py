@@ -1,17 +1,15 @@
-"""What learning is measured against, on the same engine and the same judge.
+"""What learning is measured against, on the same engine and the same judge: the loop with a policy that can't learn.
 
-best-of-k is `loop.learn` with a policy that can't: a frozen model, i.i.d. samples. Multi-turn keeps the feedback in
-the context instead of in the weights (SDPO, section 5.1), one attempt after the other.
+best-of-k reads the bare question each time: i.i.d. samples. Multi-turn keeps the feedback in the context instead of
+in the weights (SDPO, section 5.1): a chain of attempts, each reading what the tests said of those before it.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from ttsd.config import Reprompt
-from ttsd.loop import START, Event, Judge, Past, Policy, one_attempt
-from ttsd.nouns import Completion, Lesson, Reading, Rollout, Step
+from ttsd.nouns import Completion, Lesson, Reading, Rollout
 from ttsd.prompts import ChatTokenizer, teacher_prompt, without_thinking
 
 ATTEMPT_TEMPLATE = "Attempt:\n\n{attempt}\n\nFeedback:\n\n{feedback}"
@@ -35,11 +33,12 @@ class Frozen:
 
 
 class Conversation:
-    """Prompts of successive turns on one question (the paper's released baseline, `multiturn.py`).
+    """Prompts of successive turns on one question (the paper's released baseline, `multiturn.py`): a `Teaching`.
 
     The question is said once; under it stand the feedback texts of earlier attempts, oldest first, joined by blank
     lines: alone (`feedback`, the paper's default) or each below its attempt (`attempt_and_feedback`). At most
     `multi_turn_window` of them, and as many as fit `multi_turn_max_prompt_len` tokens exactly; the oldest go first.
+    With several `multi_turn_chains` attempts 1, 1 + chains, 1 + 2 chains, ... are one chain, and so on.
     """
 
     def __init__(self, question: str, tokenizer: ChatTokenizer, settings: Reprompt, *, room: int | None = None) -> None:
@@ -48,18 +47,30 @@ class Conversation:
         self._tokenizer = tokenizer
         self._settings = settings
         self._limit = min(settings.multi_turn_max_prompt_len, room or settings.multi_turn_max_prompt_len)
-        self._dropped = 0  # never shrinks: what has been dropped does not come back
+
+    def readings(self, size: int, known: Sequence[Rollout]) -> list[Reading]:
+        """What the next `size` attempts read, the first of which has the number len(known) + 1."""
+        chains, numbers = self._settings.multi_turn_chains, range(len(known), len(known) + size)
+        return [Reading(self.prompt_ids(known[number % chains :: chains])) for number in numbers]
+
+    def lessons(self, rollouts: Sequence[Rollout], readings: Mapping[int, Reading]) -> list[Lesson]:
+        return []
+
+    def remember(self, rollouts: Sequence[Rollout]) -> None: ...
+
+    def discard(self) -> None: ...
 
     def prompt_ids(self, earlier: Sequence[Rollout]) -> tuple[int, ...]:
-        """The next turn's prompt after the rollouts `earlier`, given in order."""
-        told = [self._block(rollout) for rollout in earlier if rollout.verdict.feedback]
-        if self._settings.multi_turn_window is not None:
-            self._dropped = max(self._dropped, len(told) - self._settings.multi_turn_window)
-        while True:
-            ids = self._ids(told[self._dropped :])
-            if len(ids) <= self._limit or self._dropped >= len(told):
-                return ids
-            self._dropped += 1
+        """The next turn's prompt after the rollouts `earlier` of its chain, given in order."""
+        window = self._settings.multi_turn_window
+        texts = [self._block(rollout) for rollout in earlier if rollout.verdict.feedback][-window if window else 0 :]
+        # Most texts of a long chain don't fit: by bisection, the longest end that does.
+        low, high = 0, len(texts)
+        while low < high:
+            middle = (low + high + 1) // 2
+            fits = len(self._ids(texts[-middle:])) <= self._limit
+            low, high = (middle, high) if fits else (low, middle - 1)
+        return self._ids(texts[len(texts) - low :])
 
     def _block(self, rollout: Rollout) -> str:
         if self._settings.multi_turn_history == "feedback":
@@ -68,36 +79,14 @@ class Conversation:
         head, tail = ATTEMPT_TEMPLATE.split("{attempt}")
         return head + attempt + tail.replace("{feedback}", rollout.verdict.feedback)
 
-    def _ids(self, told: Sequence[str]) -> tuple[int, ...]:
-        if not told:
+    def _ids(self, texts: Sequence[str]) -> tuple[int, ...]:
+        if not texts:
             return self._tokenizer.chat(self._question)
         settings = self._settings
         text = teacher_prompt(
             self._question,
-            feedback=told,
+            feedback=texts,
             reprompt_template=settings.reprompt_template,
             feedback_template=settings.feedback_template,
         )
         return self._tokenizer.chat(text)
-
-
-async def multi_turn(
-    policy: Policy,
-    judge: Judge,
-    conversation: Conversation,
-    *,
-    budget: int,
-    continue_after_discovery: bool = False,
-    past: Past = START,
-) -> AsyncGenerator[Event, None]:
-    """One attempt a step, each reading the feedback of those before it; ends with the first discovery."""
-    rollouts = list(past.rollouts)
-    for rollout in past.unfinished:  # judged, but its step's row was not written any more
-        yield Step(len(rollouts) + 1, (rollout,), 0)
-        rollouts.append(rollout)
-    while len(rollouts) < budget and (continue_after_discovery or not any(r.verdict.accepted for r in rollouts)):
-        start, number = time.monotonic(), len(rollouts) + 1
-        rollout = await one_attempt(policy, judge, Reading(conversation.prompt_ids(rollouts)), number, number)
-        yield rollout
-        yield Step(number, (rollout,), 0, seconds={"draw": time.monotonic() - start, "distil": 0.0})
-        rollouts.append(rollout)

@@ -38,14 +38,16 @@ class Policy(Protocol):
 
 
 class Teaching(Protocol):
-    """What the policy reads: before each attempt of a group, and in the lesson that each rollout gives.
+    """What the policy reads: before each attempt, and in the lesson that each rollout gives.
 
+    `readings` is asked once a round; `known` are all rollouts so far, in order, but none from before a collapse.
+    `lessons` is asked once a group; `readings` are those of its attempts, by number (the question, where one lacks).
     Both may use what finished groups said: all that `remember` was given, and, after `discard`, only its successes.
     """
 
-    def readings(self, size: int, last: Sequence[Rollout]) -> Sequence[Reading]: ...
+    def readings(self, size: int, known: Sequence[Rollout]) -> Sequence[Reading]: ...
 
-    def lessons(self, rollouts: Sequence[Rollout]) -> list[Lesson]: ...
+    def lessons(self, rollouts: Sequence[Rollout], readings: Mapping[int, Reading]) -> Sequence[Lesson]: ...
 
     def remember(self, rollouts: Sequence[Rollout]) -> None: ...
 
@@ -69,8 +71,30 @@ class Past:
     def attempts(self) -> int:
         return len(self.rollouts)
 
+    @property
+    def rounds(self) -> int:
+        return max((rollout.round for rollout in self.rollouts), default=0)
+
 
 START = Past()
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """How many attempts of a group are drawn at once: `size` at most, and `growth` times the verdicts known at most.
+
+    With growth 1 these are rounds of 1, 1, 2, 4, ...; without a size the whole group is one round.
+    """
+
+    size: int | None = None
+    growth: float = 1.0
+
+    def next(self, known: int, missing: int) -> int:
+        """The size of the next round, of the `missing` attempts of a group."""
+        return missing if self.size is None else min(max(int(known * self.growth), 1), self.size, missing)
+
+
+WHOLE_GROUPS = Rounds()
 
 
 async def learn(
@@ -80,6 +104,7 @@ async def learn(
     *,
     group_size: int,
     budget: int,
+    rounds: Rounds = WHOLE_GROUPS,
     continue_after_discovery: bool = False,
     restart_after_collapse: bool = False,
     one_step_off: bool = False,
@@ -87,32 +112,32 @@ async def learn(
 ) -> AsyncGenerator[Event, None]:
     """Trains `policy` on one question for at most `budget` attempts; ends after the step with the first discovery.
 
+    A group is drawn in `rounds`, each of which reads the verdicts of all rounds before it.
     With `restart_after_collapse` the step after which a collapse is seen restarts the weights instead of moving them.
     With `one_step_off` a gradient step is taken while the next group is being drawn, from the weights before it; the
     learner's importance weights make up for that. A step's own event then follows the rollouts of the next group.
     """
     collapse = Collapse() if restart_after_collapse else None
-    number, attempts, last = past.steps, past.attempts, recall(teaching, collapse, past.rollouts)
+    known, attempts, group = recall(teaching, collapse, past.rollouts), past.attempts, Group(past.steps, past.rounds)
     stop, learning = False, None
     try:
         while attempts < budget and not stop:
-            number, size = number + 1, min(group_size, budget - attempts)
-            group, start = Group(number, attempts + 1, size, past.unfinished), time.monotonic()
-            readings = teaching.readings(size, last)
-            async with aclosing(draw(policy, judge, readings, group, keep_all=continue_after_discovery)) as drawing:
+            group, start = group.next(attempts, min(group_size, budget - attempts), past.unfinished), time.monotonic()
+            drawing = fill(group, known, policy, judge, teaching, rounds, keep_all=continue_after_discovery)
+            async with aclosing(drawing):
                 async for rollout in drawing:
                     yield rollout
             if learning is not None:
                 yield await learning
             last, drawn = group.complete(), time.monotonic() - start
             stop = any(rollout.verdict.accepted for rollout in last) and not continue_after_discovery
-            lessons = [] if stop else teaching.lessons(last)
-            kept = last if stop else keep(teaching, collapse, last)
-            learning = asyncio.create_task(take_step(policy, number, last, lessons, drawn, restart=not kept))
+            lessons = [] if stop else teaching.lessons(last, group.readings)
+            known = last if stop else keep(teaching, collapse, known, last)
+            learning = asyncio.create_task(take_step(policy, group.step, last, lessons, drawn, restart=not known))
             if not one_step_off:
                 yield await learning
                 learning = None
-            last, attempts = kept, attempts + size
+            attempts += len(last)
         if learning is not None:
             yield await learning
     finally:
@@ -122,18 +147,20 @@ async def learn(
 
 
 def recall(teaching: Teaching, collapse: Collapse | None, rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:
-    """Has `teaching` remember the rollouts of finished steps, in order; returns what is kept of the last one."""
-    last: tuple[Rollout, ...] = ()
+    """Has `teaching` remember the rollouts of finished steps, in order; returns those that are kept."""
+    known: tuple[Rollout, ...] = ()
     for _, group in groupby(rollouts, key=attrgetter("step")):
-        last = keep(teaching, collapse, tuple(group))
-    return last
+        known = keep(teaching, collapse, known, tuple(group))
+    return known
 
 
-def keep(teaching: Teaching, collapse: Collapse | None, rollouts: tuple[Rollout, ...]) -> tuple[Rollout, ...]:
-    """Remembers a finished group and returns it; on collapse returns nothing: the caller must restart the weights."""
-    teaching.remember(rollouts)
-    if collapse is None or not collapse.seen(rollouts):
-        return rollouts
+def keep(
+    teaching: Teaching, collapse: Collapse | None, known: tuple[Rollout, ...], group: tuple[Rollout, ...]
+) -> tuple[Rollout, ...]:
+    """Remembers a finished group and adds it to `known`; on collapse returns nothing: the caller must then restart."""
+    teaching.remember(group)
+    if collapse is None or not collapse.seen(group):
+        return (*known, *group)
     teaching.discard()
     return ()
 
@@ -159,25 +186,79 @@ async def take_step(
 
 
 class Group:
-    """The attempts of one step, by number: those that are wanted, and those that are there."""
+    """The attempts of one step, by number: those that are wanted, what each reads, and those that are there.
 
-    def __init__(self, step: int, first: int, size: int, begun: Sequence[Rollout] = ()) -> None:
+    `round` is the number of the last round that was drawn.
+    """
+
+    def __init__(self, step: int, round: int, wanted: range = range(0), begun: Sequence[Rollout] = ()) -> None:
         self.step = step
-        self.wanted = range(first, first + size)
-        self.rollouts = {rollout.attempt: rollout for rollout in begun if rollout.attempt in self.wanted}
+        self.round = round
+        self.wanted = wanted
+        self.readings: dict[int, Reading] = {}
+        self.rollouts = {rollout.attempt: rollout for rollout in begun if rollout.attempt in wanted}
+
+    def next(self, attempts: int, size: int, begun: Sequence[Rollout] = ()) -> Group:
+        """The group after this one, where `attempts` were made before it; `begun`: those that are there already."""
+        return Group(self.step + 1, self.round, range(attempts + 1, attempts + 1 + size), begun)
+
+    @property
+    def missing(self) -> int:
+        """How many attempts no round has begun yet."""
+        return len(self.wanted) - len(self.readings)
+
+    def begin_round(self, known: Sequence[Rollout], teaching: Teaching, rounds: Rounds) -> range:
+        """Has `teaching` say what the next attempts read, and returns their numbers; `known`: of earlier groups."""
+        known = (*known, *self.complete())
+        size = rounds.next(len(known), self.missing)
+        first, self.round = self.wanted.start + len(self.readings), self.round + 1
+        attempts = range(first, first + size)
+        self.readings |= dict(zip(attempts, teaching.readings(size, known), strict=True))
+        return attempts
 
     def add(self, rollout: Rollout) -> Rollout:
         self.rollouts[rollout.attempt] = rollout
         return rollout
 
     def complete(self) -> tuple[Rollout, ...]:
-        return tuple(self.rollouts[attempt] for attempt in self.wanted)
+        """The rollouts of all rounds that were begun, in order."""
+        return tuple(self.rollouts[attempt] for attempt in self.readings)
+
+
+async def fill(
+    group: Group,
+    known: Sequence[Rollout],
+    policy: Policy,
+    judge: Judge,
+    teaching: Teaching,
+    rounds: Rounds,
+    *,
+    keep_all: bool,
+) -> AsyncGenerator[Rollout, None]:
+    """Draws `group` round by round, up to a discovery; `known`: the rollouts of earlier groups that may be read."""
+    while group.missing:
+        attempts = group.begin_round(known, teaching, rounds)
+        async with aclosing(draw(policy, judge, group, attempts, keep_all=keep_all)) as drawing:
+            async for rollout in drawing:
+                yield rollout
+        if not keep_all and any(rollout.verdict.accepted for rollout in group.complete()):
+            return
+
+
+def read_by(
+    wanted: range, group: Sequence[Rollout], known: Sequence[Rollout], teaching: Teaching, rounds: Rounds
+) -> Mapping[int, Reading]:
+    """What the attempts of a judged group had read, by number; `wanted`: those that were to be made."""
+    again = Group(0, 0, wanted, group)
+    while again.missing and again.readings.keys() <= again.rollouts.keys():
+        again.begin_round(known, teaching, rounds)
+    return again.readings
 
 
 async def draw(
-    policy: Policy, judge: Judge, readings: Sequence[Reading], group: Group, *, keep_all: bool = False
+    policy: Policy, judge: Judge, group: Group, attempts: range, *, keep_all: bool = False
 ) -> AsyncGenerator[Rollout, None]:
-    """Fills `group`; yields each judged rollout that was missing, in the order they finish. One reading an attempt.
+    """Makes those of `attempts` that `group` lacks; yields each judged rollout, in the order they finish.
 
     Each completion is judged as soon as it ends. A discovery aborts the attempts with higher numbers (they are
     yielded as aborted) while lower ones run to their end, so that the discovery attempt is the lowest successful
@@ -187,20 +268,18 @@ async def draw(
     first = min(found, default=None)
     pending: dict[asyncio.Task[Rollout], int] = {}
     try:
-        for attempt, reading in zip(group.wanted, readings, strict=True):
+        for attempt in attempts:
             if attempt in group.rollouts:
                 continue
             if first is not None and attempt > first:
-                yield group.add(aborted(attempt, group.step, policy.adapter_version))
+                yield group.add(aborted(attempt, group, policy.adapter_version))
             else:
-                pending[asyncio.create_task(one_attempt(policy, judge, reading, attempt, group.step))] = attempt
+                pending[asyncio.create_task(one_attempt(policy, judge, attempt, group))] = attempt
         while pending:
             finished, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in sorted(finished, key=pending.__getitem__):
                 attempt = pending.pop(task)
-                rollout = (
-                    task.result() if not task.cancelled() else aborted(attempt, group.step, policy.adapter_version)
-                )
+                rollout = task.result() if not task.cancelled() else aborted(attempt, group, policy.adapter_version)
                 yield group.add(rollout)
                 if rollout.verdict.accepted and not keep_all:
                     for other in [other for other, number in pending.items() if number > attempt]:
@@ -211,18 +290,21 @@ async def draw(
         await asyncio.gather(*pending, return_exceptions=True)
 
 
-async def one_attempt(policy: Policy, judge: Judge, reading: Reading, attempt: int, step: int) -> Rollout:
+async def one_attempt(policy: Policy, judge: Judge, attempt: int, group: Group) -> Rollout:
     """Samples one completion and judges it."""
+    reading = group.readings[attempt]
     completion = await policy.sample(reading.prompt_ids)
     start = time.monotonic()
     program, verdict = await judge(completion)
-    return Rollout(attempt, step, completion, program, verdict, time.monotonic() - start, reading.role)
+    seconds = time.monotonic() - start
+    return Rollout(attempt, group.step, completion, program, verdict, seconds, reading.role, group.round)
 
 
-def aborted(attempt: int, step: int, adapter_version: int) -> Rollout:
+def aborted(attempt: int, group: Group, adapter_version: int) -> Rollout:
     """An attempt that was requested, and counts, but whose answer nobody needed any more."""
     completion = Completion((), "", (), "abort", adapter_version)
-    return Rollout(attempt, step, completion, None, Verdict(Status.ABORTED, 0, 0, 0, 0))
+    verdict = Verdict(Status.ABORTED, 0, 0, 0, 0)
+    return Rollout(attempt, group.step, completion, None, verdict, role=group.readings[attempt].role, round=group.round)
 
 
 def group_metrics(rollouts: Sequence[Rollout], lessons: Sequence[Lesson]) -> dict[str, float]:

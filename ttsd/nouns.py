@@ -123,7 +123,8 @@ class Reading:
 class Rollout:
     """One judged attempt. `attempt` is 1-based within the run, in the order of request.
 
-    `role` says what its author had read: the question (student) or a teacher's prompt (teacher).
+    `role` says what its author had read: the question (student) or a teacher's prompt (teacher). Attempts of the same
+    `round` (1-based within the run) were requested at once, when the verdicts of all earlier rounds were known.
     """
 
     attempt: int
@@ -133,15 +134,16 @@ class Rollout:
     verdict: Verdict
     judge_seconds: float = 0.0
     role: Role = "student"
+    round: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
     """What one rollout teaches: its tokens, read by the student and by the teacher.
 
-    `reward` is the paper's sparse one: 1 for passing every visible case, else 0. `reprompt_ids` is None when the
-    teacher has nothing to say of this attempt (no demonstration, no feedback). `sampler_logprobs` are those of the
-    prompt that `role` was given.
+    `reward` is the paper's sparse one (1 for passing every visible case, else 0), or the share of visible cases passed.
+    `reprompt_ids` is None when the teacher has nothing to say of this attempt (no demonstration, no feedback).
+    `sampler_logprobs` belong to `prompt_ids` if `role` is the student's, else to the prompt that a teacher was given.
     """
 
     attempt: int

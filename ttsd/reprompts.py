@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from ttsd.config import Reprompt
 from ttsd.errors import UserError
 from ttsd.nouns import Lesson, Reading, Rollout, Status
 from ttsd.prompts import ChatTokenizer, teacher_prompt, without_thinking
+
+_NONE: Mapping[int, Reading] = MappingProxyType({})
 
 
 class Reprompts:
@@ -50,41 +53,52 @@ class Reprompts:
         """Drops the feedback that `remember` kept; successes stay."""
         self._texts.clear()
 
-    def readings(self, size: int, last: Sequence[Rollout]) -> list[Reading]:
+    def readings(self, size: int, known: Sequence[Rollout]) -> list[Reading]:
         """What the next `size` attempts read: the question, but the last ones of them a teacher's prompt.
 
-        That share (`sampling.teacher_fraction`) gets different reprompts of the rollouts `last`, as long as there
-        are any; before the first group there is no feedback, so all of it reads the bare question.
+        That share (`sampling.teacher_fraction`) gets different reprompts of the newest step in `known`, as long as
+        there are any; before the first verdict there is no feedback, so all attempts read the bare question.
         """
         wanted = round(size * self._teacher_fraction)
-        lessons = self.lessons(last) if wanted else []
+        newest = [rollout for rollout in known if rollout.step == known[-1].step] if wanted else []
+        lessons = self.lessons(newest)
         reprompts = list(dict.fromkeys(lesson.reprompt_ids for lesson in lessons if lesson.reprompt_ids))
         taught = [Reading(reprompts[at % len(reprompts)], "teacher") for at in range(wanted if reprompts else 0)]
         return [Reading(self.prompt_ids)] * (size - len(taught)) + taught
 
-    def lessons(self, rollouts: Sequence[Rollout]) -> list[Lesson]:
-        """One lesson for each answered rollout of a group."""
+    def lessons(
+        self, rollouts: Sequence[Rollout], readings: Mapping[int, Reading] = MappingProxyType({})
+    ) -> list[Lesson]:
+        """One lesson for each answered rollout of a group; `readings`: what its attempts read, if not the question."""
         answered = [rollout for rollout in rollouts if rollout.verdict.status is not Status.ABORTED]
         successes = [rollout for rollout in answered if self._succeeded(rollout)] + self._successes
         # Ties: this group's texts first, then the newest.
         told = _lines(answered) | dict(reversed(self._texts.items()))
-        return [self._lesson(rollout, successes, told) for rollout in answered]
+        return [self._lesson(rollout, readings.get(rollout.attempt), successes, told) for rollout in answered]
 
-    def _lesson(self, rollout: Rollout, successes: Sequence[Rollout], told: Mapping[str, frozenset[str]]) -> Lesson:
+    def _lesson(
+        self,
+        rollout: Rollout,
+        reading: Reading | None,
+        successes: Sequence[Rollout],
+        told: Mapping[str, frozenset[str]],
+    ) -> Lesson:
         demonstration = self._demonstration(rollout, successes)
         feedback = self._feedback(rollout, told) if self._settings.include_environment_feedback else []
         if demonstration is not None and self._settings.environment_feedback_only_without_solution:
             feedback = []
-        completion = rollout.completion
+        completion, verdict = rollout.completion, rollout.verdict
+        as_read = reading is not None and self._settings.student_reads == "reading"
+        by_success = self._settings.reward == "success"
         return Lesson(
             attempt=rollout.attempt,
-            prompt_ids=self.prompt_ids,
+            prompt_ids=reading.prompt_ids if reading is not None and as_read else self.prompt_ids,
             completion_ids=completion.token_ids,
             sampler_logprobs=completion.logprobs,
-            reward=float(rollout.verdict.visible_accepted),
+            reward=float(verdict.visible_accepted) if by_success else verdict.visible_fraction,
             reprompt_ids=self._reprompt(demonstration, "\n\n".join(feedback)) if demonstration or feedback else None,
             feedback_used=bool(feedback),
-            role=rollout.role,
+            role="student" if as_read else rollout.role,
         )
 
     def _succeeded(self, rollout: Rollout) -> bool:

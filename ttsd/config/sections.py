@@ -77,6 +77,15 @@ class Sampling(Section):
     temperature: float = setting(1.0, "sampling temperature", paper="temperature", code="rollout.temperature", gt=0)
     top_p: float = setting(1.0, "nucleus sampling: the share of probability kept", code="rollout.top_p", gt=0, le=1)
     teacher_fraction: float = setting(0.0, "share of a group that is drawn under a reprompt", ge=0, le=1)
+    round_size: int | None = setting(
+        None,
+        "attempts drawn at once at most; each round's reprompts read the verdicts of the rounds before it; "
+        "none: the whole group",
+        ge=1,
+    )
+    round_growth: float = setting(
+        1.0, "a round has at most this share of the verdicts known: with 1, rounds of 1, 1, 2, 4, ...", gt=0, le=1
+    )
     pipeline: Literal["on-policy", "one-step-off"] = setting(
         "on-policy", "one-step-off: the next group is drawn, with the old adapter, while a step is taken"
     )
@@ -192,6 +201,12 @@ class Reprompt(Section):
         "which end of demonstration and feedback goes when they are too long; never the question",
         code="self_distillation.reprompt_truncation",
     )
+    student_reads: Literal["question", "reading"] = setting(
+        "question", "which prompt learns from an attempt: the question, or what that attempt had read"
+    )
+    reward: Literal["success", "visible-fraction"] = setting(
+        "success", "of an attempt, for GRPO: 1 or 0, or the share of visible cases that it passed"
+    )
     success_reward_threshold: float = setting(
         1.0,
         "share of the visible cases from which on an attempt counts as a demonstration",
@@ -242,6 +257,7 @@ class Reprompt(Section):
         32000, "tokens of a multi-turn prompt at most; the oldest attempts go first", ge=1
     )
     multi_turn_window: int | None = setting(None, "earlier attempts spoken of at most; none: all", ge=1)
+    multi_turn_chains: int = setting(1, "chains that share a run's attempts; one turn of each is drawn at once", ge=1)
 
     @model_validator(mode="after")
     def _placeholders(self) -> Reprompt:

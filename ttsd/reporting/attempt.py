@@ -5,7 +5,7 @@ Prompts are not stored; the run's own builder makes them again, with its tokeniz
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +13,17 @@ from pydantic import ValidationError
 
 import problems
 from problems.problem import Problem, ProblemError
+from ttsd.baselines import Conversation
 from ttsd.collapse import Collapse
 from ttsd.config import Config, recorded_config
 from ttsd.errors import UserError
-from ttsd.loop import recall
-from ttsd.nouns import Lesson, Rollout, Status
+from ttsd.loop import Teaching, read_by, recall
+from ttsd.nouns import Lesson, Reading, Rollout, Status
 from ttsd.prompts import ChatTokenizer
 from ttsd.reprompts import Reprompts
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.methods import METHODS
-from ttsd.running.readings import conversation, teaching
+from ttsd.running.readings import group_size_of, readings_of, rounds_of, teaching
 from ttsd.running.store import Row, Store
 
 _ENDLESS = 1 << 40  # characters are not tokens: no limit of the settings applies to them
@@ -113,30 +114,26 @@ def read_around(
     store: Store, row: Row, rollout: Rollout, problem: Problem, tokenizer: ChatTokenizer, config: Config
 ) -> tuple[Read, str]:
     """What the run's policy read around `rollout`, in both roles; and why no teacher did, where that may surprise."""
-    if METHODS[row["method"]].converses:
-        earlier = store.rollouts(row["run"], last=rollout.attempt - 1)
-        return Read(conversation(problem, tokenizer, config).prompt_ids(earlier)), ""
-    taught = METHODS[row["method"]].taught
-    reprompts = teaching(problem, tokenizer, config, taught=taught)
-    if not taught:
-        return Read(reprompts.prompt_ids), ""
+    method = METHODS[row["method"]]
+    reads = readings_of(method, problem, tokenizer, config)
     group = _group(store, row["run"], rollout.step)
-    last = _recalled(store, row, group, reprompts, config)
-    author = None
-    if rollout.role == "teacher":
-        author = reprompts.readings(len(group), last)[rollout.attempt - group[0].attempt].prompt_ids
+    readings = _readings(store, row, group, reads, config)
+    reading = readings[rollout.attempt]
+    if isinstance(reads, Conversation) or not method.taught:
+        return Read(reading.prompt_ids), ""
+    author = reading.prompt_ids if rollout.role == "teacher" else None
+    student = reading.prompt_ids if config.reprompt.student_reads == "reading" else reads.prompt_ids
     if any(one.verdict.accepted for one in group) and not config.budget.continue_after_discovery:
-        return Read(reprompts.prompt_ids, author=author), "the run ended with this group, so no teacher read it"
-    lesson = _lesson(reprompts, group, rollout)
-    return Read(reprompts.prompt_ids, lesson.reprompt_ids if lesson else None, author), ""
+        return Read(student, author=author), "the run ended with this group, so no teacher read it"
+    lesson = _lesson(reads, group, rollout, readings)
+    return Read(student, lesson.reprompt_ids if lesson else None, author), ""
 
 
 def lesson_of(store: Store, row: Row, rollout: Rollout, tokenizer: ChatTokenizer, config: Config) -> Lesson:
     """What a learning run drew from `rollout`. UserError where its answer was not needed any more."""
     reprompts = teaching(problems.load(row["question"]), tokenizer, config)
     group = _group(store, row["run"], rollout.step)
-    _recalled(store, row, group, reprompts, config)
-    lesson = _lesson(reprompts, group, rollout)
+    lesson = _lesson(reprompts, group, rollout, _readings(store, row, group, reprompts, config))
     if lesson is None:
         raise UserError(f"attempt {rollout.attempt} was aborted and has no tokens; choose another one")
     return lesson
@@ -151,18 +148,26 @@ def rollout_of(store: Store, run: int, attempt: int) -> Rollout:
     return found[0]
 
 
-def _recalled(
-    store: Store, row: Row, group: Sequence[Rollout], reprompts: Reprompts, config: Config
-) -> tuple[Rollout, ...]:
-    """Has `reprompts` remember what lies before `group`; returns what was kept of the group before it."""
-    collapse = Collapse() if config.budget.restart_after_collapse else None
-    return recall(reprompts, collapse, store.rollouts(row["run"], last=group[0].attempt - 1))
+def _readings(
+    store: Store, row: Row, group: Sequence[Rollout], reads: Teaching, config: Config
+) -> Mapping[int, Reading]:
+    """What the attempts of `group` had read, by number; `reads` then remembers what lies before the group."""
+    method, run, step = METHODS[row["method"]], row["run"], group[0].step
+    collapse = Collapse() if config.budget.restart_after_collapse and method.taught else None
+    earlier = [one for one in store.rollouts(run, last=group[0].attempt) if one.step < step]
+    known, first = recall(reads, collapse, earlier), len(earlier) + 1
+    size = min(group_size_of(method, config), config.budget.attempts - len(earlier))
+    if any(one["step"] == step for one in store.steps(run)):
+        size = len(group)
+    return read_by(range(first, first + size), group, known, reads, rounds_of(method, config))
 
 
-def _lesson(reprompts: Reprompts, group: Sequence[Rollout], rollout: Rollout) -> Lesson | None:
+def _lesson(
+    reprompts: Reprompts, group: Sequence[Rollout], rollout: Rollout, readings: Mapping[int, Reading]
+) -> Lesson | None:
     if rollout.verdict.status is Status.ABORTED:
         return None
-    return next(lesson for lesson in reprompts.lessons(group) if lesson.attempt == rollout.attempt)
+    return next(lesson for lesson in reprompts.lessons(group, readings) if lesson.attempt == rollout.attempt)
 
 
 def _reader(config: Config) -> tuple[ChatTokenizer, Config, str]:

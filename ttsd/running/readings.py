@@ -8,9 +8,29 @@ from __future__ import annotations
 
 from ttsd.baselines import Conversation
 from ttsd.config import Config
+from ttsd.loop import WHOLE_GROUPS, Rounds
 from ttsd.nouns import Problem
 from ttsd.prompts import ChatTokenizer, student_prompt
 from ttsd.reprompts import Reprompts
+from ttsd.running.methods import Method
+
+
+def readings_of(method: Method, problem: Problem, tokenizer: ChatTokenizer, config: Config) -> Reprompts | Conversation:
+    """What the runs of `method` read. UserError where the question is too long."""
+    if method.converses:
+        return conversation(problem, tokenizer, config)
+    return teaching(problem, tokenizer, config, taught=method.taught)
+
+
+def group_size_of(method: Method, config: Config) -> int:
+    """How many attempts one step of `method` has."""
+    return config.reprompt.multi_turn_chains if method.converses else config.sampling.group_size
+
+
+def rounds_of(method: Method, config: Config) -> Rounds:
+    """How many of them are drawn at once."""
+    sampling = config.sampling
+    return Rounds(sampling.round_size, sampling.round_growth) if method.taught else WHOLE_GROUPS
 
 
 def teaching(problem: Problem, tokenizer: ChatTokenizer, config: Config, *, taught: bool = True) -> Reprompts:

@@ -20,6 +20,7 @@ def attempt_row(rollout: Rollout) -> Row:
     return {
         "attempt": rollout.attempt,
         "step": rollout.step,
+        "round": rollout.round,
         "adapter_version": completion.adapter_version,
         "role": rollout.role,
         "verdict": verdict.status.value,
@@ -69,7 +70,16 @@ def rollout_of(row: Row) -> Rollout:
         feedback=row["feedback"],
         cpu_seconds=row["cpu_seconds"],
     )
-    return Rollout(row["attempt"], row["step"], completion, row["program"], verdict, row["judge_seconds"], row["role"])
+    return Rollout(
+        attempt=row["attempt"],
+        step=row["step"],
+        completion=completion,
+        program=row["program"],
+        verdict=verdict,
+        judge_seconds=row["judge_seconds"],
+        role=row["role"],
+        round=row["round"],
+    )
 
 
 def decoded(row: Row) -> Row:

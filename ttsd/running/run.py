@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from problems.split import split
 from sandbox import Limits, Outcome, Program, Sandbox
-from ttsd.baselines import Frozen, multi_turn
+from ttsd.baselines import Frozen
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.judging.judge import judge_for
@@ -22,7 +22,7 @@ from ttsd.judging.sandbox_settings import limits_of, open_sandbox
 from ttsd.loop import Event, Judge, Past, Policy, learn
 from ttsd.nouns import Problem, Rollout, Split, Step
 from ttsd.running.engine import Engine, LoraPolicy, open_engine
-from ttsd.running.readings import conversation, teaching
+from ttsd.running.readings import group_size_of, readings_of, rounds_of
 from ttsd.running.record import Answer, Record, Row
 from ttsd.running.resume import Job
 from ttsd.running.shared_time import Shared, Spending, Stopwatch, Usage
@@ -147,18 +147,15 @@ def divided(problem: Problem, config: Config) -> Split:
 def _events(
     session: Session, job: Job, problem: Problem, policy: Policy, judge: Judge, past: Past
 ) -> AsyncGenerator[Event, None]:
-    config, tokenizer = session.config, session.engine.tokenizer
-    budget, on = config.budget.attempts, config.budget.continue_after_discovery
-    if job.kind.converses:
-        turns = conversation(problem, tokenizer, config)
-        return multi_turn(policy, judge, turns, budget=budget, continue_after_discovery=on, past=past)
+    config = session.config
     return learn(
         policy,
         judge,
-        teaching(problem, tokenizer, config, taught=job.kind.taught),
-        group_size=config.sampling.group_size,
-        budget=budget,
-        continue_after_discovery=on,
+        readings_of(job.kind, problem, session.engine.tokenizer, config),
+        group_size=group_size_of(job.kind, config),
+        budget=config.budget.attempts,
+        rounds=rounds_of(job.kind, config),
+        continue_after_discovery=config.budget.continue_after_discovery,
         restart_after_collapse=config.budget.restart_after_collapse and job.kind.taught,
         one_step_off=config.sampling.pipeline == "one-step-off",
         past=past,

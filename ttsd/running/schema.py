@@ -108,3 +108,11 @@ def m002_reading(db: sqlite_utils.Database) -> None:
 def m003_roles(db: sqlite_utils.Database) -> None:
     """Which attempts were drawn under a reprompt."""
     db.table("attempts").add_column("role", str, not_null_default="student")
+
+
+@migrations()
+def m004_rounds(db: sqlite_utils.Database) -> None:
+    """Which attempts were requested at once. Before, all attempts of a step were."""
+    db.table("attempts").add_column("round", int, not_null_default=0)
+    db.execute("update attempts set round = step")
+    db.execute("create index attempts_rounds on attempts (run, round)")
