@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,10 +13,11 @@ import problems
 from tests.fakes import ScriptedPolicy, judge_by_word
 from tests.tiny import write_model
 from ttsd.backbone import Tokenizer
-from ttsd.baselines import multi_turn
+from ttsd.baselines import Frozen
 from ttsd.config import Config, Reprompt
 from ttsd.errors import UserError
 from ttsd.learning.trainer import Trainer
+from ttsd.loop import Rounds, learn
 from ttsd.nouns import Completion, Rollout, Status, Step, Verdict
 from ttsd.reporting.attempt import attempt_view, step_view
 from ttsd.reporting.export import export
@@ -142,7 +143,7 @@ def test_other_methods_have_no_teacher(world: World, question: Path) -> None:
             environment={},
         )  # fmt: skip
         for one in world.store.rollouts(world.run, last=2):
-            world.store.add_attempt(run, one)
+            world.store.add_attempt(run, replace(one, step=one.attempt if method == "multi-turn" else 1))
         view = attempt_view(world.store, run, 2)
         assert view.teacher_prompt is None
         assert view.student_prompt is not None
@@ -151,16 +152,8 @@ def test_other_methods_have_no_teacher(world: World, question: Path) -> None:
             scored_tokens(world.store, run, 2)
 
 
-class Reader(ScriptedPolicy):
-    """Answers wrongly, and remembers each prompt."""
-
-    def __init__(self) -> None:
-        super().__init__(f"guess {number}" for number in range(1, 9))
-        self.read: list[tuple[int, ...]] = []
-
-    async def sample(self, prompt_ids: Sequence[int]) -> Completion:
-        self.read.append(tuple(prompt_ids))
-        return await super().sample(prompt_ids)
+def guessing() -> ScriptedPolicy:
+    return ScriptedPolicy(f"guess {number}" for number in range(1, 20))
 
 
 @pytest.mark.parametrize(
@@ -177,18 +170,46 @@ async def test_show_has_the_prompts_that_were_read(
     """What a run dropped to stay within its limits and the model's room was not read, so it is not shown."""
     config = Config.model_validate({"model": {"path": world.config.model.path, **limits.get("model", {})}, **{
         name: values for name, values in limits.items() if name != "model"}})  # fmt: skip
-    tokenizer, policy = Tokenizer.load(config.model.path), Reader()
+    tokenizer, policy = Tokenizer.load(config.model.path), guessing()
     run = world.store.new_run(
         question=str(question), method="multi-turn", seed=0, model="m", config=config.model_dump(), split={},
         environment={},
     )  # fmt: skip
     turns = conversation(problems.load(str(question)), tokenizer, config)
-    async for event in multi_turn(policy, judge_by_word, turns, budget=4):
+    async for event in learn(Frozen(policy.sample), judge_by_word, turns, group_size=1, budget=4):
         if isinstance(event, Rollout):
             world.store.add_attempt(run, event)
     views = [attempt_view(world.store, run, attempt) for attempt in range(1, 5)]
     assert tuple((view.student_prompt or "").count("is wrong") for view in views) == told
     assert [tokenizer.chat(view.student_prompt or "") for view in views] == policy.read
+    assert {view.remark for view in views} == {""}
+
+
+@pytest.mark.parametrize("made", [5, 6, 8, 11])
+async def test_show_has_what_each_round_read(world: World, question: Path, made: int) -> None:
+    """Of finished groups, and of one that was broken off in the middle of a round."""
+    config = Config.model_validate({
+        "model": {"path": world.config.model.path},
+        "sampling": {"teacher_fraction": 1.0, "group_size": 8, "round_size": 4, "max_prompt_len": 4096},
+        "reprompt": {"feedback_blocks": 9, "feedback_from": "run", "student_reads": "reading"},
+        "budget": {"attempts": 12},
+    })  # fmt: skip
+    tokenizer, policy = Tokenizer.load(config.model.path), guessing()
+    run = world.store.new_run(
+        question=str(question), method="sdpo", seed=0, model="m", config=config.model_dump(), split={}, environment={}
+    )
+    reads, rolling = teaching(problems.load(str(question)), tokenizer, config), Rounds(4)
+    count = 0
+    async for event in learn(policy, judge_by_word, reads, group_size=8, budget=12, rounds=rolling):
+        if isinstance(event, Step):
+            world.store.add_step(run, event, None)
+        elif (count := count + 1) <= made:
+            world.store.add_attempt(run, event)
+        else:
+            break
+    views = [attempt_view(world.store, run, attempt) for attempt in range(1, made + 1)]
+    assert [tokenizer.chat(view.asked or view.student_prompt or "") for view in views] == policy.read[:made]
+    assert all(view.asked in (None, view.student_prompt) for view in views)
     assert {view.remark for view in views} == {""}
 
 

@@ -274,7 +274,9 @@ async def draw(
             if first is not None and attempt > first:
                 yield group.add(aborted(attempt, group, policy.adapter_version))
             else:
-                pending[asyncio.create_task(one_attempt(policy, judge, attempt, group))] = attempt
+                reading = group.readings[attempt]
+                task = asyncio.create_task(one_attempt(policy, judge, reading, attempt, group.step, group.round))
+                pending[task] = attempt
         while pending:
             finished, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in sorted(finished, key=pending.__getitem__):
@@ -290,14 +292,15 @@ async def draw(
         await asyncio.gather(*pending, return_exceptions=True)
 
 
-async def one_attempt(policy: Policy, judge: Judge, attempt: int, group: Group) -> Rollout:
+async def one_attempt(
+    policy: Policy, judge: Judge, reading: Reading, attempt: int, step: int, round: int = 1
+) -> Rollout:
     """Samples one completion and judges it."""
-    reading = group.readings[attempt]
     completion = await policy.sample(reading.prompt_ids)
     start = time.monotonic()
     program, verdict = await judge(completion)
     seconds = time.monotonic() - start
-    return Rollout(attempt, group.step, completion, program, verdict, seconds, reading.role, group.round)
+    return Rollout(attempt, step, completion, program, verdict, seconds, reading.role, round)
 
 
 def aborted(attempt: int, group: Group, adapter_version: int) -> Rollout:

@@ -156,9 +156,9 @@ def _readings(
     collapse = Collapse() if config.budget.restart_after_collapse and method.taught else None
     earlier = [one for one in store.rollouts(run, last=group[0].attempt) if one.step < step]
     known, first = recall(reads, collapse, earlier), len(earlier) + 1
-    size = min(group_size_of(method, config), config.budget.attempts - len(earlier))
-    if any(one["step"] == step for one in store.steps(run)):
-        size = len(group)
+    over = any(one["step"] == step for one in store.steps(run))
+    planned = len(group) if over else min(group_size_of(method, config), config.budget.attempts - len(earlier))
+    size = max(planned, group[-1].attempt - len(earlier))
     return read_by(range(first, first + size), group, known, reads, rounds_of(method, config))
 
 
