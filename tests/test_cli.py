@@ -13,9 +13,8 @@ from tests.commands import ROOT, refused, ttsd
 
 
 def test_help_loads_nothing_heavy() -> None:
-    check = (
-        "import sys; from ttsd import cli; print({'torch', 'vllm', 'transformers', 'peft', 'numpy'} & {*sys.modules})"
-    )
+    heavy = "{'torch', 'vllm', 'transformers', 'peft', 'numpy'}"
+    check = f"import sys; from ttsd.cli import commands; print({heavy} & {{*sys.modules}})"
     ended = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "set()"
 

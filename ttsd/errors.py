@@ -20,5 +20,5 @@ class InfrastructureError(TtsdError, RuntimeError):
     """Our fault or the machine's."""
 
 
-class Interrupted(TtsdError):
-    """The user, or the machine's keeper, asked us to stop."""
+class Stopped(BaseException):
+    """SIGINT or SIGTERM asked us to stop. As a fault of nobody it is no Exception."""

@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -52,11 +53,36 @@ class Scene:
                 cwd=self.folder,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
+                start_new_session=True,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
             )
 
     def kill(self, moment: float, spread: float) -> None:
         """`moment`, from 0 to 1: below a fifth while it loads, else within `spread` seconds of its first new row."""
+        process = self._at(moment, spread)
+        ended = process.poll()
+        process.kill()
+        process.wait()
+        assert ended in (None, 0, 1), f"it had ended by itself with {ended}: {self.folder / 'stderr.txt'}"
+        self.check()
+
+    def stop(self, moment: float, spread: float, number: int = signal.SIGTERM) -> float:
+        """As `kill`, but the whole process group is asked to stop; how many seconds it took."""
+        process = self._at(moment, spread)
+        if process.poll() is None:
+            os.killpg(process.pid, number)
+        start = time.monotonic()
+        status = process.wait(timeout=120)
+        seconds = time.monotonic() - start
+        said = (self.folder / "stderr.txt").read_text().splitlines()[-1:]
+        if status not in (0, 1):  # it had come to its end
+            assert status == 128 + number, f"exit status {status}: {self.folder / 'stderr.txt'}"
+            assert said in (["ttsd: stopped"], ["ttsd: stopped; everything is on disk, and the same command resumes"])
+        self.check()
+        return seconds
+
+    def _at(self, moment: float, spread: float) -> subprocess.Popen[bytes]:
+        """The command, started and come to `moment`."""
         process, known = self.start(), self._count()
         if moment < 0.2:
             time.sleep(moment * 25)
@@ -64,11 +90,7 @@ class Scene:
             while self._count() == known and process.poll() is None:
                 time.sleep(0.01)
             time.sleep((moment - 0.2) / 0.8 * spread)
-        ended = process.poll()
-        process.kill()
-        process.wait()
-        assert ended in (None, 0, 1), f"it had ended by itself with {ended}: {self.folder / 'stderr.txt'}"
-        self.check()
+        return process
 
     def finish(self) -> None:
         process = self.start()
@@ -146,7 +168,7 @@ class Scene:
 
 
 def scenes(folder: Path, sampler: str, budget: int) -> list[Scene]:
-    """A solve and a batch. best-of-k and continue_after_discovery make their length known."""
+    """A solve, a batch and a probe. best-of-k and continue_after_discovery make their length known."""
     first, second = micro.subset("micro-very-hard")[:2]
     settings = [*SETTINGS, "--set", f"model.sampler={sampler}", "--set", f"budget.attempts={budget}"]
     settings += ["--set", "budget.continue_after_discovery=true"]
@@ -156,6 +178,7 @@ def scenes(folder: Path, sampler: str, budget: int) -> list[Scene]:
             folder / f"{sampler}-batch",
             ["batch", first, second, "--methods", "sdpo,grpo,best-of-k,multi-turn", "--at-once", "5", *settings],
         ),
+        Scene(folder / f"{sampler}-probe", ["probe", first, second, "--teacher-samples", "4", *settings]),
     ]
 
 

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from ttsd.cli.options import INFRASTRUCTURE, ConfigOption, JsonOption, SetOption, UnsafeOption, run, settings_of
+from ttsd.cli.options import (
+    INFRASTRUCTURE,
+    RESUMABLE,
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    UnsafeOption,
+    run,
+    settings_of,
+)
 from ttsd.cli.running import fractions_of, windows_of
 
 
@@ -39,11 +48,11 @@ def evidence(
 ) -> None:
     """Compare every method on subsets, with any model: discoveries, attempts, rounds and tokens, with intervals.
 
-    Says beforehand what it will cost, resumes where it was interrupted, and writes a report for each subset and the
+    Says beforehand what it will cost, resumes where it was stopped, and writes a report for each subset and the
     table evidence.md. `--set budget.attempts=N` sets each run's budget. Bundled lists: micro-hard, micro-very-hard,
     micro-long.
 
-    Exit status: 0 all runs came to their end, 2 a mistake of yours, 3 at least one run failed, 130 interrupted.
+    Exit status: 0 all runs came to their end, 2 a mistake of yours, 3 at least one run failed, 130 or 143 stopped.
     """
     from ttsd.reporting import evidence as work
     from ttsd.reporting.live import overview_for_stderr
@@ -60,7 +69,7 @@ def evidence(
         at_once,
     )
     with overview_for_stderr() as overview:
-        failures = run(work.gather(study, overview, dry_run=dry_run))
+        failures = run(work.gather(study, overview, dry_run=dry_run), afterwards=RESUMABLE)
     table = out / "evidence.md"
     if as_json:
         print(json.dumps(work.summary(study)))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ttsd.errors import Interrupted, UserError
+from ttsd.errors import Stopped, UserError
 
 micro_app = typer.Typer(no_args_is_help=True, help="Rebuild and measure the bundled model.")
 
@@ -24,8 +24,8 @@ def train(
 
     try:
         work(Recipe(seed=seed), out, resume=resume)
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; the same command with --resume goes on from the last checkpoint") from None
+    except Stopped:
+        raise Stopped("stopped; the same command with --resume goes on from the last checkpoint") from None
 
 
 @micro_app.command()

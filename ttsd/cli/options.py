@@ -1,20 +1,22 @@
-"""What commands share: options, settings, exit statuses, and running asynchronous work until Ctrl-C."""
+"""What commands share: options, settings, exit statuses, and running asynchronous work until a stop is requested."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from ttsd.errors import Interrupted
+from ttsd.cli.stopping import stop_requests
+from ttsd.errors import Stopped
 
 if TYPE_CHECKING:
     from ttsd.config import Config
 
-DISCOVERED, EXHAUSTED, USER_ERROR, INFRASTRUCTURE, INTERRUPTED = 0, 1, 2, 3, 130
+DISCOVERED, EXHAUSTED, USER_ERROR, INFRASTRUCTURE = 0, 1, 2, 3  # and 130 or 143, stopped
+RESUMABLE = "everything is on disk, and the same command resumes"
 
 ConfigOption = Annotated[
     str | None,
@@ -42,16 +44,21 @@ def settings_of(config: str | None, overrides: list[str] | None, unsafe_no_sandb
     return load_config(config, [*(overrides or []), *extra])
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run`, with SIGTERM treated as Ctrl-C: the work is cancelled and cleans up after itself."""
+def run(work: Coroutine[Any, Any, T], *, afterwards: str = "") -> T:
+    """`asyncio.run`; a request to stop cancels the work, which cleans up after itself.
 
-    async def interruptible() -> T:
-        task = asyncio.current_task()
+    `afterwards`: what to do then, in words.
+    """
+
+    async def stoppable() -> T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await work
+        with stop_requests.answered_by(partial(loop.call_soon_threadsafe, task.cancel)):
+            return await work
 
     try:
-        return asyncio.run(interruptible())
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        raise Interrupted("interrupted; the same command goes on from here") from None
+        return asyncio.run(stoppable())
+    except BaseException:
+        if stop_requests.received is None:
+            raise
+        raise Stopped("; ".join(filter(None, ["stopped", afterwards]))) from None

@@ -12,6 +12,7 @@ import typer
 
 from ttsd.cli.options import (
     INFRASTRUCTURE,
+    RESUMABLE,
     ConfigOption,
     JsonOption,
     SetOption,
@@ -46,9 +47,9 @@ def probe(
 
     Unbiased pass@64 with a 90 % interval, the paper's bands (hard: below 0.5, very hard: below 0.03), the one-turn
     self-teacher's accuracy and its gap to the student's, and what runs would cost. 64 attempts tell hard questions
-    from easy ones; some 1,000 tell very hard ones from hard ones. The same command goes on with what was broken off.
+    from easy ones; some 1,000 tell very hard ones from hard ones. The same command resumes what was stopped.
 
-    Exit status: 0, 2 a mistake of yours, 3 at least one question failed, 130 interrupted.
+    Exit status: 0, 2 a mistake of yours, 3 at least one question failed, 130 or 143 stopped.
     """
     from problems.subsets import questions
     from ttsd.reporting.live import overview_for_stderr
@@ -66,7 +67,8 @@ def probe(
                 teacher_samples=teacher_samples,
                 runs_at_once=at_once,
                 overview=overview,
-            )
+            ),
+            afterwards=RESUMABLE,
         )
     costs = work.costs(found, settings.budget.attempts)
     files = [str(path) for path in work.write_subsets(found.measured, out)] if out is not None else []

@@ -14,6 +14,7 @@ from ttsd.cli.options import (
     DISCOVERED,
     EXHAUSTED,
     INFRASTRUCTURE,
+    RESUMABLE,
     ConfigOption,
     JsonOption,
     QuestionArgument,
@@ -47,8 +48,8 @@ def solve(
 
     The discovered program goes to stdout; the run ends without one when the budget is spent.
 
-    Exit status: 0 discovered, 1 budget spent, 2 a mistake of yours, 3 a fault of the machine, 130 interrupted
-    (the same command resumes where it stopped).
+    Exit status: 0 discovered, 1 budget spent, 2 a mistake of yours, 3 a fault of the machine, 130 or 143
+    stopped by SIGINT or SIGTERM (the same command resumes).
     """
     from ttsd.reporting.live import view_for_stderr
     from ttsd.running.methods import method_named
@@ -57,7 +58,10 @@ def solve(
 
     settings = settings_of(config, set_, unsafe_no_sandbox)
     with view_for_stderr() as view:
-        answer = run(run_solve(Job(question, method_named(method).name, seed), settings, fresh=fresh, view=view))
+        answer = run(
+            run_solve(Job(question, method_named(method).name, seed), settings, fresh=fresh, view=view),
+            afterwards=RESUMABLE,
+        )
     if as_json:
         print(json.dumps(asdict(answer)))
     elif answer.program is not None:
@@ -101,7 +105,7 @@ def batch(
     """Run methods x seeds over a subset, many at once on one engine.
 
     The same command resumes what was stopped and repeats nothing. Exit status: 0 all runs came to their end,
-    2 a mistake of yours, 3 at least one run failed, 130 interrupted.
+    2 a mistake of yours, 3 at least one run failed, 130 or 143 stopped.
     """
     from problems.subsets import questions
     from ttsd.reporting.live import overview_for_stderr
@@ -115,9 +119,9 @@ def batch(
         raise UserError(f"--ray-workers {ray_workers} needs --ray: give its ADDRESS, or local")
     with overview_for_stderr() as overview:
         if ray is None:
-            results = run(work.batch(wanted, settings, runs_at_once=at_once, overview=overview))
+            results = run(work.batch(wanted, settings, runs_at_once=at_once, overview=overview), afterwards=RESUMABLE)
         else:
-            results = run(_on_ray(wanted, settings, ray, ray_workers, at_once, overview))
+            results = run(_on_ray(wanted, settings, ray, ray_workers, at_once, overview), afterwards=RESUMABLE)
     answers = [asdict(answer) for answer in results.answers]
     if as_json:
         usage = asdict(results.usage) if results.usage else None

@@ -71,6 +71,7 @@ async def _cluster(address: str, workers: int | None, config: Config) -> AsyncGe
     """Connects, and disconnects at the end; gives how many workers there will be."""
     ray = _imported()
     local = {"num_cpus": 2 * (workers or 1), "include_dashboard": False} if address == "local" else {}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
     except Exception as error:  # it raises all kinds
@@ -80,7 +81,8 @@ async def _cluster(address: str, workers: int | None, config: Config) -> AsyncGe
             f"can't reach a Ray cluster at {address!r} ({_cause(error)}); start one with `ray start --head`, "
             "or use --ray local"
         ) from None
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # Ray has taken the signal from asyncio
+    for number, handler in before.items():
+        signal.signal(number, handler)  # Ray has put its own in their place
     try:
         gpus = int(ray.cluster_resources().get("GPU", 0))
         with redirect_stdout(sys.stderr):  # Ray prints what becomes of its workers

@@ -1,0 +1,104 @@
+"""A request to stop, to the process or its whole group, in any phase: one sentence, 130 or 143, and resumable.
+
+`tests/bench/stop_many.py` does the same 30 times and with vLLM.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bench.kill_many import scenes
+
+ROOT = Path(__file__).parents[1]
+
+
+def stopped(code: str, number: int, *, times: int = 1) -> tuple[int, str]:
+    """Exit status and stderr of a program that runs `code` and is sent a signal whenever it says so."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for _ in range(times):
+        assert process.stdout.readline() == "now\n"
+        process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_before_anything_began_it_ends(number: signal.Signals) -> None:
+    code = "from ttsd.cli.stopping import stop_requests as s\ns.listen()\nprint('now', flush=True)\nwhile True: pass"
+    assert stopped(code, number) == (128 + number, "ttsd: stopped\n")
+
+
+COMMAND = """
+import sys, time
+sys.argv = ["ttsd", "wait"]
+from ttsd import cli
+from ttsd.cli import commands
+from ttsd.cli.options import run
+@commands.app.command()
+def wait():
+{body}
+cli.main()
+"""
+
+
+def command(body: str) -> str:
+    return COMMAND.format(body="\n".join("    " + line for line in body.strip().splitlines()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_plain_code_is_interrupted_and_cleans_up(number: signal.Signals) -> None:
+    body = """
+try:
+    print("now", flush=True)
+    while True: pass
+finally:
+    print("tidy", file=sys.stderr)
+"""
+    assert stopped(command(body), number) == (128 + number, "tidy\nttsd: stopped\n")
+
+
+ASYNC = """
+import asyncio
+async def work():
+    try:
+        print("now", flush=True)
+        await asyncio.sleep(60)
+    finally:
+        {ending}
+run(work(), afterwards="resume it")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asynchronous_work_is_cancelled_and_cleans_up(number: signal.Signals) -> None:
+    ending = "await asyncio.sleep(0.1); print('tidy', file=sys.stderr)"
+    said = stopped(command(ASYNC.format(ending=ending)), number)
+    assert said == (128 + number, "tidy\nttsd: stopped; resume it\n")
+
+
+def test_whatever_fails_after_a_request_is_its_consequence() -> None:
+    status, said = stopped(command(ASYNC.format(ending="raise OSError('the sandbox is gone')")), signal.SIGTERM)
+    assert (status, said) == (143, "ttsd: stopped; resume it\n")
+
+
+def test_the_second_signal_ends_at_once() -> None:
+    ending = "print('now', flush=True); await asyncio.sleep(60)"
+    assert stopped(command(ASYNC.format(ending=ending)), signal.SIGTERM, times=2) == (143, "ttsd: stopped\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", [0, 1, 2], ids=["solve", "batch", "probe"])
+def test_a_stopped_command_resumes(tmp_path: Path, which: int) -> None:
+    scene = scenes(tmp_path, "transformers", 64 if which == 2 else 12)[which]
+    scene.stop(0.1, spread=4.0)
+    scene.stop(0.5, spread=4.0)
+    scene.finish()
+    assert len(scene.attempts) == (64 if which == 2 else 12) * len(scene.rows("select run from runs"))

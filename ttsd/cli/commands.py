@@ -1,0 +1,29 @@
+"""All commands, as one application."""
+
+from __future__ import annotations
+
+import typer
+
+from ttsd.cli import config, evidence, looking, machine, micro, probe, questions, running
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help, in half the time
+    help="Trains a language model on ONE hard coding question, at test time, until it solves it.",
+)
+for command in (
+    running.solve,
+    running.batch,
+    running.judge,
+    evidence.evidence,
+    looking.show,
+    looking.report,
+    looking.export,
+    machine.doctor,
+    probe.probe,
+):
+    app.command()(command)
+app.add_typer(questions.app, name="problems")
+app.add_typer(micro.micro_app, name="micro")
+app.add_typer(config.app, name="config")
