@@ -146,6 +146,7 @@ async def test_a_judge_of_the_users_own_gives_score_and_feedback(tmp_path: Path)
     text, verdict = await judged(folder, "<think>one\ntwo</think>a\nb")
     assert (text, verdict.status, verdict.feedback) == ("a\nb", Status.WRONG_ANSWER, "2 lines\ufffd[31m")
     assert verdict.score == pytest.approx(2 / 3)
+    assert verdict.visible_fraction == pytest.approx(2 / 3)
     text, verdict = await judged(folder, "a\nb\nc")
     assert (verdict.accepted, verdict.feedback, verdict.score) == (True, "", 1.0)
 

@@ -33,3 +33,12 @@ async def test_questions_are_read_before_the_sandbox_starts(tmp_path: Path) -> N
     line = json.dumps({"question": str(tmp_path / "absent"), "program": "print(1)"})
     with pytest.raises(ProblemError, match="no question"):
         await anext(judge_batch([line], config))
+
+
+async def test_a_program_that_sleeps_does_so_once_and_not_in_every_case(tmp_path: Path) -> None:
+    cases = "".join(f"[[case]]\ninput = '{n}'\nexpected = '{n}'\n" for n in range(8))
+    sleeper = "import time; time.sleep(1.4); print(input())"
+    config = load_config(None, ["judge.wall_seconds=2"])
+    judged = await judge_program(str(made(tmp_path, cases__toml=cases)), sleeper, config)
+    assert judged["verdict"] == "time_limit"
+    assert judged["passed"] <= 2

@@ -260,7 +260,7 @@ async def test_the_questions_own_limits_win() -> None:
     problem = replace(PROBLEM, time_limit_seconds=0.5, memory_limit_mib=64)
     assert own_limits(problem, Limits()) == Limits(cpu_seconds=0.5, memory_bytes=64 << 20)
     patient = replace(PROBLEM, time_limit_seconds=20)
-    assert own_limits(patient, Limits()) == Limits(cpu_seconds=20, wall_seconds=80)
+    assert own_limits(patient, Limits()) == Limits(cpu_seconds=20, wall_seconds=80, program_wall_seconds=80)
     assert own_limits(PROBLEM, Limits(cpu_seconds=9)) == Limits(cpu_seconds=9)
     sandbox = ScriptedSandbox(right_but())
     await Judge(sandbox, problem, SPLIT).program("x")

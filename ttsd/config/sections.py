@@ -281,7 +281,9 @@ class JudgeSection(Section):
     )
     split_seed: int = setting(0, "seed of the division into visible and hidden cases")
     cpu_seconds: float = setting(6.0, "processor time of a program on one case", code="TIME_LIMIT", gt=0)
-    wall_seconds: float = setting(24.0, "time of a program on one case, waiting included", gt=0)
+    wall_seconds: float = setting(
+        24.0, "time of a program on one case, waiting included; all its cases together may wait no longer", gt=0
+    )
     memory_mib: int = setting(1024, "memory of a program, in MiB", ge=64)
     output_mib: int = setting(16, "output of a program on one case, in MiB", ge=1)
     slots: int | None = setting(

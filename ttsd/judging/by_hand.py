@@ -66,6 +66,7 @@ def judgement(verdict: Verdict, limits: Limits) -> Judgement:
         "total": verdict.visible_total + verdict.hidden_total,
         "first_failure": verdict.first_failure,
         "feedback": verdict.feedback,
+        "score": verdict.score,
         "cpu_seconds": round(verdict.cpu_seconds, 4),
         "limits": {
             "cpu_seconds": limits.cpu_seconds,

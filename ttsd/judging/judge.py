@@ -189,7 +189,8 @@ def own_limits(problem: Problem, limits: Limits) -> Limits:
     if problem.time_limit_seconds is not None:
         seconds = problem.time_limit_seconds
         wall_seconds = max(limits.wall_seconds, WALL_PER_CPU * seconds)
-        limits = replace(limits, cpu_seconds=seconds, wall_seconds=wall_seconds)
+        together = max(limits.program_wall_seconds, wall_seconds)
+        limits = replace(limits, cpu_seconds=seconds, wall_seconds=wall_seconds, program_wall_seconds=together)
     if problem.memory_limit_mib is not None:
         limits = replace(limits, memory_bytes=problem.memory_limit_mib << 20)
     return limits

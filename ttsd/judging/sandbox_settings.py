@@ -21,6 +21,7 @@ def limits_of(config: Config) -> Limits:
     return Limits(
         cpu_seconds=settings.cpu_seconds,
         wall_seconds=settings.wall_seconds,
+        program_wall_seconds=settings.wall_seconds,
         memory_bytes=settings.memory_mib << 20,
         output_bytes=settings.output_mib << 20,
     )
