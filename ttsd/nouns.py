@@ -108,7 +108,7 @@ class Verdict:
 
     @property
     def visible_fraction(self) -> float:
-        """The share of the visible cases that passed; where a judge of the user's own gave a score, that, from 0 to 1."""
+        """The share of the visible cases that passed, or the score of a judge of the user's own, cut to 0 to 1."""
         if self.score is not None:
             return min(max(self.score, 0.0), 1.0)
         return self.visible_passed / self.visible_total if self.visible_total else 0.0
