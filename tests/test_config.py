@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 from tests.records import rollout
-from ttsd import cli
+from ttsd.cli.commands import app
 from ttsd.config import Config, Lora, load_config, recorded_config, sections, shipped_configs
 from ttsd.config.setting import section
 from ttsd.errors import UserError
@@ -141,7 +141,7 @@ def test_every_setting_has_a_meaning(name: str, field: FieldInfo) -> None:
 
 
 def ttsd(*arguments: str) -> str:
-    ended = CliRunner().invoke(cli.app, arguments)
+    ended = CliRunner().invoke(app, arguments)
     assert ended.exit_code == 0, ended.output
     return ended.stdout
 

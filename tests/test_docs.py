@@ -14,7 +14,7 @@ import pytest
 import typer.main
 
 from tests.commands import ROOT
-from ttsd import cli
+from ttsd.cli.commands import app
 from ttsd.config import load_config, shipped_configs
 from ttsd.running.store import Store
 
@@ -32,7 +32,7 @@ COMMANDS = sorted(
 
 def parsed(words: list[str]) -> dict[str, object]:
     """A command line's values, or typer's complaint; nothing runs."""
-    command = typer.main.get_command(cli.app)
+    command = typer.main.get_command(app)
     context = command.make_context("ttsd", words[:1], resilient_parsing=True)
     while hasattr(command, "resolve_command"):
         name, command, words = command.resolve_command(context, words)
@@ -62,7 +62,7 @@ def test_pages_have_commands_and_a_wrong_one_would_be_found() -> None:
 
 def test_commands_are_described_as_they_are() -> None:
     documented = subprocess.run(
-        [sys.executable, "-m", "typer", "ttsd.cli", "utils", "docs", "--name", "ttsd", "--title", "Commands"],
+        [sys.executable, "-m", "typer", "ttsd.cli.commands", "utils", "docs", "--name", "ttsd", "--title", "Commands"],
         cwd=ROOT,
         capture_output=True,
         text=True,

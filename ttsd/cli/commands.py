@@ -5,8 +5,11 @@ from __future__ import annotations
 import typer
 
 from ttsd.cli import config, evidence, looking, machine, micro, probe, questions, running
+from ttsd.cli.start import Commands, global_options
 
 app = typer.Typer(
+    cls=Commands,
+    callback=global_options,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help, in half the time

@@ -22,6 +22,9 @@ def doctor(
     tokens: Annotated[
         int | None, typer.Option(min=1, help="With --plan: a completion's usual length; default: its limit.")
     ] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Print what a bug report needs, as Markdown and without secrets.")
+    ] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
@@ -44,6 +47,11 @@ def doctor(
         from ttsd.running.hot_swap import hot_swap as hot_swap_works
 
         findings.append(run(hot_swap_works(settings)))
+    if report:
+        from ttsd.machine.version import described
+
+        print(described(findings, settings))
+        return
     rows = [asdict(finding) for finding in findings]
     if as_json:
         print(json.dumps(rows))

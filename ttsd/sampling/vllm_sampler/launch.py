@@ -156,7 +156,7 @@ def _imported() -> tuple[Any, Any, Any]:
     """vLLM's classes of arguments and engine, and its platform; it must not talk on our terminal."""
     logger = logging.getLogger("vllm")
     logger.addHandler(logging.NullHandler())
-    logger.propagate = False
+    logger.propagate = logging.getLogger().hasHandlers()  # only where the user asked for a log
     try:
         from vllm import AsyncEngineArgs
         from vllm.platforms import current_platform
