@@ -29,6 +29,12 @@ def test_defaults_are_the_papers_test_time_run_on_lora() -> None:
     assert (config.distillation.log_ratio_clip, config.distillation.rollout_is_threshold) == (5.0, 2.0)
 
 
+def test_the_papers_preset_is_the_default_run_with_the_papers_budget() -> None:
+    preset, default = load_config("paper").model_dump(), Config().model_dump()
+    assert preset.pop("budget") == {**default.pop("budget"), "attempts": 2752}
+    assert preset == default
+
+
 def test_file_beats_default_and_override_beats_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text("[budget]\nattempts = 7\n[lora]\nrank = 4\n")

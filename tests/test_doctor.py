@@ -44,7 +44,7 @@ def test_every_model_configuration_fits_the_card_that_it_names(name: str) -> Non
 
 
 def test_every_shipped_configuration_is_known_here() -> None:
-    assert set(shipped_configs()) == {*CARD_OF, "micro-cpu"}
+    assert set(shipped_configs()) == {*CARD_OF, "micro-cpu", "micro-paper", "paper"}
 
 
 def test_the_header_gives_the_memory_and_time_of_the_plan() -> None:

@@ -50,9 +50,9 @@ def right_but(**wrong: Outcome) -> Callable[[str, str], Outcome]:
     return lambda _, given: changed.get(given) or outcome(RIGHT[given] + "\n")
 
 
-def judge_of(answer: Callable[[str, str], Outcome]) -> tuple[Judge, ScriptedSandbox]:
+def judge_of(answer: Callable[[str, str], Outcome], *, shuffle_feedback: bool = False) -> tuple[Judge, ScriptedSandbox]:
     sandbox = ScriptedSandbox(answer)
-    return Judge(sandbox, PROBLEM, SPLIT), sandbox
+    return Judge(sandbox, PROBLEM, SPLIT, shuffle_feedback=shuffle_feedback), sandbox
 
 
 def inputs_of(sandbox: ScriptedSandbox) -> list[str]:
@@ -78,6 +78,15 @@ async def test_after_a_wrong_answer_the_visible_cases_run_and_the_hidden_ones_do
     assert (verdict.visible_passed, verdict.hidden_passed, verdict.first_failure) == (2, 0, 0)
     assert inputs_of(sandbox) == ["100", "2", "30"]
     assert verdict.feedback == "Wrong Answer\nInput:\n100\nOutput:\n1\nExpected:\n200"
+
+
+async def test_a_control_is_told_what_other_visible_cases_expect_and_judged_rightly() -> None:
+    judge, _ = judge_of(right_but(c0=outcome("1")), shuffle_feedback=True)
+    verdict = await judge.program("print")
+    assert (verdict.visible_passed, verdict.first_failure) == (2, 0)
+    assert verdict.feedback == "Wrong Answer\nInput:\n100\nOutput:\n1\nExpected:\n4"
+    judge, _ = judge_of(right_but(), shuffle_feedback=True)
+    assert (await judge.program("print")).accepted
 
 
 async def test_the_two_shortest_wrong_answers_are_shown() -> None:

@@ -222,6 +222,14 @@ def test_a_share_of_the_next_group_is_drawn_under_different_reprompts() -> None:
     assert told[2] == told[0]
 
 
+def test_a_small_round_reads_what_the_newest_attempts_were_told() -> None:
+    reprompts = Reprompts("question", ByteTokenizer(), Reprompt(), max_prompt_len=100, teacher_fraction=1.0)
+    told = [
+        text_of(reading.prompt_ids) for reading in reprompts.readings(2, [wrong(1, "a"), wrong(2, "b"), wrong(3, "c")])
+    ]
+    assert ["\n\nc\n\n" in told[0], "\n\nb\n\n" in told[1]] == [True, True]
+
+
 async def test_attempts_of_the_teacher_count_and_teach_like_any_other() -> None:
     reprompts = Reprompts("question", ByteTokenizer(), Reprompt(), max_prompt_len=100, teacher_fraction=0.25)
     policy = ScriptedPolicy(["wrong"] * 8)

@@ -56,13 +56,13 @@ class Reprompts:
     def readings(self, size: int, known: Sequence[Rollout]) -> list[Reading]:
         """What the next `size` attempts read: the question, but the last ones of them a teacher's prompt.
 
-        That share (`sampling.teacher_fraction`) gets different reprompts of the newest step in `known`, as long as
-        there are any; before the first verdict there is no feedback, so all attempts read the bare question.
+        That share (`sampling.teacher_fraction`) gets different reprompts of the newest step in `known`, the newest
+        attempt's first; before the first verdict there is no feedback, so all attempts read the bare question.
         """
         wanted = round(size * self._teacher_fraction)
         newest = [rollout for rollout in known if rollout.step == known[-1].step] if wanted else []
         lessons = self.lessons(newest)
-        reprompts = list(dict.fromkeys(lesson.reprompt_ids for lesson in lessons if lesson.reprompt_ids))
+        reprompts = list(dict.fromkeys(lesson.reprompt_ids for lesson in reversed(lessons) if lesson.reprompt_ids))
         taught = [Reading(reprompts[at % len(reprompts)], "teacher") for at in range(wanted if reprompts else 0)]
         return [Reading(self.prompt_ids)] * (size - len(taught)) + taught
 
@@ -72,8 +72,8 @@ class Reprompts:
         """One lesson for each answered rollout of a group; `readings`: what its attempts read, if not the question."""
         answered = [rollout for rollout in rollouts if rollout.verdict.status is not Status.ABORTED]
         successes = [rollout for rollout in answered if self._succeeded(rollout)] + self._successes
-        # Ties: this group's texts first, then the newest.
-        told = _lines(answered) | dict(reversed(self._texts.items()))
+        # Ties: the newest text first.
+        told = _lines(reversed(answered)) | dict(reversed(self._texts.items()))
         return [self._lesson(rollout, readings.get(rollout.attempt), successes, told) for rollout in answered]
 
     def _lesson(

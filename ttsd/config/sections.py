@@ -289,6 +289,9 @@ class JudgeSection(Section):
     slots: int | None = setting(
         None, "programs judged at once; none: a core each, less one if several runs train", ge=1
     )
+    shuffle_feedback: bool = setting(
+        False, "a control: feedback on programs names the expected outputs of other cases; verdicts stay right"
+    )
     python: str | None = setting(None, "interpreter for solutions; none: the one that runs ttsd", min_length=1)
     unsafe_no_sandbox: bool = setting(False, "run programs without the sandbox; recorded with the run")
 

@@ -72,14 +72,26 @@ class _Judgement:
 
 
 class Judge:
-    """The judge of one question under one split. `limits` gives way to the question's own limits where it has any."""
+    """The judge of one question under one split. `limits` gives way to the question's own limits where it has any.
 
-    def __init__(self, sandbox: Runner, problem: Problem, split: Split, *, limits: Limits = Limits()) -> None:  # noqa: B008
+    With `shuffle_feedback` the feedback names the expected outputs of other visible cases; verdicts stay what they are.
+    """
+
+    def __init__(
+        self,
+        sandbox: Runner,
+        problem: Problem,
+        split: Split,
+        *,
+        limits: Limits = Limits(),  # noqa: B008
+        shuffle_feedback: bool = False,
+    ) -> None:
         if not split.visible:
             raise ProblemError(f"{problem.name} has no visible case, so nothing could be learnt: choose another split.")
         self._sandbox = sandbox
         self._problem = problem
         self._split = split
+        self._told = _shuffled(problem, split) if shuffle_feedback else problem
         self.limits = own_limits(problem, limits)
         self._judgements: OrderedDict[str, _Judgement] = OrderedDict()
 
@@ -95,7 +107,7 @@ class Judge:
     async def program(self, source: str, *, truncated: bool = False) -> Verdict:
         """The verdict on one program; equal sources are run once. `truncated` attempts are told so when they fail."""
         verdict, results = await self._judged_once(source)
-        return replace(verdict, feedback=feedback_text(self._problem, results, truncated=truncated))
+        return replace(verdict, feedback=feedback_text(self._told, results, truncated=truncated))
 
     async def _judged_once(self, source: str) -> tuple[Verdict, tuple[CaseResult, ...]]:
         judgement = self._judgements.get(source)
@@ -169,16 +181,25 @@ async def judge_for(
     *,
     limits: Limits = Limits(),  # noqa: B008
     workers: int = 2,
+    shuffle_feedback: bool = False,
 ) -> AsyncGenerator[Judge | AnswerJudge, None]:
     """The judge that `problem` needs; what it started besides the sandbox ends with the block.
 
     Answers that are no programs are checked in at most `workers` processes at once.
     """
     if problem.kind in ("stdin", "function"):
-        yield Judge(sandbox, problem, split, limits=limits)
+        yield Judge(sandbox, problem, split, limits=limits, shuffle_feedback=shuffle_feedback)
         return
     async with open_scorer(scorer_spec(problem, limits), seconds=limits.wall_seconds, workers=workers) as scorer:
         yield AnswerJudge(problem, scorer, limits)
+
+
+def _shuffled(problem: Problem, split: Split) -> Problem:
+    """The question as a control tells it: each visible case has the expected output of the next one."""
+    cases = list(problem.cases)
+    for index, other in zip(split.visible, (*split.visible[1:], split.visible[0]), strict=True):
+        cases[index] = replace(problem.cases[index], expected=problem.cases[other].expected)
+    return replace(problem, cases=tuple(cases))
 
 
 def own_limits(problem: Problem, limits: Limits) -> Limits:

@@ -130,7 +130,14 @@ async def _restore(policy: LoraPolicy, run: int, past: Past, state: Path | None)
 
 def _judge(session: Session, problem: Problem, parts: Split, spending: Spending) -> AbstractAsyncContextManager[Judge]:
     turns = Turns(session.sandbox, session.judging, spending)
-    return judge_for(problem, parts, turns, limits=limits_of(session.config), workers=len(session.sandbox.zygotes))
+    return judge_for(
+        problem,
+        parts,
+        turns,
+        limits=limits_of(session.config),
+        workers=len(session.sandbox.zygotes),
+        shuffle_feedback=session.config.judge.shuffle_feedback,
+    )
 
 
 def _tracker(session: Session, job: Job, run: int, folder: Path) -> Tracker:
