@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttsd.judging.extract import extract_answer
+from ttsd.judging.extract import extract_answer, extract_program
 from ttsd.judging.scoring.numerals import numeral
 from ttsd.judging.scoring.same_answer import same_answer
 
@@ -71,6 +71,7 @@ NOT_WORKED_OUT = [
     ("5'''", "5"),
     ("5'", "5"),
     ("5?", "5"),
+    (r"2+3\text{ m}", r"5\text{ m}"),
     ("5; 6", "5"),
     (r"5\text{ or }6", "5"),
     (r"5 \lor 6", "5"),
@@ -130,6 +131,13 @@ WRONG = [
     ("None", "0"),
     ("-3", "3"),
     ("3 1/2", "31/2"),
+    ("1:4", "1:3"),
+    ("3:46", "3:45"),
+    ("f''(x)", "f'(x)"),
+    (r"6\text{ m}", r"5\text{ m}"),
+    (r"5\text{ m}^2", r"5\text{ m}^3"),
+    (r"x\text{ or }y", r"x\text{ and }y"),
+    (r"0.\overline{3}", "0.3"),
     ("x^2", "2x"),
 ]
 RIGHT = [
@@ -191,6 +199,14 @@ RIGHT = [
     (r"\text{(B)}", "B"),
     (r"\varnothing", r"\emptyset"),
     ("2π", r"2\pi"),
+    ("1 : 3", "1:3"),
+    (r"0.\overline{3}", "1/3"),
+    (r"0.1\overline{6}", r"\frac16"),
+    ("5", r"5\text{ m}"),
+    (r"5.0\text{ m}", r"5\text{ m}"),
+    (r"2x \text{ cm}", r"x + x\text{ cm}"),
+    (r"x\text{ or } y", r"x \text{ or } y"),
+    ("n(n-1)/2", r"\frac{n^2-n}{2}"),
 ]
 
 
@@ -282,8 +298,28 @@ def operations(function: Callable[[str], object], text: str) -> int:
 
 @pytest.mark.parametrize(
     "piece",
-    ["\n", "\\boxed{", "\\boxed{}", "{", "}", "Answer: ", "\nAnswer:", "\nAnswer: *", "*", " ", "\r", "\\", "</think>"],
+    [
+        *(
+            "\n",
+            "\\boxed{",
+            "\\boxed{}",
+            "{",
+            "}",
+            "Answer: ",
+            "\nAnswer:",
+            "\nAnswer: *",
+            "*",
+            " ",
+            "\r",
+            "\\",
+            "</think>",
+        ),
+        *("```", "```\n", "```python\n", "```\nx\n", "  ```\n", "`", "```\n    "),
+    ],
 )
-def test_finding_the_answer_costs_twice_as_much_in_twice_the_text(piece: str) -> None:
-    once, twice = (operations(extract_answer, piece * (count // len(piece))) for count in (4000, 8000))
+@pytest.mark.parametrize("function", [extract_answer, extract_program])
+def test_finding_the_answer_costs_twice_as_much_in_twice_the_text(
+    function: Callable[[str], object], piece: str
+) -> None:
+    once, twice = (operations(function, piece * (count // len(piece))) for count in (4000, 8000))
     assert twice < 2.3 * once + 2000

@@ -6,18 +6,31 @@ It runs in the event loop, so it is linear in the text's length. Thinking is cut
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-# A fence opens a line; anything may follow the language name.
-_BLOCK = re.compile(r"^```[^\n`]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
+_FENCE = "```"
 _BRACES = re.compile(r"\\boxed\{|\\.|[{}]", re.DOTALL)
 _MARKS = " \t\r\f\v*_#>"
 
 
 def extract_program(answer: str) -> str | None:
     """The longest closed fenced block (the paper's rule), the last one of equals; None where there is none."""
-    blocks = _BLOCK.findall(answer.rpartition("</think>")[2])
+    blocks = list(_blocks(answer.rpartition("</think>")[2]))
     program = max(reversed(blocks), key=len, default="")
     return program if program.strip() else None
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """The fenced blocks that are closed. A fence opens a line, and anything but a backtick may follow it there."""
+    block: list[str] | None = None
+    for line in text.split("\n"):
+        if block is None:
+            block = [] if line.startswith(_FENCE) and "`" not in line[len(_FENCE) :] else None
+        elif line.lstrip(" \t").startswith(_FENCE):
+            yield "".join(f"{one}\n" for one in block)
+            block = None
+        else:
+            block.append(line)
 
 
 def extract_answer(answer: str) -> str | None:

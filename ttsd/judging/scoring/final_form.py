@@ -37,6 +37,9 @@ _OPERATORS = frozenset(_WORDS.split())
 _ONE_BY_ONE = r"+ - − * / ^ × · ( | \frac \dfrac \tfrac \cfrac \cdot \times \div \sqrt \pm ±"
 _TO_WORK_OUT = frozenset(_ONE_BY_ONE.split())
 
+_PASSED_OVER = frozenset(":;'\"?@#~`")
+_NAMES = ("\\text", "\\mbox", "\\mathrm", "\\mathbf", "\\mathsf", "\\operatorname")
+
 
 def unfinished(given: str, expected: str, *, closed_forms: bool) -> str:
     """What in `given` is no part of a final answer, empty if there is nothing such.
@@ -57,6 +60,11 @@ def first_operation(text: str) -> str:
     """The first arithmetic operation in `text`, which one number does not need; empty where there is none."""
     tokens = _TOKEN.findall(text.strip().lstrip("+-−"))
     return next((token for token in tokens if token in _TO_WORK_OUT), "")
+
+
+def unreadable(text: str) -> bool:
+    """Whether `text` holds what the LaTeX parser passes over in silence, or ends at."""
+    return any(token in _PASSED_OVER or token.startswith(_NAMES) for token in _TOKEN.findall(text))
 
 
 def letters(text: str) -> set[str]:

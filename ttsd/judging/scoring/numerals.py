@@ -14,6 +14,7 @@ _TIMES_POWER = re.compile(r"\s*(?:\*|\\times|\\cdot|×|·)\s*10\^(?:\{([+-]?[0-9
 _POWER = re.compile(r"^([+-]?)10\^(?:\{([+-]?[0-9]+)\}|([+-]?[0-9]+))$")
 _INTEGER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
 _DECIMAL = re.compile(rf"([+-]?(?:{_INTEGER}(?:\.[0-9]*)?|\.[0-9]+))(?:[eE]([+-]?[0-9]{{1,4}}))?")
+_REPEATING = re.compile(r"([+-]?)([0-9]*)\.([0-9]*)\\overline\s*\{?([0-9]+)\}?")
 _PART = r"\s*(?:\{\s*(-?[0-9]+)\s*\}|([0-9]))"
 _LATEX_FRACTION = rf"\\[dtc]?frac{_PART}{_PART}"
 _FRACTION = re.compile(rf"([+-]?)\s*(?:{_LATEX_FRACTION}|({_INTEGER})\s*/\s*(-?{_INTEGER}))")
@@ -35,7 +36,7 @@ def numeral(text: str) -> Numeral | None:
     if percent:
         text = text.removesuffix("%").rstrip()
     try:
-        found = _decimal(text) or _fraction(text) or _mixed(text)
+        found = _decimal(text) or _fraction(text) or _mixed(text) or _repeating(text)
     except (ValueError, ZeroDivisionError):  # thousands of digits, or a division by zero
         return None
     return Numeral(found.value / 100, found.rounded) if found and percent else found
@@ -77,6 +78,16 @@ def _mixed(text: str) -> Numeral | None:
     part = Fraction(_integer(match[3] or match[4] or match[7]), _integer(match[5] or match[6] or match[8]))
     value = int(match[2]) + part
     return Numeral(-value if match[1] == "-" else value) if 0 < part < 1 else None
+
+
+def _repeating(text: str) -> Numeral | None:
+    match = _REPEATING.fullmatch(text)
+    if match is None:
+        return None
+    sign, whole, fixed, repeated = match.groups()
+    part = Fraction(int(repeated), 10 ** len(repeated) - 1) / 10 ** len(fixed)
+    value = Fraction(f"{whole or 0}.{fixed or 0}") + part
+    return Numeral(-value if sign == "-" else value)
 
 
 def _integer(text: str) -> int:

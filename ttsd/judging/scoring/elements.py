@@ -1,0 +1,72 @@
+"""What an answer consists of: a value with a name, and the elements of sets, lists, tuples, intervals and unions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_NAME = re.compile(
+    r"^\s*(\\?[A-Za-z]+(?:_(?:\{\w+\}|\w))?(?:\([A-Za-z, ]*\))?)\s*(?:=|\\in(?![A-Za-z]))(.*)$", re.DOTALL
+)
+_PIECES = re.compile(r"\\[{}]|\\cup(?![A-Za-z])|[()\[\]{},∪]")
+_OPENING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}
+_CLOSING = {")", "]", "}", "\\}"}
+
+
+def named(text: str) -> tuple[str, str]:
+    """The name that `x = 5` gives to its value, and the value; one equals sign alone begins a value as well."""
+    match = _NAME.match(text)
+    if match is None or "=" in match[2]:
+        return "", text.removeprefix("=").strip()
+    return "".join(match[1].split()), match[2].strip()
+
+
+def elements_of(text: str) -> tuple[str, list[str]]:
+    r"""What kind of collection `text` is, and its elements; the kind is empty where it is a single value.
+
+    The kinds: "cup" for a union, "set" for `\{1, 2\}` and `1, 2`, the outer brackets for what has an order.
+    """
+    if len(parts := _split(text, ("\\cup", "∪"))) > 1:
+        return "cup", parts
+    if len(parts := _signed(_split(text, (",",)))) > 1:
+        return "set", parts
+    brackets = _brackets(text)
+    if brackets is None:
+        return "", [text.strip()]
+    opening, closing = brackets
+    inside = _signed(_split(text.strip().removeprefix(opening).removesuffix(closing), (",",)))
+    if opening == "\\{" or (opening == "{" and len(inside) > 1):
+        return "set", inside
+    return (opening + closing, inside) if len(inside) > 1 else ("", [text.strip()])
+
+
+def _split(text: str, separators: Sequence[str]) -> list[str]:
+    """`text` at the separators that stand outside of all brackets."""
+    parts, begin, depth = [], 0, 0
+    for piece in _PIECES.finditer(text):
+        depth += (piece[0] in _OPENING) - (piece[0] in _CLOSING)
+        if not depth and piece[0] in separators:
+            parts.append(text[begin : piece.start()].strip())
+            begin = piece.end()
+    return [*parts, text[begin:].strip()]
+
+
+def _brackets(text: str) -> tuple[str, str] | None:
+    """The brackets round the whole of `text`, if there are such."""
+    pieces, depth = list(_PIECES.finditer(text.strip())), 0
+    if not pieces or pieces[0].start() or pieces[-1].end() < len(text.strip()) or pieces[0][0] not in _OPENING:
+        return None
+    for piece in pieces:
+        depth += (piece[0] in _OPENING) - (piece[0] in _CLOSING)
+        if not depth and piece is not pieces[-1]:
+            return None
+    return (pieces[0][0], pieces[-1][0]) if not depth else None
+
+
+def _signed(elements: Sequence[str]) -> list[str]:
+    r"""The elements with `\pm 2` as the two that it stands for, and `x = 2` as 2."""
+    found = []
+    for element in elements:
+        text = named(element.replace("±", "\\pm "))[1]
+        found += [text.replace("\\pm", sign) for sign in "+-"] if text.count("\\pm") == 1 else [text]
+    return found
