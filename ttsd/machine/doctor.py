@@ -18,11 +18,10 @@ from typing import Any
 from sandbox import probe
 from ttsd.config import Config
 from ttsd.errors import UserError
-from ttsd.machine.step_plan import GIB, Sharing
+from ttsd.machine.cards import GIB
 
 LIBRARIES = ("torch", "transformers", "peft", "sqlite-utils", "datasets")
 LEAST_FREE_GIB = 2.0
-SHARED = (1, 8, 32)  # questions on one engine that a plan compares
 VETTED = ("Qwen3ForCausalLM", "Qwen2ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM")
 ABSENT = "{} is not on this machine: the first run fetches it from the hub, or give model.path a folder"
 LESS_MEMORY = (
@@ -46,51 +45,12 @@ def examine(config: Config) -> list[Finding]:
 
 
 def plan_for(
-    config: Config, card: str, questions: int, tokens: int | None
+    config: Config, on: str, questions: int, tokens: int | None
 ) -> tuple[list[dict[str, str]], list[dict[str, str]], bool]:
-    """The memory and time of a step on `card` and what sharing it would gain, as rows to show, and whether it fits.
+    """As `plan_table`, for the configured model, which need not be on this machine."""
+    from ttsd.machine.plan_table import plan_table
 
-    `tokens`: the usual length of a completion, for the times; None: every length at its limit.
-    """
-    from ttsd.machine.step_plan import CARDS, plan, sharing, usual_lengths
-
-    if card not in CARDS:
-        raise UserError(f"no card {card!r} is known; choose one of {', '.join(CARDS)}")
-    sizes, lengths = _sizes(config)[0], usual_lengths(config, tokens)
-    made = plan(config, sizes, CARDS[card], questions=questions)
-    times = plan(
-        config,
-        sizes,
-        CARDS[card],
-        prompt_tokens=lengths.prompt,
-        reprompt_tokens=lengths.reprompt,
-        completion_tokens=lengths.completion,
-    ).time
-    rows = [(row.where, row.what, f"{row.amount / GIB:.2f} GiB", row.note) for row in made.memory]
-    rows += [
-        (process, "all", f"{made.needs[process] / GIB:.2f} GiB", f"of {limit / GIB:.2f} GiB")
-        for process, limit in made.limits.items()
-    ]
-    rows += [(row.where, row.what, f"{row.amount:.1f} s", row.note) for row in times]
-    alone = sharing(config, sizes, CARDS[card], 1, completion_tokens=tokens)
-    counts = sorted({*SHARED, questions})
-    shared = [sharing(config, sizes, CARDS[card], count, completion_tokens=tokens) for count in counts]
-    named = [dict(zip(("where", "what", "amount", "note"), row, strict=True)) for row in rows]
-    return named, [_shared_row(one, alone) for one in shared], made.fits
-
-
-def _shared_row(one: Sharing, alone: Sharing) -> dict[str, str]:
-    row = {
-        "questions": str(one.questions),
-        "memory": f"{one.gib:.1f} GiB{'' if one.fits else ', too much'}",
-        "completions at once": str(one.at_once),
-        "tokens/s": f"{one.tokens_per_second:.0f}",
-        "decode s": f"{one.decode_seconds:.1f}",
-        "train s": f"{one.train_seconds:.1f}",
-        "wall s, a step of all": f"{one.wall_seconds:.1f}",
-        "gain": f"{one.gain(alone):.2f}",
-    }
-    return row if one.fits else {name: value if name in ("questions", "memory") else "-" for name, value in row.items()}
+    return plan_table(config, _sizes(config)[0], on, questions, tokens)
 
 
 def examine_model(config: Config) -> list[Finding]:
@@ -113,7 +73,7 @@ def examine_model(config: Config) -> list[Finding]:
 def _sizes(config: Config) -> tuple[Mapping[str, Any], str]:
     """The model's config.json, and in words where the model is. UserError: nothing is known of it here."""
     from ttsd.backbone import model_sizes
-    from ttsd.machine.step_plan import KNOWN
+    from ttsd.machine.shape import KNOWN
 
     path = config.model.path
     folder = _folder(path)
@@ -178,14 +138,14 @@ def _context(config: Config, sizes: Mapping[str, Any]) -> Finding:
 
 
 def _memory(config: Config, sizes: Mapping[str, Any]) -> Finding:
-    """The plan for one question, against this machine's card, or its free memory."""
-    from ttsd.machine.capacity import found_memory
-    from ttsd.machine.step_plan import Card, plan
+    """What one question needs, against this machine's card, or its free memory."""
+    from ttsd.machine.memory import found_memory, memory_of
+    from ttsd.machine.shape import Shape
 
-    memory = found_memory(config.model.device)
-    card = Card((memory.card or memory.free) / GIB, 1.0, 1.0, is_cpu=not memory.card)
-    made = plan(config, sizes, card)
-    where = "of the card" if memory.card else "of free memory"
+    found = found_memory(config.model.device)
+    card = found.as_card()
+    made = memory_of(config, Shape.read(sizes), card, questions=1)
+    where = "of free memory" if found.is_cpu else "of the card"
     parts = ", ".join(f"{process} {need / GIB:.1f} GiB" for process, need in made.needs.items())
     detail = f"{parts}; {card.gib:.1f} GiB {where}"
     return Finding("memory", made.fits, detail if made.fits else f"{detail}: {LESS_MEMORY}")
@@ -234,7 +194,7 @@ def _sandbox(config: Config) -> list[Finding]:
 
 def _disk(config: Config, sizes: Mapping[str, Any] | None, place: str) -> list[Finding]:
     """Room for the record and two states of a run, for adapters on their way, and for a download that is to come."""
-    from ttsd.machine.step_plan import Shape
+    from ttsd.machine.shape import Shape
 
     numbers = Shape.read(sizes).adapter(config.lora.rank) if sizes else 0
     rows = [

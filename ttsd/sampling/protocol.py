@@ -37,6 +37,7 @@ class SamplerStats:
     tokens: int = 0
     completions: int = 0
     aborted: int = 0
+    preemptions: int = 0  # completions that had to begin again because the cache of keys and values was full
 
 
 class Sampler(Protocol):

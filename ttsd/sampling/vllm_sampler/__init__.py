@@ -38,6 +38,7 @@ class VllmSampler:
         self._resident: dict[AdapterRef, Any] = {}
         self._adapter_ids = itertools.count(1)
         self._request_ids = itertools.count(1)
+        self._moving = asyncio.Lock()  # held while adapters come and go
 
     async def start(self) -> None:
         if importlib.util.find_spec("vllm") is None:
@@ -70,6 +71,7 @@ class VllmSampler:
         except Exception as error:
             raise self._failure(error) from error
         self.stats.completions += 1
+        self.stats.preemptions = self._launch.preemptions.count if self._launch else 0
         return Completion(
             token_ids=tuple(drawn.token_ids),
             text=self._decode(drawn.token_ids),
@@ -81,12 +83,17 @@ class VllmSampler:
         )
 
     async def swap(self, old: AdapterRef | None, new: AdapterRef) -> None:
-        check_new(self._resident, new)
-        await self._load(new)
-        if old is not None:
-            await self.drop(old)
+        async with self._moving:
+            check_new(self._resident, new)
+            await self._load(new)
+            if old is not None:
+                await self._unload(old)
 
     async def drop(self, ref: AdapterRef) -> None:
+        async with self._moving:
+            await self._unload(ref)
+
+    async def _unload(self, ref: AdapterRef) -> None:
         lora = self._resident.pop(ref, None)
         if lora is not None and self._engine is not None and not self._engine.errored:
             try:

@@ -39,6 +39,7 @@ class Launch:
     def __init__(self, settings: VllmSettings) -> None:
         self.settings = settings
         self.info: dict[str, str] = {}
+        self.preemptions = Preemptions()
         self.folder = Path(tempfile.mkdtemp(prefix="ttsd-vllm-"))
         self._engine: Any = None
         self._failed = False
@@ -101,18 +102,33 @@ class Launch:
                 if self._abandoned:
                     raise InfrastructureError("the vLLM engine was abandoned before it started")
                 try:
-                    self._engine = llm.from_vllm_config(config, disable_log_stats=True)
+                    loggers = [lambda *_: self.preemptions]
+                    self._engine = llm.from_vllm_config(config, disable_log_stats=True, stat_loggers=loggers)
                 except Exception as error:
                     raise self._refusal(error) from error
+            self.info["kv_cache_tokens"] = str(config.cache_config.kv_cache_size_tokens)
 
     def _refusal(self, error: Exception) -> TtsdError:
         cause = self.cause(error)
+        if "memory for the cache blocks" in cause or "at least one request" in cause:
+            return UserError(
+                f"the vLLM engine's memory is too small for one text of full length: {cause.partition('. ')[0]}; raise "
+                f"{self._memory_setting()}, or lower model.max_model_len"
+            )
+        if "Free memory on device" in cause:
+            return UserError(
+                f"somebody else uses the card: {cause.partition('. ')[0]}; end that, or lower "
+                "model.gpu_memory_utilization"
+            )
         if "LoRA" in cause:
             return UserError(
                 f"vLLM can't serve adapters on {self.settings.model!r}: {cause}; choose another model.path "
                 "or --set model.sampler=transformers"
             )
         return InfrastructureError(f"vLLM can't start on {self.settings.model!r}: {cause}")
+
+    def _memory_setting(self) -> str:
+        return "model.kv_cache_gib" if self.info.get("device") == "cpu" else "model.gpu_memory_utilization"
 
     def _configured(self) -> tuple[Any, Any]:
         """vLLM's resolved configuration and its engine class; importing them is what takes long."""
@@ -150,6 +166,23 @@ class Launch:
             # Eager mode still compiles the log-probability kernels: 17 s at the first batch, and a C++ compiler.
             "TORCHDYNAMO_DISABLE": "1",
         }
+
+
+class Preemptions:
+    """How often vLLM took a completion's keys and values away because its cache was full: one of its stat loggers."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def record(self, scheduler_stats: Any, iteration_stats: Any, *_: Any, **__: Any) -> None:
+        if iteration_stats is not None:
+            self.count += iteration_stats.num_preempted_reqs
+
+    def log_engine_initialized(self) -> None: ...
+
+    def log(self) -> None: ...
+
+    def record_sleep_state(self, is_awake: int, level: int) -> None: ...
 
 
 def _imported() -> tuple[Any, Any, Any]:

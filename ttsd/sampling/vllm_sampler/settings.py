@@ -9,6 +9,8 @@ from ttsd.errors import UserError
 from ttsd.sampling.vllm_sampler.engine_process import executor
 
 GIB = 1 << 30
+MAX_SEQUENCES = 256  # completions that are decoded at once; more wait
+MAX_BATCHED_TOKENS = {"cuda": 8192, "cpu": 2048}  # of one forward pass; prompts are read in pieces of at most so many
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those that vLLM has slots for
 STREAM_INTERVAL = 8  # tokens between two messages of one request: the counters lag by no more
 
@@ -18,6 +20,8 @@ class VllmSettings:
     """What the engine is started with.
 
     `adapters`: how many questions share it (0: no LoRA at all); `threads`: of a CPU engine, None: half the cores.
+    `kv_cache_bytes`: for keys and values, on each card. On a card it may be None: vLLM then measures what is free, and
+    whatever anybody else takes meanwhile is taken from the cache.
     """
 
     model: str
@@ -31,7 +35,7 @@ class VllmSettings:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     max_model_len: int | None = None
     gpu_memory_utilization: float = 0.45
-    kv_cache_gib: float = 1.0
+    kv_cache_bytes: int | None = None
     tensor_parallel_size: int = 1
     threads: int | None = None
     seed: int = 0
@@ -53,6 +57,8 @@ def engine_args(settings: VllmSettings, device: str) -> dict[str, Any]:
         ),
         "logprobs_mode": "processed_logprobs",
         "enable_prefix_caching": True,
+        "max_num_seqs": MAX_SEQUENCES,
+        "max_num_batched_tokens": MAX_BATCHED_TOKENS.get(device, MAX_BATCHED_TOKENS["cuda"]),
         "stream_interval": STREAM_INTERVAL,
         "seed": settings.seed,
         "disable_log_stats": True,
@@ -84,5 +90,6 @@ def lora_slots(settings: VllmSettings) -> int:
 
 def _memory_args(settings: VllmSettings, device: str) -> dict[str, Any]:
     if device == "cpu":
-        return {"kv_cache_memory_bytes": int(settings.kv_cache_gib * GIB), "enforce_eager": True}
-    return {"gpu_memory_utilization": settings.gpu_memory_utilization}
+        return {"kv_cache_memory_bytes": settings.kv_cache_bytes or GIB, "enforce_eager": True}
+    cache = {} if settings.kv_cache_bytes is None else {"kv_cache_memory_bytes": settings.kv_cache_bytes}
+    return {"gpu_memory_utilization": settings.gpu_memory_utilization, **cache}

@@ -1,0 +1,218 @@
+"""What sampler and trainer take of memory: the one place that `plan`, `capacity`, the doctor and the engine ask.
+
+Memory is the worst case of the settings: every prompt, reprompt and completion at its limit. vLLM takes a fixed share
+of a card; on a CPU, and with the transformers sampler, each process may have what the other one leaves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ttsd.config import Config
+from ttsd.errors import UserError
+from ttsd.machine.cards import GIB, Card
+from ttsd.machine.lengths import Lengths, longest_lengths
+from ttsd.machine.shape import Shape
+
+RAM_SHARE = 0.8  # of a machine's memory that may be planned with: the rest is the system's
+NF4_BYTES = 0.516  # 4 bits and doubly quantised scales
+
+_PROCESS = 0.6 * GIB  # Python, torch, CUDA context and library workspaces of one process
+_SERVING = 2.0 * GIB  # what vLLM needs on a card while it computes, CUDA graphs included
+_SLACK = 1.1  # allocator fragmentation on what comes and goes
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes that a process needs, and what for."""
+
+    where: str
+    what: str
+    bytes: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What sampler and trainer need, part by part, and what each may have, in bytes. On several cards: of one card."""
+
+    parts: tuple[Need, ...]
+    limits: Mapping[str, float]
+
+    @property
+    def needs(self) -> dict[str, float]:
+        return {name: sum(part.bytes for part in self.parts if part.where == name) for name in ("trainer", "sampler")}
+
+    @property
+    def fits(self) -> bool:
+        return all(need <= self.limits[process] for process, need in self.needs.items())
+
+    @property
+    def cache(self) -> float:
+        """Bytes for keys and values once all else has its place; below 0 where there is no room for them."""
+        return self.limits["sampler"] - self.needs["sampler"] + self._part(KV_CACHE)
+
+    def _part(self, what: str) -> float:
+        return sum(part.bytes for part in self.parts if part.what == what)
+
+
+KV_CACHE = "KV cache, at least"
+
+
+def number_bytes(config: Config, *, on_cpu: bool) -> int:
+    """Bytes of a number of the base model, in sampler and trainer."""
+    dtype = config.model.dtype
+    return 4 if dtype == "float32" or (dtype == "auto" and on_cpu) else 2
+
+
+def memory_of(config: Config, shape: Shape, card: Card, *, questions: int, lengths: Lengths | None = None) -> Memory:
+    """For `questions` questions that share an engine on `card`; every length at its limit unless they are given."""
+    width, lengths = number_bytes(config, on_cpu=card.is_cpu), lengths or longest_lengths(config)
+    parts = (
+        *_trainer(config, shape, width, lengths, questions),
+        *_sampler(config, shape, width, lengths, questions, card),
+    )
+    return Memory(parts, _limits(config, card, Memory(parts, {}).needs))
+
+
+def cache_bytes_of_run(config: Config, shape: Shape, group: int, *, on_cpu: bool) -> float:
+    """Bytes that a run takes of the sampler: an adapter slot, its prompt, and half of each of `group` completions."""
+    width = number_bytes(config, on_cpu=on_cpu)
+    tokens = config.sampling.max_prompt_len + group * config.sampling.max_tokens // 2
+    return (shape.kv_bytes(tokens, width) + width * shape.adapter(config.lora.rank)) / _cards(config)
+
+
+def learner_bytes(config: Config, shape: Shape) -> float:
+    """Bytes that a run takes of the trainer: weights, gradient, two moments and the teacher, in float32."""
+    return (4 + _averaged(config)) * 4.0 * shape.adapter(config.lora.rank)
+
+
+def state_bytes(config: Config, shape: Shape) -> float:
+    """Bytes of the learner's state on disk: all that the trainer holds but the gradient."""
+    return (3 + _averaged(config)) * 4.0 * shape.adapter(config.lora.rank)
+
+
+def vllm_cache_bytes(config: Config, shape: Shape, found: Found, questions: int) -> int:
+    """What vLLM is to take for keys and values, on each card.
+
+    UserError: that is less than one text of full length.
+    """
+    if found.is_cpu:
+        return int(config.model.kv_cache_gib * GIB)
+    memory, width = memory_of(config, shape, found.as_card(), questions=questions), number_bytes(config, on_cpu=False)
+    tokens = config.model.max_model_len or config.sampling.max_prompt_len + config.sampling.max_tokens
+    least = shape.kv_bytes(tokens, width) / _cards(config)
+    if memory.cache < least:
+        raise UserError(
+            f"model.gpu_memory_utilization={config.model.gpu_memory_utilization} of a card of "
+            f"{found.card / GIB:.1f} GiB leaves {max(0.0, memory.cache) / GIB:.1f} GiB for keys and values, and one "
+            f"text of {tokens} tokens takes {least / GIB:.1f}; raise it, lower model.max_model_len and "
+            "sampling.max_tokens, or share the engine among fewer questions"
+        )
+    return int(memory.cache)
+
+
+def _averaged(config: Config) -> bool:
+    return config.teacher.teacher_regularization == "ema"
+
+
+def _cards(config: Config) -> int:
+    """Among how many cards the sampler is divided."""
+    return config.model.tensor_parallel_size
+
+
+def _limits(config: Config, card: Card, needs: Mapping[str, float]) -> dict[str, float]:
+    if config.model.sampler == "vllm" and not card.is_cpu:
+        share = config.model.gpu_memory_utilization * card.gib * GIB
+        return {"trainer": card.gib * GIB - share, "sampler": share}
+    whole = card.gib * GIB * (RAM_SHARE if card.is_cpu else 1.0)
+    return {"trainer": whole - needs["sampler"], "sampler": whole - needs["trainer"]}
+
+
+def _trainer(config: Config, shape: Shape, width: int, lengths: Lengths, questions: int) -> list[Need]:
+    distillation, numbers = config.distillation, shape.adapter(config.lora.rank)
+    linear = NF4_BYTES if config.model.quantize_base == "nf4" else width
+    row = max(lengths.prompt + lengths.completion, min(distillation.token_budget, lengths.student))
+    layer = shape.layer_bytes(config.lora.rank) * width / 2
+    checkpointed = distillation.gradient_checkpointing
+    kept = row * (shape.layers * shape.hidden * width + layer if checkpointed else shape.layers * layer)
+    passing = max(lengths.reprompt + lengths.completion, min(distillation.token_budget, lengths.teacher))
+    logits = 3 * width + 3 * 4  # student, teacher, gradient; their float32 log-softmaxes
+    chunk = f"{distillation.chunk_tokens} tokens at a time"
+    return [
+        Need("trainer", "base weights", shape.linear * linear + shape.embedding * width, config.model.quantize_base),
+        Need(
+            "trainer",
+            "adapters and optimizer",
+            questions * learner_bytes(config, shape),
+            f"{numbers / 1e6:.0f} M numbers",
+        ),
+        Need("trainer", "student activations", kept * _SLACK, f"{row} tokens{', checkpointed' * checkpointed}"),
+        Need("trainer", "teacher activations", passing * layer / 2 * _SLACK, f"{passing} tokens, one layer at a time"),
+        Need("trainer", "hidden states", 3.0 * row * shape.hidden * width, "student, its gradient, teacher"),
+        Need("trainer", "logits", float(distillation.chunk_tokens * shape.vocab * logits), chunk),
+        Need("trainer", "process", _PROCESS),
+    ]
+
+
+def _sampler(
+    config: Config, shape: Shape, width: int, lengths: Lengths, questions: int, card: Card
+) -> list[Need]:
+    if config.model.sampler == "transformers":  # reads the trainer's weights, and decodes a group without paging
+        cache = shape.kv_bytes(lengths.group * (lengths.prompt + lengths.completion), width)
+        return [Need("sampler", KV_CACHE, cache, "of one group, all at full length")]
+    cards, slots = _cards(config), questions + 1  # the version in use and the one that replaces it
+    least = shape.kv_bytes(lengths.prompt + lengths.completion, width) / cards
+    whole = shape.kv_bytes(questions * lengths.student, width) / cards / GIB
+    if card.is_cpu:
+        least = max(least, config.model.kv_cache_gib * GIB)
+    serving = _PROCESS if card.is_cpu else _PROCESS + _SERVING
+    return [
+        Need("sampler", "base weights", (shape.linear + shape.embedding) * width / cards),
+        Need("sampler", "adapter slots", slots * shape.adapter(config.lora.rank) * width / cards, f"{slots} slots"),
+        Need("sampler", KV_CACHE, least, f"of one completion; {whole:.1f} GiB hold all at once"),
+        Need("sampler", "serving", serving),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Bytes of this machine's graphics card (0: there is none), and of main memory that nobody uses."""
+
+    card: float
+    free: float
+
+    @property
+    def is_cpu(self) -> bool:
+        return not self.card
+
+    def as_card(self) -> Card:
+        """To plan with; its speed is not known."""
+        return Card((self.card or self.free) / GIB, 1.0, 1.0, is_cpu=self.is_cpu)
+
+
+def found_memory(device: str) -> Found:
+    """Of this machine. `device`: as in model.device."""
+    return Found(_card() if device != "cpu" else 0.0, _free())
+
+
+def _card() -> float:
+    import torch
+
+    return float(torch.cuda.mem_get_info()[1]) if torch.cuda.is_available() else 0.0
+
+
+def _free() -> float:
+    """What is available, within the bounds of our control group."""
+    available = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    free = float(available[1]) * 1024 if available else GIB
+    limit, used = (_number(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
+    return free if limit is None or used is None else min(free, limit - used)
+
+
+def _number(file: Path) -> float | None:
+    text = file.read_text().strip() if file.is_file() else ""
+    return float(text) if text.isdigit() else None
