@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.tiny import write_model
 from ttsd.config import Config
+from ttsd.machine.cards import GIB
+from ttsd.machine.memory import Found
 from ttsd.nouns import Lesson
-from ttsd.running.engine import LoraPolicy, load_tokenizer, open_engine
+from ttsd.running.engine import LoraPolicy, bring_up, load_tokenizer, open_engine, shares_card
 from ttsd.running.shared_time import Spending
+from ttsd.sampling.loading import in_background
 
 
 async def test_a_policy_that_begins_anew_draws_from_the_base_again_and_learns_as_at_first(tmp_path: Path) -> None:
@@ -40,3 +46,35 @@ async def test_a_policy_that_begins_anew_draws_from_the_base_again_and_learns_as
         assert (again["loss"], again["grad_norm"]) == (first["loss"], first["grad_norm"])
         assert likely() == taught
         await policy.close()
+
+
+@pytest.mark.parametrize(
+    ("sampler", "card", "shares"), [("vllm", 80, True), ("vllm", 0, False), ("transformers", 80, False)]
+)
+def test_vllm_and_trainer_divide_a_card_where_there_is_one(sampler: str, card: float, shares: bool) -> None:
+    config = Config.model_validate({"model": {"sampler": sampler}})
+    assert shares_card(config, Found(card * GIB, 100 * GIB)) == shares
+
+
+@pytest.mark.parametrize("in_turn", [True, False])
+async def test_the_trainer_goes_to_a_shared_card_only_after_the_sampler(in_turn: bool) -> None:
+    """vLLM counts what goes of the card while it starts as its own; elsewhere both start side by side."""
+    events: list[str] = []
+    begun = threading.Event()
+
+    async def start() -> None:
+        events.append("sampler starts")
+        if not in_turn:
+            await asyncio.to_thread(begun.wait, 60)
+        events.append("sampler stands ready")
+
+    def load() -> str:
+        events.append("trainer loads")
+        begun.set()
+        return "trainer"
+
+    loading = cache(lambda: in_background(load))
+    assert await bring_up(start, loading, in_turn=in_turn) == "trainer"
+    assert events[-1] == ("trainer loads" if in_turn else "sampler stands ready")
+    assert events[0] == "sampler starts" or not in_turn
+    assert len(events) == 3

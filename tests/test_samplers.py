@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import random
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,9 +218,9 @@ async def test_a_sampler_that_ignores_adapters_is_found_out(trainer: Trainer) ->
         ("bfloat16", 1e-1, 0.3, False),
         ("bfloat16", 1e-2, 0.02, False),
         ("float32", 0.0, 0.0, False),
-        ("four bits", 0.1, 0.3, True),
-        ("four bits", 0.5, 0.9, False),
-        ("four bits", -0.25, 0.25, False),  # the base model's own
+        ("fewer bits", 0.1, 0.3, True),
+        ("fewer bits", 0.5, 0.9, False),
+        ("fewer bits", -0.25, 0.25, False),  # the base model's own
     ],
 )
 def test_what_counts_as_agreement(dtype: str, gap: float, change: float, agree: bool) -> None:
@@ -229,3 +231,26 @@ def test_what_counts_as_agreement(dtype: str, gap: float, change: float, agree: 
     else:
         with pytest.raises(InfrastructureError):
             agreement.judge(findings, dtype)
+
+
+@pytest.mark.parametrize(("noise", "agree"), [(0.05, True), (0.1, True), (0.3, False)])
+def test_noise_of_16_bits_is_no_disagreement(noise: float, agree: bool) -> None:
+    """Mean gaps of 0.01 to 0.05 nats are usual, and single ones far off; the adapter's effect shows all the same."""
+    generator = random.Random(0)
+    trainer = [-generator.expovariate(1.0) for _ in range(256)]
+    base = [p - generator.gauss(0.0, 0.5) for p in trainer]
+    sampler = [p + generator.gauss(0.0, noise * math.sqrt(math.pi / 2)) for p in trainer]
+    findings = agreement.compare(sampler, trainer, base, 1.0)
+    assert findings["gap/mean"] == pytest.approx(noise, rel=0.15)
+    if agree:
+        agreement.judge(findings, "bfloat16")
+    else:
+        with pytest.raises(InfrastructureError, match=r"use another version .*model\.sampler=transformers"):
+            agreement.judge(findings, "bfloat16")
+
+
+def test_an_adapter_served_twice_over_is_found_in_16_bits() -> None:
+    trainer, base = [-1.0, -2.0, -0.5], [-1.05, -1.9, -0.6]
+    twice = [2 * with_it - without for with_it, without in zip(trainer, base, strict=True)]
+    with pytest.raises(InfrastructureError, match="the sampler shows 200%"):
+        agreement.judge(agreement.compare(twice, trainer, base, 1.0), "bfloat16")

@@ -20,10 +20,16 @@ import pytest
 import pytest_asyncio
 
 from tests.tiny import write_model
+from ttsd.config import Config, load_config
 from ttsd.errors import InfrastructureError, UserError
+from ttsd.machine.capacity import capacity
+from ttsd.machine.cards import GIB
+from ttsd.machine.memory import Found, vllm_cache_bytes
+from ttsd.machine.shape import KNOWN
 from ttsd.nouns import Completion
 from ttsd.sampling.protocol import AdapterRef
 from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
+from ttsd.sampling.vllm_sampler.settings import MAX_BATCHED_TOKENS, MAX_SEQUENCES, engine_args, lora_slots
 
 if TYPE_CHECKING:
     from ttsd.backbone import Base
@@ -47,7 +53,7 @@ from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
 async def main(model):
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, lambda: print("interrupted", flush=True))
-    settings = VllmSettings(model=model, max_tokens=16, stop_token_ids=(), adapters=0, kv_cache_gib=0.05)
+    settings = VllmSettings(model=model, max_tokens=16, stop_token_ids=(), adapters=0, kv_cache_bytes=50 << 20)
     sampler = VllmSampler(settings, str)
     await sampler.start()
     print(*(child.pid for child in multiprocessing.active_children()), flush=True)
@@ -124,7 +130,13 @@ async def sampler(model: Path, owner: object) -> AsyncIterator[VllmSampler]:
 
 
 def settings(folder: Path, **changes: Any) -> VllmSettings:
-    defaults = {"max_tokens": 64, "stop_token_ids": (STOP,), "adapters": 2, "max_lora_rank": RANK, "kv_cache_gib": 0.1}
+    defaults = {
+        "max_tokens": 64,
+        "stop_token_ids": (STOP,),
+        "adapters": 3,
+        "max_lora_rank": RANK,
+        "kv_cache_bytes": 100 << 20,
+    }
     return VllmSettings(**{"model": str(folder), "dtype": "float32", **defaults, **changes})
 
 
@@ -263,6 +275,55 @@ async def test_two_questions_and_the_base_share_a_batch(
     await sampler.drop(theirs)
 
 
+class Counting:
+    """The engine itself, and how many adapters it has held at one time."""
+
+    def __init__(self, engine: Any, held: int) -> None:
+        self._engine, self._held, self.most = engine, held, held
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    async def add_lora(self, lora: Any) -> Any:
+        self._held += 1
+        self.most = max(self.most, self._held)
+        return await self._engine.add_lora(lora)
+
+    async def remove_lora(self, number: int) -> Any:
+        removed = await self._engine.remove_lora(number)
+        self._held -= 1
+        return removed
+
+
+async def test_two_questions_that_swap_at_once_disturb_no_third(
+    sampler: VllmSampler, base: Base, adapters: AdapterMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A and B change versions while C decodes. There is one free slot: one more adapter would drive out another."""
+    a, b, c = (adapters(name, 1) for name in ("a", "b", "c"))
+    for ref in (a, b, c):
+        await sampler.swap(None, ref)
+    counting = Counting(sampler._engine, held=3)
+    monkeypatch.setattr(sampler, "_engine", counting)
+    decoding = [asyncio.create_task(sampler.complete((5, 6, at), c, max_tokens=200)) for at in range(7, 15)]
+    for version in range(2, 8):
+        new_a, new_b = adapters("a", version), adapters("b", version)
+        await asyncio.gather(sampler.swap(a, new_a), sampler.swap(b, new_b))
+        a, b = new_a, new_b
+    for at, task in enumerate(decoding, start=7):
+        completion = await task
+        assert distance(completion.logprobs, reference(base, c, (5, 6, at), completion)) < 1e-4
+    assert counting.most == lora_slots(sampler.settings)
+    for ref in (a, b, c):
+        await sampler.drop(ref)
+    assert not await sampler._engine.list_loras()
+
+
+async def test_what_the_engine_has_is_in_its_facts(sampler: VllmSampler) -> None:
+    """100 MiB of keys and values, 4 layers of 96 numbers in float32."""
+    assert int(sampler.info["kv_cache_tokens"]) == pytest.approx((100 << 20) / (2 * 4 * 96 * 4), rel=0.05)
+    assert sampler.stats.preemptions == 0
+
+
 async def test_cancelling_frees_the_engine_at_once(sampler: VllmSampler) -> None:
     aborted = sampler.stats.aborted
     drawing = [asyncio.create_task(sampler.complete((5, at), None, max_tokens=1900)) for at in range(5, 13)]
@@ -295,18 +356,18 @@ async def test_mistakes_are_one_sentence(sampler: VllmSampler, adapters: Adapter
 async def test_full_slots_leave_the_base_alone_and_take_no_more(
     sampler: VllmSampler, base: Base, adapters: AdapterMaker
 ) -> None:
-    refs = [adapters(f"slot{at}", 1) for at in range(4)]
-    for ref in refs[:3]:
+    refs = [adapters(f"slot{at}", 1) for at in range(5)]
+    for ref in refs[:4]:
         await sampler.swap(None, ref)
-    with pytest.raises(InfrastructureError, match="no slot is free for adapter slot3 version 1"):
-        await sampler.swap(None, refs[3])
+    with pytest.raises(InfrastructureError, match="no slot is free for adapter slot4 version 1"):
+        await sampler.swap(None, refs[4])
     with pytest.raises(InfrastructureError, match="is in the sampler already"):
         await sampler.swap(None, refs[0])
-    drawn = await asyncio.gather(*(sampler.complete(PROMPT, ref, max_tokens=16) for ref in [*refs[:3], None]))
+    drawn = await asyncio.gather(*(sampler.complete(PROMPT, ref, max_tokens=16) for ref in [*refs[:4], None]))
     for ref in refs:
         await sampler.drop(ref)
     drawn.append(await sampler.complete(PROMPT, None, max_tokens=16))
-    for completion, ref in zip(drawn, [*refs[:3], None, None], strict=True):
+    for completion, ref in zip(drawn, [*refs[:4], None, None], strict=True):
         assert distance(completion.logprobs, reference(base, ref, PROMPT, completion)) < 1e-4
 
 
@@ -316,6 +377,7 @@ async def test_full_slots_leave_the_base_alone_and_take_no_more(
         ({"max_model_len": 4096}, "max_model_len \\(4096\\) is greater"),
         ({"device": "cuda"}, "model.device=cuda but the installed vLLM runs on cpu"),
         ({"model": "/no/such/folder"}, r"can't use the model '/no/such/folder'"),
+        ({"kv_cache_bytes": 1 << 20}, r"too small for one text of full length: .* raise model\.kv_cache_gib, or lower"),
         ({"max_lora_rank": 513}, "lora.rank=513 is more than the 512"),
     ],
 )
@@ -327,6 +389,23 @@ async def test_start_refuses_what_cannot_be(
         await refused.start()
     assert "\n" not in str(caught.value)
     await refused.close()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # importing vLLM
+async def test_vllm_is_started_with_what_the_plan_counts_with() -> None:
+    """On a card with the cache of the plan; on any device with the sequences that `capacity` assumes."""
+    config = load_config("qwen3-8b-80gb")
+    found = Found(79.1 * GIB, 100 * GIB)
+    cache_bytes = vllm_cache_bytes(config, KNOWN["Qwen/Qwen3-8B"], found, 1)
+    wanted = VllmSettings(model="m", max_tokens=8192, stop_token_ids=(), kv_cache_bytes=cache_bytes)
+    for device in ("cuda", "cpu"):
+        arguments = engine_args(wanted, device)
+        assert arguments["kv_cache_memory_bytes"] == cache_bytes
+        assert arguments["max_num_seqs"] == MAX_SEQUENCES
+        assert arguments["max_num_batched_tokens"] == MAX_BATCHED_TOKENS[device]
+    assert engine_args(wanted, "cuda")["gpu_memory_utilization"] == 0.45
+    runs = capacity(Config(), KNOWN["Qwen/Qwen3-0.6B"], 1, 9999, Found(1e13, 1e13))
+    assert (runs.runs, str(MAX_SEQUENCES) in runs.limit) == (MAX_SEQUENCES, True)
 
 
 async def test_start_without_vllm_says_what_to_do(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

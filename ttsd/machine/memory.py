@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ttsd.config import Config
 from ttsd.errors import UserError
@@ -64,8 +65,11 @@ KV_CACHE = "KV cache, at least"
 
 def number_bytes(config: Config, *, on_cpu: bool) -> int:
     """Bytes of a number of the base model, in sampler and trainer."""
-    dtype = config.model.dtype
-    return 4 if dtype == "float32" or (dtype == "auto" and on_cpu) else 2
+    from ttsd.backbone.processor import resolved_dtype
+
+    wanted, path = config.model.dtype, config.model.path
+    dtype = resolved_dtype(wanted, "cpu", path) if on_cpu else "bfloat16" if wanted == "auto" else wanted
+    return 4 if dtype == "float32" else 2
 
 
 def memory_of(config: Config, shape: Shape, card: Card, *, questions: int, lengths: Lengths | None = None) -> Memory:
@@ -95,14 +99,15 @@ def state_bytes(config: Config, shape: Shape) -> float:
     return (3 + _averaged(config)) * 4.0 * shape.adapter(config.lora.rank)
 
 
-def vllm_cache_bytes(config: Config, shape: Shape, found: Found, questions: int) -> int:
-    """What vLLM is to take for keys and values, on each card.
+def vllm_cache_bytes(config: Config, model: Mapping[str, Any], found: Found, questions: int) -> int:
+    """What vLLM is to take for keys and values, on each card, of the model whose config.json is `model`.
 
     UserError: that is less than one text of full length.
     """
     if found.is_cpu:
         return int(config.model.kv_cache_gib * GIB)
-    memory, width = memory_of(config, shape, found.as_card(), questions=questions), number_bytes(config, on_cpu=False)
+    shape, width = Shape.read(model), number_bytes(config, on_cpu=False)
+    memory = memory_of(config, shape, found.as_card(), questions=questions)
     tokens = config.model.max_model_len or config.sampling.max_prompt_len + config.sampling.max_tokens
     least = shape.kv_bytes(tokens, width) / _cards(config)
     if memory.cache < least:
@@ -158,9 +163,7 @@ def _trainer(config: Config, shape: Shape, width: int, lengths: Lengths, questio
     ]
 
 
-def _sampler(
-    config: Config, shape: Shape, width: int, lengths: Lengths, questions: int, card: Card
-) -> list[Need]:
+def _sampler(config: Config, shape: Shape, width: int, lengths: Lengths, questions: int, card: Card) -> list[Need]:
     if config.model.sampler == "transformers":  # reads the trainer's weights, and decodes a group without paging
         cache = shape.kv_bytes(lengths.group * (lengths.prompt + lengths.completion), width)
         return [Need("sampler", KV_CACHE, cache, "of one group, all at full length")]

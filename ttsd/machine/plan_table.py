@@ -21,7 +21,7 @@ def plan_table(
 ) -> tuple[Rows, Rows, bool]:
     """Memory and seconds of a step, what sharing the engine would gain, and whether `questions` questions fit.
 
-    `on`: a card's name or a file of measurements. `tokens`: of a completion on average; None: every length at its limit.
+    `on`: a card's name or a file of measurements. `tokens`: of a completion on average; None: all at their limits.
     """
     card, measured = _card(on)
     counts = sorted({*SHARED, questions})

@@ -6,7 +6,7 @@ may be expected. It is a plan to choose settings by; `ttsd doctor --measure` wri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,15 +80,13 @@ def plan(
         time=parts,
         at_once=at_once,
         tokens_per_second=Span(at_once / token.high, at_once / token.low),
-        decode_seconds=_decoding(parts, token, questions, lengths, at_once),
+        decode_seconds=_decoding(config, parts, token, questions, lengths, at_once),
         learn_seconds=_sum(part for part in parts if part.where == "trainer").times(questions),
         other_seconds=_sum(part for part in parts if part.where in ("judge", "store")) + _swapping(parts, questions),
     )
 
 
-def _at_once(
-    config: Config, card: Card, memory: Memory, questions: int, lengths: Lengths, times: StepTime
-) -> int:
+def _at_once(config: Config, card: Card, memory: Memory, questions: int, lengths: Lengths, times: StepTime) -> int:
     """Completions that are decoded together: as many as are wanted, allowed, and have room for keys and values."""
     if config.model.sampler == "transformers":
         return lengths.group  # it serves one adapter at a time
@@ -96,9 +94,13 @@ def _at_once(
     return max(1, min(questions * lengths.group, MAX_SEQUENCES, int(room / times.cache_row(lengths))))
 
 
-def _decoding(parts: tuple[Part, ...], token: Span, questions: int, lengths: Lengths, at_once: int) -> Span:
+def _decoding(
+    config: Config, parts: tuple[Part, ...], token: Span, questions: int, lengths: Lengths, at_once: int
+) -> Span:
     """One question waits for its longest completion; many keep the sampler full, and wait for the sum of all."""
     alone = next(part.seconds for part in parts if part.what == "sample")
+    if config.model.sampler == "transformers":
+        return alone.times(questions)
     rounds = questions * lengths.group * lengths.completion / at_once
     return Span(max(alone.low, rounds * token.low), max(alone.high, rounds * token.high))
 
@@ -107,5 +109,5 @@ def _swapping(parts: tuple[Part, ...], questions: int) -> Span:
     return next(part.seconds for part in parts if part.what == "swap").times(questions)
 
 
-def _sum(parts: Any) -> Span:
+def _sum(parts: Iterable[Part]) -> Span:
     return sum((part.seconds for part in parts), Span(0.0, 0.0))

@@ -121,7 +121,10 @@ class StepTime:
 
     def _moving(self) -> tuple[Part, ...]:
         """The new adapter into the sampler, and the learner's state onto the disk."""
-        adapter, state = self._shape.adapter(self._config.lora.rank) * self._width, state_bytes(self._config, self._shape)
+        adapter, state = (
+            self._shape.adapter(self._config.lora.rank) * self._width,
+            state_bytes(self._config, self._shape),
+        )
         if (found := self._measured) is not None:
             export, swap, save = (
                 Span(seconds, seconds) for seconds in (found.export_seconds, found.swap_seconds, found.save_seconds)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 import problems
 from problems.problem import Problem
 from ttsd.config import Config
-from ttsd.machine.capacity import Capacity, capacity, found_memory
+from ttsd.machine.capacity import Capacity, capacity
+from ttsd.machine.memory import found_memory
 from ttsd.running import resume, run
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.methods import METHODS, MULTI_TURN, SDPO, Method

@@ -15,12 +15,13 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ttsd.config import Config
+from ttsd.machine.memory import Found, found_memory, vllm_cache_bytes
 from ttsd.nouns import Completion, Lesson
 from ttsd.running.agreement import check_agreement
 from ttsd.running.shared_time import Shared, Spending
@@ -196,21 +197,20 @@ async def open_engine(
     path = resolve(config.model.path)
     alone = adapters == 1 and config.sampling.pipeline == "on-policy"
     threads = cpu_threads(config.model.threads, alone=alone or not learns)
-    scratch = _scratch()
+    scratch, found = _scratch(), found_memory(config.model.device)
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trainer")
-    loading = in_background(partial(Trainer, path, config, threads=threads)) if learns else None
-    sampler = _sampler(config, path, tokenizer, adapters if learns else 0, seed, threads, loading)
+    loading = cache(lambda: in_background(partial(Trainer, path, config, threads=threads))) if learns else None
+    sampler = _sampler(config, path, tokenizer, adapters if learns else 0, seed, threads, loading, found)
     engine = Engine(tokenizer, sampler, thread, scratch)
     try:
-        await _both(sampler.start(), loading)
-        if loading is not None:
-            engine.trainer = loading.result()
+        engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_card(config, found))
+        if engine.trainer is not None:
             engine.agreement = await check_agreement(
                 sampler,
                 engine.trainer,
                 tokenizer.chat(PROBE),
                 top_p=config.sampling.top_p,
-                four_bits=config.model.quantize_base != "none" and config.model.sampler == "vllm",
+                quantised=config.model.quantize_base != "none" and config.model.sampler == "vllm",
             )
         yield engine
     finally:
@@ -227,17 +227,33 @@ def _scratch() -> Path:
     return Path(tempfile.mkdtemp(prefix=f"ttsd-adapters-{os.getpid()}-", dir=parent))
 
 
-async def _both(starting: Coroutine[None, None, None], loading: Future[Trainer] | None) -> None:
-    """Waits for sampler and trainer; the first fault of either is raised at once, as is a cancellation."""
-    waiting = [asyncio.ensure_future(starting)]
+def shares_card(config: Config, found: Found) -> bool:
+    """Whether vLLM's own process and the trainer have one card to divide."""
+    return config.model.sampler == "vllm" and not found.is_cpu
+
+
+async def bring_up(
+    start: Callable[[], Coroutine[None, None, None]], loading: Callable[[], Future[T]] | None, *, in_turn: bool
+) -> T | None:
+    """Starts the sampler and loads the trainer, if there is one; the first fault of either is raised at once.
+
+    `in_turn`: first the one, then the other. vLLM takes the card's memory that goes while it starts for its own.
+    """
+    if in_turn:
+        await start()
+        if loading is None:
+            return None
+        return await asyncio.wrap_future(loading())
+    waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(start())]
     if loading is not None:
-        waiting.append(asyncio.wrap_future(loading))  # type: ignore[arg-type]
+        waiting.append(asyncio.wrap_future(loading()))
     try:
         await asyncio.gather(*waiting)
     finally:
         for one in waiting:
             one.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+    return loading().result() if loading else None
 
 
 def _sampler(
@@ -247,10 +263,11 @@ def _sampler(
     adapters: int,
     seed: int,
     threads: int,
-    loading: Future[Trainer] | None,
+    loading: Callable[[], Future[Trainer]] | None,
+    found: Found,
 ) -> Sampler:
     """Not yet started. The transformers sampler shares the trainer's base, as soon as that is `loading` no more."""
-    from ttsd.backbone import load_base
+    from ttsd.backbone import load_base, model_sizes
     from ttsd.sampling.transformers_sampler import HfSampler, HfSettings
     from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
 
@@ -272,7 +289,7 @@ def _sampler(
             quantize=model.quantize_base,
             threads=threads,
         )
-        return HfSampler(settings, tokenizer.decode, (lambda: loading.result().base) if loading else load)
+        return HfSampler(settings, tokenizer.decode, (lambda: loading().result().base) if loading else load)
     return VllmSampler(
         VllmSettings(
             model=path,
@@ -286,7 +303,7 @@ def _sampler(
             device=model.device,
             max_model_len=model.max_model_len,
             gpu_memory_utilization=model.gpu_memory_utilization,
-            kv_cache_gib=model.kv_cache_gib,
+            kv_cache_bytes=vllm_cache_bytes(config, model_sizes(path), found, max(1, adapters)),
             tensor_parallel_size=model.tensor_parallel_size,
             threads=threads,
             seed=seed,
