@@ -56,11 +56,11 @@ def test_this_machine_has_memory() -> None:
 def test_a_cpu_counts_the_width_that_it_computes_in() -> None:
     """`auto` on a CPU, with and without saying so: twice the bytes of bfloat16, so half the runs."""
     small = ["sampling.max_tokens=1024", "reprompt.max_reprompt_len=4096", "model.dtype=auto", "model.kv_cache_gib=3"]
-    workstation = Found(card=0, free=64 * GIB)
+    desk = Found(card=0, free=64 * GIB)
     own = SMALL | {"num_key_value_heads": 4, "num_hidden_layers": 32}
     runs = {
         (dtype, device): capacity(
-            load_config("micro-cpu", [*small, f"model.dtype={dtype}", f"model.device={device}"]), own, 8, 999, workstation
+            load_config("micro-cpu", [*small, f"model.dtype={dtype}", f"model.device={device}"]), own, 8, 999, desk
         )
         for dtype in ("auto", "float32", "bfloat16")
         for device in ("auto", "cpu")
