@@ -13,6 +13,7 @@ import _sitebuiltins
 import _thread
 import atexit
 import builtins
+import errno
 import io
 import json
 import linecache
@@ -35,6 +36,8 @@ _MODULES = [name for name in _STAR.split() if name not in ("builtins", "typing")
 
 def equip() -> dict[str, Any]:
     """Once in the zygote: limits, and what `-S` leaves out. Returns the names that programs need not import."""
+    builtins.open = io.open = _open
+    os.getcwd = lambda: "/"
     for name in ("exit", "quit"):
         setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
     sys.setrecursionlimit(50_000)
@@ -49,6 +52,22 @@ def equip() -> dict[str, Any]:
     )
     del names["__builtins__"]
     return names
+
+
+_open_file = io.open
+_STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2, "/dev/fd/0": 0, "/dev/fd/1": 1, "/dev/fd/2": 2}
+
+
+def _open(file: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:
+    """`open` as if the program's folder were empty: streams can be opened by name, and other files are not there."""
+    if file in _STREAMS:
+        return _open_file(os.dup(_STREAMS[file]), mode, *arguments, **named)
+    try:
+        return _open_file(file, mode, *arguments, **named)
+    except PermissionError:
+        if isinstance(file, int) or os.path.isabs(file) or not mode.startswith("r"):
+            raise
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), file)
 
 
 class Prepared(NamedTuple):

@@ -1,84 +1,122 @@
 """What a process of the sandbox gives up, in the order in which it must. Runs in the zygote: standard library only.
 
-zygote      capabilities, the root user, core dumps
-supervisor  memory, open files and output beyond the limits; gaining privileges; all files but the standard library;
-            all system calls but an allow-list
-child       forking, signals, sockets, limits, and reading files where Landlock can't hold it back
+zygote      capabilities but those for the next step, core dumps
+supervisor  the view of any file, root's user, the last capabilities, gaining privileges, all system calls but an
+            allow-list without paths; memory, open files and output beyond the limits
+child       forking, signals, sockets, limits, and threads beyond a number
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import math
 import os
 import resource
-import struct
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from sandbox import kernel, landlock, seccomp
+from sandbox import kernel, landlock, rights, seccomp
 
 OPEN_FILES = 64
 ALL_FILES = 4096  # beyond every descriptor that could have come from anywhere
-_LAST_CAPABILITY = 63
-_CAPABILITY_VERSION = 0x20080522
 
 
 class Confinement(NamedTuple):
     """Prepared once in the zygote, applied in each supervisor and child."""
 
+    root: int | None  # descriptor of an empty directory
+    user: int | None  # one who owns nothing
     rules: int | None  # descriptor of the Landlock ruleset
     supervisor_filter: bytes
     child_filter: bytes
+    hides_files: bool  # not even stat shows one
+
+    @property
+    def mechanisms(self) -> list[str]:
+        """Their names, for the record."""
+        found = {
+            f"landlock {landlock.version()}": self.rules is not None,
+            "seccomp": True,
+            "user": self.user is not None,
+            "hidden files": self.hides_files,
+        }
+        return [name for name, holds in found.items() if holds]
+
+    def lower_supervisor(self) -> None:
+        """Files, the user and the last capabilities."""
+        if self.root is not None:
+            rights.enter(self.root)
+            os.close(self.root)
+        if self.user is not None:
+            rights.become(self.user)
+        rights.keep_capabilities(())
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
 
     def confine_supervisor(self) -> None:
-        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        """Everything else that a supervisor does not need."""
+        no_new_privileges()
         if self.rules is not None:
             landlock.restrict(self.rules)
             os.close(self.rules)
         seccomp.installation(self.supervisor_filter)()
 
 
-def child_steps(confinement: Confinement | None, setup: int, files: int) -> list[Callable[[], object]]:
+def child_steps(
+    confinement: Confinement | None, setup: int, files: int, threads: int | None
+) -> list[Callable[[], object]]:
     """What each child of this process has to do before it runs the program: the last but one writes a byte to `setup`,
     which says that all went well and which the program can't forge, as nothing but its files, the first `files`
     descriptors, is open then."""
+    bound = [partial(resource.setrlimit, resource.RLIMIT_NPROC, (threads, threads))] if threads else []
     confine = [seccomp.installation(confinement.child_filter)] if confinement else []
     say_so, close_all = partial(os.write, setup, b"!"), partial(os.closerange, files, ALL_FILES)
-    return [kernel.die_with_parent(os.getpid()), *confine, say_so, close_all]
+    return [kernel.die_with_parent(os.getpid()), *bound, *confine, say_so, close_all]
 
 
-def prepared(use_landlock: bool, packages: list[str]) -> Confinement:
-    """Landlock where the kernel has it and `use_landlock` says so; the filters always. `packages`: directories that
-    may be read besides the standard library."""
-    rules = _readable_library(packages) if use_landlock and landlock.version() else None
+def prepared(use_landlock: bool, user: int) -> Confinement:
+    """All that this machine has, found out by trying; OSError where the required part is missing."""
     machine = os.uname().machine
     if machine not in seccomp.MACHINES:
         raise OSError(f"there is no system call filter for {machine}")
-    child_filter = seccomp.child_filter(machine, may_open=rules is not None)
-    return Confinement(rules, seccomp.supervisor_filter(machine), child_filter)
+    directory = rights.empty_directory()
+    root = directory if directory is not None and _works(partial(rights.enter, directory)) else None
+    narrow = seccomp.supervisor_filter(machine, fstat_by_path=False)
+    narrow_works = _works(no_new_privileges, seccomp.installation(narrow), partial(os.fstat, 0))
+    confinement = Confinement(
+        root=root,
+        user=user if rights.may_change_users() and _works(partial(rights.become, user)) else None,
+        rules=landlock.ruleset(landlock.version()) if use_landlock and landlock.version() else None,
+        supervisor_filter=narrow if narrow_works else seccomp.supervisor_filter(machine, fstat_by_path=True),
+        child_filter=seccomp.child_filter(machine),
+        hides_files=narrow_works or root is not None,
+    )
+    steps = (confinement.lower_supervisor, confinement.confine_supervisor)
+    attempt(*steps, seccomp.installation(confinement.child_filter), partial(os.fstat, 0))
+    return confinement
 
 
-def _readable_library(packages: list[str]) -> int:
-    rules = landlock.ruleset(landlock.version())
-    landlock.allow_reading(rules, packages)
-    landlock.allow_reading(rules, landlock.stdlib())
-    landlock.allow_reading(rules, landlock.shared_libraries())
-    landlock.allow_reading(rules, ["/dev/null"])
-    landlock.allow_listing(rules, landlock.stdlib_directories())
-    return rules
+def no_new_privileges() -> None:
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
 
 
-def attempt(confinement: Confinement) -> None:
-    """Applies it in a process of no consequence; OSError where this machine refuses."""
+def _works(*steps: Callable[[], object]) -> bool:
+    try:
+        attempt(*steps)
+    except BlockingIOError:  # no process to try it in
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def attempt(*steps: Callable[[], object]) -> None:
+    """Takes them in a process of no consequence; OSError where this machine refuses one."""
     reading, writing = os.pipe()
-    pid = os.fork()
+    pid = kernel.patiently(os.fork)
     if pid == 0:
         try:
-            confinement.confine_supervisor()
-            seccomp.installation(confinement.child_filter)()
+            for step in steps:
+                step()
         except BaseException as error:
             os.write(writing, str(error).encode())
         os._exit(0)
@@ -88,53 +126,6 @@ def attempt(confinement: Confinement) -> None:
     os.close(reading)
     if complaint or status:
         raise OSError(complaint or f"wait status {status}")
-
-
-def lower_zygote(user: int, needed: list[str]) -> bool:
-    """Drops the rights this process was started with; True if it now runs as `user`, who owns nothing.
-
-    It stays with its own user where that is not root, or where `user` could not list the `needed` directories.
-    """
-    changed = os.geteuid() == 0 and _change_user(user, needed)
-    _drop_capabilities()
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
-        score.write("1000")  # where memory runs out, a program goes before the trainer does
-    return changed
-
-
-def _change_user(user: int, needed: list[str]) -> bool:
-    group, groups = os.getegid(), os.getgroups()
-    if _can_list(user, needed):
-        with contextlib.suppress(OSError):  # a container may not know that user
-            os.setresgid(user, user, user)
-            os.setresuid(user, user, user)
-            return True
-    os.setegid(group)
-    os.setgroups(groups)
-    return False
-
-
-def _can_list(user: int, directories: list[str]) -> bool:
-    """Tried as that user and group, with no other group; the effective user is root again afterwards."""
-    try:
-        os.setgroups([])
-        os.setegid(user)
-        os.seteuid(user)
-        return all(map(os.listdir, directories))
-    except OSError:
-        return False
-    finally:
-        os.seteuid(0)
-
-
-def _drop_capabilities() -> None:
-    for capability in range(_LAST_CAPABILITY + 1):
-        with contextlib.suppress(OSError):  # not known to this kernel, or not ours to drop
-            kernel.prctl(kernel.PR_CAPBSET_DROP, capability)
-    header = ctypes.create_string_buffer(struct.pack("Ii", _CAPABILITY_VERSION, 0))
-    if kernel.libc.capset(header, ctypes.create_string_buffer(24)):
-        raise OSError(ctypes.get_errno(), "capabilities could not be dropped")
 
 
 def limit_resources(limits: dict[str, Any], already_mapped: int) -> None:

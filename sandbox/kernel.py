@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
+LONGEST_PAUSE_SECONDS = 2.0
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
@@ -28,6 +31,19 @@ def fork() -> int:
     """fork(2) alone. os.fork also has every module renew its locks and seeds, which costs as much again; a process
     without other threads needs none of that."""
     return _checked(_fork(), "fork")
+
+
+def patiently(fork: Callable[[], int]) -> int:
+    """Tries again for a while where the kernel can't have one more process: another program's may be about to end."""
+    pause = 0.01
+    while True:
+        try:
+            return fork()
+        except OSError as error:
+            if error.errno != errno.EAGAIN or pause > LONGEST_PAUSE_SECONDS:
+                raise
+        time.sleep(pause)
+        pause *= 2
 
 
 def syscall(number: int, *arguments: Any) -> int:

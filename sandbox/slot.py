@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -23,6 +24,7 @@ from sandbox.interface import MAX_SOURCE_BYTES, Ending, Limits, Outcome, Program
 from sandbox.outcome import killed_from_outside, outcome
 
 START_SECONDS = 60.0
+SPAWN_PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
 STOP_SECONDS = 2.0
 GRACE_SECONDS = 30.0  # beyond the wall limit, before a silent supervisor counts as lost
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -46,6 +48,10 @@ _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "OPENBLAS_NUM_THREADS": "1",
 }
+_CROWDED = (
+    "no process could be started for some seconds: raise this user's limit on processes (`ulimit -u`) or the "
+    "container's (its pids cgroup), or give the sandbox fewer slots"
+)
 _FATAL_IN_COMPILER = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGXCPU}
 
 
@@ -73,7 +79,7 @@ class Slot:
     async def start(self) -> None:
         """Starts the zygote and waits until it is ready. SandboxFault where this machine can't, SlotLost otherwise."""
         try:
-            self._greet(json.loads(await self._receive(self._launched(), START_SECONDS)))
+            self._greet(json.loads(await self._receive(await self._launched(), START_SECONDS)))
         except SlotLost as lost:
             self.stop()
             raise SlotLost(
@@ -83,17 +89,24 @@ class Slot:
             self.stop()
             raise
 
-    def _launched(self) -> socket.socket:
+    async def _launched(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self._control = ours
         options = json.dumps(self._options | {"control": theirs.fileno()})
         command = [self._python, "-s", "-S", "-c", _BOOTSTRAP, options, str(Path(__file__).parent)]
         with theirs:
-            self._process = self._spawn(command, theirs)
-        return ours
+            for pause in SPAWN_PAUSES_SECONDS:
+                try:
+                    self._process = self._spawn(command, theirs)
+                    return ours
+                except BlockingIOError:  # no more processes for this user, perhaps for a moment only
+                    await asyncio.sleep(pause)
+        raise SlotLost(_CROWDED)
 
     def _greet(self, hello: dict[str, Any]) -> None:
+        if hello.get("errno") == errno.EAGAIN:
+            raise SlotLost(_CROWDED)
         if "error" in hello:
             raise SandboxFault(
                 f"this machine can't confine untrusted programs ({hello['error']}): use one whose kernel and container "
@@ -113,6 +126,8 @@ class Slot:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        except BlockingIOError:
+            raise
         except OSError as error:
             raise SlotLost(str(error.strerror)) from error
 
@@ -157,6 +172,8 @@ class Slot:
         """Before the first test a supervisor has only compiled: if that ended it, it is the program's doing."""
         status = await self._settle()
         code = os.waitstatus_to_exitcode(status) if status is not None else 0
+        if code == wire.CROWDED:
+            raise SlotLost(_CROWDED)
         if self._tests_run or -code not in _FATAL_IN_COMPILER:
             raise SlotLost("the process that supervises a program's tests ended unexpectedly")
         kind = Ending.CPU_LIMIT if -code == signal.SIGXCPU else Ending.ERROR

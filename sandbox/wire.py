@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 KILL = b"kill"
 TEST = b"test"
+CROWDED = 71  # exit status of a supervisor that could have no process for a test
 STATUS = struct.Struct("<i")  # a wait status, from the zygote when a supervisor and all its children are gone
 _REPORT = struct.Struct("<?iBddq")
 

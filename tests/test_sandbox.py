@@ -420,7 +420,16 @@ async def test_no_slots() -> None:
 
 
 async def test_all_canaries_hold(box: Sandbox) -> None:
-    assert [row for row in await canaries.rows(box.once) if not row.held] == []
+    assert [row for row in await canaries.rows(box.once) if not row.held and row.essential] == []
+
+
+async def test_canaries_see_what_is_merely_wanted(box: Sandbox) -> None:
+    wanted = {row.name: row.held for row in await canaries.rows(box.once) if not row.essential}
+    assert wanted["hidden: files"] == ("hidden files" in box.tier)
+    async with Sandbox(slots=1, unsafe=True) as unsafe:
+        row = next(row for row in await canaries.rows(unsafe.once) if row.name == "hidden: files")
+    assert not row.held
+    assert "sizes" in row.detail
 
 
 async def test_a_sandbox_that_does_not_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ NOBODY = 65534
 SETUPS = ["landlock", "no-landlock", "unprivileged", "container"]
 ATTACKS = [
     f"{promise}: {name}"
-    for promise in PROMISES
+    for promise in [*PROMISES, "availability"]
     for name in importlib.import_module(f"tests.attacks.{promise}").PROGRAMS
 ]
 

@@ -16,10 +16,14 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sandbox import Sandbox
+    from sandbox import Outcome, Sandbox
     from tests.attacks.world import World
 
-PROMISES = ["integrity", "processes", "other_processes", "network", "files", "streams", "limits", "kernel_surface"]
+PROMISES = [
+    "integrity", "processes", "other_processes", "network", "files", "streams", "limits", "kernel_surface", "traces"
+]  # fmt: skip
+SOON_SECONDS = 2.0
+HONEST = "print(sum(map(int, input().split())))"
 PRELUDE = """
 import ctypes, errno, json, os, platform, signal, socket, struct, sys
 world = json.loads(sys.stdin.readline())
@@ -53,29 +57,63 @@ async def attack(kind: str) -> dict[str, list[str]]:
         async with Sandbox(slots=1, landlock=kind == "landlock") as box:
             found["the set-up"] = [] if ("landlock" in box.tier) == (kind == "landlock") else [f"it is {box.tier}"]
             for promise in PROMISES:
-                for name, source in importlib.import_module(f"tests.attacks.{promise}").PROGRAMS.items():
+                for name, source in _programs(promise).items():
                     found[f"{promise}: {name}"] = await _one(box, world, source)
+        async with Sandbox(slots=2, landlock=kind == "landlock") as box:
+            for name, source in _programs("availability").items():
+                found[f"availability: {name}"] = await _beside_an_honest_one(box, source)
     finally:
         world.close()
     return found
 
 
+def _programs(promise: str) -> dict[str, str]:
+    programs: dict[str, str] = importlib.import_module(f"tests.attacks.{promise}").PROGRAMS
+    return programs
+
+
+def _expected(source: str) -> list[str]:
+    first = source.lstrip().partition("\n")[0]
+    return first.removeprefix("# ends:").replace(" ", "").split("|") if first.startswith("# ends:") else ["finished"]
+
+
+async def _beside_an_honest_one(box: Sandbox, source: str) -> list[str]:
+    from sandbox import Limits, Program
+
+    expected = _expected(source)
+    wall = 1.0 if "wall_limit" in expected else 60.0
+    limits = Limits(cpu_seconds=0.5, wall_seconds=wall, memory_bytes=1 << 28, output_bytes=1 << 20)
+    attack = asyncio.create_task(box.once(Program(PRELUDE + source), b"{}\n", limits))
+    complaints = []
+    while not attack.done():
+        started = time.monotonic()
+        outcome = await box.once(Program(HONEST), b"1 2", Limits())
+        seconds = time.monotonic() - started
+        if (outcome.ending, outcome.stdout) != ("finished", b"3\n") or seconds > SOON_SECONDS:
+            complaints.append(f"an honest program ended as {outcome.ending} after {seconds:.1f} s")
+    outcome = await attack
+    if outcome.ending not in expected:
+        complaints.append(f"it ended as {outcome.ending}: {outcome.stderr[-1500:].decode(errors='replace')}")
+    return complaints + _breaches(outcome)
+
+
+def _breaches(outcome: Outcome) -> list[str]:
+    lines = outcome.stdout.decode(errors="replace").splitlines()
+    return [line for line in lines if line.startswith(("BREACH", "UNCLEAR"))]
+
+
 async def _one(box: Sandbox, world: World, source: str) -> list[str]:
     from sandbox import Limits, Program
 
-    first = source.lstrip().splitlines()[0]
-    expected = (
-        first.removeprefix("# ends:").replace(" ", "").split("|") if first.startswith("# ends:") else ["finished"]
-    )
+    expected = _expected(source)
     cpu, wall = (5.0, 0.6) if "wall_limit" in expected else (0.2, 20.0)
     limits = Limits(cpu_seconds=cpu, wall_seconds=wall, memory_bytes=1 << 28, output_bytes=1 << 20)
     zygote = box.zygotes[0]
-    data = json.dumps(world.addresses()).encode() + b"\n"
+    facts = world.addresses() | {"files are hidden": "hidden files" in box.tier}
+    data = json.dumps(facts).encode() + b"\n"
     outcome = await box.once(Program(PRELUDE + source), data, limits)
     said = outcome.stdout + outcome.stderr + (outcome.result or b"")
-    complaints = [
-        line for line in outcome.stdout.decode(errors="replace").splitlines() if line.startswith(("BREACH", "UNCLEAR"))
-    ]
+    complaints = _breaches(outcome)
     if outcome.ending not in expected:
         complaints.append(f"it ended as {outcome.ending}: {said[-1500:].decode(errors='replace')}")
     if world.secret.encode() in said:

@@ -36,6 +36,7 @@ class World:
     def _fill(self) -> None:
         (self.home / "secret.txt").write_text(self.secret)
         (self.home / "module.py").write_text(f"SECRET = {self.secret!r}")
+        (self.home / "1.out").write_text("YES\n")
         (self.home / "folder").mkdir()
         (self.home / "link").symlink_to("secret.txt")
 

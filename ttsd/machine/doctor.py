@@ -188,7 +188,8 @@ def _device(config: Config) -> Finding:
 
 def _sandbox(config: Config) -> list[Finding]:
     return [
-        Finding(f"sandbox: {row.name}", row.held, row.detail.partition("\n")[0]) for row in probe(config.judge.python)
+        Finding(f"sandbox: {row.name}", row.held or not row.essential, row.detail.partition("\n")[0])
+        for row in probe(config.judge.python)
     ]
 
 

@@ -1,0 +1,120 @@
+"""What programs can import. As they may open no file, it is imported before them, in the process that supervises them:
+some of it always, the rest where the program's text mentions it. Nothing else is ever imported, whatever the text says.
+Runs in the zygote: standard library only.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import importlib
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+
+from sandbox import event_loop
+
+# What competitive programs import, so that no test has to pay for it. The size of the zygote is paid at every fork.
+PRELOADED = """
+    ast bisect collections.abc copy datetime decimal fractions functools gc heapq io itertools json math numbers
+    operator os random re statistics string struct sys threading time traceback types typing weakref
+"""
+# For texts with these words anywhere, as libraries reach some of them without an import of the program's own.
+MENTIONED = """
+    argparse array asyncio base64 binascii calendar cmath codecs concurrent.futures contextlib contextvars csv
+    dataclasses difflib enum fcntl graphlib hashlib inspect ipaddress locale logging mmap multiprocessing pathlib
+    pickle platform pprint queue reprlib resource sched secrets select shutil signal socket _strptime subprocess
+    sysconfig tempfile textwrap timeit tokenize unicodedata unittest uuid warnings zlib zoneinfo numpy numpy.fft
+    numpy.linalg numpy.polynomial numpy.random sortedcontainers
+"""
+# For texts with these words in a line that says "import": many are words of comments, too.
+IMPORTED = """
+    abc bz2 cProfile cmd code codeop colorsys compileall configparser copyreg ctypes ctypes.util dis doctest email
+    email.message encodings errno faulthandler filecmp fileinput fnmatch formatter getopt getpass gettext glob grp gzip
+    hmac html html.entities html.parser http http.client imp importlib.abc importlib.machinery importlib.metadata
+    importlib.resources importlib.util keyword linecache logging.handlers lzma mailbox marshal mimetypes
+    multiprocessing.dummy multiprocessing.pool multiprocessing.shared_memory ntpath nturl2path opcode optparse
+    pdb pickletools pkgutil plistlib posix posixpath profile pstats pwd pyclbr pydoc quopri rlcompleter runpy selectors
+    shelve shlex site smtplib socketserver sqlite3 ssl stat stringprep symtable syslog tarfile termios
+    token tomllib trace tracemalloc tty unittest.mock urllib urllib.error urllib.parse urllib.request wave
+    xml xml.dom xml.dom.minidom xml.etree xml.etree.ElementTree xml.sax xmlrpc.client zipfile zipimport
+    numpy.ma numpy.testing numpy.typing
+"""
+# Where a text mentions the first, the others are imported late by the library itself.
+_FOLLOW = {
+    "concurrent": "concurrent.futures.thread concurrent.futures.process",
+    "multiprocessing": "multiprocessing.connection multiprocessing.pool multiprocessing.popen_fork"
+    " multiprocessing.popen_spawn_posix multiprocessing.queues multiprocessing.synchronize",
+    "socket": "encodings.idna",
+    "encod": "encodings.ascii encodings.latin_1 encodings.utf_16 encodings.utf_32 encodings.utf_8_sig encodings.cp1252",
+    "code": "encodings.hex_codec encodings.rot_13 encodings.unicode_escape encodings.raw_unicode_escape",
+    "ascii": "encodings.ascii",
+    "asyncio": "concurrent.futures.thread",
+    "\\N{": "unicodedata",
+    "latin": "encodings.latin_1",
+}
+_CODING = re.compile(rb"coding[:=]\s*([-\w.]+)")
+PACKAGES = ("numpy", "sortedcontainers")
+
+
+def preload() -> None:
+    """Once in the zygote."""
+    sys.meta_path.append(Packages())
+    _import(PRELOADED.split())
+
+
+def import_mentioned(text: bytes) -> None:
+    """In a program's supervisor, before it gives up all files; `np.random` counts, too."""
+    words = _words(text)
+    imported = _words(b"\n".join(line for line in text.split(b"\n") if b"import" in line))
+    _import(name for name in MENTIONED.split() if _is_mentioned(name, words))
+    _import(name for name in IMPORTED.split() if _is_mentioned(name, imported))
+    _import(name for word, names in _FOLLOW.items() if word.encode() in text for name in names.split())
+    for encoding in _CODING.findall(text[:1000]):
+        with contextlib.suppress(LookupError):
+            codecs.lookup(encoding.decode("ascii", "replace"))
+    if not text.isascii():
+        _import(["unicodedata"])  # for the width of a traceback's line
+    if "asyncio" in sys.modules:
+        event_loop.install()
+
+
+def _words(text: bytes) -> set[bytes]:
+    return set(re.findall(rb"[^\W_]\w*", text))
+
+
+def _is_mentioned(name: str, words: set[bytes]) -> bool:
+    return all(part.strip("_").encode() in words for part in name.split("."))
+
+
+def _import(names: Iterable[str]) -> None:
+    for name in names:
+        with contextlib.suppress(Exception):  # not in this version or on this machine: the program will be told so
+            importlib.import_module(name)
+
+
+class Packages:
+    """A finder, for sys.meta_path, of the few packages beyond the standard library, without opening all of
+    site-packages: what else is installed there (a question's tests, say) is none of a program's business."""
+
+    def __init__(self) -> None:
+        places = [(name, site) for site in reversed(_sites()) for name in PACKAGES]
+        self._sites = {name: site for name, site in places if os.path.isdir(os.path.join(site, name))}
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return PathFinder.find_spec(name, [self._sites[name]]) if name in self._sites else None
+
+
+def _sites() -> list[str]:
+    """site-packages of a virtual environment, which an interpreter does not know under -S, or of the installation."""
+    environment = os.path.dirname(os.path.dirname(os.path.abspath(sys.executable)))
+    inside = os.path.exists(os.path.join(environment, "pyvenv.cfg"))
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    libraries = [os.path.join(environment if inside else sys.prefix, name, version) for name in ("lib", "lib64")]
+    places = [os.path.join(library, "site-packages") for library in libraries]
+    return places if inside else [*places, f"/usr/local/lib/{version}/dist-packages", "/usr/lib/python3/dist-packages"]
