@@ -164,7 +164,8 @@ def test_in_an_older_database_a_step_was_one_round(tmp_path: Path) -> None:
             store.add_attempt(run, rollout(attempt, step))
     with sqlite3.connect(path) as db:
         db.execute("drop index attempts_rounds")
+        db.execute("drop index attempts_numbers")
         db.execute("alter table attempts drop column round")
-        db.execute("delete from _sqlite_migrations where name = 'm004_rounds'")
+        db.execute("delete from _sqlite_migrations where name in ('m004_rounds', 'm006_counted_rounds')")
     with Store(path) as store:
         assert [one.round for one in store.rollouts(run)] == [1, 1, 2]

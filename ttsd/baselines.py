@@ -10,9 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from ttsd.config import Reprompt
 from ttsd.nouns import Completion, Lesson, Reading, Rollout
-from ttsd.prompts import ChatTokenizer, teacher_prompt, without_thinking
-
-ATTEMPT_TEMPLATE = "Attempt:\n\n{attempt}\n\nFeedback:\n\n{feedback}"
+from ttsd.prompts import ChatTokenizer, attempt_and_feedback, teacher_prompt
 
 
 class Frozen:
@@ -75,9 +73,7 @@ class Conversation:
     def _block(self, rollout: Rollout) -> str:
         if self._settings.multi_turn_history == "feedback":
             return rollout.verdict.feedback
-        attempt = without_thinking(rollout.completion.text)
-        head, tail = ATTEMPT_TEMPLATE.split("{attempt}")
-        return head + attempt + tail.replace("{feedback}", rollout.verdict.feedback)
+        return attempt_and_feedback(rollout.completion.text, rollout.verdict.feedback)
 
     def _ids(self, texts: Sequence[str]) -> tuple[int, ...]:
         if not texts:

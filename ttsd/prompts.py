@@ -36,6 +36,9 @@ class ChatTokenizer(Protocol):
     def chat(self, user: str) -> tuple[int, ...]: ...
 
 
+ATTEMPT_TEMPLATE = "Attempt:\n\n{attempt}\n\nFeedback:\n\n{feedback}"
+
+
 def student_prompt(problem: Problem) -> str:
     """The user turn that every attempt answers. What a judge of the user's own wants, the statement itself must say."""
     if problem.kind == "judge":
@@ -65,6 +68,11 @@ def teacher_prompt(
     solution = _fill(solution_template, successful_previous_attempt=demonstration) if demonstration is not None else ""
     told = _fill(feedback_template, feedback_raw="\n\n".join(feedback)) if any(feedback) else ""
     return _fill(reprompt_template, prompt=prompt, solution=solution, feedback=told)
+
+
+def attempt_and_feedback(attempt: str, feedback: str) -> str:
+    """An attempt, without its thinking, above the feedback on it."""
+    return _fill(ATTEMPT_TEMPLATE, attempt=without_thinking(attempt), feedback=feedback)
 
 
 def without_thinking(answer: str) -> str:

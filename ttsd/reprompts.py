@@ -8,7 +8,7 @@ from types import MappingProxyType
 from ttsd.config import Reprompt
 from ttsd.errors import UserError
 from ttsd.nouns import Lesson, Reading, Rollout, Status
-from ttsd.prompts import ChatTokenizer, teacher_prompt, without_thinking
+from ttsd.prompts import ChatTokenizer, attempt_and_feedback, teacher_prompt, without_thinking
 
 _NONE: Mapping[int, Reading] = MappingProxyType({})
 
@@ -116,6 +116,8 @@ class Reprompts:
                 break
             chosen.append(best)
             known |= told[best]
+        if self._settings.feedback_shows_attempt:
+            chosen[0] = attempt_and_feedback(rollout.completion.text, own)
         return chosen[::-1]
 
     def _demonstration(self, rollout: Rollout, successes: Sequence[Rollout]) -> str | None:

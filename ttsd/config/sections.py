@@ -231,6 +231,7 @@ class Reprompt(Section):
     feedback_from: Literal["run", "group"] = setting(
         "group", "whose texts those others are: run: any earlier attempt's of this run too"
     )
+    feedback_shows_attempt: bool = setting(False, "the teacher reads the attempt above its own feedback")
     environment_feedback_only_without_solution: bool = setting(
         True,
         "feedback is shown only where there is no demonstration",

@@ -24,6 +24,7 @@ from ttsd.reprompts import Reprompts
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.methods import METHODS
 from ttsd.running.readings import group_size_of, readings_of, rounds_of, teaching
+from ttsd.running.self_teacher import Source, self_teacher
 from ttsd.running.store import Row, Store
 
 _ENDLESS = 1 << 40  # characters are not tokens: no limit of the settings applies to them
@@ -114,6 +115,8 @@ def read_around(
     store: Store, row: Row, rollout: Rollout, problem: Problem, tokenizer: ChatTokenizer, config: Config
 ) -> tuple[Read, str]:
     """What the run's policy read around `rollout`, in both roles; and why no teacher did, where that may surprise."""
+    if "feedback_of" in row["environment"]:
+        return _probed(store, row, rollout, problem, tokenizer, config), ""
     method = METHODS[row["method"]]
     reads = readings_of(method, problem, tokenizer, config)
     group = _group(store, row["run"], rollout.step)
@@ -127,6 +130,16 @@ def read_around(
         return Read(student, author=author), "the run ended with this group, so no teacher read it"
     lesson = _lesson(reads, group, rollout, readings)
     return Read(student, lesson.reprompt_ids if lesson else None, author), ""
+
+
+def _probed(
+    store: Store, row: Row, rollout: Rollout, problem: Problem, tokenizer: ChatTokenizer, config: Config
+) -> Read:
+    """What the self-teacher of a probe had read."""
+    source = Source.recorded(row)
+    teacher = self_teacher(problem, tokenizer, config, source, store.rollouts(source.run))
+    question = teaching(problem, tokenizer, config, taught=False).prompt_ids
+    return Read(question, author=teacher.reading(rollout.attempt).prompt_ids)
 
 
 def lesson_of(store: Store, row: Row, rollout: Rollout, tokenizer: ChatTokenizer, config: Config) -> Lesson:

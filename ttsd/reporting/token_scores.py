@@ -14,7 +14,7 @@ from ttsd.config import recorded_config
 from ttsd.errors import UserError
 from ttsd.reporting.attempt import lesson_of, rollout_of
 from ttsd.running.engine import load_tokenizer
-from ttsd.running.methods import METHODS
+from ttsd.running.methods import kind_of
 from ttsd.running.store import Row, Store
 
 
@@ -50,7 +50,7 @@ def scored_tokens(store: Store, run: int, attempt: int) -> tuple[list[Token], st
     from ttsd.learning.trainer import Trainer
 
     row, rollout = store.run(run), rollout_of(store, run, attempt)
-    if not METHODS[row["method"]].taught:
+    if not kind_of(row["method"]).taught:
         raise UserError(f"run {run} is {row['method']}, which has no teacher; leave out the scores")
     config = recorded_config(row["config"])
     state, weights = _state_before(store, run, rollout.step)

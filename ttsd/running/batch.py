@@ -22,6 +22,7 @@ from ttsd.running.methods import METHODS, MULTI_TURN, SDPO, Method
 from ttsd.running.readings import teaching
 from ttsd.running.record import Answer, Row
 from ttsd.running.resume import Job
+from ttsd.running.self_teacher import SelfTeacher
 from ttsd.running.shared_time import Usage
 from ttsd.running.store import Store
 from ttsd.sampling.loading import beside
@@ -211,10 +212,12 @@ async def all_of(
         await asyncio.gather(*running, return_exceptions=True)
 
 
-async def to_its_end(session: run.Session, task: Task, view: Callable[[str], run.View]) -> Answer | Failure:
+async def to_its_end(
+    session: run.Session, task: Task, view: Callable[[str], run.View], teacher: SelfTeacher | None = None
+) -> Answer | Failure:
     own = replace(session, config=task.wanted.config)
     try:
-        return await run.execute(own, task.wanted.job, task.problem, view(str(task.wanted)), task.resumed)
+        return await run.execute(own, task.wanted.job, task.problem, view(str(task.wanted)), task.resumed, teacher)
     except Exception as error:  # a fault of one run must not end its neighbours; a dead engine ends them all
         await session.engine.sampler.health()
         return Failure(task.wanted.job, f"{type(error).__name__}: {error}")

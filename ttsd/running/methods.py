@@ -65,6 +65,11 @@ BEST_OF_K = Method("best-of-k", pools=True)
 METHODS = {method.name: method for method in (SDPO, GRPO, MULTI_TURN, BEST_OF_K)}
 
 
+def kind_of(recorded: str) -> Method:
+    """The method of a recorded run; one that is not in the table is the self-teacher of a probe, in some form."""
+    return METHODS.get(recorded) or Method(recorded, pools=True)
+
+
 def method_named(name: str) -> Method:
     """UserError: no method has this name."""
     if name not in METHODS:

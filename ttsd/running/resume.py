@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ttsd.config import Config, recorded_config
 from ttsd.errors import UserError
-from ttsd.running.methods import METHODS, Method
+from ttsd.running.methods import Method, kind_of
 from ttsd.running.record import Row
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ FREE_SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What makes a run: the same job asked for again is the same run. `method` is a name of `METHODS`."""
+    """What makes a run: the same job asked for again is the same run. `method`: its recorded name."""
 
     question: str
     method: str
@@ -34,7 +34,7 @@ class Job:
 
     @property
     def kind(self) -> Method:
-        return METHODS[self.method]
+        return kind_of(self.method)
 
     def label(self, config: Config) -> str:
         """The job in words, with the method's arm."""

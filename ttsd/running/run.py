@@ -19,12 +19,13 @@ from ttsd.config import Config
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.judging.judge import judge_for
 from ttsd.judging.sandbox_settings import limits_of, open_sandbox
-from ttsd.loop import Event, Judge, Past, Policy, learn
+from ttsd.loop import Event, Judge, Past, Policy, Teaching, learn
 from ttsd.nouns import Problem, Rollout, Split, Step
 from ttsd.running.engine import Engine, LoraPolicy, open_engine
 from ttsd.running.readings import group_size_of, readings_of, rounds_of
 from ttsd.running.record import Answer, Record, Row
 from ttsd.running.resume import Job
+from ttsd.running.self_teacher import SelfTeacher
 from ttsd.running.shared_time import Shared, Spending, Stopwatch, Usage
 from ttsd.running.trackers import Tracker, check_tracker, open_tracker, step_values
 
@@ -81,19 +82,30 @@ async def open_session(
         yield Session(config, record, sandbox, opened, judging, Stopwatch())
 
 
-async def execute(session: Session, job: Job, problem: Problem, view: View, resumed: Row | None = None) -> Answer:
-    """Runs `job` to its end. `resumed`: the unfinished run to continue; None starts a new one."""
+async def execute(
+    session: Session,
+    job: Job,
+    problem: Problem,
+    view: View,
+    resumed: Row | None = None,
+    teacher: SelfTeacher | None = None,
+) -> Answer:
+    """Runs `job` to its end. `resumed`: the unfinished run to continue; None starts a new one.
+
+    `teacher`: what the attempts read, where the method alone does not say it.
+    """
     record, parts = session.record, divided(problem, session.config)
     check_tracker(session.config.store.track)
-    run = resumed["run"] if resumed else _new_run(session, job, parts)
+    run = resumed["run"] if resumed else _new_run(session, job, parts, teacher)
     with record.claim(run) as folder:
         past, state = record.past(run)
         view.begin(job.label(session.config), past, session.config.budget.attempts, session.config.sampling.group_size)
         spending = Spending()
+        reads = teacher or readings_of(job.kind, problem, session.engine.tokenizer, session.config)
         async with _policy(session, job, run, spending, past, state) as policy:
             with closing(_tracker(session, job, run, folder)) as tracker:
                 async with _judge(session, problem, parts, spending) as judge:
-                    events = _accounted(_events(session, job, problem, policy, judge, past), spending)
+                    events = _accounted(_events(session.config, job, policy, judge, reads, past), spending)
                     await Writer(run, record, folder, view, tracker, policy).write(events)
     found = record.run(run)["discovery_attempt"]
     record.finish(run, "exhausted" if found is None else "discovered")
@@ -152,13 +164,12 @@ def divided(problem: Problem, config: Config) -> Split:
 
 
 def _events(
-    session: Session, job: Job, problem: Problem, policy: Policy, judge: Judge, past: Past
+    config: Config, job: Job, policy: Policy, judge: Judge, reads: Teaching, past: Past
 ) -> AsyncGenerator[Event, None]:
-    config = session.config
     return learn(
         policy,
         judge,
-        readings_of(job.kind, problem, session.engine.tokenizer, config),
+        reads,
         group_size=group_size_of(job.kind, config),
         budget=config.budget.attempts,
         rounds=rounds_of(job.kind, config),
@@ -221,7 +232,7 @@ async def _save(policy: LoraPolicy, state: Path) -> None:
         ) from None
 
 
-def _new_run(session: Session, job: Job, parts: Split) -> int:
+def _new_run(session: Session, job: Job, parts: Split, teacher: SelfTeacher | None) -> int:
     return session.record.new_run(
         question=job.question,
         method=job.method,
@@ -233,5 +244,6 @@ def _new_run(session: Session, job: Job, parts: Split) -> int:
             **session.engine.sampler.info,
             "sandbox": session.sandbox.tier,
             "solution_python": session.sandbox.python_version,
+            **({} if teacher is None else teacher.source.note),
         },
     )

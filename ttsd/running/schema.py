@@ -116,3 +116,14 @@ def m004_rounds(db: sqlite_utils.Database) -> None:
     db.table("attempts").add_column("round", int, not_null_default=0)
     db.execute("update attempts set round = step")
     db.execute("create index attempts_rounds on attempts (run, round)")
+
+
+@migrations()
+def m006_counted_rounds(db: sqlite_utils.Database) -> None:
+    """Rounds join the numbers that are counted without touching completions."""
+    numbers = (
+        "run, attempt, step, round, verdict, discovered, visible_passed, visible_total, finish_reason, prompt_tokens, "
+        "completion_tokens, sample_seconds, judge_seconds, cpu_seconds, program_hash"
+    )
+    db.execute("drop index if exists attempts_numbers")
+    db.execute(f"create index attempts_numbers on attempts ({numbers})")

@@ -32,7 +32,7 @@ class Run:
     """One run. `attempts` is the gapless beginning that is judged; a discovery beyond it does not count yet.
 
     `spent` is what those attempts cost, `until` what it cost to discover; seconds are None where no step was timed.
-    A round is one wait for verdicts: a step of a group, or one turn. `budget`: the attempts that it was given, if need
+    A round is one wait for verdicts. `budget`: the attempts that it was given, if need
     be in several goes.
     `pooled`: its attempts are independent draws that no discovery ended.
     """
@@ -77,8 +77,8 @@ class Record:
 
 
 def read(store: Store) -> Record:
-    """Counts the runs of `store`. Runs without a judged attempt are left out."""
-    rows = {row["run"]: row for row in store.runs()}
+    """Counts the runs of `store`; not those without a judged attempt, and none of a probe's self-teacher."""
+    rows = {row["run"]: row for row in store.runs() if row["method"] in METHODS}
     several_models = len({row["model"] for row in rows.values()}) > 1
     counts, seconds = _counts(store), _seconds(store)
     runs = tuple(
@@ -86,7 +86,8 @@ def read(store: Store) -> Record:
         for number, row in rows.items()
         if number in counts
     )
-    return Record(runs, _curves(store), _metrics(store), rows)
+    curves, metrics = ({run: of[run] for run in of if run in rows} for of in (_curves(store), _metrics(store)))
+    return Record(runs, curves, metrics, rows)
 
 
 def rank(method: str) -> tuple[int, str]:
@@ -107,7 +108,7 @@ def natural(name: str) -> list[tuple[int, int | str]]:
 
 # Attempts of a step in progress end in any order, the short ones first. A fair sample is what lies before the first
 # gap, where an attempt's number is still its place.
-JUDGED = """with numbered as (select run, attempt, step, verdict, discovered, visible_passed, visible_total,
+JUDGED = """with numbered as (select run, attempt, round, verdict, discovered, visible_passed, visible_total,
     prompt_tokens, completion_tokens, sample_seconds, judge_seconds, cpu_seconds,
     row_number() over (partition by run order by attempt) as place from attempts),
 judged as (select * from numbered where attempt = place),
@@ -119,7 +120,7 @@ def _counts(store: Store) -> dict[int, Row]:
         sum(not discovered and visible_total > 0 and visible_passed = visible_total),
         max(visible_passed * 1.0 / nullif(visible_total, 0)), sum(prompt_tokens), sum(completion_tokens),
         sum(case when attempt <= f.discovery then prompt_tokens + completion_tokens end),
-        max(step), max(case when attempt <= f.discovery then step end),
+        max(round), max(case when attempt <= f.discovery then round end),
         sum(sample_seconds), sum(judge_seconds), sum(cpu_seconds)
         from judged a left join found f on f.run = a.run group by a.run"""
     names = (
