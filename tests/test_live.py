@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import re
+import subprocess
+import sys
+
 import pytest
 from rich.console import Console
 
@@ -16,8 +22,8 @@ FAILED = Verdict(Status.WRONG_ANSWER, 1, 2, 0, 0, feedback="no")
 PASSED = Verdict(Status.ACCEPTED, 2, 2, 0, 0)
 
 
-def drawn(view: RichView | RichOverview) -> str:
-    console = Console(width=100)
+def drawn(view: RichView | RichOverview, width: int = 100) -> str:
+    console = view._console = Console(width=width, stderr=True)
     with console.capture() as captured:
         console.print(view._render())
     return captured.get()
@@ -86,3 +92,76 @@ def test_an_overview_counts_what_ends(capsys: pytest.CaptureFixture[str]) -> Non
 def test_tables_of_nothing_are_fine(capsys: pytest.CaptureFixture[str]) -> None:
     print_table([])
     assert "nothing yet" in capsys.readouterr().out
+
+
+def test_a_narrow_terminal_shows_the_whole_panel() -> None:
+    view = RichView()
+    view.board.begin("micro:numbers:5:7 sdpo seed 0", Past(), 512, 2)
+    view.board.add(rollout(1, "x", FAILED))
+    text = drawn(view, width=60)
+    assert max(map(len, text.splitlines())) <= 60
+    for said in ("micro:numbers:5:7", "1 of 512", "wrong answer 1", "50% of the visible cases"):
+        assert said in text
+
+
+def test_a_narrow_overview_leaves_columns_out() -> None:
+    overview = RichOverview()
+    overview.view("micro:numbers:5:7 sdpo seed 0").begin("q", Past(), 512, 2)
+    narrow, wide = drawn(overview, width=60), drawn(overview, width=120)
+    assert max(map(len, narrow.splitlines())) <= 60
+    assert "0/512" in narrow
+    assert "adapter" not in narrow
+    assert "adapter" in wide
+
+
+@pytest.mark.parametrize(("term", "renews"), [("dumb", False), ("xterm", True)])
+def test_a_dumb_terminal_gets_lines(term: str, renews: bool) -> None:
+    look = "from ttsd.reporting.live import view_for_stderr; print(type(view_for_stderr()).__name__)"
+    assert said_in_terminal([sys.executable, "-c", look], TERM=term) == ("RichView" if renews else "PlainView")
+
+
+def test_no_color_is_honoured() -> None:
+    look = (
+        "import time; from ttsd.loop import Past; from ttsd.reporting.live import RichView\n"
+        "with RichView() as view: view.begin('q', Past(), 4, 2); time.sleep(0.3)"
+    )
+    command = [sys.executable, "-c", look]
+    coloured, plain = terminal(command, TERM="xterm-256color"), terminal(command, TERM="xterm-256color", NO_COLOR="1")
+    assert re.search(r"\x1b\[[0-9;]*3[0-9]", coloured)
+    assert not re.search(r"\x1b\[(3[0-7]|38;)", plain)
+
+
+def said_in_terminal(command: list[str], **environment: str) -> str:
+    """What a command prints on stdout while its stderr is a terminal."""
+    master, slave = pty.openpty()
+    try:
+        ended = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=slave,
+            text=True,
+            check=True,
+            env={**os.environ, **environment},
+        )
+    finally:
+        os.close(slave)
+        os.close(master)
+    return ended.stdout.strip()
+
+
+def terminal(command: list[str], **environment: str) -> str:
+    """What a command writes to a terminal on stderr."""
+    master, slave = pty.openpty()
+    env = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | environment
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=slave, env=env)
+    os.close(slave)
+    written = b""
+    try:
+        while chunk := os.read(master, 4096):
+            written += chunk
+    except OSError:  # the terminal's other end is closed
+        pass
+    finally:
+        os.close(master)
+        process.wait()
+    return written.decode()

@@ -170,6 +170,21 @@ def test_one_method_leaves_a_table_of_comparisons_with_a_header(tmp_path: Path) 
     assert "The question was solved by no method" in html
 
 
+def test_questions_with_several_right_answers_are_flagged(tmp_path: Path) -> None:
+    questions = {name: tmp_path / name for name in ("one", "several")}
+    for name, folder in questions.items():
+        folder.mkdir()
+        told = "If there are multiple answers, print any of them." if name == "several" else "Print the sum."
+        (folder / "statement.md").write_text(f"# {name}\n\n{told}\n")
+        (folder / "cases.toml").write_text('[[case]]\ninput = "1\\n"\nexpected = "1\\n"\n')
+    with fresh(tmp_path) as store:
+        populate(store, {str(folder): {"sdpo": 0.0} for folder in questions.values()}, World(seeds=1, budget=8))
+        html = page(store, tmp_path / "out")
+        rows = {row["question"]: row["several_answers"] for row in find(read(store)).questions}
+    assert rows == {str(questions["one"]): False, str(questions["several"]): True}
+    assert f"{questions['several']}: the statement seems to allow several right answers" in html
+
+
 def test_alarms_know_the_failing_signatures() -> None:
     fine = {"visible_fraction": 0.5, "truncated": 0.0, "distinct_programs": 0.9}
     failing = {"visible_fraction": 0.0, "truncated": 0.9, "distinct_programs": 0.1}

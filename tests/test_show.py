@@ -20,9 +20,9 @@ from ttsd.learning.trainer import Trainer
 from ttsd.loop import Rounds, learn
 from ttsd.nouns import Completion, Rollout, Status, Step, Verdict
 from ttsd.reporting.attempt import attempt_view, step_view
-from ttsd.reporting.export import export
+from ttsd.reporting.export import card, export
 from ttsd.reporting.report.attempt_page import attempt_page
-from ttsd.reporting.show import attempt_text, step_text
+from ttsd.reporting.show import attempt_text, difference_text, run_text, step_text
 from ttsd.reporting.token_scores import scored_tokens, token_rows, tokens_of
 from ttsd.running.readings import conversation, teaching
 from ttsd.running.store import Store
@@ -263,6 +263,25 @@ def test_a_model_that_is_gone_leaves_the_whole_prompts(world: World, question: P
     assert "uncut" in view.remark
 
 
+def test_a_runs_head_names_model_start_budget_and_changed_settings(world: World) -> None:
+    text = run_text(world.store.run(world.run))
+    assert f"model {world.config.model.path}, started 20" in text
+    assert "budget 512 attempts" in text
+    assert "lora.rank=2" in text
+    assert "lora.alpha" not in text
+
+
+def test_a_difference_is_of_programs_else_of_answers(world: World) -> None:
+    before, after = world.store.rollouts(world.run, last=2)
+    changed = replace(after, program="print(<1>)\nprint(2)\x1b[2J")
+    text = difference_text(before, changed)
+    assert " print(<1>)\n+print(2)" in text
+    assert "\x1b" not in text
+    assert "-```python" not in text
+    assert f"+{ANSWER.splitlines()[-1]} 2" in difference_text(replace(before, program=None), after)
+    assert "both are the same" in difference_text(before, before)
+
+
 def test_an_answer_can_not_steer_the_terminal(world: World, question: Path) -> None:
     run = world.store.new_run(
         question=str(question), method="best-of-k", seed=0, model="m", config=world.config.model_dump(), split={},
@@ -323,10 +342,17 @@ def test_an_exported_adapter_loads_in_peft_and_says_the_same(world: World, tmp_p
     expected = [float(torch.log_softmax(logits[len(prompt) + at - 1], -1)[token]) for at, token in enumerate(answer)]
     assert world.trainer.logprobs("r", prompt, answer) == pytest.approx(expected, abs=1e-4)
     assert world.trainer.logprobs(None, prompt, answer) != pytest.approx(expected, abs=1e-4)
-    card = (folder / "README.md").read_text()
-    assert "discovery | none" in card
-    assert "gradient steps | 3 in 3 steps" in card
-    assert json.loads(card.split("```json\n")[1].split("\n```")[0])["lora"]["rank"] == 2
+    text = (folder / "README.md").read_text()
+    assert "discovery | none" in text
+    assert "base_model:" not in text  # a folder's path is nobody else's; a hub's name would stand there
+    assert "gradient steps | 3 in 3 steps" in text
+    assert json.loads(text.split("```json\n")[1].split("\n```")[0])["lora"]["rank"] == 2
+
+
+def test_a_card_names_its_base_as_the_hub_does(world: World) -> None:
+    row = world.store.run(world.run)
+    fronts = {name: card(world.store, row | {"model": name}, "a", "a") for name in ("Qwen/Qwen3-8B", "micro", "./x/y")}
+    assert {name for name, text in fronts.items() if f"base_model: {name}\n" in text} == {"Qwen/Qwen3-8B"}
 
 
 def test_what_can_not_be_exported_is_one_sentence(world: World, tmp_path: Path) -> None:

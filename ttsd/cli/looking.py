@@ -24,43 +24,77 @@ def show(
     tokens: Annotated[
         bool, typer.Option("--tokens", help="With --attempt: the teacher's and the student's word on each token.")
     ] = False,
+    diff: Annotated[
+        tuple[int, int] | None, typer.Option(help="Two attempts: what changed from one to the other.", metavar="A B")
+    ] = None,
     html: Annotated[
         Path | None, typer.Option(help="With --attempt: write the tokens in colour as a page.", metavar="FILE")
     ] = None,
+    question: Annotated[str | None, typer.Option(help="Only runs whose question contains this.")] = None,
+    method: Annotated[str | None, typer.Option(help="Only runs whose method contains this.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Only runs in this state: running, interrupted, discovered, spent.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest runs, or the last attempts.")] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List runs, or look closely at one.
 
-    Without a number all runs of the database; with one its attempts; --attempt and --step look closer.
+    Without a number the runs of the database; with one its attempts; --attempt, --step and --diff look closer.
     """
-    from ttsd.reporting.live import print_table
     from ttsd.running.store import Store
 
     settings = settings_of(config, set_)
-    if run is None and (attempt is not None or step is not None):
-        raise UserError("--attempt and --step need a run's number, as in ttsd show 3 --attempt 17")
+    close = attempt is not None or step is not None or diff is not None
+    if run is None and close:
+        raise UserError("--attempt, --step and --diff need a run's number, as in ttsd show 3 --attempt 17")
     if attempt is None and (tokens or html is not None):
-        raise UserError(
-            f"{'--tokens' if tokens else '--html'} needs an attempt, as in ttsd show 3 --attempt 17 --tokens"
-        )
+        raise UserError(f"{'--tokens' if tokens else '--html'} needs an attempt, as in --attempt 17")
     with Store.existing(settings.store.path, settings.store.state_dir) as store:
-        if run is not None and (attempt is not None or step is not None):
-            _show_closely(store, run, attempt, step, tokens, html)
-        elif as_json:
-            runs = [row["run"] for row in store.runs()] if run is None else [run]
-            answers = [asdict(store.answer(number)) for number in runs]
-            print(json.dumps(answers if run is None else answers[0]))
+        if run is None:
+            wanted = {"question": question, "method": method, "status": state}
+            _show_runs(store, {name: text for name, text in wanted.items() if text is not None}, limit, as_json)
+        elif close:
+            _show_closely(store, run, attempt, step, diff, tokens, html)
         else:
-            print_table(store.overview() if run is None else store.attempt_overview(run))
+            _show_run(store, run, limit, as_json)
+
+
+def _show_runs(store: Store, wanted: dict[str, str], limit: int | None, as_json: bool) -> None:
+    from ttsd.reporting.live import print_table
+
+    rows = [row for row in store.overview() if all(text in str(row[name]) for name, text in wanted.items())]
+    rows = rows[-limit:] if limit is not None else rows
+    if as_json:
+        print(json.dumps([asdict(store.answer(row["run"])) for row in rows]))
+    else:
+        print_table(rows)
+
+
+def _show_run(store: Store, run: int, limit: int | None, as_json: bool) -> None:
+    from ttsd.reporting.live import print_table
+    from ttsd.reporting.show import run_text
+
+    if as_json:
+        print(json.dumps(asdict(store.answer(run))))
+        return
+    print(run_text(store.run(run)))
+    print_table(store.attempt_overview(run)[-limit if limit is not None else 0 :])
 
 
 def _show_closely(
-    store: Store, run: int, attempt: int | None, step: int | None, tokens: bool, html: Path | None
+    store: Store,
+    run: int,
+    attempt: int | None,
+    step: int | None,
+    diff: tuple[int, int] | None,
+    tokens: bool,
+    html: Path | None,
 ) -> None:
     from ttsd.reporting import show as texts
-    from ttsd.reporting.attempt import attempt_view, step_view
+    from ttsd.reporting.attempt import attempt_view, rollout_of, step_view
     from ttsd.reporting.live import print_table
     from ttsd.reporting.token_scores import scored_tokens, token_rows
 
@@ -68,6 +102,8 @@ def _show_closely(
         view = step_view(store, run, step)
         print(texts.step_text(view))
         print_table(view.attempts)
+    if diff is not None:
+        print(texts.difference_text(*(rollout_of(store, run, number) for number in diff)))
     if attempt is not None and html is not None:
         from ttsd.reporting.report.attempt_page import attempt_page
 

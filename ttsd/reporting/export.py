@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from ttsd.config import recorded_config
@@ -11,8 +12,7 @@ from ttsd.running.store import Row, Store
 
 CARD = """\
 ---
-base_model: {base}
-library_name: peft
+{origin}library_name: peft
 pipeline_tag: text-generation
 tags: [lora, sdpo, test-time-training]
 ---
@@ -79,6 +79,7 @@ def card(store: Store, row: Row, name: str, path: str) -> str:
     found = answer.discovery_attempt
     updates = sum((step["metrics"] or {}).get("updated", 0) > 0 for step in store.steps(row["run"]))
     return CARD.format(
+        origin=f"base_model: {row['model']}\n" if _is_hub_name(row["model"]) else "",
         base=row["model"],
         path=path,
         question=row["question"],
@@ -94,6 +95,11 @@ def card(store: Store, row: Row, name: str, path: str) -> str:
         config=json.dumps(row["config"], indent=1, sort_keys=True),
         environment=json.dumps(row["environment"], indent=1, sort_keys=True),
     )
+
+
+def _is_hub_name(model: str) -> bool:
+    """Whether a hub can know the base by this name: not the bundled model, a folder or a file."""
+    return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model) is not None and not Path(model).exists()
 
 
 def _state(store: Store, run: int) -> Path:

@@ -21,6 +21,10 @@ from ttsd.reporting.alarms import alarms
 from ttsd.running.batch import Failure
 from ttsd.running.store import Answer
 
+# Columns of the overview of many runs; a narrow terminal shows the first ones.
+TITLES = ("run", "attempts", "best", "discovery", "doing", "loss", "adapter", "tokens/s")
+NARROW, SHOWN_NARROW = 90, 5
+
 
 @dataclass
 class Board:
@@ -201,7 +205,8 @@ class RichView:
             rows["discovered"] = f"attempt {board.discovery}"
         for name, value in rows.items():
             table.add_row(Text(name, style="bold green" if name == "discovered" else "bold"), Text(value))
-        return Group(table, ProgressBar(total=max(board.budget, 1), completed=board.attempts, width=60))
+        width = min(60, self._console.width)
+        return Group(table, ProgressBar(total=max(board.budget, 1), completed=board.attempts, width=width))
 
 
 class PlainOverview:
@@ -255,15 +260,11 @@ class RichOverview(PlainOverview):
         self._console.print(Text(text, style="dim"))
 
     def _render(self) -> Group:
-        table = Table(box=None, header_style="bold")
-        for title in ("run", "attempts", "best", "discovery", "loss", "adapter", "tokens/s", "doing"):
-            table.add_column(title)
+        table, narrow = Table(box=None, header_style="bold"), self._console.width < NARROW
+        for title in TITLES[: SHOWN_NARROW if narrow else None]:
+            table.add_column(title, overflow="fold")
         for name, view in self.boards.items():
-            board = view.board
-            loss = f"{board.loss:.4f}" if board.loss is not None else "-"
-            spent, best = f"{board.attempts}/{board.budget}", f"{board.best_fraction:.0%}"
-            found, speed = str(board.discovery or "-"), f"{board.tokens_per_second:.0f}"
-            table.add_row(name, spent, best, found, loss, f"v{board.adapter_version}", speed, board.phase)
+            table.add_row(*_overview_cells(name, view.board)[: len(table.columns)])
         tokens = sum(view.board.tokens_per_second for view in self.boards.values())
         return Group(table, Text(f"{self._ended} of {self._total} runs ended   {self._eta()}   {tokens:.0f} tokens/s"))
 
@@ -274,6 +275,20 @@ class RichOverview(PlainOverview):
         return f"about {left / 60:.0f} min left"
 
 
+def _overview_cells(name: str, board: Board) -> tuple[str, ...]:
+    """One run's cells under `TITLES`."""
+    return (
+        name,
+        f"{board.attempts}/{board.budget}",
+        f"{board.best_fraction:.0%}",
+        str(board.discovery or "-"),
+        board.phase,
+        f"{board.loss:.4f}" if board.loss is not None else "-",
+        f"v{board.adapter_version}",
+        f"{board.tokens_per_second:.0f}",
+    )
+
+
 def _ending(answer: Answer | Failure) -> str:
     if isinstance(answer, Failure):
         return f"failed: {answer.error}"
@@ -282,11 +297,16 @@ def _ending(answer: Answer | Failure) -> str:
 
 
 def overview_for_stderr() -> PlainOverview:
-    return RichOverview() if sys.stderr.isatty() else PlainOverview()
+    return RichOverview() if _renews() else PlainOverview()
 
 
 def view_for_stderr() -> PlainView | RichView:
-    return RichView() if sys.stderr.isatty() else PlainView()
+    return RichView() if _renews() else PlainView()
+
+
+def _renews() -> bool:
+    """Whether stderr is a terminal that can be drawn over. Rich itself honours NO_COLOR."""
+    return sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
 
 
 def print_table(rows: Sequence[Mapping[str, object]]) -> None:

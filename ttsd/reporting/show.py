@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
+from ttsd.config import Config, recorded_config
 from ttsd.judging.feedback import readable
 from ttsd.nouns import Rollout
 from ttsd.reporting.attempt import AttemptView, StepView
 from ttsd.running.store import Row
+
+SHORT = 40  # characters of a setting's value
 
 
 def attempt_text(view: AttemptView) -> str:
@@ -35,6 +39,39 @@ def step_text(view: StepView) -> str:
     numbers = {**(own["metrics"] or {}), **{f"seconds/{k}": v for k, v in (own["seconds"] or {}).items()}}
     lines += [f"{name:24} {value:.4g}" for name, value in sorted(numbers.items()) if value is not None]
     return "\n".join([*lines, loss_line(view.steps, view.step)])
+
+
+def difference_text(before: Rollout, after: Rollout) -> str:
+    """What changed from one attempt's program to the other's; of the answers, where one of them has no program."""
+    both = before.program is not None and after.program is not None
+    old, new = ((one.program or "") if both else one.completion.text for one in (before, after))
+    first, second = f"attempt {before.attempt}", f"attempt {after.attempt}"
+    changed = list(difflib.unified_diff(old.splitlines(), new.splitlines(), first, second, n=len(old), lineterm=""))
+    heads = [attempt_line(before), attempt_line(after)]
+    return readable("\n".join([*heads, "", *(changed or ["both are the same"])]))
+
+
+def run_text(row: Row) -> str:
+    """Above a run's attempts: what it is, when it was started, and the settings that are not the defaults."""
+    config, plain = recorded_config(row["config"]).model_dump(), Config().model_dump()
+    changed = [
+        f"{section}.{name}={_short(value)}"
+        for section, settings in config.items()
+        for name, value in settings.items()
+        if section != "store" and value != plain[section][name]
+    ]
+    lines = [
+        run_line(row),
+        f"model {row['model']}, started {row['created'][:16].replace('T', ' ')} UTC, "
+        f"budget {config['budget']['attempts']} attempts",
+        f"settings: {', '.join(changed) or 'the defaults'}",
+    ]
+    return readable("\n".join(lines))
+
+
+def _short(value: object) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= SHORT else text[: SHORT - 3] + "..."
 
 
 def run_line(row: Row) -> str:

@@ -161,6 +161,7 @@ def _question(book: Book, question: str) -> list[Row]:
                 "question": question,
                 "method": method,
                 "solved_by_any": solved,
+                "several_answers": question in book.record.several_answers,
                 "runs": len(runs),
                 "runs_discovered": sum(run.discovery is not None for run in runs),
                 "first_discovery": min((run.discovery for run in runs if run.discovery), default=None),

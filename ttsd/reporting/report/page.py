@@ -27,6 +27,7 @@ def render(store: Store, record: Record, findings: Findings) -> str:
             verdicts=[sentence(row) for row in findings.comparisons],
             unsolved=[row for row in _by_question(findings) if not row["solved"]],
             by_question=_by_question(findings),
+            several=[row["question"] for row in _by_question(findings) if row["several"]],
             discoveries=discoveries(store, record),
             settings=settings({number: row["config"] for number, row in record.rows.items()}),
             environments=settings({number: {"environment": row["environment"]} for number, row in record.rows.items()}),
@@ -132,7 +133,10 @@ def _by_question(findings: Findings) -> list[Row]:
     groups: dict[str, list[Row]] = {}
     for row in findings.questions:
         groups.setdefault(row["question"], []).append(row)
-    return [{"question": q, "solved": rows[0]["solved_by_any"], "rows": rows} for q, rows in groups.items()]
+    return [
+        {"question": q, "solved": rows[0]["solved_by_any"], "several": rows[0]["several_answers"], "rows": rows}
+        for q, rows in groups.items()
+    ]
 
 
 def _data(record: Record, findings: Findings) -> Row:

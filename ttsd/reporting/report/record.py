@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
+import problems
+from problems.problem import ProblemError
 from ttsd.config import recorded_config
 from ttsd.running.methods import METHODS
 from ttsd.running.store import Row, Store
@@ -63,6 +66,7 @@ class Record:
     curves: Mapping[int, list[Row]] = field(default_factory=dict)
     metrics: Mapping[int, list[Row]] = field(default_factory=dict)  # of each gradient step, of runs that learn
     rows: Mapping[int, Row] = field(default_factory=dict)  # configuration, environment and program of each run
+    several_answers: frozenset[str] = frozenset()  # questions that seem to allow several right outputs
 
     @property
     def methods(self) -> list[str]:
@@ -87,7 +91,16 @@ def read(store: Store) -> Record:
         if number in counts
     )
     curves, metrics = ({run: of[run] for run in of if run in rows} for of in (_curves(store), _metrics(store)))
-    return Record(runs, curves, metrics, rows)
+    return Record(runs, curves, metrics, rows, _several_answers({run.question for run in runs}))
+
+
+def _several_answers(questions: Iterable[str]) -> frozenset[str]:
+    """Of the questions that can still be found."""
+    found = set()
+    for question in questions:
+        with suppress(ProblemError):
+            found |= {question} if problems.load(question).several_answers else set()
+    return frozenset(found)
 
 
 def rank(method: str) -> tuple[int, str]:
