@@ -5,7 +5,7 @@
         lcb/rows/HASH.json      one row, as published, named by its content
 
 Only rows that were read in full get a file. A pull writes files first and replaces the index last, in one step: killed
-at any moment it leaves the old index and the old files, and started again it goes on with what it has.
+at any moment it leaves the old index and the old files, and started again it resumes with what it has.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What lies on the Hugging Face hub, or was downloaded from there. The door to datasets.
 
-Files are fetched into the hub's own cache, where a broken-off download goes on; dataset scripts are never run.
+Files are fetched into the hub's own cache, where a broken-off download resumes; dataset scripts are never run.
 """
 
 from __future__ import annotations

@@ -99,16 +99,16 @@ def question_id(row: Row) -> str:
 
 
 def facts(row: Row) -> Facts:
-    def told(key: str) -> str:
+    def given(key: str) -> str:
         value = row.get(key)
         return value if isinstance(value, str) else ""
 
     return Facts(
-        title=told("question_title"),
-        date=told("contest_date"),
-        difficulty=told("difficulty"),
-        platform=told("platform"),
-        several_answers=says_several_answers(told("question_content")),
+        title=given("question_title"),
+        date=given("contest_date"),
+        difficulty=given("difficulty"),
+        platform=given("platform"),
+        several_answers=says_several_answers(given("question_content")),
     )
 
 

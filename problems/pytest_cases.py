@@ -32,29 +32,29 @@ def read(texts: Mapping[str, str], entry_point: str | None, public: Sequence[obj
 
     Cases of the test functions named in `public` are public.
     """
-    told = [(path, name, call) for path, text in texts.items() for name, call in _told(text, path)]
+    found = [(path, name, call) for path, text in texts.items() for name, call in _told(text, path)]
     first = next(iter(texts))
-    if not told:
+    if not found:
         raise ProblemError(f"{first} has no assertion in a function test_...: write one.")
-    if unknown := [name for name in public if name not in {name for _, name, _ in told}]:
+    if unknown := [name for name in public if name not in {name for _, name, _ in found}]:
         raise ProblemError(f"public_cases makes {unknown[0]!r} public, but no test function in {first} has that name.")
-    function = entry_point or told[0][2].function
-    for path, _, call in told:
+    function = entry_point or found[0][2].function
+    for path, _, call in found:
         if call.function != function:
             raise ProblemError(f"{path}, line {call.line}, tests {call.function!r} instead of {function!r}: test one.")
-    return function, tuple(call.case(path, public=name in public) for path, name, call in told)
+    return function, tuple(call.case(path, public=name in public) for path, name, call in found)
 
 
 def _told(text: str, path: str) -> Iterator[tuple[str, Call]]:
     """Every assertion of every test function, as often as its parameters ask, with the function's name."""
     constants: dict[str, object] = {}
-    told = 0
+    count = 0
     for node in asserts.tree(text, path).body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test"):
             for values in _parameters(node, constants, path):
                 for call in asserts.calls(node.body, path, constants | dict(values)):
-                    told += 1
-                    if told > MAX_CASES:
+                    count += 1
+                    if count > MAX_CASES:
                         raise ProblemError(f"{path} has more than {MAX_CASES} cases: give fewer.")
                     yield node.name, call
         elif not asserts.is_idle(node):

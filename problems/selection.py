@@ -31,7 +31,7 @@ class Filter:
 
 
 def select(found: Index, wanted: Filter) -> list[Entry]:
-    """The entries that `wanted` leaves, refused ones among them; raises ProblemError for what can't be meant."""
+    """The entries that `wanted` leaves, refused ones among them; raises ProblemError where nothing can fit `wanted`."""
     for day in (wanted.since, wanted.until):
         _check_day(day)
     for field in ("difficulty", "platform"):

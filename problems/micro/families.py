@@ -1,7 +1,7 @@
 """The families of little questions: what a statement says, what it leaves open, and how a right program looks.
 
 Every question is a list of rules. The statement gives each rule a name and a vague verb (`red: grow`); a verb may
-mean any of four operations, some likelier than others, and only the tests tell which one is meant. So a question
+mean any of four operations, some likelier than others, and only the tests show which one is meant. So a question
 with k rules takes k lucky guesses, or the feedback of its tests.
 """
 

@@ -128,7 +128,7 @@ def problems_pull(
     """Download the questions of SOURCE from the Hugging Face hub, once; afterwards lcb:ID works without a network.
 
     They take the place of what was pulled of SOURCE before, when all is there. Rows that can't be used are named and
-    left out. Killed, the same command goes on. Nothing that was downloaded is ever run by this command.
+    left out. Killed, the same command resumes. Nothing that was downloaded is ever run by this command.
     """
     from problems import collection
 

@@ -57,7 +57,7 @@ def no_answer_feedback(*, truncated: bool) -> str:
 
 
 def wrong_answer_feedback(answer: str) -> str:
-    """On a final answer. The right one is not told: whoever has read it has nothing left to find."""
+    """On a final answer. It does not show the right one: whoever has read it has nothing left to find."""
     return f"Wrong Answer\nYour final answer:\n{clip(answer, MAX_FIELD_CHARACTERS)}"
 
 

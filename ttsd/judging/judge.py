@@ -3,7 +3,7 @@
 Visible cases run first, in the question's order. A runtime error or an exceeded limit ends the judging, since it is
 shown alone; after a wrong answer the other visible cases still run, because the shortest failures are shown and the
 passed fraction is the progress signal. Hidden cases run only when every visible one passed, until the first failure;
-of them a verdict tells no more than how it failed and where.
+a verdict says no more of them than how the program failed and where.
 
 Where the steps run, since an attempt can hold anything and everybody shares the event loop:
 
@@ -105,7 +105,7 @@ class Judge:
         return source, await self.program(source, truncated=truncated)
 
     async def program(self, source: str, *, truncated: bool = False) -> Verdict:
-        """The verdict on one program; equal sources are run once. `truncated` attempts are told so when they fail."""
+        """The verdict on one program; equal sources are run once. The feedback on a failed attempt says if it was `truncated`."""
         verdict, results = await self._judged_once(source)
         return replace(verdict, feedback=feedback_text(self._told, results, truncated=truncated))
 

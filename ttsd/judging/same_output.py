@@ -8,7 +8,7 @@ The rules are those of LiveCodeBench's grader. Where this module departs from it
   that a program returns is compared as an object, so no `__eq__` of its own can say that it is right.
 - A signalling NaN among the decimals is unequal to everything; there it crashes the grader.
 - Results cross the sandbox's border as JSON, in which tuples are lists at every depth (there: at the outermost) and
-  the keys of dictionaries are text. LeetCode does not tell these apart either.
+  the keys of dictionaries are text. LeetCode does not distinguish these either.
 
 As there, the digits of every script are digits: a line of Arabic-Indic ones equals the same number in ASCII. (Final
 answers are read more strictly, see scoring/numerals.py.)
