@@ -7,8 +7,8 @@ In `problem.toml`, beside `title`, either
     exact = true                 optional: the same text, instead of the same mathematics
     tolerance = 1e-6             optional: how far a number may be off
 
-where an exact answer is met by its exact value alone, `1.0` by what is within a millionth of it, and `\gcd(12, 18)` is no
-answer unless the right one holds that operator, or
+where an exact answer is met by its exact value alone, `1.0` by what is within a millionth of it, and `\gcd(12, 18)` is
+no answer unless the right one holds that operator, or
 
     judge = "judge.py:score"     a file in the folder, or an importable "package.module:score"
 

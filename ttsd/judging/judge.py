@@ -105,7 +105,7 @@ class Judge:
         return source, await self.program(source, truncated=truncated)
 
     async def program(self, source: str, *, truncated: bool = False) -> Verdict:
-        """The verdict on one program; equal sources are run once. The feedback on a failed attempt says if it was `truncated`."""
+        """The verdict on one program; equal sources are run once. Feedback on a failure says if it was `truncated`."""
         verdict, results = await self._judged_once(source)
         return replace(verdict, feedback=feedback_text(self._told, results, truncated=truncated))
 
