@@ -110,6 +110,13 @@ async def test_an_answer_that_is_not_worked_out_has_a_verdict_of_its_own(tmp_pat
     assert "1/3" not in verdict.feedback
 
 
+async def test_a_small_memory_limit_is_the_answers_own_and_not_the_librarys(tmp_path: Path) -> None:
+    folder = made(tmp_path, problem__toml='kind = "answer"\nanswer = "x^2"\n')
+    async with judge_of(folder, Limits(wall_seconds=20.0, memory_bytes=64 << 20)) as judge:
+        _, verdict = await judge(completion(r"Answer: x \cdot x"))
+    assert verdict.accepted
+
+
 async def test_the_right_answer_stands_on_no_command_line(tmp_path: Path) -> None:
     folder = made(tmp_path, problem__toml='kind = "answer"\nanswer = "471108150"\n')
     seen: list[bytes] = []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,10 +48,3 @@ def test_without_a_closed_block_there_is_no_program(answer: str) -> None:
 def test_whatever_is_found_stands_in_the_answer(answer: str) -> None:
     program = extract_program(answer)
     assert program is None or (program.strip() and program in answer)
-
-
-@pytest.mark.parametrize("piece", ["```python\n", "```", "<think>", "</think>", " ", "`\n", "```\nx\n"])
-def test_hostile_answers_cost_little(piece: str) -> None:
-    started = time.perf_counter()
-    extract_program(piece * (200_000 // len(piece)))
-    assert time.perf_counter() - started < 1

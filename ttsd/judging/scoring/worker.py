@@ -69,7 +69,7 @@ def _comparison(spec: dict[str, Any]) -> ScoreFunction:
     expected, rule = spec["expected"], {"exact": spec["exact"], "tolerance": spec["tolerance"]}
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that nobody but us limits its time
     same_answer("x + x", "2x", exact=False, tolerance=None)  # the imports, before the limit and the clock
-    resource.setrlimit(resource.RLIMIT_AS, (spec["memory_bytes"],) * 2)
+    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + spec["memory_bytes"],) * 2)
 
     def scorer(answer: str) -> tuple[float, str, str]:
         try:
@@ -81,6 +81,12 @@ def _comparison(spec: dict[str, Any]) -> ScoreFunction:
             return 0.0, "", ""
 
     return scorer
+
+
+def _address_space() -> int:
+    """The bytes that the interpreter and the libraries take before any answer comes, in address space."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
 
 
 def _judge(name: str) -> ScoreFunction:
