@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.growth import operations
 from ttsd.judging.extract import extract_answer, extract_program
 from ttsd.judging.scoring.numerals import numeral
 from ttsd.judging.scoring.same_answer import same_answer
@@ -265,39 +264,6 @@ def test_whatever_is_found_stands_in_the_answer(parts: list[str]) -> None:
     text = "".join(parts)
     found = extract_answer(text)
     assert found is None or (found in text and found == found.strip())
-
-
-def operations(function: Callable[[str], object], text: str) -> int:
-    """What `function(text)` costs at most: bytecodes, and for each built-in method the length of its text.
-
-    A pattern that repeats nothing runs once over its text; any other one might not, and costs the square. `rfind` stops
-    where it finds something, and the text up to there is counted when it is cut out.
-    """
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal count
-        frame.f_trace_opcodes = True
-        count += event == "opcode"
-        return trace
-
-    def profile(_frame: FrameType, event: str, argument: Any) -> None:
-        nonlocal count
-        owner = getattr(argument, "__self__", None)
-        if event == "c_call" and isinstance(owner, str):
-            count += len(owner) if argument.__name__ != "rfind" else 0
-        if event == "c_call" and hasattr(owner, "pattern"):
-            count += len(text) ** (1 + any(sign in owner.pattern for sign in "*+"))
-
-    before = sys.gettrace(), sys.getprofile()
-    sys.settrace(trace)
-    sys.setprofile(profile)
-    try:
-        function(text)
-    finally:
-        sys.settrace(before[0])
-        sys.setprofile(before[1])
-    return count
 
 
 @pytest.mark.parametrize(

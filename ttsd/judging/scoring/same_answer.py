@@ -59,7 +59,9 @@ def same_answer(given: str, expected: str, *, exact: bool, tolerance: float | No
     given, expected = _bare(given), _bare(expected)
     if _wordy(expected):
         return Comparison(_plain(given).casefold() == _plain(expected).casefold())
-    if _plain(given) == _plain(expected) or (expected.isalpha() and given.strip("()").casefold() == expected.casefold()):
+    if _plain(given) == _plain(expected) or (
+        expected.isalpha() and given.strip("()").casefold() == expected.casefold()
+    ):
         return RIGHT  # a letter is a choice among several, as in "(b)"
     allowed = None if tolerance is None else Fraction(repr(tolerance))
     return _compared(_plain(given), _plain(expected), allowed)
