@@ -35,6 +35,7 @@ def parsed(words: list[str]) -> dict[str, object]:
     command = typer.main.get_command(app)
     context = command.make_context("ttsd", words[:1], resilient_parsing=True)
     while hasattr(command, "resolve_command"):
+        context.resilient_parsing = False  # that was for the group's own arguments
         name, command, words = command.resolve_command(context, words)
         context = command.make_context(
             name, list(words), parent=context, resilient_parsing=hasattr(command, "commands")

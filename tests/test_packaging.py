@@ -1,0 +1,93 @@
+"""The distributions: built from what is tracked, complete, and at work far from the source."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.commands import ROOT
+
+PACKAGES = ("ttsd", "problems", "sandbox", "configs")
+BUILD = "import sys; from setuptools import build_meta as b; to = sys.argv[1]; b.build_wheel(to); b.build_sdist(to)"
+
+
+def tracked() -> list[str]:
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("this is no git checkout, so what belongs to it can't be listed")
+    return [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a wheel and a source distribution, built from a copy of what is tracked."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
+    for name in tracked():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, source / name)
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", BUILD, str(out)], cwd=source, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel in it. Its libraries are the ones that the tests run with: 3 GB are not copied."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
+    (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    wheel = next(built.glob("*.whl"))
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*command, "--ignore-installed", str(wheel)], check=True, capture_output=True)
+    return folder
+
+
+def ttsd(environment: Path, *arguments: str, cwd: Path, statuses: tuple[int, ...] = (0,)) -> str:
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ended = subprocess.run(
+        [environment / "bin" / "ttsd", *arguments],
+        cwd=cwd, env=variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode in statuses, ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.slow
+def test_the_wheel_has_every_file_of_the_packages(built: Path) -> None:
+    wanted = {name for name in tracked() if name.split("/")[0] in PACKAGES}
+    with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
+        assert wanted - set(wheel.namelist()) == set()
+    with tarfile.open(next(built.glob("*.tar.gz"))) as source:
+        names = {name.partition("/")[2] for name in source.getnames()}
+    assert (wanted | {"README.md", "LICENSE", "pyproject.toml"}) - names == set()
+
+
+@pytest.mark.slow
+def test_it_works_from_another_folder_without_the_source(installed: Path, tmp_path: Path) -> None:
+    place = subprocess.run(
+        [installed / "bin" / "python", "-c", "import ttsd, problems, sandbox, configs; print(ttsd.__file__)"],
+        cwd=tmp_path, env={}, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert place.startswith(str(installed))
+    assert ttsd(installed, "--version", cwd=tmp_path).startswith("ttsd ")
+    assert "micro-hard" in ttsd(installed, "problems", "list", cwd=tmp_path)
+    assert "[budget]" in ttsd(installed, "config", "show", "-c", "micro-cpu", cwd=tmp_path)
+    arguments = ["--method", "best-of-k", "--set", "model.sampler=transformers", "--set", "budget.attempts=4"]
+    ttsd(installed, "solve", "micro:numbers:2:3", *arguments, cwd=tmp_path, statuses=(0, 1))
+    ttsd(installed, "report", "page", cwd=tmp_path)
+    assert (tmp_path / "page" / "report.html").is_file()
