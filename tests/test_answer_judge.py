@@ -110,6 +110,15 @@ async def test_an_answer_that_is_not_worked_out_has_a_verdict_of_its_own(tmp_pat
     assert "1/3" not in verdict.feedback
 
 
+async def test_an_answer_that_takes_work_costs_its_cpu_time_and_no_waiting(tmp_path: Path) -> None:
+    folder = made(tmp_path, problem__toml='kind = "answer"\nanswer = "x^2"\n')
+    async with judge_of(folder, Limits(cpu_seconds=1.0, wall_seconds=300.0)) as judge:
+        _, verdict = await judge(completion("Answer: x^{7^{7^{11}}}"))
+        assert verdict.status is Status.TIME_LIMIT
+        _, verdict = await judge(completion("Answer: x \\cdot x"))
+        assert verdict.accepted, "the next answer has its own time"
+
+
 async def test_a_small_memory_limit_is_the_answers_own_and_not_the_librarys(tmp_path: Path) -> None:
     folder = made(tmp_path, problem__toml='kind = "answer"\nanswer = "x^2"\n')
     async with judge_of(folder, Limits(wall_seconds=20.0, memory_bytes=64 << 20)) as judge:

@@ -98,6 +98,7 @@ def scorer_spec(problem: Problem, limits: Limits) -> Mapping[str, Any]:
         "exact": rule.exact,
         "tolerance": rule.tolerance,
         "memory_bytes": limits.memory_bytes,
+        "cpu_seconds": limits.cpu_seconds,
     }
 
 

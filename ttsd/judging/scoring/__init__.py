@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -100,9 +101,10 @@ class Scorer:
         except TimeoutError:
             return Score(None, ended="time")
         except ConnectionError:
-            return Score(None, ended="memory")
+            said = b""
         if not said:
-            return Score(None, ended="memory")  # killed by the kernel, most likely for that
+            killed_for_time = await worker.wait() == -signal.SIGXCPU
+            return Score(None, ended="time" if killed_for_time else "memory")
         found = _answered(said)
         return Score(found["score"], found["feedback"], found["unfinished"])
 

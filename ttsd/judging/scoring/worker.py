@@ -1,6 +1,7 @@
 """The process that runs a scorer: the first line on stdin says which, every other one is an answer as JSON text.
 
-    {"kind": "answer", "expected": "3/4", "exact": false, "tolerance": null, "memory_bytes": N}
+    {"kind": "answer", "expected": "3/4", "exact": false, "tolerance": null, "memory_bytes": N,
+     "cpu_seconds": 6.0}
     {"kind": "judge", "judge": "MODULE:FUNCTION" or "/path/FILE.py:FUNCTION"}
 
 One JSON object a line goes out, the first when the scorer is ready. Whatever the scorer prints goes to stderr, so that
@@ -19,6 +20,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
@@ -33,6 +35,7 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Loads the scorer, says so, and answers until stdin ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a scorer in an endless loop would outlive its owner
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # an end by a limit is no crash to look into
     with os.fdopen(os.dup(1), "w") as out:
         os.dup2(2, 1)
         scorer = _loaded(json.loads(sys.stdin.readline()), out)
@@ -72,6 +75,7 @@ def _comparison(spec: dict[str, Any]) -> ScoreFunction:
     resource.setrlimit(resource.RLIMIT_AS, (_address_space() + spec["memory_bytes"],) * 2)
 
     def scorer(answer: str) -> tuple[float, str, str]:
+        _limit_cpu(spec["cpu_seconds"])
         try:
             found = same_answer(answer, expected, **rule)
             return float(found.right), "", found.unfinished
@@ -81,6 +85,12 @@ def _comparison(spec: dict[str, Any]) -> ScoreFunction:
             return 0.0, "", ""
 
     return scorer
+
+
+def _limit_cpu(seconds: float) -> None:
+    """Ends this process by SIGXCPU when it has worked for so long from now on; the limit knows whole seconds only."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + seconds), hard))
 
 
 def _address_space() -> int:
