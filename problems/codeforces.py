@@ -24,6 +24,7 @@ def question_id(row: Row) -> str:
 
 
 def facts(row: Row) -> Facts:
+    """What an index says of the question in `row`; unusable fields are empty."""
     started, rating = row.get("contest_start"), row.get("rating")
     return Facts(
         title=str(row.get("title") or ""),

@@ -25,6 +25,7 @@ def question_id(row: Row) -> str:
 
 
 def facts(row: Row) -> Facts:
+    """What an index says of the question in `row`; unusable fields are empty."""
     return Facts(title=str(row.get("entry_point", "")))
 
 

@@ -92,6 +92,7 @@ def problem(row: Row, name: str) -> Problem:
 
 
 def question_id(row: Row) -> str:
+    """As in `abc387_b` or `3629`."""
     found = row.get("question_id")
     if not isinstance(found, str) or not found:
         raise ProblemError("it has no question_id")
@@ -99,6 +100,8 @@ def question_id(row: Row) -> str:
 
 
 def facts(row: Row) -> Facts:
+    """What an index says of the question in `row`; unusable fields are empty."""
+
     def given(key: str) -> str:
         value = row.get(key)
         return value if isinstance(value, str) else ""

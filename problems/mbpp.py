@@ -17,6 +17,7 @@ SCHEMA = "MBPP's schema"
 
 
 def question_id(row: Row) -> str:
+    """As in `601`."""
     found = row.get("task_id")
     if isinstance(found, bool) or not isinstance(found, int | str):
         raise ProblemError("it has no task_id")
@@ -24,6 +25,7 @@ def question_id(row: Row) -> str:
 
 
 def facts(row: Row) -> Facts:
+    """What an index says of the question in `row`; unusable fields are empty."""
     return Facts(title=_description(row)[:80])
 
 

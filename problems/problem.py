@@ -87,6 +87,7 @@ class Problem:
 
     @property
     def kind(self) -> Literal["stdin", "function", "answer", "judge"]:
+        """What an attempt has to give: a program that reads standard input, a function, an answer, or anything."""
         if self.judge is not None:
             return "judge"
         if self.answer_rule is not None:
