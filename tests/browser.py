@@ -37,24 +37,27 @@ def chromium() -> str | None:
 
 
 class Tab:
-    """One page. `complaints` are the console errors, uncaught exceptions and requests since it was opened."""
+    """One page. `complaints`: console errors, uncaught exceptions and requests to elsewhere since it was opened."""
 
     def __init__(self, read: int, write: int) -> None:
         self._read, self._write, self._rest, self._number = read, write, b"", 0
         self._session: str | None = None
+        self._own: tuple[str, ...] = ()  # what a page may ask for
         self._events: list[dict[str, Any]] = []
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self._call(f"{domain}.enable")
 
-    def open(self, path: Path, *, width: int, height: int = 900, dark: bool = False) -> None:
+    def open(self, page: Path | str, *, width: int, height: int = 900, dark: bool = False) -> None:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         phone = width < 600
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         self._call("Emulation.setEmulatedMedia", media="screen", features=[scheme])
         self._events.clear()
-        self._call("Page.navigate", url=path.as_uri())
+        url = page if isinstance(page, str) else page.as_uri()
+        self._own = ("file:", "data:") if isinstance(page, Path) else ("data:", "/".join(url.split("/")[:3]) + "/")
+        self._call("Page.navigate", url=url)
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._events.append(self._next())
 
@@ -88,7 +91,7 @@ class Tab:
                 found.append(json.dumps(about["args"]))
             elif name == "Log.entryAdded" and about["entry"]["level"] == "error":
                 found.append(about["entry"]["text"])
-            elif name == "Network.requestWillBeSent" and not about["request"]["url"].startswith(("file:", "data:")):
+            elif name == "Network.requestWillBeSent" and not about["request"]["url"].startswith(self._own):
                 found.append(f"request to {about['request']['url']}")
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ttsd.cli import config, evidence, looking, machine, micro, probe, questions, running
+from ttsd.cli import config, evidence, looking, machine, micro, probe, questions, running, view
 from ttsd.cli.start import Commands, global_options
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ for command in (
     evidence.evidence,
     looking.show,
     looking.report,
+    view.view,
     looking.export,
     machine.doctor,
     probe.probe,

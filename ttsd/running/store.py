@@ -33,9 +33,13 @@ KEPT_STATES = 2
 class Store:
     """Runs, steps and attempts in the SQLite file at `path`; learner states in folders under `state_dir`."""
 
-    def __init__(self, path: str | Path, state_dir: str | Path | None = None) -> None:
+    def __init__(self, path: str | Path, state_dir: str | Path | None = None, *, read_only: bool = False) -> None:
         self.path = Path(path)
         self.state_dir = Path(state_dir) if state_dir else self.path.with_name(self.path.name + ".state")
+        if read_only:
+            address = f"{self.path.absolute().as_uri()}?mode=ro"
+            self._db = sqlite_utils.Database(sqlite3.connect(address, uri=True, timeout=30, isolation_level=None))
+            return
         with faults_in_words(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
@@ -51,6 +55,11 @@ class Store:
         if not Path(path).is_file():
             raise UserError(f"there is no database {path}; `ttsd solve` makes it, and store.path names another")
         return cls(path, state_dir)
+
+    @classmethod
+    def reading(cls, path: str | Path, state_dir: str | Path | None = None) -> Store:
+        """The existing database, of this version, for a reader that can't write, beside whoever does."""
+        return cls(path, state_dir, read_only=True)
 
     def close(self) -> None:
         self._db.close()

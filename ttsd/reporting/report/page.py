@@ -193,19 +193,17 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
 
 
-def template_text(name: str) -> str:
-    """One of the page's parts."""
-    return (resources.files("ttsd.reporting.report") / "templates" / name).read_text("utf-8")
+def template_text(name: str, package: str = "ttsd.reporting.report") -> str:
+    """One of a page's parts."""
+    return (resources.files(package) / "templates" / name).read_text("utf-8")
 
 
-def environment() -> Any:
-    """Templates that escape what they are given, and the filters for numbers."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def environment(*packages: str) -> Any:
+    """Templates that escape what they are given, and the filters for numbers; those of `packages` go before."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-    jinja = Environment(
-        loader=PackageLoader("ttsd.reporting.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
+    loader = ChoiceLoader([PackageLoader(name) for name in (*packages, "ttsd.reporting.report")])
+    jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     jinja.filters |= {"percent": percent, "number": number, "span": span}
     return jinja
 

@@ -1,0 +1,189 @@
+"""`ttsd view`: what it answers and refuses, and a real browser that follows a run, steps through it and reads."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.browser import Tab, chromium, tab
+from tests.commands import refused, ttsd
+from tests.synthetic import World, populate
+from ttsd.errors import UserError
+from ttsd.nouns import Completion, Rollout, Status, Verdict
+from ttsd.reporting.view.app import changes, polyline
+from ttsd.running.store import Store
+
+QUESTION = "micro:numbers:2:1"
+ROOT = Path(__file__).parents[1]
+needs_browser = pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine")
+
+
+@dataclass(frozen=True)
+class Served:
+    address: str
+    path: Path
+
+    def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, str, dict[str, str]]:
+        """Of an address under the secret, or of `/...` beside it."""
+        parts = urlsplit(self.address)
+        connection = http.client.HTTPConnection(parts.netloc, timeout=60)
+        try:
+            connection.request(method, path if path.startswith("/") else parts.path + path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(), dict(answer.getheaders())
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("view")
+    path = folder / "a.sqlite"
+    with Store(path) as store:
+        populate(store, {QUESTION: {"sdpo": 0.0, "best-of-k": 0.0}}, World(seeds=1, budget=32))
+    command = [sys.executable, "-m", "ttsd", "view", str(path)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        yield Served(process.stdout.readline().strip(), path)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        process.stdout.close()
+
+
+def add_attempt(path: Path, run: int, text: str) -> int:
+    """One more attempt of a run, as whoever works on it would write it; its number."""
+    with Store(path) as store:
+        number = store.answer(run).attempts + 1
+        completion = Completion((1, 2), text, (-0.5, -0.5), "stop", 0, 10)
+        verdict = Verdict(Status.WRONG_ANSWER, 1, 3, 0, 1, first_failure=1, feedback=f"{text} is wrong")
+        store.add_attempt(run, Rollout(number, 99, completion, text, verdict, 0.1, round=99))
+        return number
+
+
+def test_runs_steps_and_attempts_have_addresses(served: Served) -> None:
+    status, runs, headers = served.get("")
+    assert status == 200
+    assert QUESTION in runs
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert '/1/run/1"' in runs
+    assert "Step 2" in served.get("1/run/1/step/2")[1]
+    attempt = served.get("1/run/1/attempt/3")[1]
+    assert "What the tests said" in attempt
+    assert "What changed since attempt 2" in attempt
+    assert "&lt;b&gt;" in attempt  # feedback is text, not markup
+
+
+@pytest.mark.parametrize(
+    "path", ["1/run/99", "1/run/1/step/99", "1/run/1/attempt/999", "2/run/1", "nothing", "1/run/x"]
+)
+def test_what_is_not_there_is_a_page_with_one_sentence(served: Served, path: str) -> None:
+    status, text, _ = served.get(path)
+    assert status == 404
+    assert "All runs" in text
+    assert "Traceback" not in text
+
+
+def test_without_the_secret_nothing_is_said(served: Served) -> None:
+    secret = urlsplit(served.address).path.strip("/")
+    for path in ("/", "/wrong/", f"/{secret[:-1]}/", "/view.css", "/../../etc/passwd", f"/{secret}x/1/run/1"):
+        status, text, _ = served.get(path)
+        assert (status, text) == (404, "not found\n")
+    assert served.get(f"/{secret}/../../../../etc/passwd")[0] == 404
+    assert served.get(f"/{secret}/%2e%2e/%2e%2e/etc/passwd")[0] == 404
+
+
+def test_only_this_machine_asks_and_nobody_writes(served: Served) -> None:
+    assert urlsplit(served.address).hostname == "127.0.0.1"
+    assert served.get("", Host="evil.example")[0] == 400
+    for method in ("POST", "PUT", "DELETE"):
+        assert served.get("1/run/1", method=method)[0] == 405
+    with Store.reading(served.path) as store, pytest.raises(UserError, match="readonly"):
+        store.query("delete from attempts")
+
+
+def test_a_page_is_sent_again_only_when_it_has_changed(served: Served) -> None:
+    tag = served.get("1/run/2")[2]["etag"]
+    assert served.get("1/run/2", **{"If-None-Match": tag})[0] == 304
+    add_attempt(served.path, 2, "print(0)")
+    assert served.get("1/run/2", **{"If-None-Match": tag})[0] == 200
+
+
+def test_mistakes_are_one_sentence(served: Served, tmp_path: Path) -> None:
+    assert "there is no database" in refused(ttsd("view", "none.sqlite", cwd=tmp_path))
+    port = str(urlsplit(served.address).port)
+    assert f"--port {port} is taken" in refused(ttsd("view", str(served.path), "--port", port, cwd=tmp_path))
+
+
+def test_curves_and_changes_are_drawn_from_values() -> None:
+    assert polyline([(1, 0.0), (2, 0.5), (3, 1.0)]) == "0.0,70.0 150.0,35.0 300.0,0.0"
+    assert polyline([(1, 2.0), (2, 2.0)]) == "0.0,70.0 300.0,70.0"
+    completion, verdict = Completion((), "", (), "stop"), Verdict(Status.WRONG_ANSWER, 0, 1, 0, 0)
+    before, after = (Rollout(n, 1, completion, text, verdict) for n, text in ((1, "a\nb"), (2, "a\nc")))
+    assert changes(before, after) == [("kept", "a"), ("removed", "b"), ("added", "c")]
+    assert changes(None, after) == []
+
+
+def press(page: Tab, key: str) -> None:
+    page.run(f"document.body.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}', bubbles: true}}))")
+
+
+@needs_browser
+def test_a_browser_follows_steps_through_and_reads(served: Served, tmp_path: Path) -> None:
+    with tab(tmp_path / "profile") as page:
+        page.open(served.address, width=1200)
+        page.wait("document.querySelectorAll('tbody tr').length === 2")
+        page.run("document.querySelector('a[href$=\"/run/1\"]').click()")
+        page.wait("location.pathname.endsWith('/1/run/1') && document.querySelectorAll('.steps a').length > 1")
+        page.wait("document.querySelectorAll('polyline').length >= 3")
+        press(page, "ArrowLeft")
+        page.wait("location.pathname.includes('/step/')")
+        page.wait("document.querySelector('.steps .chosen') !== null")
+        page.run("document.querySelector('tbody a').click()")
+        page.wait("location.pathname.includes('/attempt/')")
+        page.wait("document.querySelector('#prompts h2') !== null || document.querySelector('#prompts .tag') !== null")
+        assert "What the student read" in page.run("document.getElementById('prompts').textContent")
+        press(page, "Escape")
+        page.wait("location.pathname.includes('/step/')")
+        assert page.complaints == []
+
+
+@needs_browser
+def test_a_browser_sees_a_run_go_on_without_being_reloaded(served: Served, tmp_path: Path) -> None:
+    with tab(tmp_path / "profile") as page:
+        page.open(served.address + "1/run/2", width=1200)
+        page.run("window.kept = true")
+        number = add_attempt(served.path, 2, "print('new')")
+        page.wait(f"document.body.textContent.includes(\"print('new') is wrong\") && {number} > 0")
+        assert page.run("window.kept") is True
+        page.open(served.address, width=1200)
+        page.run("document.getElementById('filter').value = 'best-of'")
+        page.run("document.getElementById('filter').dispatchEvent(new Event('input'))")
+        assert page.run("document.querySelectorAll('tbody tr:not([hidden])').length") == 1
+        assert page.complaints == []
+
+
+@needs_browser
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_phone_shows_every_page_without_scrolling_sideways(served: Served, tmp_path: Path, dark: bool) -> None:
+    with tab(tmp_path / "profile") as page:
+        for path in ("", "1/run/1", "1/run/1/attempt/2", "1/run/99"):
+            page.open(served.address + path, width=360, dark=dark)
+            page.wait("document.querySelector('h1') !== null")
+            assert page.run("document.documentElement.scrollWidth") <= 360, path
+            if folder := os.environ.get("TTSD_PICTURES"):
+                page.picture(Path(folder) / f"phone-{path.replace('/', '-')}-{dark}.png", whole=True)
+                page.open(served.address + path, width=1200, dark=dark)
+                page.picture(Path(folder) / f"wide-{path.replace('/', '-')}-{dark}.png", whole=True)

@@ -1,0 +1,157 @@
+"""Addresses and answers of `ttsd view`: runs, one run, one step, one attempt; each page is a deep link."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+from problems.problem import ProblemError
+from ttsd.errors import UserError
+from ttsd.nouns import Rollout
+from ttsd.reporting.report.page import code_style, environment, highlighted, template_text
+from ttsd.reporting.show import attempt_line, run_line, run_text
+from ttsd.reporting.view.records import Records
+from ttsd.running.store import Row
+
+PACKAGE = "ttsd.reporting.view"
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+WIDTH, HEIGHT = 300, 70  # of a curve
+
+
+def build_app(records: Records, secret: str) -> Starlette:
+    """Everything lies under the secret; any other address is not found."""
+    pages = Pages(records, f"/{secret}/")
+    routes = [
+        Route("/", pages.runs),
+        Route("/view.css", pages.style),
+        Route("/view.js", pages.script),
+        Route("/{record}/run/{run:int}", pages.run),
+        Route("/{record}/run/{run:int}/step/{step:int}", pages.step),
+        Route("/{record}/run/{run:int}/attempt/{attempt:int}", pages.attempt),
+        Route("/{record}/run/{run:int}/attempt/{attempt:int}/prompts", pages.prompts),
+    ]
+    return Starlette(
+        routes=[Mount(f"/{secret}", routes=routes)],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])],
+        exception_handlers={UserError: pages.missing, ProblemError: pages.missing, 404: pages.missing},
+    )
+
+
+class Pages:
+    """What each address answers. Plain functions: starlette runs them in threads."""
+
+    def __init__(self, records: Records, root: str) -> None:
+        self._records = records
+        self._root = root
+        self._templates = environment(PACKAGE)
+        self._templates.filters["polyline"] = polyline
+
+    def runs(self, request: Request) -> Response:
+        return self._page(request, "runs.html.jinja", title="Runs", databases=self._records.runs())
+
+    def run(self, request: Request) -> Response:
+        row, at = self._run(request)
+        return self._page(request, "run.html.jinja", title=run_line(row), row=row, at=at, **self._shown(at, row, None))
+
+    def step(self, request: Request) -> Response:
+        row, at = self._run(request)
+        shown = self._shown(at, row, request.path_params["step"])
+        return self._page(request, "run.html.jinja", title=run_line(row), row=row, at=at, **shown)
+
+    def attempt(self, request: Request) -> Response:
+        record, run, number = (request.path_params[name] for name in ("record", "run", "attempt"))
+        row, near = self._records.attempt(record, run, number)
+        rollout = near[number]
+        return self._page(
+            request,
+            "attempt_view.html.jinja",
+            title=f"Attempt {number} of run {run}",
+            at=f"{self._root}{record}/run/{run}",
+            row=row,
+            rollout=rollout,
+            near=[one for one in near if one != number],
+            heading=run_line(row),
+            line=attempt_line(rollout),
+            program=highlighted(rollout.program) if rollout.program else "",
+            changes=changes(near.get(number - 1), rollout),
+        )
+
+    def prompts(self, request: Request) -> Response:
+        record, run, number = (request.path_params[name] for name in ("record", "run", "attempt"))
+        view = self._records.prompts(record, run, number)
+        return self._page(request, "prompts.html.jinja", title="Prompts", view=view)
+
+    def style(self, request: Request) -> Response:
+        text = "\n".join([template_text("style.css"), code_style(), template_text("view.css", PACKAGE)])
+        return Response(text, media_type="text/css", headers=HEADERS)
+
+    def script(self, request: Request) -> Response:
+        return Response(template_text("view.js", PACKAGE), media_type="text/javascript", headers=HEADERS)
+
+    async def missing(self, request: Request, error: Exception) -> Response:
+        """One sentence; nothing of it where the secret was wrong."""
+        if not request.url.path.startswith(self._root):
+            return PlainTextResponse("not found\n", 404, headers=HEADERS)
+        said = str(error) if isinstance(error, UserError | ProblemError) else "there is no such page"
+        return self._page(request, "missing.html.jinja", status=404, title="Not found", said=said)
+
+    def _run(self, request: Request) -> tuple[Row, str]:
+        record, run = request.path_params["record"], request.path_params["run"]
+        return self._records.run(record, run), f"{self._root}{record}/run/{run}"
+
+    def _shown(self, at: str, row: Row, step: int | None) -> dict[str, Any]:
+        """The step whose attempts are shown: the one asked for, else the newest."""
+        steps = [one["step"] for one in row["steps"]]
+        record = at.removeprefix(self._root).partition("/")[0]
+        chosen = step if step is not None else steps[-1] if steps else None
+        attempts = [] if chosen is None else self._records.step(record, row["run"], chosen)
+        place = steps.index(chosen) if chosen in steps else 0
+        return {
+            "head": run_text(row).splitlines()[1:],
+            "step": chosen,
+            "attempts": attempts,
+            "previous": steps[place - 1] if place > 0 else None,
+            "next": steps[place + 1] if place + 1 < len(steps) else None,
+        }
+
+    def _page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
+        """The page, or 304 where whoever follows it has it already."""
+        html = self._templates.get_template(template).render(root=self._root, **values)
+        tag = f'"{hashlib.sha256(html.encode()).hexdigest()[:32]}"'
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=HEADERS)
+        return HTMLResponse(html, status, headers=HEADERS | {"ETag": tag})
+
+
+def polyline(points: Sequence[tuple[int, float]]) -> str:
+    """Points of an SVG line: the first step left, the last right, the least value at the bottom."""
+    steps, values = [step for step, _ in points], [value for _, value in points]
+    across, up = (max(steps) - min(steps)) or 1, (max(values) - min(values)) or 1
+    return " ".join(
+        f"{WIDTH * (step - min(steps)) / across:.1f},{HEIGHT * (1 - (value - min(values)) / up):.1f}"
+        for step, value in points
+    )
+
+
+def changes(before: Rollout | None, after: Rollout) -> list[tuple[str, str]]:
+    """Lines of the program, each with what happened to it since the attempt before: added, removed or kept."""
+    if before is None or before.program is None or after.program is None:
+        return []
+    kinds = {"+": "added", "-": "removed", " ": "kept"}
+    lines = difflib.ndiff(before.program.splitlines(), after.program.splitlines())
+    return [(kinds[line[0]], line[2:]) for line in lines if line[0] in kinds]

@@ -1,0 +1,123 @@
+"""What the page shows, read afresh for each request: runs, a run's steps, a step's attempts, one attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from ttsd.errors import UserError
+from ttsd.nouns import Rollout
+from ttsd.reporting.alarms import alarms
+from ttsd.reporting.attempt import AttemptView, attempt_view, rollout_of
+from ttsd.running.store import Row, Store
+
+SHARE = "visible_passed * 1.0 / nullif(visible_total, 0)"
+# A run's curves: their titles, and where a step's row or metrics hold them.
+CURVES = {"best": "best share of the visible cases", "mean": "mean share of the visible cases", "loss": "loss"}
+METRICS = {"entropy": "entropy (nats a token)", "kl/base": "distance from the base (nats a token)"}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A database, under the name that addresses have for it."""
+
+    name: str
+    path: Path
+    state_dir: Path | None
+
+    def store(self) -> Store:
+        return Store.reading(self.path, self.state_dir)
+
+
+def opened(databases: Sequence[tuple[Path, Path | None]]) -> dict[str, Source]:
+    """Every database under a number, brought to this version. UserError where one is not there."""
+    found = {str(n): Source(str(n), path, states) for n, (path, states) in enumerate(databases, 1)}
+    for source in found.values():
+        Store.existing(source.path, source.state_dir).close()
+    return found
+
+
+class Records:
+    """The databases. Prompts are made again in a process of its own, which holds tokenizers."""
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        self.sources = sources
+        self._prompts = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+    def __enter__(self) -> Records:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._prompts.shutdown(wait=False, cancel_futures=True)
+
+    def source(self, name: str) -> Source:
+        if name not in self.sources:
+            raise UserError(f"there is no database {name!r} here; those are numbered 1 to {len(self.sources)}")
+        return self.sources[name]
+
+    def runs(self) -> list[tuple[Source, list[Row]]]:
+        """Every database with one row a run, the newest first."""
+        found = []
+        for source in self.sources.values():
+            with source.store() as store:
+                found.append((source, store.overview()[::-1]))
+        return found
+
+    def run(self, name: str, run: int) -> Row:
+        """A run's row with its steps, alarms and curves."""
+        with self.source(name).store() as store:
+            row, steps = store.run(run), _steps(store, run)
+            overview = next(one for one in store.overview() if one["run"] == run)
+        metrics = [step["metrics"] for step in steps if step["metrics"] and "updated" in step["metrics"]]
+        return row | {"steps": steps, "overview": overview, "alarms": alarms(metrics), "curves": _curves(steps)}
+
+    def step(self, name: str, run: int, step: int) -> list[Row]:
+        """One row an attempt of the step. UserError where there is none."""
+        with self.source(name).store() as store:
+            rows = [row for row in store.attempt_overview(run) if row["step"] == step]
+        if not rows:
+            raise UserError(f"run {run} has no step {step}")
+        return rows
+
+    def attempt(self, name: str, run: int, attempt: int) -> tuple[Row, dict[int, Rollout]]:
+        """The run's row, and the attempt with its neighbours, by number."""
+        with self.source(name).store() as store:
+            near = {one.attempt: one for one in store.rollouts(run, first=attempt - 1, last=attempt + 1)}
+            return store.run(run), near | {attempt: rollout_of(store, run, attempt)}
+
+    def prompts(self, name: str, run: int, attempt: int) -> AttemptView:
+        """The attempt with what was read around it; the first one of a model takes seconds."""
+        return self._prompts.submit(_prompts, self.source(name), run, attempt).result()
+
+
+def _prompts(source: Source, run: int, attempt: int) -> AttemptView:
+    with source.store() as store:
+        return attempt_view(store, run, attempt)
+
+
+def _steps(store: Store, run: int) -> list[Row]:
+    """Every step that has an attempt, finished or not, with what its attempts passed."""
+    sql = f"""select step, count(*), min(attempt), max(attempt), max({SHARE}), avg({SHARE}), sum(discovered)
+        from attempts where run = ? group by step order by step"""
+    names = ("step", "attempts", "first", "last", "best", "mean", "discovered")
+    finished = {row["step"]: row for row in store.steps(run)}
+    rows = [dict(zip(names, values, strict=True)) for values in store.query(sql, [run])]
+    for row in rows:
+        known: Mapping[str, Any] = finished.get(row["step"], {})
+        row |= {"finished": bool(known), "loss": known.get("loss"), "metrics": known.get("metrics") or {}}
+    return rows
+
+
+def _curves(steps: Sequence[Row]) -> list[Row]:
+    """Each quantity that two steps have, as points (step, value)."""
+    found = []
+    for name, title in {**CURVES, **METRICS}.items():
+        values = ((step["step"], step[name] if name in CURVES else step["metrics"].get(name)) for step in steps)
+        points = [(number, value) for number, value in values if value is not None]
+        if len(points) > 1:
+            found.append({"name": name, "title": title, "points": points})
+    return found
