@@ -53,7 +53,7 @@ class Silent:
 
 @pytest.mark.slow
 async def test_what_the_tests_say_makes_the_right_program_likelier() -> None:
-    config = load_config("micro-cpu", ["model.sampler=transformers", f"sampling.group_size={GROUP}"])
+    config = load_config("micro-paper", ["model.sampler=transformers", f"sampling.group_size={GROUP}"])
     async with open_sandbox(config) as sandbox, open_engine(config, load_tokenizer(config)) as engine:
         told = [await gain(engine, sandbox, config, question, silent=False) for question in QUESTIONS]
         untold = [await gain(engine, sandbox, config, question, silent=True) for question in QUESTIONS]

@@ -28,9 +28,10 @@ def group_size_of(method: Method, config: Config) -> int:
 
 
 def rounds_of(method: Method, config: Config) -> Rounds:
-    """How many of them are drawn at once."""
+    """How many of them are drawn at once: who reads no feedback has no verdict to wait for."""
     sampling = config.sampling
-    return Rounds(sampling.round_size, sampling.round_growth) if method.taught else WHOLE_GROUPS
+    waits = method.taught and sampling.teacher_fraction > 0
+    return Rounds(sampling.round_size, sampling.round_growth) if waits else WHOLE_GROUPS
 
 
 def teaching(problem: Problem, tokenizer: ChatTokenizer, config: Config, *, taught: bool = True) -> Reprompts:
