@@ -52,6 +52,7 @@ def test_what_the_teacher_draws_makes_another_arm_of_sdpo_alone(tmp_path: Path) 
         assert [arm and arm["run"] for arm in arms] == [1, 2, None]
 
 
+@pytest.mark.slow
 def test_a_killed_batch_goes_on_and_a_finished_one_is_not_repeated(tmp_path: Path, impossible: str) -> None:
     database = tmp_path / "ttsd.sqlite"
     methods = ["--methods", "sdpo,best-of-k,multi-turn,grpo", "--seeds", "2"]
@@ -78,6 +79,7 @@ def test_a_killed_batch_goes_on_and_a_finished_one_is_not_repeated(tmp_path: Pat
     assert "0 runs to do, 8 done before" in err
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_harms_no_other_and_a_larger_budget_goes_on(tmp_path: Path, impossible: str) -> None:
     database = tmp_path / "ttsd.sqlite"
     command = ["batch", impossible, "--methods", "sdpo,best-of-k", *SETTINGS, "--json"]

@@ -6,8 +6,11 @@ import json
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.commands import attempts, finish, group, rows, start, wait_for, wait_until_gone
 
+pytestmark = pytest.mark.slow  # each starts an engine
 EASY = "micro:numbers:2:3"
 FAST = ["--config", "micro-cpu", "--set", "model.sampler=transformers", "--set", "sampling.group_size=4"]
 

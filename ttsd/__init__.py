@@ -1,1 +1,63 @@
-"""Trains a language model on one hard coding question, at test time, until it solves it."""
+"""Trains a language model on one hard coding question, at test time, until it solves it.
+
+What is offered here is `ttsd.api`; it is loaded when first asked for, so that the command line starts at once.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ttsd.api import (
+        Answer,
+        Config,
+        Event,
+        Frames,
+        InfrastructureError,
+        Problem,
+        Rollout,
+        Step,
+        TtsdError,
+        UserError,
+        Verdict,
+        aevents,
+        asolve,
+        events,
+        export,
+        load_config,
+        question,
+        read_record,
+        solve,
+    )
+
+__all__ = [
+    "Answer",
+    "Config",
+    "Event",
+    "Frames",
+    "InfrastructureError",
+    "Problem",
+    "Rollout",
+    "Step",
+    "TtsdError",
+    "UserError",
+    "Verdict",
+    "aevents",
+    "asolve",
+    "events",
+    "export",
+    "load_config",
+    "question",
+    "read_record",
+    "solve",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'ttsd' has no attribute {name!r}")
+    from ttsd import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

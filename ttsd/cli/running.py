@@ -51,15 +51,13 @@ def solve(
     Exit status: 0 discovered, 1 budget spent, 2 a mistake of yours, 3 a fault of the machine, 130 or 143
     stopped by SIGINT or SIGTERM (the same command resumes).
     """
+    from ttsd.api import asolve
     from ttsd.reporting.live import view_for_stderr
-    from ttsd.running.methods import method_named
-    from ttsd.running.resume import Job
-    from ttsd.running.solve import solve as run_solve
 
     settings = settings_of(config, set_, unsafe_no_sandbox)
     with view_for_stderr() as view:
         answer = run(
-            run_solve(Job(question, method_named(method).name, seed), settings, fresh=fresh, view=view),
+            asolve(question, settings, method=method, seed=seed, fresh=fresh, view=view),
             afterwards=RESUMABLE,
         )
     if as_json:

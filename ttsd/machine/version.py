@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-import ttsd
 from ttsd.config import Config
 from ttsd.machine.doctor import Finding
 
@@ -69,7 +68,7 @@ def _installed_commit() -> str:
 
 
 def _checked_out_commit() -> str:
-    root = Path(ttsd.__file__).parents[1]
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return ""
     try:

@@ -6,6 +6,7 @@ import time
 from typing import Protocol
 
 import problems
+from problems import Problem
 from ttsd.config import Config
 from ttsd.running import resume, run
 from ttsd.running.engine import load_tokenizer
@@ -22,9 +23,12 @@ class Talk(run.View, Protocol):
     def say(self, text: str) -> None: ...
 
 
-async def solve(job: Job, config: Config, *, fresh: bool = False, view: Talk) -> Answer:
-    """Runs `job` until a discovery or the end of the budget; resumes a run that was stopped, unless `fresh`."""
-    problem = problems.load(job.question)
+async def solve(job: Job, config: Config, *, fresh: bool = False, view: Talk, problem: Problem | None = None) -> Answer:
+    """Runs `job` until a discovery or the end of the budget; resumes a run that was stopped, unless `fresh`.
+
+    `problem`: the question itself, where its name is not one that `problems` finds it by.
+    """
+    problem = problem or problems.load(job.question)
     parts = run.divided(problem, config)
     with Store(config.store.path, config.store.state_dir) as store:
         resumed = None if fresh else resume.unfinished(store, job, config)

@@ -1,0 +1,11 @@
+"""Two methods on one question, with the same budget, side by side in one record."""
+
+import ttsd
+
+QUESTION = "micro:numbers:2:3"
+config = ttsd.load_config("micro-cpu", ["model.sampler=transformers", "budget.attempts=16"])
+
+if __name__ == "__main__":
+    for method in ("best-of-k", "multi-turn"):
+        answer = ttsd.solve(QUESTION, config, method=method)
+        print(f"{method}: discovery at {answer.discovery_attempt} of {answer.attempts} attempts")

@@ -1,0 +1,231 @@
+"""What `import ttsd` offers: the command line's own functions, for scripts and notebooks.
+
+    import ttsd
+
+    answer = ttsd.solve("micro:numbers:5:7", "micro-cpu")
+    for event in ttsd.events(my_question, ttsd.load_config("qwen3-4b", ["budget.attempts=64"])):
+        ...
+    frames = ttsd.read_record("ttsd.sqlite")
+
+Names without an `a` in front wait for their end; `asolve` and `aevents` are for code that has an event loop. A run is
+recorded and resumed as the command line's is: the same question, method, seed and settings are the same run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import queue
+import sqlite3
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from problems import Case, Problem
+from problems.problem import checked
+from ttsd.config import Config, load_config
+from ttsd.errors import InfrastructureError, TtsdError, UserError
+from ttsd.loop import Event
+from ttsd.nouns import Rollout, Step, Verdict
+from ttsd.reporting.live import QuietView
+from ttsd.running.methods import SDPO, method_named
+from ttsd.running.record import Answer
+from ttsd.running.resume import Job
+from ttsd.running.solve import Talk
+from ttsd.running.solve import solve as run_one
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = [
+    "Answer",
+    "Config",
+    "Event",
+    "Frames",
+    "InfrastructureError",
+    "Problem",
+    "Rollout",
+    "Step",
+    "TtsdError",
+    "UserError",
+    "Verdict",
+    "aevents",
+    "asolve",
+    "events",
+    "export",
+    "load_config",
+    "question",
+    "read_record",
+    "solve",
+]
+
+Score = float | bool | tuple[float, str]
+
+
+def question(
+    statement: str,
+    *,
+    name: str,
+    cases: Iterable[tuple[Any, Any]] = (),
+    judge: Callable[[str], Score] | None = None,
+    entry_point: str | None = None,
+    title: str = "",
+) -> Problem:
+    """A question of your own. `name` is what the record calls it.
+
+    `cases`: pairs of what a program reads and prints; with `entry_point`, of a function's list of arguments and its
+    result. Or `judge`: a function of the whole answer that returns a score (1 is right), or a score and feedback. It
+    runs in a process of its own, which imports its file: it must be a function of a module, not of a notebook's cell.
+    """
+    if judge is not None:
+        return checked(Problem(name, title or name, statement, (Case("", "", public=True),), judge=_place(judge)))
+    if entry_point is None:
+        made = [Case(str(given), str(expected)) for given, expected in cases]
+    else:
+        made = [Case("\n".join(map(json.dumps, given)), json.dumps(expected)) for given, expected in cases]
+    return checked(Problem(name, title or name, statement, tuple(made), entry_point))
+
+
+async def asolve(
+    question: str | Problem,
+    config: Config | str | None = None,
+    *,
+    method: str = SDPO.name,
+    seed: int = 0,
+    fresh: bool = False,
+    view: Talk | None = None,
+) -> Answer:
+    """Runs a method on one question until a discovery or the end of the budget.
+
+    `question`: a name as the command line takes it, or an object. `config`: settings, the name of a shipped
+    configuration, or a file. `view`: whoever wants to watch.
+    """
+    settings = config if isinstance(config, Config) else load_config(config)
+    problem = question if isinstance(question, Problem) else None
+    job = Job(problem.name if problem else str(question), method_named(method).name, seed)
+    return await run_one(job, settings, fresh=fresh, view=view or _Listener(), problem=problem)
+
+
+def solve(question: str | Problem, config: Config | str | None = None, **options: Any) -> Answer:
+    """`asolve`, where no event loop runs."""
+    return asyncio.run(asolve(question, config, **options))
+
+
+async def aevents(
+    question: str | Problem, config: Config | str | None = None, **options: Any
+) -> AsyncGenerator[Event, None]:
+    """Each judged `Rollout` once it is on disk, and each `Step` once it is learnt from. Closing it stops the run."""
+    waiting: asyncio.Queue[Event | None] = asyncio.Queue()
+    running = asyncio.create_task(asolve(question, config, view=_Listener(waiting.put_nowait), **options))
+    running.add_done_callback(lambda _: waiting.put_nowait(None))
+    try:
+        while (event := await waiting.get()) is not None:
+            yield event
+        await running
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError, TtsdError):
+            await running
+
+
+def events(question: str | Problem, config: Config | str | None = None, **options: Any) -> Generator[Event, None, None]:
+    """`aevents`, where no event loop runs: the run goes on in a thread while an event is looked at."""
+    waiting: queue.Queue[Event | BaseException | None] = queue.Queue()
+    stop = threading.Event()
+
+    async def listen() -> None:
+        stream = aevents(question, config, **options)
+        async for event in stream:
+            waiting.put(event)
+            if stop.is_set():
+                break
+        await stream.aclose()
+
+    def work() -> None:
+        try:
+            asyncio.run(listen())
+        except BaseException as error:
+            waiting.put(error)
+        else:
+            waiting.put(None)
+
+    thread = threading.Thread(target=work, name="ttsd-run")
+    thread.start()
+    try:
+        while (event := waiting.get()) is not None:
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+    finally:
+        stop.set()
+        thread.join()
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A record as tables of pandas; docs/database.md has the columns. What was JSON is one column a value."""
+
+    runs: pandas.DataFrame
+    steps: pandas.DataFrame
+    attempts: pandas.DataFrame
+
+
+def read_record(path: str | Path = "ttsd.sqlite") -> Frames:
+    """The record's tables, also while runs go on. UserError: there is no such database."""
+    import pandas
+
+    place = Path(path).absolute()
+    if not place.is_file():
+        raise UserError(f"there is no database {str(path)!r}; give the path of a run's store.path")
+    with closing(sqlite3.connect(f"{place.as_uri()}?mode=ro", uri=True)) as database:
+        runs, steps, attempts = (
+            pandas.read_sql_query(f"select * from {table}", database) for table in ("runs", "steps", "attempts")
+        )
+    return Frames(_spread(runs, "config"), _spread(_spread(steps, "metrics"), "seconds"), attempts)
+
+
+def export(run: int, folder: str | Path, path: str | Path = "ttsd.sqlite") -> Path:
+    """A run's adapter as a new PEFT folder, for `peft` and `vllm serve --lora-modules`."""
+    from ttsd.reporting.export import export as write
+    from ttsd.running.store import Store
+
+    with Store.existing(str(path)) as store:
+        return write(store, run, Path(folder))
+
+
+class _Listener(QuietView):
+    """Hands on what it is shown."""
+
+    def __init__(self, hand_on: Callable[[Event], None] | None = None) -> None:
+        super().__init__()
+        self._hand_on = hand_on
+
+    def say(self, text: str) -> None:
+        """Talk is for terminals."""
+
+    def show(self, event: Event) -> None:
+        super().show(event)
+        if self._hand_on:
+            self._hand_on(event)
+
+
+def _place(judge: Callable[[str], Score]) -> str:
+    """`FILE.py:FUNCTION`, from which another process can take the judge."""
+    name, file = getattr(judge, "__qualname__", ""), None
+    with suppress(TypeError):
+        file = inspect.getsourcefile(judge)
+    if not name.isidentifier() or file is None or not Path(file).is_file():
+        raise UserError(f"the judge {name or judge!r} is no function of a module; define it in a file of its own")
+    return f"{Path(file).resolve()}:{name}"
+
+
+def _spread(table: pandas.DataFrame, column: str) -> pandas.DataFrame:
+    """`table` with a column of JSON objects as one column a value, named after both."""
+    import pandas
+
+    values = pandas.json_normalize([json.loads(text or "{}") for text in table[column]]).add_prefix(f"{column}.")
+    return table.drop(columns=column).join(values)
