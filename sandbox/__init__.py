@@ -30,7 +30,7 @@ included, with glibc 2.39 and newer, musl, root or user namespaces.
 Not covered: sizes and dates of files whose path a program knows, in an unprivileged container with glibc 2.33 to 2.38;
 threads that slots of one user take from each other; shares of the CPU; memory of the machine as a whole (slots times
 the limit); the system calls 335 and 336, which pass every filter; what timing and caches tell; bugs of the kernel.
-docs/sandbox.md has the consequences. Honest programs lose pipes and files; asyncio.run works, on a loop without sockets.
+docs/sandbox.md has the consequences. Honest programs lose pipes and files; asyncio.run has a loop without sockets.
 aarch64's numbers are checked against the kernel's headers and its filters by simulation, but no such machine has run
 them. `unsafe=True` keeps the processes and limits and drops all confinement.
 """
