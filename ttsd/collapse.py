@@ -12,10 +12,10 @@ RECENT = 4  # groups that have to agree
 
 
 class Collapse:
-    """Sees when attempts that used to pass cases come to fail them: a policy in that state doesn't find back.
+    """Detects a collapse, group by group; what follows from it is the loop's business.
 
-    `seen` takes in finished groups in order. True: the last RECENT pass less than half of the visible cases that the
-    best RECENT passed; then all begins anew. Attempts that never pass a case can't collapse.
+    `seen` takes finished groups in order. True: the last RECENT pass less than half of the visible cases that the best
+    RECENT passed; it then starts over. Attempts that never pass a case can't collapse.
     """
 
     def __init__(self) -> None:

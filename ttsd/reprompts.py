@@ -10,8 +10,6 @@ from ttsd.errors import UserError
 from ttsd.nouns import Lesson, Reading, Rollout, Status
 from ttsd.prompts import ChatTokenizer, attempt_and_feedback, teacher_prompt, without_thinking
 
-_NONE: Mapping[int, Reading] = MappingProxyType({})
-
 
 class Reprompts:
     """Student and teacher prompts of one question (SDPO, section 2.1 and appendix F.3): the loop's `Teaching`.
