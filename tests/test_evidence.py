@@ -12,7 +12,7 @@ import pytest
 from problems import micro
 from tests.synthetic import World, populate
 from ttsd.config import load_config
-from ttsd.reporting.evidence import LUCKY, Pace, Study, chance, estimate, expected, gather
+from ttsd.reporting.evidence import LUCKY, Pace, Study, chance, expected, gather, remaining
 from ttsd.reporting.evidence_table import TITLES, figures, table
 from ttsd.reporting.live import PlainOverview
 from ttsd.reporting.milestones import Gain, gain, milestone
@@ -72,7 +72,7 @@ def test_of_a_question_that_nobody_tried_little_is_expected(tmp_path: Path) -> N
 
 def test_the_cost_is_announced_as_a_range(tmp_path: Path) -> None:
     asked = study(tmp_path)
-    said = estimate(asked, {"micro-hard": asked.missing("micro-hard")}).sentence(Pace(100.0, 200.0))
+    said = remaining(asked, {"micro-hard": asked.missing("micro-hard")}).sentence(Pace(100.0, 200.0))
     runs, rest = said.split(" runs to do: ")
     assert int(runs) == len(micro.subset("micro-hard")) * 5 * 2  # two arms of sdpo
     low, high = rest.split(" minutes")[0].split(" to ")

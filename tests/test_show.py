@@ -269,6 +269,8 @@ def test_a_runs_head_names_model_start_budget_and_changed_settings(world: World)
     assert "budget 512 attempts" in text
     assert "lora.rank=2" in text
     assert "lora.alpha" not in text
+    idle = [{"metrics": {"updated": 0.0}}] * 4
+    assert "warning: the last steps had nothing to learn from" in run_text(world.store.run(world.run), idle)
 
 
 def test_a_difference_is_of_programs_else_of_answers(world: World) -> None:

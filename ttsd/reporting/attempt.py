@@ -24,7 +24,7 @@ from ttsd.reprompts import Reprompts
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.methods import METHODS
 from ttsd.running.readings import group_size_of, readings_of, rounds_of, teaching
-from ttsd.running.self_teacher import Source, self_teacher
+from ttsd.running.self_teacher import FeedbackOf, self_teacher
 from ttsd.running.store import Row, Store
 
 _ENDLESS = 1 << 40  # characters are not tokens: no limit of the settings applies to them
@@ -136,7 +136,7 @@ def _probed(
     store: Store, row: Row, rollout: Rollout, problem: Problem, tokenizer: ChatTokenizer, config: Config
 ) -> Read:
     """What the self-teacher of a probe had read."""
-    source = Source.recorded(row)
+    source = FeedbackOf.recorded(row)
     teacher = self_teacher(problem, tokenizer, config, source, store.rollouts(source.run))
     question = teaching(problem, tokenizer, config, taught=False).prompt_ids
     return Read(question, author=teacher.reading(rollout.attempt).prompt_ids)

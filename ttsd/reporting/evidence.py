@@ -65,7 +65,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Remaining:
     """What is missing will cost between `low` and `high` attempts."""
 
     runs: int
@@ -92,8 +92,8 @@ async def gather(study: Study, overview: batch.Overview, *, dry_run: bool = Fals
     """Says what is missing will cost, runs it unless `dry_run`, and writes the table; returns the runs that failed."""
     study.out.mkdir(parents=True, exist_ok=True)
     missing = {subset: study.missing(subset) for subset in study.subsets}
-    found = estimate(study, missing)
-    overview.say(found.sentence(await _pace(study, missing, overview)) if found.runs else "all runs are done")
+    left = remaining(study, missing)
+    overview.say(left.sentence(await _pace(study, missing, overview)) if left.runs else "all runs are done")
     if dry_run:
         return []
     failures: list[batch.Failure] = []
@@ -128,13 +128,13 @@ def _opened(study: Study) -> Iterator[tuple[str, Store]]:
                 yield subset, store
 
 
-def estimate(study: Study, missing: dict[str, list[batch.Wanted]]) -> Estimate:
+def remaining(study: Study, missing: dict[str, list[batch.Wanted]]) -> Remaining:
     """How many attempts the missing runs will make, by what one guess's chance is known to be."""
     spans = []
     for subset, wanted in missing.items():
         with Store(study.configured(subset).store.path) as store:
             spans += [expected(one, chance(store, one.job.question)) for one in wanted]
-    return Estimate(len(spans), sum(low for low, _ in spans), sum(high for _, high in spans))
+    return Remaining(len(spans), sum(low for low, _ in spans), sum(high for _, high in spans))
 
 
 def expected(wanted: batch.Wanted, p: float | None) -> tuple[float, float]:

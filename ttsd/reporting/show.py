@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ttsd.config import Config, recorded_config
 from ttsd.judging.feedback import readable
 from ttsd.nouns import Rollout
+from ttsd.reporting.alarms import alarms
 from ttsd.reporting.attempt import AttemptView, StepView
 from ttsd.running.store import Row
 
@@ -51,8 +52,8 @@ def difference_text(before: Rollout, after: Rollout) -> str:
     return readable("\n".join([*heads, "", *(changed or ["both are the same"])]))
 
 
-def run_text(row: Row) -> str:
-    """Above a run's attempts: what it is, when it was started, and the settings that are not the defaults."""
+def run_text(row: Row, steps: Sequence[Row] = ()) -> str:
+    """Above a run's attempts: what it is, when it was started, settings that aren't the defaults, alarms of `steps`."""
     config, plain = recorded_config(row["config"]).model_dump(), Config().model_dump()
     changed = [
         f"{section}.{name}={_short(value)}"
@@ -65,8 +66,15 @@ def run_text(row: Row) -> str:
         f"model {row['model']}, started {row['created'][:16].replace('T', ' ')} UTC, "
         f"budget {config['budget']['attempts']} attempts",
         f"settings: {', '.join(changed) or 'the defaults'}",
+        *(f"warning: {alarm}" for alarm in learning_alarms(steps)),
     ]
     return readable("\n".join(lines))
+
+
+def learning_alarms(steps: Sequence[Row]) -> list[str]:
+    """The alarms that a run's steps raise, where it learns."""
+    metrics = (step["metrics"] or {} for step in steps)
+    return alarms([one for one in metrics if "updated" in one or "restarted" in one])
 
 
 def _short(value: object) -> str:

@@ -19,7 +19,7 @@ from ttsd.running import batch, resume, run
 from ttsd.running.hardness import Drawn, Measured
 from ttsd.running.methods import BEST_OF_K
 from ttsd.running.record import Answer
-from ttsd.running.self_teacher import Form, Source, self_teacher
+from ttsd.running.self_teacher import FeedbackOf, Form, self_teacher
 from ttsd.running.store import Store
 
 
@@ -122,7 +122,7 @@ class Teachers:
     ) -> Answer | batch.Failure | None:
         job, config, problem = form.job(question), self._configured(form), problems.load(question)
         begun = resume.unfinished(self.store, job, config)
-        source = Source.recorded(begun) if begun is not None else self._source(question, form)
+        source = FeedbackOf.recorded(begun) if begun is not None else self._source(question, form)
         if source is None:
             return None
         told = self.store.rollouts(source.run)
@@ -132,7 +132,7 @@ class Teachers:
         overview.end(str(wanted), result)
         return result
 
-    def _source(self, question: str, form: Form) -> Source | None:
+    def _source(self, question: str, form: Form) -> FeedbackOf | None:
         """Failed attempts on this question; for the control on the next question that has some."""
         order = list(self.found)
         place = order.index(question)
@@ -140,7 +140,7 @@ class Teachers:
             number = self.found[one].run
             failed = [rollout.attempt for rollout in self.store.rollouts(number) if rollout.verdict.feedback]
             if failed:
-                return Source(number, tuple(failed[: self.hindsight.samples]))
+                return FeedbackOf(number, tuple(failed[: self.hindsight.samples]))
         return None
 
     def _taught(self, question: str) -> dict[str, Drawn]:

@@ -69,7 +69,7 @@ def form_named(name: str) -> Form:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FeedbackOf:
     """Whose feedback a self-teacher reads: failed attempts of a run, by number."""
 
     run: int
@@ -81,7 +81,7 @@ class Source:
         return {"feedback_of": {"run": self.run, "attempts": list(self.attempts)}}
 
     @classmethod
-    def recorded(cls, row: Row) -> Source:
+    def recorded(cls, row: Row) -> FeedbackOf:
         """The one that a self-teacher's run was started with."""
         kept = row["environment"]["feedback_of"]
         return cls(kept["run"], tuple(kept["attempts"]))
@@ -90,7 +90,7 @@ class Source:
 class SelfTeacher:
     """A `Teaching` whose attempts read one reprompt after the other, again from the first; it teaches nothing."""
 
-    def __init__(self, reprompts: Sequence[tuple[int, ...]], source: Source) -> None:
+    def __init__(self, reprompts: Sequence[tuple[int, ...]], source: FeedbackOf) -> None:
         self._reprompts = reprompts
         self.source = source
 
@@ -109,7 +109,7 @@ class SelfTeacher:
 
 
 def self_teacher(
-    problem: Problem, tokenizer: ChatTokenizer, config: Config, source: Source, rollouts: Sequence[Rollout]
+    problem: Problem, tokenizer: ChatTokenizer, config: Config, source: FeedbackOf, rollouts: Sequence[Rollout]
 ) -> SelfTeacher:
     """The self-teacher of `problem` that reads the chosen ones of `rollouts`, those of the source's run."""
     chosen = [rollout for rollout in rollouts if rollout.attempt in set(source.attempts)]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ttsd.reporting.report.record import COSTS, Cost, Record, Run
+from ttsd.reporting.report.record import COSTS, Cost, Run, Tally
 from ttsd.statistics import Array, Evidence, Pool, Resamples, Times, mean_bounds
 
 GRID = 400  # points on which curves are estimated
@@ -17,7 +17,7 @@ GRID = 400  # points on which curves are estimated
 class Book:
     """The evidence of each question and method, per cost."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Tally) -> None:
         self.record = record
         self._evidence: dict[tuple[str, str, Cost], Evidence] = {}
         for question, method in itertools.product(record.questions, record.methods):

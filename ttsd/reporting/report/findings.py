@@ -15,7 +15,7 @@ import numpy as np
 from ttsd.reporting.alarms import alarms, attempt_alarms
 from ttsd.reporting.report.book import Book, curves, grid, pooled_bounds, reach, rounded
 from ttsd.reporting.report.curve_rows import pooled_curve, question_curves
-from ttsd.reporting.report.record import COSTS, Cost, Record, Run
+from ttsd.reporting.report.record import COSTS, Cost, Run, Tally
 from ttsd.running.store import Row
 from ttsd.statistics import Resamples, Times, compare, log_rank, ratio_of_means, speed_up
 
@@ -36,7 +36,7 @@ class Findings:
     learning: list[Row]
 
 
-def find(record: Record) -> Findings:
+def find(record: Tally) -> Findings:
     """All numbers of the report."""
     book = Book(record)
     methods = record.methods
@@ -188,7 +188,7 @@ def _log_rank(book: Book, question: str, method: str) -> Row:
     return {"log_rank_p": rounded(log_rank(reference, mine))}
 
 
-def _run_row(record: Record, run: Run) -> Row:
+def _run_row(record: Tally, run: Run) -> Row:
     metrics = record.metrics.get(run.run, [])
     return {
         "run": run.run,

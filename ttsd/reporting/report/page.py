@@ -9,14 +9,14 @@ from typing import Any
 
 from ttsd.reporting.report import figures
 from ttsd.reporting.report.findings import Findings
-from ttsd.reporting.report.record import COSTS, Record
+from ttsd.reporting.report.record import COSTS, Tally
 from ttsd.running.store import Row, Store
 
 FEEDBACK_SHOWN = 3
 SETTINGS_LEFT_OUT = {"store"}
 
 
-def render(store: Store, record: Record, findings: Findings) -> str:
+def render(store: Store, record: Tally, findings: Findings) -> str:
     """The whole page."""
     html: str = (
         environment()
@@ -81,7 +81,7 @@ def settings(configs: Mapping[int, Mapping[str, Any]]) -> list[Row]:
     ]
 
 
-def discoveries(store: Store, record: Record) -> dict[int, Row]:
+def discoveries(store: Store, record: Tally) -> dict[int, Row]:
     """Each discovered run's program, highlighted, and the feedback of the attempts just before."""
     found = {run.run: run.discovery for run in record.runs if run.discovery is not None}
     return {
@@ -111,7 +111,7 @@ def code_style() -> str:
     return f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"
 
 
-def _program(store: Store, record: Record, run: int, attempt: int) -> str:
+def _program(store: Store, record: Tally, run: int, attempt: int) -> str:
     kept: str | None = record.rows[run]["program"]
     if kept is None:
         ((kept,),) = store.query("select program from attempts where run = ? and attempt = ?", [run, attempt])
@@ -139,7 +139,7 @@ def _by_question(findings: Findings) -> list[Row]:
     ]
 
 
-def _data(record: Record, findings: Findings) -> Row:
+def _data(record: Tally, findings: Findings) -> Row:
     """What the page's script needs: specifications once, and the rows of each chart."""
     methods = record.methods
     specs = {f"pooled-{cost}": figures.discovery_chart(methods, cost) for cost in COSTS}

@@ -59,7 +59,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Tally:
     """Everything that the report is made from, except programs and feedback."""
 
     runs: tuple[Run, ...] = ()
@@ -80,7 +80,7 @@ class Record:
         return [run for run in self.runs if (run.question, run.method) == (question, method)]
 
 
-def read(store: Store) -> Record:
+def read(store: Store) -> Tally:
     """Counts the runs of `store`; not those without a judged attempt, and none of a probe's self-teacher."""
     rows = {row["run"]: row for row in store.runs() if row["method"] in METHODS}
     several_models = len({row["model"] for row in rows.values()}) > 1
@@ -91,7 +91,7 @@ def read(store: Store) -> Record:
         if number in counts
     )
     curves, metrics = ({run: of[run] for run in of if run in rows} for of in (_curves(store), _metrics(store)))
-    return Record(runs, curves, metrics, rows, _several_answers({run.question for run in runs}))
+    return Tally(runs, curves, metrics, rows, _several_answers({run.question for run in runs}))
 
 
 def _several_answers(questions: Iterable[str]) -> frozenset[str]:

@@ -11,8 +11,8 @@ from typing import Any
 
 from ttsd.errors import UserError
 from ttsd.nouns import Rollout
-from ttsd.reporting.alarms import alarms
 from ttsd.reporting.attempt import AttemptView, attempt_view, rollout_of
+from ttsd.reporting.show import learning_alarms
 from ttsd.running.store import Row, Store
 
 SHARE = "visible_passed * 1.0 / nullif(visible_total, 0)"
@@ -22,7 +22,7 @@ METRICS = {"entropy": "entropy (nats a token)", "kl/base": "distance from the ba
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Database:
     """A database, under the name that addresses have for it."""
 
     name: str
@@ -33,9 +33,9 @@ class Source:
         return Store.reading(self.path, self.state_dir)
 
 
-def opened(databases: Sequence[tuple[Path, Path | None]]) -> dict[str, Source]:
+def opened(databases: Sequence[tuple[Path, Path | None]]) -> dict[str, Database]:
     """Every database under a number, brought to this version. UserError where one is not there."""
-    found = {str(n): Source(str(n), path, states) for n, (path, states) in enumerate(databases, 1)}
+    found = {str(n): Database(str(n), path, states) for n, (path, states) in enumerate(databases, 1)}
     for source in found.values():
         Store.existing(source.path, source.state_dir).close()
     return found
@@ -44,7 +44,7 @@ def opened(databases: Sequence[tuple[Path, Path | None]]) -> dict[str, Source]:
 class Records:
     """The databases. Prompts are made again in a process of its own, which holds tokenizers."""
 
-    def __init__(self, sources: Mapping[str, Source]) -> None:
+    def __init__(self, sources: Mapping[str, Database]) -> None:
         self.sources = sources
         self._prompts = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
@@ -54,12 +54,12 @@ class Records:
     def __exit__(self, *_: object) -> None:
         self._prompts.shutdown(wait=False, cancel_futures=True)
 
-    def source(self, name: str) -> Source:
+    def source(self, name: str) -> Database:
         if name not in self.sources:
             raise UserError(f"there is no database {name!r} here; those are numbered 1 to {len(self.sources)}")
         return self.sources[name]
 
-    def runs(self) -> list[tuple[Source, list[Row]]]:
+    def runs(self) -> list[tuple[Database, list[Row]]]:
         """Every database with one row a run, the newest first."""
         found = []
         for source in self.sources.values():
@@ -71,9 +71,7 @@ class Records:
         """A run's row with its steps, alarms and curves."""
         with self.source(name).store() as store:
             row, steps = store.run(run), _steps(store, run)
-            overview = next(one for one in store.overview() if one["run"] == run)
-        metrics = [step["metrics"] for step in steps if step["metrics"] and "updated" in step["metrics"]]
-        return row | {"steps": steps, "overview": overview, "alarms": alarms(metrics), "curves": _curves(steps)}
+        return row | {"steps": steps, "alarms": learning_alarms(steps), "curves": _curves(steps)}
 
     def step(self, name: str, run: int, step: int) -> list[Row]:
         """One row an attempt of the step. UserError where there is none."""
@@ -94,7 +92,7 @@ class Records:
         return self._prompts.submit(_prompts, self.source(name), run, attempt).result()
 
 
-def _prompts(source: Source, run: int, attempt: int) -> AttemptView:
+def _prompts(source: Database, run: int, attempt: int) -> AttemptView:
     with source.store() as store:
         return attempt_view(store, run, attempt)
 
