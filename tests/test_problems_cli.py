@@ -112,7 +112,7 @@ def test_checking_loads_judges_and_calls_none(tmp_path: Path) -> None:
     made(tmp_path / "bad", problem__toml='judge = "judge.py:score"', judge__py="import nowhere_to_be_found\n")
     (ended,) = ttsd_each(["check", str(tmp_path / "good"), str(tmp_path / "bad")], cwd=tmp_path)
     good, bad = ended.stdout.splitlines()
-    assert good == f"ok     {tmp_path / 'good'}: judge, 1 cases (1 visible)"
+    assert good == f"ok     {tmp_path / 'good'}: judge, 1 case (1 visible)"
     assert bad.startswith(f"WRONG  {tmp_path / 'bad'}: Its judge can't be loaded (ModuleNotFoundError")
     assert ended.status == 2
 

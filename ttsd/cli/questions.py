@@ -189,13 +189,17 @@ async def _check(names: list[str], settings: Config, as_json: bool) -> int:
 def _line(finding: Finding) -> str:
     if finding.wrong:
         return f"WRONG  {finding.question}: {_printable(finding.wrong)}"
-    parts = [finding.kind, f"{finding.cases} cases ({finding.visible} visible)"]
+    parts = [finding.kind, f"{_cases(finding.cases)} ({finding.visible} visible)"]
     if finding.several_answers:
         parts.append(f"its statement allows {SEVERAL}")
     if finding.kind in ("stdin", "function"):
         reference = finding.reference
         parts.append("no program of its own to run" if reference is None else f"its own program: {reference}")
     return f"ok     {finding.question}: {', '.join(parts)}"
+
+
+def _cases(count: int) -> str:
+    return "1 case" if count == 1 else f"{count} cases"
 
 
 @app.command("show")
@@ -208,7 +212,7 @@ def problems_show(question: QuestionArgument, as_json: JsonOption = False) -> No
     if as_json:
         print(json.dumps({**asdict(problem), "several_answers": problem.several_answers}, default=dict))
         return
-    print(readable(f"{problem.title} ({problem.kind}, {len(problem.cases)} cases)\n\n{student_prompt(problem)}"))
+    print(readable(f"{problem.title} ({problem.kind}, {_cases(len(problem.cases))})\n\n{student_prompt(problem)}"))
     if problem.several_answers:
         print(f"\nIts statement allows {SEVERAL}, but a case accepts one: a right program may be judged wrong.")
     for number, case in enumerate(problem.cases):
