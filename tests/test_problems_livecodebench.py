@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import pickle
+import random
 import time
 import zlib
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 import problems
 from problems import ProblemError, livecodebench, problem, rows
 from problems.livecodebench import UnpickleError, pickled_text
+from tests.bench.fuzz_livecodebench import mutated
 from tests.rows import DATA, ROWS, STDIN, needs_data, packed, row
 
 CALL = [{"input": "1\n[2]", "output": "[3]", "testtype": "functional"}]
@@ -323,3 +325,9 @@ def test_the_real_questions_with_several_right_answers_are_found() -> None:
     real = map(json.loads, ROWS.read_text().splitlines())
     found = sorted(line["question_id"] for line in real if livecodebench.facts(line).several_answers)
     assert found == ["abc396_e", "abc397_d", "abc398_f", "arc190_a", "arc191_c"]
+
+
+@pytest.mark.parametrize("line", [b'"text"', b"[1]", b"7", b"null", b"{}"])
+def test_the_fuzzer_can_change_rows_that_its_own_changes_made_no_objects(line: bytes) -> None:
+    for seed in range(20):
+        mutated(line, random.Random(seed))

@@ -96,6 +96,8 @@ def mutated(line: bytes, draw: random.Random) -> bytes:
         found = json.loads(line)
     except ValueError:
         return noisy(line, draw)
+    if not isinstance(found, dict):
+        return noisy(line, draw)
     if kind == 1 or "private_test_cases" not in found:
         key = draw.choice([*found, "unknown"])
         old = found.get(key)
