@@ -72,7 +72,7 @@ def _run(
         store.add_step(run, Step(number, rollouts, number, _metrics(number) if learns else {}, _seconds(learns)), None)
         if hit and not on:
             break
-    store.finish(run, "discovered" if hits else "exhausted")
+    store.finish(run, "discovery" if hits else "attempts")
 
 
 def _rollout(attempt: int, step: int, hits: set[int], rng: np.random.Generator) -> Rollout:

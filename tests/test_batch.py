@@ -47,7 +47,7 @@ def test_what_the_teacher_draws_makes_another_arm_of_sdpo_alone(tmp_path: Path) 
             number = store.new_run(
                 **asdict(one.job), model="m", config=one.config.model_dump(), split={}, environment={}
             )
-            store.finish(number, "exhausted")
+            store.finish(number, "attempts")
         arms = [unfinished(store, one.job, one.config) for one in planned]
         assert [arm and arm["run"] for arm in arms] == [1, 2, None]
 

@@ -110,7 +110,7 @@ async def test_nothing_that_is_read_shown_or_kept_tells_of_a_hidden_case(
             config={"reprompt": Reprompt().model_dump(), "judge": {}},
         )  # fmt: skip
         with PlainView() as view:
-            view.begin("colours", START, len(answers), 4)
+            view.begin(1, "colours", START, len(answers), 4)
             async with aclosing(learn(policy, judge, reprompts, group_size=4, budget=len(answers))) as events:
                 async for event in events:
                     view.show(event)

@@ -31,20 +31,20 @@ def drawn(view: RichView | RichOverview, width: int = 100) -> str:
 
 def test_plain_lines_say_what_a_step_did(capsys: pytest.CaptureFixture[str]) -> None:
     view = PlainView()
-    view.begin("q", Past(steps=1, rollouts=(rollout(1, "x", FAILED),)), 8, 2)
+    view.begin(1, "q", Past(steps=1, rollouts=(rollout(1, "x", FAILED),)), 8, 2)
     group = (rollout(2, "x", FAILED), rollout(3, "y", PASSED))
     for one in group:
         view.show(one)
     view.show(Step(2, group, 1, {"loss": 0.25}, {"draw": 2.0}))
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "going on after 1 attempts and 1 steps"
+    assert lines[0] == "run 1: q, resumed after 1 attempts and 1 steps"
     assert "step 2 | attempts 3/8 | wrong answer 1, accepted 1 | best 100% of visible cases | loss 0.2500" in lines[1]
     assert lines[1].endswith("discovered at attempt 3")
 
 
 def test_an_alarm_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     view = PlainView()
-    view.begin("q", Past(), 100, 1)
+    view.begin(1, "q", Past(), 100, 1)
     for number in range(1, 9):
         one = rollout(number, "x", FAILED)
         view.show(one)
@@ -55,7 +55,7 @@ def test_an_alarm_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_panel_can_be_drawn_before_and_after_anything_happens() -> None:
     view = RichView()
     assert "none yet" in drawn(view)
-    view.board.begin("my question", Past(), 4, 2)
+    view.board.begin(1, "my question", Past(), 4, 2)
     for number in (1, 2):
         view.board.add(rollout(number, "x", FAILED))
     assert "distilling" in drawn(view)
@@ -69,7 +69,7 @@ def test_a_table_shows_each_run(capsys: pytest.CaptureFixture[str]) -> None:
     overview = RichOverview()
     overview.expect(2)
     view = overview.view("q sdpo seed 0")
-    view.begin("q", Past(), 8, 2)
+    view.begin(1, "q", Past(), 8, 2)
     group = (rollout(1, "x", FAILED), rollout(2, "y", PASSED))
     for one in group:
         view.show(one)
@@ -85,7 +85,7 @@ def test_an_overview_counts_what_ends(capsys: pytest.CaptureFixture[str]) -> Non
     overview.end("q sdpo seed 0", Failure(Job("q", "sdpo", 0), "OSError: gone"))
     assert capsys.readouterr().err.endswith("| q sdpo seed 0 | failed: OSError: gone\n")
     table = RichOverview()
-    table.view("q sdpo seed 1").begin("q", Past(), 8, 2)
+    table.view("q sdpo seed 1").begin(1, "q", Past(), 8, 2)
     assert "q sdpo seed 1" in drawn(table)
 
 

@@ -62,7 +62,7 @@ def test_a_run_without_attempts_binds_nobody(store: Store) -> None:
 
 def test_a_larger_budget_resumes_and_the_same_one_is_finished(store: Store) -> None:
     run = add(store, CONFIG.model_dump(), CONFIG.budget.attempts)
-    store.finish(run, "exhausted")
+    store.finish(run, "attempts")
     assert (unfinished(store, JOB, CONFIG), finished(store, JOB, CONFIG)) == (None, run)
     more = CONFIG.model_copy(update={"budget": CONFIG.budget.model_copy(update={"attempts": 9999})})
     resumed = unfinished(store, JOB, more)

@@ -60,7 +60,7 @@ def test_interrupted_and_killed_runs_go_on_with_every_attempt_once(tmp_path: Pat
     budget = attempts(database) + 10
     status, _, err = finish(*command, f"budget.attempts={budget}", cwd=tmp_path)
     assert status == 1, err
-    assert "going on after" in err
+    assert "resumed after" in err
     after = rows(database, "select attempt, program, created from attempts order by attempt")
     assert [row[0] for row in after] == list(range(1, budget + 1))
     assert set(before) <= set(after)

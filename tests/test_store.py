@@ -17,8 +17,9 @@ from ttsd.running.store import Store
 SCHEMA = """\
 attempts: run attempt step adapter_version verdict discovered visible_passed visible_total hidden_passed \
 hidden_total first_failure feedback program program_hash completion token_ids logprobs finish_reason \
-prompt_tokens completion_tokens mean_logprob min_logprob sample_seconds judge_seconds cpu_seconds created role round
-runs: run question method seed status model config split environment discovery_attempt program created updated
+prompt_tokens completion_tokens mean_logprob min_logprob sample_seconds judge_seconds cpu_seconds created \
+role round score
+runs: run question method seed status model config split environment discovery_attempt program created updated ended
 steps: run step first_attempt attempts adapter_version loss metrics seconds state created"""
 
 
@@ -69,7 +70,7 @@ def test_a_discovery_is_recorded_with_its_step_and_the_first_one_counts(tmp_path
         store.add_step(run, Step(2, (rollout(3, verdict=passed()),), 2), None)
         assert store.run(run)["discovery_attempt"] == 2
         assert [row["status"] for row in store.runs_of("micro:x", "sdpo", 3)] == ["running"]
-        store.finish(run, "discovered")
+        store.finish(run, "discovery")
         assert [row["status"] for row in store.runs_of("micro:x", "sdpo", 3)] == ["discovered"]
 
 

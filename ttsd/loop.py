@@ -108,11 +108,13 @@ async def learn(
     continue_after_discovery: bool = False,
     restart_after_collapse: bool = False,
     one_step_off: bool = False,
+    enough: Callable[[], bool] = lambda: False,
     past: Past = START,
 ) -> AsyncGenerator[Event, None]:
     """Trains `policy` on one question for at most `budget` attempts; ends after the step with the first discovery.
 
-    A group is drawn in `rounds`, each of which reads the verdicts of all rounds before it.
+    A group is drawn in `rounds`, each of which reads the verdicts of all rounds before it. `enough` is asked before
+    each round and ends the run there: a budget of something else than attempts is spent.
     With `restart_after_collapse` the step after which a collapse is seen restarts the weights instead of moving them.
     With `one_step_off` a gradient step is taken while the next group is being drawn, from the weights before it; the
     learner's importance weights make up for that. A step's own event then follows the rollouts of the next group.
@@ -121,9 +123,10 @@ async def learn(
     known, attempts, group = recall(teaching, collapse, past.rollouts), past.attempts, Group(past.steps, past.rounds)
     stop, learning = False, None
     try:
-        while attempts < budget and not stop:
+        recorded = max((rollout.attempt for rollout in past.unfinished), default=0)
+        while attempts < budget and not stop and (attempts < recorded or not enough()):
             group, start = group.next(attempts, min(group_size, budget - attempts), past.unfinished), time.monotonic()
-            drawing = fill(group, known, policy, judge, teaching, rounds, keep_all=continue_after_discovery)
+            drawing = fill(group, known, policy, judge, teaching, rounds, enough, keep_all=continue_after_discovery)
             async with aclosing(drawing):
                 async for rollout in drawing:
                     yield rollout
@@ -232,6 +235,7 @@ async def fill(
     judge: Judge,
     teaching: Teaching,
     rounds: Rounds,
+    enough: Callable[[], bool],
     *,
     keep_all: bool,
 ) -> AsyncGenerator[Rollout, None]:
@@ -242,6 +246,8 @@ async def fill(
             async for rollout in drawing:
                 yield rollout
         if not keep_all and any(rollout.verdict.accepted for rollout in group.complete()):
+            return
+        if len(group.rollouts) == len(group.readings) and enough():  # what is recorded already belongs to the run
             return
 
 

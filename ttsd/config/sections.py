@@ -301,6 +301,8 @@ class Budget(Section):
     """When a run ends."""
 
     attempts: int = setting(512, "attempts of a run at most", ge=1)
+    tokens: int | None = setting(None, "prompt and completion tokens after which no round begins; none: no limit", ge=1)
+    seconds: float | None = setting(None, "wall time after which no round begins; none: no limit", gt=0)
     continue_after_discovery: bool = setting(False, "spend the whole budget, for studies")
     restart_after_collapse: bool = setting(
         False, "sdpo begins anew once four steps pass less than half of what its best four passed"

@@ -175,7 +175,7 @@ class Timer:
         self._began = self._began or time.monotonic()
         return self
 
-    def begin(self, job: str, past: Past, budget: int, group_size: int) -> None:
+    def begin(self, run: int, job: str, past: Past, budget: int, group_size: int) -> None:
         pass
 
     def show(self, event: Event) -> None:

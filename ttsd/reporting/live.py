@@ -19,6 +19,7 @@ from ttsd.loop import Event, Past
 from ttsd.nouns import Rollout, Status, Step
 from ttsd.reporting.alarms import alarms
 from ttsd.running.batch import Failure
+from ttsd.running.solve import ending
 from ttsd.running.store import Answer
 
 # Columns of the overview of many runs; a narrow terminal shows the first ones.
@@ -30,6 +31,7 @@ NARROW, SHOWN_NARROW = 90, 5
 class Board:
     """What has happened so far, as numbers."""
 
+    run: int = 0
     question: str = ""
     budget: int = 0
     attempts: int = 0
@@ -45,8 +47,8 @@ class Board:
     group_size: int = 0
     stepped: int = 0
 
-    def begin(self, question: str, past: Past, budget: int, group_size: int) -> None:
-        self.question, self.budget, self.group_size = question, budget, group_size
+    def begin(self, run: int, question: str, past: Past, budget: int, group_size: int) -> None:
+        self.run, self.question, self.budget, self.group_size = run, question, budget, group_size
         self.stepped = past.attempts
         self.attempts, self.step, self.adapter_version = past.attempts, past.steps, past.adapter_version
         for rollout in past.unfinished:
@@ -102,8 +104,8 @@ class QuietView:
     def __init__(self) -> None:
         self.board = Board()
 
-    def begin(self, question: str, past: Past, budget: int, group_size: int) -> None:
-        self.board.begin(question, past, budget, group_size)
+    def begin(self, run: int, question: str, past: Past, budget: int, group_size: int) -> None:
+        self.board.begin(run, question, past, budget, group_size)
 
     def show(self, event: Event) -> None:
         self.board.add(event)
@@ -125,10 +127,11 @@ class PlainView(QuietView):
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    def begin(self, question: str, past: Past, budget: int, group_size: int) -> None:
-        self.board.begin(question, past, budget, group_size)
-        if past.attempts or past.unfinished:
-            self.say(f"going on after {self.board.attempts} attempts and {past.steps} steps")
+    def begin(self, run: int, question: str, past: Past, budget: int, group_size: int) -> None:
+        self.board.begin(run, question, past, budget, group_size)
+        made = self.board.attempts
+        resumed = f", resumed after {made} attempts and {past.steps} steps" if made else ""
+        self.say(f"run {run}: {question}{resumed}")
 
     def show(self, event: Event) -> None:
         self.board.add(event)
@@ -176,8 +179,8 @@ class RichView:
     def say(self, text: str) -> None:
         self._console.print(Text(text, style="dim"))
 
-    def begin(self, question: str, past: Past, budget: int, group_size: int) -> None:
-        self.board.begin(question, past, budget, group_size)
+    def begin(self, run: int, question: str, past: Past, budget: int, group_size: int) -> None:
+        self.board.begin(run, question, past, budget, group_size)
         self._started = time.monotonic()
         self._live.start(refresh=True)
 
@@ -190,7 +193,7 @@ class RichView:
         board = self.board
         table = Table.grid(padding=(0, 2))
         rows = {
-            "question": board.question,
+            "run": f"{board.run}   {board.question}",
             "step": f"{board.step}   adapter v{board.adapter_version}   {board.phase}",
             "elapsed": f"{time.monotonic() - self._started:.0f} s   {board.times()}",
             "attempts": f"{board.attempts} of {board.budget}",
@@ -292,8 +295,7 @@ def _overview_cells(name: str, board: Board) -> tuple[str, ...]:
 def _ending(answer: Answer | Failure) -> str:
     if isinstance(answer, Failure):
         return f"failed: {answer.error}"
-    found = f"discovered at attempt {answer.discovery_attempt}" if answer.discovered else "budget spent"
-    return f"{found}, {answer.attempts} attempts, {answer.steps} steps"
+    return ending(answer)
 
 
 def overview_for_stderr() -> PlainOverview:

@@ -130,7 +130,7 @@ async def batch(wanted: Sequence[Wanted], config: Config, *, runs_at_once: int |
 
     Finished runs are not repeated.
     """
-    with Store(config.store.path, config.store.state_dir) as store:
+    with run.open_store(config) as store:
         done, tasks = sorted_out(wanted, store)
         overview.say(f"{len(tasks)} runs to do, {len(done)} done before")
         overview.expect(len(tasks))

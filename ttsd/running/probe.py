@@ -52,7 +52,7 @@ async def probe(
     """Draws until every question has `samples` attempts, then those of its self-teacher."""
     config = config.model_copy(update={"budget": config.budget.model_copy(update={"attempts": samples})})
     wanted = batch.plan(questions, [BEST_OF_K.name], 1, config)
-    with Store(config.store.path, config.store.state_dir) as store:
+    with run.open_store(config) as store:
         done, tasks = batch.sorted_out(wanted, store)
         overview.say(f"{len(tasks)} questions to sample, {len(done)} sampled before")
         overview.expect(len(tasks))

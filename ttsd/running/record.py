@@ -31,6 +31,17 @@ class Answer:
     discovery_attempt: int | None
     steps: int
     program: str | None
+    best: float = 0.0  # the largest share of the visible cases, or the best score of a judge of the user's own
+    ended: str | None = None  # by what: discovery, attempts, tokens, seconds; None: it can be resumed
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a run has spent of its budgets, over all its resumptions. `tokens`: of prompts and completions."""
+
+    attempts: int
+    tokens: int
+    seconds: float
 
 
 class Record(Protocol):
@@ -55,6 +66,9 @@ class Record(Protocol):
     def answer(self, run: int) -> Answer:
         """What the record says of a run."""
 
+    def spent(self, run: int) -> Spent:
+        """What counts towards the run's budgets; its seconds are those of its finished steps."""
+
     def past(self, run: int) -> tuple[Past, Path | None]:
         """Where the run stands, and the folder of the learner state that belongs there (None: untouched weights)."""
 
@@ -67,5 +81,8 @@ class Record(Protocol):
     def add_step(self, run: int, step: Step, state: Path | None) -> None:
         """Writes a finished step, naming the learner state that continues from it."""
 
-    def finish(self, run: int, status: str) -> None:
-        """Closes a run as `discovered` or `exhausted`. A run that is neither can be resumed."""
+    def resume(self, run: int, config: Mapping[str, Any]) -> None:
+        """Notes the settings under which an unfinished run continues: its budget may have grown."""
+
+    def finish(self, run: int, ended: str) -> None:
+        """Closes a run; `ended` says by what: discovery, attempts, tokens or seconds."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # What may differ when a run is resumed: how far it goes, where the record lies, and how many processes help.
 FREE_SETTINGS = {
     ("budget", "attempts"),
+    ("budget", "tokens"),
+    ("budget", "seconds"),
     ("store", "path"),
     ("store", "state_dir"),
     ("store", "track"),
@@ -99,4 +101,9 @@ def _same(row: Row, config: Config) -> bool:
 
 
 def _wants_more(store: Store, row: Row, config: Config) -> bool:
-    return not is_over(row, config) and store.answer(row["run"]).attempts < config.budget.attempts
+    if is_over(row, config) or store.answer(row["run"]).attempts >= config.budget.attempts:
+        return False
+    if row["ended"] not in ("tokens", "seconds"):
+        return True
+    before, now = (getattr(one.budget, row["ended"]) for one in (recorded_config(row["config"]), config))
+    return now is None or (before is not None and now > before)

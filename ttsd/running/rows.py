@@ -46,6 +46,7 @@ def attempt_row(rollout: Rollout) -> Row:
         "sample_seconds": completion.seconds,
         "judge_seconds": rollout.judge_seconds,
         "cpu_seconds": verdict.cpu_seconds,
+        "score": verdict.score,
         "created": now(),
     }
 
@@ -69,6 +70,7 @@ def rollout_of(row: Row) -> Rollout:
         first_failure=row["first_failure"],
         feedback=row["feedback"],
         cpu_seconds=row["cpu_seconds"],
+        score=row["score"],
     )
     return Rollout(
         attempt=row["attempt"],

@@ -22,11 +22,13 @@ from ttsd.judging.sandbox_settings import limits_of, open_sandbox
 from ttsd.loop import Event, Judge, Past, Policy, Teaching, learn
 from ttsd.nouns import Problem, Rollout, Split, Step
 from ttsd.running.engine import Engine, LoraPolicy, open_engine
+from ttsd.running.meter import Meter
 from ttsd.running.readings import group_size_of, readings_of, rounds_of
 from ttsd.running.record import Answer, Record, Row
-from ttsd.running.resume import Job
+from ttsd.running.resume import Job, is_over
 from ttsd.running.self_teacher import SelfTeacher
 from ttsd.running.shared_time import Shared, Spending, Stopwatch, Usage
+from ttsd.running.store import Store
 from ttsd.running.trackers import Tracker, check_tracker, open_tracker, step_values
 
 if TYPE_CHECKING:
@@ -66,9 +68,17 @@ class Turns:
 class View(Protocol):
     """Whoever watches one run."""
 
-    def begin(self, job: str, past: Past, budget: int, group_size: int) -> None: ...
+    def begin(self, run: int, job: str, past: Past, budget: int, group_size: int) -> None: ...
 
     def show(self, event: Event) -> None: ...
+
+
+def open_store(config: Config) -> Store:
+    """The record, before anything heavy is loaded. UserError: it can't be written, or the tracker can't be used."""
+    check_tracker(config.store.track)
+    store = Store(config.store.path, config.store.state_dir)
+    store.check_writable()
+    return store
 
 
 @asynccontextmanager
@@ -94,21 +104,21 @@ async def execute(
 
     `teacher`: what the attempts read, where the method alone does not say it.
     """
-    record, parts = session.record, divided(problem, session.config)
-    check_tracker(session.config.store.track)
+    record, config, parts = session.record, session.config, divided(problem, session.config)
     run = resumed["run"] if resumed else _new_run(session, job, parts, teacher)
     with record.claim(run) as folder:
+        if resumed:
+            record.resume(run, config.model_dump())
         past, state = record.past(run)
-        view.begin(job.label(session.config), past, session.config.budget.attempts, session.config.sampling.group_size)
-        spending = Spending()
-        reads = teacher or readings_of(job.kind, problem, session.engine.tokenizer, session.config)
+        view.begin(run, job.label(config), past, config.budget.attempts, group_size_of(job.kind, config))
+        spending, meter = Spending(), Meter(config.budget, record.spent(run))
+        reads = teacher or readings_of(job.kind, problem, session.engine.tokenizer, config)
         async with _policy(session, job, run, spending, past, state) as policy:
             with closing(_tracker(session, job, run, folder)) as tracker:
                 async with _judge(session, problem, parts, spending) as judge:
-                    events = _accounted(_events(session.config, job, policy, judge, reads, past), spending)
+                    events = _accounted(_events(config, job, policy, judge, reads, past, meter), spending, meter)
                     await Writer(run, record, folder, view, tracker, policy).write(events)
-    found = record.run(run)["discovery_attempt"]
-    record.finish(run, "exhausted" if found is None else "discovered")
+    record.finish(run, "discovery" if is_over(record.run(run), config) else meter.ended_by() or "attempts")
     return record.answer(run)
 
 
@@ -164,7 +174,7 @@ def divided(problem: Problem, config: Config) -> Split:
 
 
 def _events(
-    config: Config, job: Job, policy: Policy, judge: Judge, reads: Teaching, past: Past
+    config: Config, job: Job, policy: Policy, judge: Judge, reads: Teaching, past: Past, meter: Meter
 ) -> AsyncGenerator[Event, None]:
     return learn(
         policy,
@@ -176,18 +186,22 @@ def _events(
         continue_after_discovery=config.budget.continue_after_discovery,
         restart_after_collapse=config.budget.restart_after_collapse and job.kind.taught,
         one_step_off=config.sampling.pipeline == "one-step-off",
+        enough=lambda: meter.ended_by() is not None,
         past=past,
     )
 
 
-async def _accounted(events: AsyncGenerator[Event, None], spending: Spending) -> AsyncGenerator[Event, None]:
-    """Adds to each step's seconds what was spent of the things that runs share."""
+async def _accounted(
+    events: AsyncGenerator[Event, None], spending: Spending, meter: Meter
+) -> AsyncGenerator[Event, None]:
+    """Counts attempts; adds to each step's seconds what was spent of the things that runs share, and the run's own."""
     async with aclosing(events):
         async for event in events:
             if isinstance(event, Rollout):
+                meter.add(event)
                 yield event
             else:
-                yield replace(event, seconds={**event.seconds, **spending.take()})
+                yield replace(event, seconds={**event.seconds, **spending.take(), "run": meter.seconds})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,12 @@ from sqlite_utils.migrations import Migrations
 migrations = Migrations("ttsd")
 
 
+def unknown(db: sqlite_utils.Database) -> set[str]:
+    """Migrations that `db` has and this version does not know: a newer version made them."""
+    known = {migration.name for migration in migrations.pending(sqlite_utils.Database(memory=True))}
+    return {migration.name for migration in migrations.applied(db)} - known
+
+
 @migrations()
 def m001_initial(db: sqlite_utils.Database) -> None:
     db.table("runs").create(
@@ -116,6 +122,30 @@ def m004_rounds(db: sqlite_utils.Database) -> None:
     db.table("attempts").add_column("round", int, not_null_default=0)
     db.execute("update attempts set round = step")
     db.execute("create index attempts_rounds on attempts (run, round)")
+
+
+@migrations()
+def m005_endings(db: sqlite_utils.Database) -> None:
+    """What ended a run (discovery, attempts, tokens, seconds); the score that a judge of the user's own gave."""
+    db.table("runs").add_column("ended", str)
+    db.table("attempts").add_column("score", float)
+    db.execute("drop view question_summary")
+    db.execute("drop view run_summary")
+    db.create_view(
+        "run_summary",
+        """select r.run, r.question, r.method, r.seed, r.status, r.ended, r.discovery_attempt,
+        count(a.attempt) as attempts,
+        sum(a.discovered = 0 and a.visible_total > 0 and a.visible_passed = a.visible_total) as visible_only,
+        max(coalesce(a.score, a.visible_passed * 1.0 / nullif(a.visible_total, 0))) as best_visible_fraction,
+        sum(a.prompt_tokens) as prompt_tokens, sum(a.completion_tokens) as completion_tokens
+        from runs r left join attempts a on a.run = r.run group by r.run""",
+    )
+    db.create_view(
+        "question_summary",
+        """select question, method, count(*) as runs, sum(discovery_attempt is not null) as discovered,
+        min(discovery_attempt) as first_discovery, sum(attempts) as attempts, sum(visible_only) as visible_only
+        from run_summary group by question, method""",
+    )
 
 
 @migrations()

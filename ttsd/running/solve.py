@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Protocol
 
@@ -13,7 +14,6 @@ from ttsd.running.engine import load_tokenizer
 from ttsd.running.readings import teaching
 from ttsd.running.record import Answer
 from ttsd.running.resume import Job
-from ttsd.running.store import Store
 from ttsd.sampling.loading import beside
 
 
@@ -30,11 +30,16 @@ async def solve(job: Job, config: Config, *, fresh: bool = False, view: Talk, pr
     """
     problem = problem or problems.load(job.question)
     parts = run.divided(problem, config)
-    with Store(config.store.path, config.store.state_dir) as store:
+    with run.open_store(config) as store:
         resumed = None if fresh else resume.unfinished(store, job, config)
+        done = None if fresh or resumed else resume.finished(store, job, config)
         if resumed is not None and resume.is_over(resumed, config):
-            store.finish(resumed["run"], "discovered")
-            return store.answer(resumed["run"])
+            store.finish(resumed["run"], "discovery")
+            done = resumed["run"]
+        if done is not None:
+            answer = store.answer(done)
+            view.say(f"{ending(answer)}: nothing is left to do; {_further(answer)}")
+            return answer
         view.say(f"{problem.title}: {len(parts.visible)} visible and {len(parts.hidden)} hidden cases")
         tokenizer = await beside(load_tokenizer, config)
         teaching(problem, tokenizer, config)
@@ -42,4 +47,25 @@ async def solve(job: Job, config: Config, *, fresh: bool = False, view: Talk, pr
         start = time.monotonic()
         async with run.open_session(config, store, tokenizer, learns=job.kind.learns, seed=job.seed) as session:
             view.say(f"ready after {time.monotonic() - start:.0f} s (sandbox: {session.sandbox.tier})")
-            return await run.execute(session, job, problem, view, resumed)
+            answer = await run.execute(session, job, problem, view, resumed)
+        view.say(f"{ending(answer)}; `ttsd show {answer.run}`")
+        return answer
+
+
+def ending(answer: Answer) -> str:
+    """How a run ended, in a sentence without its stop."""
+    if answer.discovered and answer.ended == "discovery":
+        return f"discovered at attempt {answer.discovery_attempt}, run {answer.run}"
+    found = f"discovered at attempt {answer.discovery_attempt}" if answer.discovered else f"best {shown_best(answer)}"
+    spent = "budget" if answer.ended in (None, "attempts") else f"budget.{answer.ended}"
+    return f"{spent} spent: {answer.attempts} attempts, {found}, run {answer.run}"
+
+
+def shown_best(answer: Answer) -> str:
+    return f"{math.floor(100 * answer.best):d} % of the visible cases"
+
+
+def _further(answer: Answer) -> str:
+    if answer.discovered:
+        return "--fresh starts another run"
+    return f"--set budget.{answer.ended or 'attempts'}=N extends it, --fresh starts another run"

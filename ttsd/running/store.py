@@ -16,18 +16,22 @@ from typing import Any
 
 import sqlite_utils
 
+from ttsd.config import recorded_config
 from ttsd.errors import UserError
 from ttsd.loop import Past
 from ttsd.nouns import Rollout, Step
-from ttsd.running.claims import claimed
+from ttsd.running.claims import claimed, is_claimed
 from ttsd.running.faults import faults_in_words
-from ttsd.running.record import Answer, Row
+from ttsd.running.methods import kind_of
+from ttsd.running.record import Answer, Row, Spent
 from ttsd.running.rows import as_json, attempt_row, decoded, now, rollout_of
-from ttsd.running.schema import migrations
+from ttsd.running.schema import migrations, unknown
 
 __all__ = ["Answer", "Row", "Store"]
 
 KEPT_STATES = 2
+BUSY_MILLISECONDS = 30_000
+SHARE = "coalesce(score, visible_passed * 1.0 / nullif(visible_total, 0))"  # of success, of an attempt
 
 
 class Store:
@@ -42,12 +46,24 @@ class Store:
             return
         with faults_in_words(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+            connection = sqlite3.connect(self.path, timeout=BUSY_MILLISECONDS / 1000, isolation_level=None)
             connection.execute("PRAGMA foreign_keys = ON")
             self._db = sqlite_utils.Database(connection)
             self._db.enable_wal()
             connection.execute("PRAGMA synchronous = NORMAL")  # survives kill -9; a power cut may cost the last rows
+            if unknown(self._db):
+                raise UserError(
+                    f"{self.path} was written by a newer version of ttsd; install that one, or give another store.path"
+                )
             migrations.apply(self._db)
+
+    def check_writable(self) -> None:
+        """UserError or InfrastructureError: another program holds the database, or it can't be written."""
+        with faults_in_words(self.path):
+            self._db.execute("PRAGMA busy_timeout = 2000")
+            self._db.execute("begin immediate")
+            self._db.execute("rollback")
+            self._db.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
 
     @classmethod
     def existing(cls, path: str | Path, state_dir: str | Path | None = None) -> Store:
@@ -118,39 +134,87 @@ class Store:
     def answer(self, run: int) -> Answer:
         """What the record says of a run."""
         row = self.run(run)
+        ((attempts, best),) = self.query(f"select count(*), max({SHARE}) from attempts where run = ?", [run])
         return Answer(
             run=run,
             question=row["question"],
             method=row["method"],
             seed=row["seed"],
             discovered=row["discovery_attempt"] is not None,
-            attempts=self._db.table("attempts").count_where("run = ?", [run]),
+            attempts=attempts,
             discovery_attempt=row["discovery_attempt"],
             steps=self._db.table("steps").count_where("run = ?", [run]),
             program=row["program"],
+            best=round(best or 0.0, 4),
+            ended=row["ended"],
         )
 
+    def spent(self, run: int) -> Spent:
+        """What counts towards the run's budgets; its seconds are those of its finished steps."""
+        ((attempts, tokens),) = self.query(
+            "select count(*), sum(prompt_tokens + completion_tokens) from attempts where run = ?", [run]
+        )
+        # Before version 5 of the schema a step's row held no more than its own seconds.
+        ((seconds,),) = self.query(
+            """select coalesce(max(json_extract(seconds, '$.run')),
+            sum(json_extract(seconds, '$.draw') + json_extract(seconds, '$.distil'))) from steps where run = ?""",
+            [run],
+        )
+        return Spent(attempts, tokens or 0, seconds or 0.0)
+
     def overview(self) -> list[Row]:
-        """One row a run, for a table."""
-        sql = """select run, question, method, seed, status, discovery_attempt,
-            (select count(*) from attempts where attempts.run = runs.run) as attempts,
-            (select count(*) from steps where steps.run = runs.run) as steps,
-            (select round(max(visible_passed * 1.0 / nullif(visible_total, 0)), 3) from attempts
-             where attempts.run = runs.run) as best_visible from runs order by run"""
-        return list(self._db.query(sql))
+        """One row a run, for a table. A run that is neither finished nor claimed by a process is interrupted."""
+        sql = f"""select r.*, (select count(*) from attempts where run = r.run) as attempts,
+            (select count(*) from steps where run = r.run) as steps,
+            (select round(max({SHARE}), 3) from attempts where run = r.run) as best from runs r order by run"""
+        return [self._summary(decoded(row)) for row in self._db.query(sql)]
+
+    def _summary(self, row: Row) -> Row:
+        config = recorded_config(row["config"])
+        return {
+            "run": row["run"],
+            "question": row["question"],
+            "method": kind_of(row["method"]).label(config),
+            "seed": row["seed"],
+            "status": self._state(row),
+            "discovery": row["discovery_attempt"],
+            "attempts": row["attempts"],
+            "budget": config.budget.attempts,
+            "steps": row["steps"],
+            "best": row["best"],
+            "model": row["model"],
+            "started": row["created"][:16].replace("T", " "),
+        }
+
+    def _state(self, row: Row) -> str:
+        if row["status"] == "discovered":
+            return "discovered"
+        if row["status"] == "exhausted":
+            return f"{row['ended'] or 'attempts'} spent"
+        return "running" if is_claimed(self.state_dir, row["run"]) else "interrupted"
 
     def attempt_overview(self, run: int) -> list[Row]:
         """One row an attempt, for a table."""
         self.run(run)
-        sql = """select attempt, step, verdict, visible_passed || '/' || visible_total as visible,
-            hidden_passed || '/' || hidden_total as hidden, completion_tokens as tokens,
+        scored = self.query("select 1 from attempts where run = ? and score is not null limit 1", [run])
+        score = ", score" if scored else ""
+        sql = f"""select attempt, step, verdict, visible_passed || '/' || visible_total as visible,
+            hidden_passed || '/' || hidden_total as hidden{score}, completion_tokens as tokens,
             substr(replace(feedback, char(10), ' '), 1, 60) as feedback from attempts where run = ? order by attempt"""
         return list(self._db.query(sql, [run]))
 
-    def finish(self, run: int, status: str) -> None:
-        """Closes a run as `discovered` or `exhausted`. A run that is neither can be resumed."""
+    def resume(self, run: int, config: Mapping[str, Any]) -> None:
+        """Notes the settings under which an unfinished run continues: its budget may have grown."""
         with faults_in_words(self.path), self._db.atomic():
-            self._db.table("runs").update(run, {"status": status, "updated": now()})
+            changed = {"config": as_json(config), "status": "running", "ended": None, "updated": now()}
+            self._db.table("runs").update(run, changed)
+
+    def finish(self, run: int, ended: str) -> None:
+        """Closes a run; `ended` says by what: discovery, attempts, tokens or seconds."""
+        with faults_in_words(self.path), self._db.atomic():
+            found = self.run(run)["discovery_attempt"] is not None
+            status = "discovered" if found else "exhausted"
+            self._db.table("runs").update(run, {"status": status, "ended": ended, "updated": now()})
 
     @contextmanager
     def claim(self, run: int) -> Iterator[Path]:

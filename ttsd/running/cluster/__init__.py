@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.machine.capacity import Capacity
-from ttsd.running import resume
+from ttsd.running import resume, run
 from ttsd.running.batch import Failure, Overview, Results, Task, Wanted, checked, group_of, learns, sorted_out
 from ttsd.running.cluster.worker import Need, Worker
 from ttsd.running.record import Answer
@@ -52,7 +52,7 @@ async def batch(
     overview: Overview,
 ) -> Results:
     """As `batch.batch`, over the engines of a Ray cluster at `address` (`local`: one on this machine, for this run)."""
-    with Store(config.store.path, config.store.state_dir) as store:
+    with run.open_store(config) as store:
         done, tasks = sorted_out(wanted, store)
         overview.say(f"{len(tasks)} runs to do, {len(done)} done before")
         overview.expect(len(tasks))

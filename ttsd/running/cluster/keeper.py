@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from ttsd.loop import Past
 from ttsd.nouns import Rollout, Step
 from ttsd.running.claims import claimed
-from ttsd.running.record import Answer, Row
+from ttsd.running.record import Answer, Row, Spent
 from ttsd.running.store import Store
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ class DistantStore:
     def answer(self, run: int) -> Answer:
         return self._ask(Store.answer, run)
 
+    def spent(self, run: int) -> Spent:
+        return self._ask(Store.spent, run)
+
     def past(self, run: int) -> tuple[Past, Path | None]:
         return self._ask(Store.past, run)
 
@@ -68,8 +71,11 @@ class DistantStore:
     def add_step(self, run: int, step: Step, state: Path | None) -> None:
         self._ask(Store.add_step, run, step, state)
 
-    def finish(self, run: int, status: str) -> None:
-        self._ask(Store.finish, run, status)
+    def resume(self, run: int, config: Mapping[str, Any]) -> None:
+        self._ask(Store.resume, run, config)
+
+    def finish(self, run: int, ended: str) -> None:
+        self._ask(Store.finish, run, ended)
 
     def _ask(self, method: Callable[Concatenate[Store, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Has the keeper call `method` of its store, with the types of that method."""
