@@ -96,7 +96,7 @@ def test_tables_of_nothing_are_fine(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_narrow_terminal_shows_the_whole_panel() -> None:
     view = RichView()
-    view.board.begin("micro:numbers:5:7 sdpo seed 0", Past(), 512, 2)
+    view.board.begin(1, "micro:numbers:5:7 sdpo seed 0", Past(), 512, 2)
     view.board.add(rollout(1, "x", FAILED))
     text = drawn(view, width=60)
     assert max(map(len, text.splitlines())) <= 60
@@ -106,7 +106,7 @@ def test_a_narrow_terminal_shows_the_whole_panel() -> None:
 
 def test_a_narrow_overview_leaves_columns_out() -> None:
     overview = RichOverview()
-    overview.view("micro:numbers:5:7 sdpo seed 0").begin("q", Past(), 512, 2)
+    overview.view("micro:numbers:5:7 sdpo seed 0").begin(1, "q", Past(), 512, 2)
     narrow, wide = drawn(overview, width=60), drawn(overview, width=120)
     assert max(map(len, narrow.splitlines())) <= 60
     assert "0/512" in narrow
@@ -123,7 +123,7 @@ def test_a_dumb_terminal_gets_lines(term: str, renews: bool) -> None:
 def test_no_color_is_honoured() -> None:
     look = (
         "import time; from ttsd.loop import Past; from ttsd.reporting.live import RichView\n"
-        "with RichView() as view: view.begin('q', Past(), 4, 2); time.sleep(0.3)"
+        "with RichView() as view: view.begin(1, 'q', Past(), 4, 2); time.sleep(0.3)"
     )
     command = [sys.executable, "-c", look]
     coloured, plain = terminal(command, TERM="xterm-256color"), terminal(command, TERM="xterm-256color", NO_COLOR="1")

@@ -68,3 +68,16 @@ def test_a_larger_budget_resumes_and_the_same_one_is_finished(store: Store) -> N
     resumed = unfinished(store, JOB, more)
     assert resumed is not None
     assert (resumed["run"], finished(store, JOB, more)) == (run, None)
+
+
+def test_a_run_that_a_budget_of_tokens_ended_wants_a_larger_one(store: Store) -> None:
+    def allowed(tokens: int | None) -> Config:
+        return CONFIG.model_copy(update={"budget": CONFIG.budget.model_copy(update={"tokens": tokens})})
+
+    run = add(store, allowed(50).model_dump(), 3)
+    store.finish(run, "tokens")
+    assert finished(store, JOB, allowed(50)) == run
+    for more in (80, None):
+        resumed = unfinished(store, JOB, allowed(more))
+        assert resumed is not None
+        assert resumed["run"] == run

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import attempts, finish, group, rows, start, wait_for, wait_until_gone
+from tests.commands import ROOT, attempts, finish, group, refused, rows, start, ttsd, wait_for, wait_until_gone
 
 pytestmark = pytest.mark.slow  # each starts an engine
 EASY = "micro:numbers:2:3"
@@ -80,3 +80,24 @@ def test_other_settings_are_refused_for_a_run_that_was_broken_off(tmp_path: Path
     assert status == 2
     assert "lora.lr (0.003 before, now 0.5)" in err
     assert "--fresh" in err
+
+
+def test_the_end_is_a_sentence_and_a_finished_command_is_not_repeated(tmp_path: Path, impossible: str) -> None:
+    command = ["solve", impossible, *FAST, "--method", "best-of-k", "--json", "--set"]
+    status, out, err = finish(*command, "budget.attempts=4", cwd=tmp_path)
+    assert (status, json.loads(out)["ended"]) == (1, "attempts")
+    assert err.splitlines()[-1] == "budget spent: 4 attempts, best 0 % of the visible cases, run 1; `ttsd show 1`"
+    assert f"run 1: {impossible} best-of-k seed 0" in err.splitlines()
+    again, repeated, err = finish(*command, "budget.attempts=4", cwd=tmp_path)
+    assert (again, repeated) == (1, out)
+    assert "nothing is left to do; --set budget.attempts=N extends it, --fresh starts another run" in err
+    status, out, _ = finish(*command, "budget.attempts=64", "--set", "budget.tokens=1", cwd=tmp_path)
+    answer = json.loads(out)
+    assert (status, answer["run"], answer["attempts"], answer["ended"]) == (1, 1, 4, "tokens")
+
+
+def test_a_tracker_that_cant_start_leaves_no_run(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['wandb'] = None\n")
+    ended = ttsd("solve", EASY, *FAST, "--set", "store.track=wandb", cwd=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert "pip install wandb" in refused(ended)
+    assert not list(tmp_path.glob("*.sqlite"))

@@ -12,6 +12,7 @@ import pytest
 from tests.records import begin, passed, rollout
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.nouns import Status, Step, Verdict
+from ttsd.running.record import Spent
 from ttsd.running.store import Store
 
 SCHEMA = """\
@@ -97,6 +98,7 @@ def test_a_killed_writer_loses_no_attempt_and_frees_the_run(tmp_path: Path) -> N
     writer = f"""
 import os, signal
 from tests.records import begin, rollout
+from ttsd.running.record import Spent
 from ttsd.running.store import Store
 store = Store({str(path)!r})
 run = begin(store)
@@ -170,3 +172,54 @@ def test_in_an_older_database_a_step_was_one_round(tmp_path: Path) -> None:
         db.execute("delete from _sqlite_migrations where name in ('m004_rounds', 'm006_counted_rounds')")
     with Store(path) as store:
         assert [one.round for one in store.rollouts(run)] == [1, 1, 2]
+
+
+def test_a_record_of_a_newer_version_is_noticed(tmp_path: Path) -> None:
+    Store(tmp_path / "a.sqlite").close()
+    with sqlite3.connect(tmp_path / "a.sqlite") as db:
+        db.execute("insert into _sqlite_migrations (migration_set, name, applied_at) values ('ttsd', 'm999', '')")
+    with pytest.raises(UserError, match="newer version"):
+        Store(tmp_path / "a.sqlite")
+
+
+def test_a_locked_database_has_its_own_remedy(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        holder = sqlite3.connect(tmp_path / "a.sqlite", isolation_level=None)
+        holder.execute("begin immediate")
+        with pytest.raises(UserError, match="locked by another program"):
+            store.check_writable()
+        holder.execute("rollback")
+        holder.close()
+        store.check_writable()
+
+
+def test_a_run_is_running_while_a_process_claims_it_and_interrupted_afterwards(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        run = begin(store)
+        with store.claim(run):
+            assert store.overview()[0]["status"] == "running"
+        assert store.overview()[0]["status"] == "interrupted"
+        store.finish(run, "tokens")
+        assert store.overview()[0]["status"] == "tokens spent"
+        assert store.answer(run).ended == "tokens"
+
+
+def test_the_score_of_a_users_own_judge_is_kept_and_counts_as_partial_success(tmp_path: Path) -> None:
+    verdict = Verdict(Status.WRONG_ANSWER, 0, 1, 0, 0, first_failure=0, score=0.4)
+    with Store(tmp_path / "a.sqlite") as store:
+        run = begin(store)
+        store.add_attempt(run, rollout(1, verdict=verdict))
+        assert store.rollouts(run)[0].verdict == verdict
+        assert store.answer(run).best == 0.4
+        assert store.overview()[0]["best"] == 0.4
+        assert store.attempt_overview(run)[0]["score"] == 0.4
+
+
+def test_what_counts_towards_budgets_goes_on_over_resumptions(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        run = begin(store)
+        for number in (1, 2):
+            store.add_attempt(run, rollout(number, step=number))
+            store.add_step(run, Step(number, (rollout(number, step=number),), 0, seconds={"run": 5.0 * number}), None)
+        store.add_attempt(run, rollout(3, step=3))
+        assert store.spent(run) == Spent(attempts=3, tokens=60, seconds=10.0)

@@ -1,0 +1,65 @@
+"""Budgets: whichever is spent first ends a run, before the next round and never in the middle of one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word
+from tests.records import rollout
+from ttsd.config import Budget, Reprompt
+from ttsd.loop import Past, Rounds, learn
+from ttsd.nouns import Rollout, Step
+from ttsd.reprompts import Reprompts
+from ttsd.running.meter import Meter
+from ttsd.running.record import Spent
+
+NOTHING = Spent(0, 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("budget", "spent", "ended"),
+    [
+        (Budget(attempts=3), Spent(2, 0, 0.0), "attempts"),
+        (Budget(attempts=9, tokens=41), Spent(0, 20, 0.0), None),
+        (Budget(attempts=9, tokens=40), Spent(0, 20, 0.0), "tokens"),
+        (Budget(attempts=9, seconds=10), Spent(0, 0, 9.0), None),
+        (Budget(attempts=9, seconds=10), Spent(0, 0, 10.0), "seconds"),
+        (Budget(attempts=9, tokens=20, seconds=10), Spent(0, 0, 10.0), "tokens"),
+    ],
+)
+def test_what_was_spent_before_counts(budget: Budget, spent: Spent, ended: str | None) -> None:
+    meter = Meter(budget, spent, clock=lambda: 100.0)
+    meter.add(rollout(1))  # 17 tokens of its prompt, 3 of its completion
+    assert meter.ended_by() == ended
+
+
+async def drawn(enough_after: int, past: Past = Past(), rounds: Rounds = Rounds()) -> list[Rollout | Step]:  # noqa: B008
+    policy = ScriptedPolicy(f"wrong {n}" for n in range(100))
+    prompts = Reprompts("question", ByteTokenizer(), Reprompt(), max_prompt_len=100)
+    events: list[Rollout | Step] = []
+    running = learn(
+        policy, judge_by_word, prompts, group_size=4, budget=100, rounds=rounds, past=past,
+        enough=lambda: policy.requested >= enough_after,
+    )  # fmt: skip
+    async for event in running:
+        events.append(event)
+    return events
+
+
+def sizes(events: list[Rollout | Step]) -> list[int]:
+    return [len(event.rollouts) for event in events if isinstance(event, Step)]
+
+
+async def test_a_group_that_was_begun_is_completed_and_learnt_from() -> None:
+    assert sizes(await drawn(enough_after=5)) == [4, 4]
+    assert sizes(await drawn(enough_after=4)) == [4]
+
+
+async def test_a_round_is_what_a_budget_can_leave_out() -> None:
+    assert sizes(await drawn(enough_after=6, rounds=Rounds(1))) == [4, 2]
+
+
+async def test_attempts_on_disk_belong_to_the_run_even_when_the_budget_is_spent() -> None:
+    begun = [event for event in await drawn(enough_after=4) if isinstance(event, Rollout)]
+    events = await drawn(enough_after=0, past=Past(unfinished=tuple(begun[:3])), rounds=Rounds(1))
+    assert sizes(events) == [3]
