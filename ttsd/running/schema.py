@@ -157,3 +157,14 @@ def m006_counted_rounds(db: sqlite_utils.Database) -> None:
     )
     db.execute("drop index if exists attempts_numbers")
     db.execute(f"create index attempts_numbers on attempts ({numbers})")
+
+
+@migrations()
+def m007_counted_scores(db: sqlite_utils.Database) -> None:
+    """Scores join the numbers that are counted without touching completions."""
+    numbers = (
+        "run, attempt, step, round, verdict, discovered, visible_passed, visible_total, score, finish_reason, "
+        "prompt_tokens, completion_tokens, sample_seconds, judge_seconds, cpu_seconds, program_hash"
+    )
+    db.execute("drop index if exists attempts_numbers")
+    db.execute(f"create index attempts_numbers on attempts ({numbers})")
