@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ttsd.cli.options import INFRASTRUCTURE, ConfigOption, JsonOption, SetOption, run, settings_of
+
+if TYPE_CHECKING:
+    from ttsd.config import Config
 
 
 def doctor(
@@ -16,11 +21,25 @@ def doctor(
         bool, typer.Option("--hot-swap", help="Also start the configured engine and swap an adapter.")
     ] = False,
     plan: Annotated[
-        str | None, typer.Option(help="Instead: memory and time of a step on a card, as in h100-80.", metavar="CARD")
+        str | None,
+        typer.Option(
+            help="Instead: memory and time of a step on a card, as in h100-80, or by measurements.",
+            metavar="CARD|FILE.json",
+        ),
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Instead: load the engine and measure what it does here, in some minutes.")
+    ] = False,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="With --measure: draw weights; nothing is downloaded.")
+    ] = False,
+    out: Annotated[
+        str | None, typer.Option(help="With --measure: write it for --plan to use.", metavar="FILE.json")
     ] = None,
     questions: Annotated[int, typer.Option(min=1, help="With --plan: questions that share the engine.")] = 1,
     tokens: Annotated[
-        int | None, typer.Option(min=1, help="With --plan: a completion's usual length; default: its limit.")
+        int | None,
+        typer.Option(min=1, help="A completion's usual length; default: --plan its limit, --measure 256, CPU 32."),
     ] = None,
     report: Annotated[
         bool, typer.Option("--report", help="Print what a bug report needs, as Markdown and without secrets.")
@@ -42,6 +61,9 @@ def doctor(
             print_table(planned)
             print_table(shared)
         raise typer.Exit(0 if fits else INFRASTRUCTURE)
+    if measure:
+        _measure(settings, random_weights, tokens, out, as_json)
+        return
     findings = work.examine(settings)
     if hot_swap:
         from ttsd.running.hot_swap import hot_swap as hot_swap_works
@@ -58,3 +80,21 @@ def doctor(
     else:
         print_table([{**row, "works": "yes" if row["works"] else "NO"} for row in rows])
     raise typer.Exit(0 if all(finding.works for finding in findings) else INFRASTRUCTURE)
+
+
+def _measure(settings: Config, random_weights: bool, tokens: int | None, out: str | None, as_json: bool) -> None:
+    from ttsd.machine.measured import write
+    from ttsd.machine.plan_table import measured_table
+    from ttsd.reporting.live import print_table
+    from ttsd.running.measure import measure
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    found = run(measure(settings, random_weights=random_weights, tokens=tokens, say=say))
+    if out is not None:
+        write(found, Path(out))
+    if as_json:
+        print(json.dumps(asdict(found)))
+    else:
+        print_table(measured_table(found))

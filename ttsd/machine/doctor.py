@@ -50,13 +50,13 @@ def plan_for(
     """As `plan_table`, for the configured model, which need not be on this machine."""
     from ttsd.machine.plan_table import plan_table
 
-    return plan_table(config, _sizes(config)[0], on, questions, tokens)
+    return plan_table(config, model_facts(config)[0], on, questions, tokens)
 
 
 def examine_model(config: Config) -> list[Finding]:
     """Whether the configured model is here, is one that can learn, and has room."""
     try:
-        sizes, place = _sizes(config)
+        sizes, place = model_facts(config)
         rows = [Finding("model", True, place)]
         return [
             *rows,
@@ -70,7 +70,7 @@ def examine_model(config: Config) -> list[Finding]:
         return [Finding("model", False, str(error)), *_disk(config, None, "")]
 
 
-def _sizes(config: Config) -> tuple[Mapping[str, Any], str]:
+def model_facts(config: Config) -> tuple[Mapping[str, Any], str]:
     """The model's config.json, and in words where the model is. UserError: nothing is known of it here."""
     from ttsd.backbone import model_sizes
     from ttsd.machine.shape import KNOWN

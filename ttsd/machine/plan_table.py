@@ -8,7 +8,7 @@ from typing import Any
 
 from ttsd.config import Config
 from ttsd.machine.cards import GIB, Card, card_named
-from ttsd.machine.measured import Measured, read
+from ttsd.machine.measured import Measured, Rate, read
 from ttsd.machine.step_plan import Plan, plan
 
 SHARED = (1, 8, 32)  # questions on one engine that a plan compares
@@ -69,3 +69,27 @@ def _shared_row(one: Plan, alone: Plan) -> dict[str, str]:
         "gain": f"{one.gain(alone):.2f}",
     }
     return row if one.fits else {name: value if name in ("questions", "memory") else "-" for name, value in row.items()}
+
+
+def measured_table(found: Measured) -> Rows:
+    """What was measured, and beside the memory what the plan says."""
+    rows = [
+        _row("machine", "load", f"{found.load_seconds:.1f} s", f"{found.model} on {found.device}"),
+        _row("sampler", "keys and values", f"{found.kv_cache_tokens} tokens", ""),
+    ]
+    rows += [
+        _row("sampler", "decode", f"{rate.tokens_per_second:.0f} tokens/s", f"{rate.at_once} at once" + _with(rate))
+        for rate in found.rates
+    ]
+    rows += [_row("trainer", "learn", f"{one.seconds:.1f} s", f"{one.tokens} tokens") for one in found.learning]
+    moved = (("trainer", "export", found.export_seconds), ("sampler", "swap", found.swap_seconds))
+    rows += [_row(where, what, f"{seconds:.2f} s", "") for where, what, seconds in moved]
+    rows.append(_row("store", "save", f"{found.save_seconds:.2f} s", ""))
+    return rows + [
+        _row(process, "memory", f"{gib:.2f} GiB", f"planned: {found.planned_gib[process]:.2f} GiB")
+        for process, gib in found.peak_gib.items()
+    ]
+
+
+def _with(rate: Rate) -> str:
+    return ", with an adapter" if rate.with_adapter else ""

@@ -8,7 +8,13 @@ from typing import Any
 
 from ttsd.errors import UserError
 
-_QWEN3 = {"vocab_size": 151_936, "num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 40_960}
+_QWEN3 = {
+    "model_type": "qwen3",
+    "vocab_size": 151_936,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "max_position_embeddings": 40_960,
+}
 KNOWN: Mapping[str, Mapping[str, Any]] = {
     name: dict(
         zip(("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"), sizes, strict=True)
@@ -24,6 +30,7 @@ KNOWN: Mapping[str, Mapping[str, Any]] = {
             "Qwen/Qwen2.5-Coder-0.5B-Instruct",
             (896, 24, 14, 4864),
             {
+                "model_type": "qwen2",
                 "vocab_size": 151_936,
                 "num_key_value_heads": 2,
                 "max_position_embeddings": 32_768,

@@ -30,6 +30,7 @@ from ttsd.running.self_teacher import SelfTeacher
 from ttsd.running.shared_time import Shared, Spending, Stopwatch, Usage
 from ttsd.running.store import Store
 from ttsd.running.trackers import Tracker, check_tracker, open_tracker, step_values
+from ttsd.running.watchdog import Watched, watching
 
 if TYPE_CHECKING:
     from ttsd.backbone import Tokenizer
@@ -89,7 +90,14 @@ async def open_session(
     engine = open_engine(config, tokenizer, learns=learns, adapters=runs_at_once, seed=seed)
     async with open_sandbox(config, spare=int(runs_at_once > 1)) as sandbox, engine as opened:
         judging = Shared("judge", places=len(sandbox.zygotes))
-        yield Session(config, record, sandbox, opened, judging, Stopwatch())
+        stats = opened.sampler.stats
+        watched = [
+            Watched("sampler", opened.sampling, lambda: stats.tokens),
+            Watched("judge", judging),
+            Watched("trainer", opened.training),
+        ]
+        async with watching(watched):
+            yield Session(config, record, sandbox, opened, judging, Stopwatch())
 
 
 async def execute(

@@ -40,9 +40,10 @@ class Shared:
         self.name = name
         self.busy_seconds = 0.0
         self.use_seconds = 0.0  # of all users together
+        self.users = 0
+        self.turns = 0  # how often somebody came or left
         self._gate = asyncio.Semaphore(places) if places is not None else None
         self._clock = clock
-        self._users = 0
         self._share = 0.0  # what one user would have spent who was here all the time
         self._noted = clock()
 
@@ -64,11 +65,11 @@ class Shared:
     def _enter(self, change: int) -> float:
         """Settles the time so far, then lets so many users in; gives the share up to now."""
         now = self._clock()
-        if self._users:
+        if self.users:
             self.busy_seconds += now - self._noted
-            self.use_seconds += self._users * (now - self._noted)
-            self._share += (now - self._noted) / self._users
-        self._noted, self._users = now, self._users + change
+            self.use_seconds += self.users * (now - self._noted)
+            self._share += (now - self._noted) / self.users
+        self._noted, self.users, self.turns = now, self.users + change, self.turns + 1
         return self._share
 
 

@@ -1,0 +1,81 @@
+"""Says who is waited for when nothing moves: a run that hangs without a reason is the worst of faults.
+
+Sampler, judge and trainer are watched while somebody uses them. One that makes no progress for a while is named on
+stderr in one line, and again each time it has been silent twice as long. Nothing is ended: a very long gradient step
+looks the same from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from ttsd.running.shared_time import Shared
+
+QUIET_SECONDS = 300.0
+LOOKS = 10  # in that time
+
+
+@dataclass(slots=True)
+class Watched:
+    """A shared thing. It gets on when somebody comes or leaves, and when `progress` changes."""
+
+    who: str
+    shared: Shared
+    progress: Callable[[], object] = lambda: None
+    _seen: object = None
+    _since: float = 0.0
+    _patience: float = 0.0
+
+    def look(self, now: float, quiet_seconds: float) -> float | None:
+        """For how many seconds it has been silent, when that has to be said now."""
+        seen = (self.shared.turns, self.progress())
+        if not self.shared.users or seen != self._seen:
+            self._seen, self._since, self._patience = seen, now, quiet_seconds
+            return None
+        silent = now - self._since
+        if silent < self._patience:
+            return None
+        self._patience *= 2
+        return silent
+
+
+@dataclass(slots=True)
+class Watchdog:
+    """Looks at things that runs share; `look` returns what is to be said at the moment `now`."""
+
+    watched: Sequence[Watched]
+    quiet_seconds: float = QUIET_SECONDS
+    clock: Callable[[], float] = field(default=time.time)
+
+    def look(self) -> list[str]:
+        now, lines = self.clock(), []
+        for one in self.watched:
+            if (silent := one.look(now, self.quiet_seconds)) is not None:
+                since = time.strftime("%H:%M:%S", time.localtime(now - silent))
+                lines.append(
+                    f"no progress for {silent:.0f} s: {one.shared.users} waiting for the {one.who} since {since}"
+                )
+        return lines
+
+
+@asynccontextmanager
+async def watching(watched: Iterable[Watched]) -> AsyncGenerator[None, None]:
+    """Watches while inside."""
+    task = asyncio.create_task(_watch(Watchdog(list(watched))))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _watch(watchdog: Watchdog) -> None:
+    while True:
+        for line in watchdog.look():
+            print(f"ttsd: {line}", file=sys.stderr, flush=True)
+        await asyncio.sleep(watchdog.quiet_seconds / LOOKS)
