@@ -8,7 +8,7 @@ from ttsd.reporting.alarms import alarms
 
 HEALTHY = {
     "updated": 1.0, "grad_finite": 1.0, "grad_norm": 0.05, "entropy": 0.4, "logprob_gap/mean": 1e-3,
-    "tis_clip_fraction": 0.0, "kl/base": 0.1,
+    "tis_clip_fraction": 0.0, "kl/base": 0.1, "preemptions": 0.0,
 }  # fmt: skip
 
 
@@ -28,6 +28,7 @@ def test_a_healthy_run_is_silent() -> None:
         ("logprob_gap/mean", 0.5, "differ by 0.5"),
         ("tis_clip_fraction", 0.3, "30% of the tokens"),
         ("kl/base", 6.0, "6 nats"),
+        ("preemptions", 2.0, "began 2.0 completions a step again"),
     ],
 )
 def test_each_alarm_rings_after_some_steps_and_gives_advice(name: str, value: float, part: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import threading
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from ttsd.config import Config
 from ttsd.machine.cards import GIB
 from ttsd.machine.memory import Found
 from ttsd.nouns import Lesson
-from ttsd.running.engine import LoraPolicy, bring_up, load_tokenizer, open_engine, shares_card
+from ttsd.running.engine import LoraPolicy, bring_up, load_tokenizer, open_engine, scratch_folder, shares_card
 from ttsd.running.shared_time import Spending
 from ttsd.sampling.loading import in_background
 
@@ -54,6 +55,16 @@ async def test_a_policy_that_begins_anew_draws_from_the_base_again_and_learns_as
 def test_vllm_and_trainer_divide_a_card_where_there_is_one(sampler: str, card: float, shares: bool) -> None:
     config = Config.model_validate({"model": {"sampler": sampler}})
     assert shares_card(config, Found(card * GIB, 100 * GIB)) == shares
+
+
+def test_adapters_take_another_way_where_memory_backed_files_have_no_room() -> None:
+    """Docker's /dev/shm has 64 MB; one adapter of an 8B model has 175."""
+    small, large = scratch_folder(0.0), scratch_folder(1e18)
+    try:
+        assert (small.parent, large.parent) == (Path("/dev/shm"), Path(tempfile.gettempdir()))
+    finally:
+        small.rmdir()
+        large.rmdir()
 
 
 @pytest.mark.parametrize("in_turn", [True, False])

@@ -43,6 +43,7 @@ pytestmark = [
 
 STOP = 3
 RANK = 4
+CACHE_MIB = 16
 PROMPT = tuple(5 + (7 * at) % 250 for at in range(300))  # longer than two blocks of vLLM's prefix cache on a CPU
 AdapterMaker = Callable[[str, int], AdapterRef]
 
@@ -135,7 +136,7 @@ def settings(folder: Path, **changes: Any) -> VllmSettings:
         "stop_token_ids": (STOP,),
         "adapters": 3,
         "max_lora_rank": RANK,
-        "kv_cache_bytes": 100 << 20,
+        "kv_cache_bytes": CACHE_MIB << 20,
     }
     return VllmSettings(**{"model": str(folder), "dtype": "float32", **defaults, **changes})
 
@@ -318,10 +319,15 @@ async def test_two_questions_that_swap_at_once_disturb_no_third(
     assert not await sampler._engine.list_loras()
 
 
-async def test_what_the_engine_has_is_in_its_facts(sampler: VllmSampler) -> None:
-    """100 MiB of keys and values, 4 layers of 96 numbers in float32."""
-    assert int(sampler.info["kv_cache_tokens"]) == pytest.approx((100 << 20) / (2 * 4 * 96 * 4), rel=0.05)
-    assert sampler.stats.preemptions == 0
+async def test_the_size_of_the_cache_and_what_it_could_not_hold_are_told(sampler: VllmSampler, base: Base) -> None:
+    """4 layers of 96 numbers in float32, keys and values. What is taken back is begun again and comes out right."""
+    tokens = int(sampler.info["kv_cache_tokens"])
+    assert tokens == pytest.approx((CACHE_MIB << 20) / (2 * 4 * 96 * 4), rel=0.05)
+    prompts = [(5, 6, at) for at in range(7, 71)]
+    drawn = await asyncio.gather(*(sampler.complete(prompt, None, max_tokens=200) for prompt in prompts))
+    assert sampler.stats.preemptions > 0
+    for prompt, completion in zip(prompts, drawn, strict=True):
+        assert distance(completion.logprobs, reference(base, None, prompt, completion)) < 1e-4
 
 
 async def test_cancelling_frees_the_engine_at_once(sampler: VllmSampler) -> None:

@@ -195,12 +195,13 @@ def _sandbox(config: Config) -> list[Finding]:
 
 def _disk(config: Config, sizes: Mapping[str, Any] | None, place: str) -> list[Finding]:
     """Room for the record and two states of a run, for adapters on their way, and for a download that is to come."""
+    from ttsd.machine.memory import scratch_parent
     from ttsd.machine.shape import Shape
 
     numbers = Shape.read(sizes).adapter(config.lora.rank) if sizes else 0
     rows = [
         _free("store", Path(config.store.path).absolute().parent, LEAST_FREE_GIB + 2 * 4 * 4 * numbers / GIB),
-        _free("adapters", Path("/dev/shm"), 2 * 4 * numbers / GIB),
+        _free("adapters", scratch_parent(2 * 4.0 * numbers), 2 * 4 * numbers / GIB),
     ]
     if sizes and place == ABSENT.format(config.model.path):
         shape = Shape.read(sizes)

@@ -6,7 +6,10 @@ of a card; on a CPU, and with the transformers sampler, each process may have wh
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +26,7 @@ NF4_BYTES = 0.516  # 4 bits and doubly quantised scales
 
 _PROCESS = 0.6 * GIB  # Python, torch, CUDA context and library workspaces of one process
 _SERVING = 2.0 * GIB  # what vLLM needs on a card while it computes, CUDA graphs included
+_SERVING_ON_CPU = 0.6 * GIB  # measured on two cores with Qwen2.5-Coder-0.5B in float32
 _SLACK = 1.1  # allocator fragmentation on what comes and goes
 
 
@@ -99,6 +103,21 @@ def state_bytes(config: Config, shape: Shape) -> float:
     return (3 + _averaged(config)) * 4.0 * shape.adapter(config.lora.rank)
 
 
+def adapters_bytes(config: Config, model: Mapping[str, Any], questions: int) -> float:
+    """Of the adapter files that lie about while `questions` questions learn: of each the old and the new version."""
+    return 2 * questions * 4.0 * Shape.read(model).adapter(config.lora.rank)
+
+
+def scratch_parent(least_bytes: float) -> Path:
+    """Where files go that live for seconds: in memory if so many bytes have room there, else the disk.
+
+    A container's /dev/shm has 64 MB unless somebody asks for more.
+    """
+    memory = Path("/dev/shm")
+    usable = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= least_bytes
+    return memory if usable else Path(tempfile.gettempdir())
+
+
 def vllm_cache_bytes(config: Config, model: Mapping[str, Any], found: Found, questions: int) -> int:
     """What vLLM is to take for keys and values, on each card, of the model whose config.json is `model`.
 
@@ -172,7 +191,7 @@ def _sampler(config: Config, shape: Shape, width: int, lengths: Lengths, questio
     whole = shape.kv_bytes(questions * lengths.student, width) / cards / GIB
     if card.is_cpu:
         least = max(least, config.model.kv_cache_gib * GIB)
-    serving = _PROCESS if card.is_cpu else _PROCESS + _SERVING
+    serving = _PROCESS + (_SERVING_ON_CPU if card.is_cpu else _SERVING)
     return [
         Need("sampler", "base weights", (shape.linear + shape.embedding) * width / cards),
         Need("sampler", "adapter slots", slots * shape.adapter(config.lora.rank) * width / cards, f"{slots} slots"),

@@ -75,6 +75,12 @@ ALARMS: tuple[tuple[str, Signature, str], ...] = (
         "{:.0%} of the tokens are cut by rollout_is_threshold: sampler and trainer disagree, see logprob_gap",
     ),
     (
+        "preemptions",
+        lambda values: sum(values[-RECENT:]) >= RECENT,
+        "the sampler began {:.1f} completions a step again, its memory being full: raise model.gpu_memory_utilization "
+        "(on a CPU model.kv_cache_gib) or lower sampling.max_tokens",
+    ),
+    (
         "kl/base",
         lambda values: median(values[-RECENT:]) > 3.0,
         "the policy is {:.2g} nats a token from its base: lower lora.lr or set distillation.kl_to_base",

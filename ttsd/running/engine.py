@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ttsd.config import Config
-from ttsd.machine.memory import Found, found_memory, vllm_cache_bytes
+from ttsd.machine.memory import Found, adapters_bytes, found_memory, scratch_parent, vllm_cache_bytes
 from ttsd.nouns import Completion, Lesson
 from ttsd.running.agreement import check_agreement
 from ttsd.running.shared_time import Shared, Spending
@@ -90,6 +90,7 @@ class LoraPolicy:
         self._adapter: AdapterRef | None = None
         self._version = 0
         self._drawing = 0
+        self._preempted = engine.sampler.stats.preemptions
         self._quiet = asyncio.Event()
         self._quiet.set()
 
@@ -114,7 +115,12 @@ class LoraPolicy:
         stepped = time.monotonic()
         if metrics["updated"]:
             await self._swap(new)
-        return {**metrics, "seconds/step": stepped - start, "seconds/swap": time.monotonic() - stepped}
+        return {
+            **metrics,
+            "preemptions": float(self._preemptions()),
+            "seconds/step": stepped - start,
+            "seconds/swap": time.monotonic() - stepped,
+        }
 
     async def begin(self) -> None:
         """A fresh adapter, which changes nothing yet."""
@@ -156,6 +162,11 @@ class LoraPolicy:
             self._trainer.export(self._name, folder)
         return metrics
 
+    def _preemptions(self) -> int:
+        """Completions, of all runs, that the sampler had to begin again since the last step."""
+        before, self._preempted = self._preempted, self._engine.sampler.stats.preemptions
+        return self._preempted - before
+
     def _ref(self, version: int) -> AdapterRef:
         return AdapterRef(self._name, version, self._engine.scratch / f"{self._name}-v{version}")
 
@@ -191,16 +202,17 @@ async def open_engine(
     UserError: no such model, or a model that can't be used; InfrastructureError: the sampler or the check failed.
     """
     await beside(import_module, "ttsd.learning.trainer")
-    from ttsd.backbone import cpu_threads, resolve
+    from ttsd.backbone import cpu_threads, model_sizes, resolve
     from ttsd.learning.trainer import Trainer
 
     path = resolve(config.model.path)
     alone = adapters == 1 and config.sampling.pipeline == "on-policy"
     threads = cpu_threads(config.model.threads, alone=alone or not learns)
-    scratch, found = _scratch(), found_memory(config.model.device)
+    found, sizes = found_memory(config.model.device), model_sizes(path)
+    scratch = scratch_folder(adapters_bytes(config, sizes, adapters) if learns else 0.0)
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trainer")
     loading = cache(lambda: in_background(partial(Trainer, path, config, threads=threads))) if learns else None
-    sampler = _sampler(config, path, tokenizer, adapters if learns else 0, seed, threads, loading, found)
+    sampler = _sampler(config, path, tokenizer, adapters if learns else 0, seed, threads, loading, found, sizes)
     engine = Engine(tokenizer, sampler, thread, scratch)
     try:
         engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_card(config, found))
@@ -217,9 +229,9 @@ async def open_engine(
         await engine.close()
 
 
-def _scratch() -> Path:
-    """A memory-backed folder for adapters on their way to the sampler; those of killed processes are swept away."""
-    parent = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
+def scratch_folder(least_bytes: float) -> Path:
+    """A folder for adapters on their way to the sampler; those of killed processes are swept away."""
+    parent = scratch_parent(least_bytes)
     for folder in parent.glob("ttsd-adapters-*"):
         owner = folder.name.split("-")[2]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():
@@ -265,9 +277,10 @@ def _sampler(
     threads: int,
     loading: Callable[[], Future[Trainer]] | None,
     found: Found,
+    sizes: Mapping[str, Any],
 ) -> Sampler:
     """Not yet started. The transformers sampler shares the trainer's base, as soon as that is `loading` no more."""
-    from ttsd.backbone import load_base, model_sizes
+    from ttsd.backbone import load_base
     from ttsd.sampling.transformers_sampler import HfSampler, HfSettings
     from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
 
@@ -303,7 +316,7 @@ def _sampler(
             device=model.device,
             max_model_len=model.max_model_len,
             gpu_memory_utilization=model.gpu_memory_utilization,
-            kv_cache_bytes=vllm_cache_bytes(config, model_sizes(path), found, max(1, adapters)),
+            kv_cache_bytes=vllm_cache_bytes(config, sizes, found, max(1, adapters)),
             tensor_parallel_size=model.tensor_parallel_size,
             threads=threads,
             seed=seed,
