@@ -273,6 +273,17 @@ def test_a_runs_head_names_model_start_budget_and_changed_settings(world: World)
     assert "warning: the last steps had nothing to learn from" in run_text(world.store.run(world.run), idle)
 
 
+def test_a_run_that_nobody_works_on_is_interrupted(world: World, question: Path) -> None:
+    run = world.store.new_run(
+        question=str(question), method="best-of-k", seed=7, model="m", config=world.config.model_dump(), split={},
+        environment={},
+    )  # fmt: skip
+    world.store.add_attempt(run, world.store.rollouts(world.run, last=1)[0])
+    assert attempt_text(attempt_view(world.store, run, 1)).splitlines()[0].endswith("interrupted")
+    with world.store.claim(run):
+        assert attempt_text(attempt_view(world.store, run, 1)).splitlines()[0].endswith("running")
+
+
 def test_a_difference_is_of_programs_else_of_answers(world: World) -> None:
     before, after = world.store.rollouts(world.run, last=2)
     changed = replace(after, program="print(<1>)\nprint(2)\x1b[2J")

@@ -80,7 +80,7 @@ def _show_run(store: Store, run: int, limit: int | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(store.answer(run))))
         return
-    print(run_text(store.run(run), tuple(store.steps(run))))
+    print(run_text(store.looked_at(run), tuple(store.steps(run))))
     print_table(store.attempt_overview(run)[-limit if limit is not None else 0 :])
 
 

@@ -79,7 +79,7 @@ class Characters:
 
 def attempt_view(store: Store, run: int, attempt: int) -> AttemptView:
     """UserError: no such run, or no such attempt in it."""
-    row, rollout = store.run(run), rollout_of(store, run, attempt)
+    row, rollout = store.looked_at(run), rollout_of(store, run, attempt)
     steps = _around(store, run, rollout.step)
     try:
         problem, config = problems.load(row["question"]), recorded_config(row["config"])
@@ -95,7 +95,7 @@ def attempt_view(store: Store, run: int, attempt: int) -> AttemptView:
 
 def step_view(store: Store, run: int, step: int) -> StepView:
     """UserError: no such run, or no attempt of that step in it."""
-    row = store.run(run)
+    row = store.looked_at(run)
     attempts = tuple(one for one in store.attempt_overview(run) if one["step"] == step)
     if not attempts:
         raise UserError(f"run {run} has no step {step}; `ttsd show {run}` lists its attempts with their steps")

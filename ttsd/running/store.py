@@ -186,6 +186,11 @@ class Store:
             "started": row["created"][:16].replace("T", " "),
         }
 
+    def looked_at(self, run: int) -> Row:
+        """One run's row for a reader: its status says whether it is running or interrupted, and what ended it."""
+        row = self.run(run)
+        return row | {"status": self._state(row)}
+
     def _state(self, row: Row) -> str:
         if row["status"] == "discovered":
             return "discovered"

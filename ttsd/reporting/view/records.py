@@ -70,7 +70,7 @@ class Records:
     def run(self, name: str, run: int) -> Row:
         """A run's row with its steps, alarms and curves."""
         with self.source(name).store() as store:
-            row, steps = store.run(run), _steps(store, run)
+            row, steps = store.looked_at(run), _steps(store, run)
         return row | {"steps": steps, "alarms": learning_alarms(steps), "curves": _curves(steps)}
 
     def step(self, name: str, run: int, step: int) -> list[Row]:
@@ -85,7 +85,7 @@ class Records:
         """The run's row, and the attempt with its neighbours, by number."""
         with self.source(name).store() as store:
             near = {one.attempt: one for one in store.rollouts(run, first=attempt - 1, last=attempt + 1)}
-            return store.run(run), near | {attempt: rollout_of(store, run, attempt)}
+            return store.looked_at(run), near | {attempt: rollout_of(store, run, attempt)}
 
     def prompts(self, name: str, run: int, attempt: int) -> AttemptView:
         """The attempt with what was read around it; the first one of a model takes seconds."""
