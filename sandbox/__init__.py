@@ -24,8 +24,9 @@ Covered, each by hostile programs in tests/attacks, as root, as a user, in a con
 - kernel: an allow-list of about 80 system calls, by number and where needed by argument, on x86-64 and aarch64
 
 Tiers: seccomp with no_new_privs, limits and a clean environment are required. Landlock is used where the kernel has it.
-As root, each slot runs as a user of its own where that user can read the interpreter. Files are hidden, sizes and dates
-included, with glibc 2.39 and newer, musl, root or user namespaces.
+As root, the programs of each slot run as a user of their own, wherever the interpreter lies. Files are hidden, sizes
+and dates included, with glibc 2.39 and newer, musl, root or user namespaces. The modules that a program's text mentions
+are imported before it.
 
 Not covered: sizes and dates of files whose path a program knows, in an unprivileged container with glibc 2.33 to 2.38;
 threads that slots of one user take from each other; shares of the CPU; memory of the machine as a whole (slots times

@@ -49,14 +49,11 @@ _FOLLOW = {
     "multiprocessing": "multiprocessing.connection multiprocessing.pool multiprocessing.popen_fork"
     " multiprocessing.popen_spawn_posix multiprocessing.queues multiprocessing.synchronize",
     "socket": "encodings.idna",
-    "encod": "encodings.ascii encodings.latin_1 encodings.utf_16 encodings.utf_32 encodings.utf_8_sig encodings.cp1252",
-    "code": "encodings.hex_codec encodings.rot_13 encodings.unicode_escape encodings.raw_unicode_escape",
-    "ascii": "encodings.ascii",
     "asyncio": "concurrent.futures.thread",
     "\\N{": "unicodedata",
-    "latin": "encodings.latin_1",
 }
-_CODING = re.compile(rb"coding[:=]\s*([-\w.]+)")
+_CODING = re.compile(rb"coding[:=]\s*([-\w]+)|['\"]([-\w]{3,16})['\"]")
+_MOST_ENCODINGS = 100
 PACKAGES = ("numpy", "sortedcontainers")
 
 
@@ -73,13 +70,20 @@ def import_mentioned(text: bytes) -> None:
     _import(name for name in MENTIONED.split() if _is_mentioned(name, words))
     _import(name for name in IMPORTED.split() if _is_mentioned(name, imported))
     _import(name for word, names in _FOLLOW.items() if word.encode() in text for name in names.split())
-    for encoding in _CODING.findall(text[:1000]):
-        with contextlib.suppress(LookupError):
-            codecs.lookup(encoding.decode("ascii", "replace"))
+    if b"cod" in text:  # encode, decode, encoding, codecs, and the comment of a source
+        _look_up_encodings(text)
     if not text.isascii():
         _import(["unicodedata"])  # for the width of a traceback's line
     if "asyncio" in sys.modules:
         event_loop.install()
+
+
+def _look_up_encodings(text: bytes) -> None:
+    """Each is a module, from one package, that is imported when it is first looked up."""
+    names = {name for pair in _CODING.findall(text) for name in pair if name}
+    for name in sorted(names)[:_MOST_ENCODINGS]:
+        with contextlib.suppress(LookupError, ValueError):
+            codecs.lookup(name.decode("ascii", "replace"))
 
 
 def _words(text: bytes) -> set[bytes]:

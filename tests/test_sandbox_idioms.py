@@ -321,6 +321,93 @@ except StopIteration as stop:
         "",
         "5\n",
     ),
+    "asyncio.run": (
+        """
+import asyncio
+async def work(n):
+    await asyncio.sleep(0.001 * (3 - n))
+    return n * n
+async def main():
+    print(await asyncio.gather(*map(work, range(4))))
+asyncio.run(main())
+""",
+        "",
+        "[0, 1, 4, 9]\n",
+    ),
+    "an event loop of one's own": (
+        """
+import asyncio
+async def main(queue):
+    await queue.put(1)
+    return await asyncio.wait_for(queue.get(), 5)
+loop = asyncio.new_event_loop()
+asyncio.set_event_loop(loop)
+print(loop.run_until_complete(main(asyncio.Queue())))
+loop.close()
+""",
+        "",
+        "1\n",
+    ),
+    "threads that wake an event loop": (
+        """
+import asyncio, threading, time
+async def main():
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    threading.Timer(0.01, loop.call_soon_threadsafe, [done.set]).start()
+    print(await asyncio.to_thread(sum, [1, 2]), await loop.run_in_executor(None, input))
+    await done.wait()
+    try:
+        await asyncio.wait_for(asyncio.Event().wait(), 0.01)
+    except asyncio.TimeoutError:
+        print("late")
+asyncio.run(main())
+""",
+        "x\n",
+        "3 x\nlate\n",
+    ),
+    "a pool of threads": (
+        """
+from concurrent.futures import ThreadPoolExecutor
+with ThreadPoolExecutor(max_workers=20) as pool:
+    print(sum(pool.map(lambda n: n * n, range(100))))
+""",
+        "",
+        "328350\n",
+    ),
+    "a file that may be there": (
+        """
+import os, sys
+if os.path.exists('input.txt'):
+    sys.stdin = open('input.txt')
+try:
+    sys.stdin = open('input.txt', 'r')
+except FileNotFoundError:
+    pass
+print(input(), os.path.basename(os.getcwd()), os.path.abspath(__file__))
+""",
+        "x",
+        "x  /solution.py\n",
+    ),
+    "streams by name": (
+        """
+with open('/dev/stdin') as given:
+    print(given.read(), flush=True)
+with open('/dev/stdout', 'w') as out:
+    out.write('done\\n')
+""",
+        "x",
+        "x\ndone\n",
+    ),
+    "modules that are rare": (
+        """
+import bz2, configparser, html, lzma, shlex, urllib.parse, xml.etree.ElementTree as tree
+print(html.escape('<'), shlex.split('a "b c"'), urllib.parse.quote('a b'), tree.fromstring('<a b="1"/>').get('b'))
+print('\\N{BULLET}', 'é'.encode('latin-1'), 'a'.encode('utf-16-le'), b'a'.decode('ascii'))
+print(bz2.decompress(bz2.compress(b'x')), open(0, encoding='cp1252').read())
+""",
+        "x",
+        "&lt; ['a', 'b c'] a%20b 1\n\u2022 b'\\xe9' b'a\\x00' a\nb'x' x\n",
+    ),
     "windows line ends": ("print(int(input()) + int(input()))", "1\r\n2\r\n", "3\n"),
     "a coding comment": ("# -*- coding: latin-1 -*-\nprint('fine')", "", "fine\n"),
 }

@@ -50,6 +50,7 @@ _BY_NUMBER = {  # name: x86-64, aarch64, arguments
     "a future call": "700, 700",
 }
 
+# 335 and 336, uretprobe and uprobe, pass every filter: see sandbox/seccomp.py.
 PROGRAMS = {name: f"refused(call, {arguments})" for name, arguments in _BY_NUMBER.items()} | {
     "writable and executable memory": """
 import mmap
@@ -60,6 +61,24 @@ refused(mmap.mmap, -1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_E
 if not X86:
     raise SystemExit(1)
 libc.syscall(0x40000000 + 39)
+""",
+    "the return of a probe that is none": """
+# ends: error
+if not X86:
+    raise SystemExit(1)
+try:
+    call(335, 0)
+    print("BREACH")
+finally:
+    sys.exit(1)
+""",
+    "a probe that is none": """
+if X86:
+    try:
+        call(336, 0)
+        print("BREACH")
+    except OSError as error:
+        print("fine" if error.errno in (errno.ENXIO, errno.EPERM, errno.ENOSYS) else f"BREACH {error}")
 """,
     "32-bit calls": """
 # ends: error
