@@ -36,7 +36,11 @@ def test_help_of_every_command(command: list[str]) -> None:
         (["solve", "micro:numbers:5:7", "--set", "budget.atempts=3"], "did you mean 'attempts'"),
         (["solve", "micro:numbers:5:7", "--config", "nosuch"], "shipped ones"),
         (["solve", "micro:numbers:5:7", "--method", "ppo"], "best-of-k"),
-        (["solve", "micro:numbers:5:7", "--set", "model.path=./no/such/model"], "no/such/model"),
+        pytest.param(
+            ["solve", "micro:numbers:5:7", "--set", "model.path=./no/such/model"],
+            "no/such/model",
+            marks=pytest.mark.slow,
+        ),
         (["judge", "micro:numbers:5:7", "nofile.py"], "nofile.py"),
         (["judge"], "needs a question"),
         (["show", "--set", "store.path=none.sqlite"], "none.sqlite"),
@@ -58,6 +62,7 @@ def test_an_unwritable_database_is_one_sentence(tmp_path: Path) -> None:
     assert "store.path" in said
 
 
+@pytest.mark.slow  # loads the trainer
 def test_without_vllm_the_way_round_is_said(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['vllm'] = None\n")
     ended = ttsd("solve", "micro:numbers:2:1", "-c", "micro-cpu", cwd=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")

@@ -223,3 +223,9 @@ def test_what_counts_towards_budgets_goes_on_over_resumptions(tmp_path: Path) ->
             store.add_step(run, Step(number, (rollout(number, step=number),), 0, seconds={"run": 5.0 * number}), None)
         store.add_attempt(run, rollout(3, step=3))
         assert store.spent(run) == Spent(attempts=3, tokens=60, seconds=10.0)
+
+
+def test_opening_a_record_loads_no_pandas_and_leaves_it_to_be_found() -> None:
+    check = "import sys, ttsd.running.store; print('pandas' in sys.modules); import pandas; print(pandas.__name__)"
+    ended = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["False", "pandas"]

@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import sqlite_utils
-
 from ttsd.config import recorded_config
 from ttsd.errors import UserError
 from ttsd.loop import Past
@@ -26,6 +24,7 @@ from ttsd.running.methods import kind_of
 from ttsd.running.record import Answer, Row, Spent
 from ttsd.running.rows import as_json, attempt_row, decoded, now, rollout_of
 from ttsd.running.schema import migrations, unknown
+from ttsd.running.tables import sqlite_utils
 
 __all__ = ["Answer", "Row", "Store"]
 
