@@ -61,7 +61,10 @@ async def batch(
             return Results(finished)
         checked(tasks, config)
         async with _cluster(address, workers, config) as count:
-            need = Need(-(-len(tasks) // count), group_of(tasks, config), learns(tasks), runs_at_once)
+            machines = len([node for node in _imported().nodes() if node["Alive"]])
+            need = Need(
+                -(-len(tasks) // count), group_of(tasks, config), learns(tasks), runs_at_once, -(-count // machines)
+            )
             async with _places(config, store, need, count, overview) as places:
                 return Results(finished + await _placed(places, tasks, store, overview))
 
@@ -70,7 +73,8 @@ async def batch(
 async def _cluster(address: str, workers: int | None, config: Config) -> AsyncGenerator[int, None]:
     """Connects, and disconnects at the end; gives how many workers there will be."""
     ray = _imported()
-    local = {"num_cpus": 2 * (workers or 1), "include_dashboard": False} if address == "local" else {}
+    parallel = config.model.tensor_parallel_size
+    local = local_resources(_gpus(config), workers, parallel) if address == "local" else {}
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
@@ -86,9 +90,26 @@ async def _cluster(address: str, workers: int | None, config: Config) -> AsyncGe
     try:
         gpus = int(ray.cluster_resources().get("GPU", 0))
         with redirect_stdout(sys.stderr):  # Ray prints what becomes of its workers
-            yield workers or max(1, gpus // config.model.tensor_parallel_size)
+            yield engines(gpus, workers, parallel)
     finally:
         await asyncio.to_thread(ray.shutdown)
+
+
+def engines(gpus: int, workers: int | None, parallel: int) -> int:
+    """How many workers there are: as asked for, or one a GPU or group of `parallel` GPUs, or one without any."""
+    return workers or max(1, gpus // parallel)
+
+
+def local_resources(gpus: int, workers: int | None, parallel: int) -> dict[str, Any]:
+    """What Ray is started with on this machine: a place for every worker."""
+    return {"num_cpus": engines(gpus, workers, parallel), "num_gpus": gpus, "include_dashboard": False}
+
+
+def _gpus(config: Config) -> int:
+    """Those of this machine that may be used."""
+    import torch
+
+    return 0 if config.model.device == "cpu" else torch.cuda.device_count()
 
 
 def _imported() -> Any:

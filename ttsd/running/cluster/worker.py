@@ -23,12 +23,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a worker is started for: its part of the runs, how many completions one draws at a time, and `--at-once`."""
+    """What a worker is started for: its part of the runs, how many completions one draws at a time, and `--at-once`.
+
+    `neighbours`: workers on one machine, itself among them.
+    """
 
     runs: int
     group: int
     learns: bool
     runs_at_once: int | None
+    neighbours: int = 1
+
+
+def with_its_cores(config: Config, cores: int, neighbours: int) -> Config:
+    """The settings of one of `neighbours` workers on a machine: its part of the cores, for programs and for torch."""
+    if neighbours == 1:
+        return config
+    part = max(1, cores // neighbours)
+    judge = config.judge.model_copy(update={"slots": config.judge.slots or part})
+    model = config.model.model_copy(update={"threads": config.model.threads or part})
+    return config.model_copy(update={"judge": judge, "model": model})
 
 
 class Silent:
@@ -51,9 +65,10 @@ class Worker:
 
     async def start(self, need: Need) -> tuple[Capacity, str]:
         """Loads the engine; how many runs at once, and what confines programs."""
-        room = decided(need.runs_at_once, need.group, need.runs, self._config)
-        tokenizer = load_tokenizer(self._config)
-        opening = run.open_session(self._config, self._record, tokenizer, learns=need.learns, runs_at_once=room.runs)
+        config = with_its_cores(self._config, len(os.sched_getaffinity(0)), need.neighbours)
+        room = decided(need.runs_at_once, need.group, need.runs, config)
+        tokenizer = load_tokenizer(config)
+        opening = run.open_session(config, self._record, tokenizer, learns=need.learns, runs_at_once=room.runs)
         self._session = await self._stack.enter_async_context(opening)
         return room, self._session.sandbox.tier
 
