@@ -2,7 +2,7 @@
 
 Every attempt is a row as soon as it is judged; a step's row follows when its gradient step is done and names the
 folder with the learner's state, which lies on disk before the row does. So after `kill -9` the database says exactly
-which attempts are finished, which step was broken off, and where the weights are.
+which attempts are finished, which step was not, and where the weights are.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """`ttsd batch --ray`: an engine is an actor, runs are placed on actors, one database keeps the record. The door to ray.
 
 The store itself is an actor on the driver's machine, the only one that opens the SQLite file: workers send it each row
-before they go on, as they would write it themselves. The learners' states are files that workers write under
+before they continue, as they would write it themselves. The learners' states are files that workers write under
 `store.state_dir`, which therefore has to be a path that all machines share, as have the questions and the model; the
-same Python and `ttsd` have to be there too. A worker that dies loses nothing but the group it was drawing: its runs go
-on elsewhere from their last step. Not here: making a cluster, bringing lost workers back, moving runs that could go on.
+same Python and `ttsd` have to be there too. A worker that dies loses nothing but the attempts under way: its runs are
+resumed elsewhere. Not here: making a cluster, bringing lost workers back, moving runs that could stay.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ async def _stopped(place: Place, overview: Overview) -> None:
 async def _placed(
     places: Sequence[Place], tasks: Sequence[Task], store: Store, overview: Overview
 ) -> list[Answer | Failure]:
-    """Brings every task to its end on some worker; those of a worker that dies go on elsewhere."""
+    """Brings every task to its end on some worker; those of a worker that dies are resumed elsewhere."""
     waiting: asyncio.Queue[Task] = asyncio.Queue()
     for task in tasks:
         waiting.put_nowait(task)
