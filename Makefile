@@ -10,7 +10,7 @@ TORCH := torch==2.13.0+cpu
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 demo: $(VENV)/installed
-	$(BIN)/ttsd solve micro:lists:6:61 --config micro-cpu --fresh
+	$(BIN)/ttsd solve micro:lists:6:61 --config micro-paper --fresh
 
 test: lint
 	$(BIN)/python -m pytest --durations=15
