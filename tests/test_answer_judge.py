@@ -110,6 +110,7 @@ async def test_an_answer_that_is_not_worked_out_has_a_verdict_of_its_own(tmp_pat
     assert "1/3" not in verdict.feedback
 
 
+@pytest.mark.slow
 async def test_an_answer_that_takes_work_costs_its_cpu_time_and_no_waiting(tmp_path: Path) -> None:
     folder = made(tmp_path, problem__toml='kind = "answer"\nanswer = "x^2"\n')
     async with judge_of(folder, Limits(cpu_seconds=1.0, wall_seconds=300.0)) as judge:

@@ -114,6 +114,7 @@ def test_a_model_that_is_not_here_is_planned_without_a_network() -> None:
     assert "disk for the download" in findings
 
 
+@pytest.mark.slow
 def test_the_command_refuses_an_unknown_card_and_prints_both_tables(tmp_path: Path) -> None:
     assert "laptop-cpu" in refused(ttsd("doctor", "--plan", "voodoo2", cwd=tmp_path))
     ended = ttsd("doctor", "--plan", "h100-80", "-c", "qwen3-8b-80gb", "--tokens", "800", "--json", cwd=tmp_path)

@@ -16,9 +16,8 @@ import pytest
 
 from sandbox import landlock
 from tests.attacks.runner import PROMISES
+from tests.in_sandbox import CHECKOUT, NOBODY, interpreter_for_all
 
-CHECKOUT = Path(__file__).parents[1]
-NOBODY = 65534
 SETUPS = ["landlock", "no-landlock", "unprivileged", "container"]
 ATTACKS = [
     f"{promise}: {name}"
@@ -55,18 +54,6 @@ def start(setup: str, place: Path) -> subprocess.Popen[bytes] | str:
             return "there is no interpreter that another user may read"
     command = [python, str(place / "tests/attacks/runner.py"), str(place), kind, *who]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/")
-
-
-def interpreter_for_all() -> str:
-    """One of at least Python 3.11 that nobody in particular can start."""
-    for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
-        check = [python, "-c", "import asyncio, sys; sys.exit(sys.version_info < (3, 11))"]
-        try:
-            if subprocess.run(check, user=NOBODY, group=NOBODY, capture_output=True, cwd="/").returncode == 0:
-                return python
-        except OSError:
-            continue
-    return ""
 
 
 def finish(run: subprocess.Popen[bytes]) -> Complaints:

@@ -19,8 +19,7 @@ import pytest_asyncio
 
 from sandbox import Program, Sandbox, SandboxFault
 from tests.attacks.world import children, descendants
-from tests.in_sandbox import SMALL, lives, outcomes
-from tests.test_sandbox_attacks import CHECKOUT, interpreter_for_all
+from tests.in_sandbox import CHECKOUT, SMALL, interpreter_for_all, lives, outcomes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

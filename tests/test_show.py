@@ -88,6 +88,7 @@ def rollout(attempt: int, step: int, tokenizer: Tokenizer) -> Rollout:
     return Rollout(attempt, step, completion, "print(<1>)", verdict, 0.1)
 
 
+@pytest.mark.slow
 def test_an_attempt_shows_what_was_read_answered_said_and_learnt(world: World) -> None:
     view = attempt_view(world.store, world.run, 1)
     assert view.student_prompt is not None
