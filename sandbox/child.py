@@ -175,8 +175,14 @@ def _show(kind: type[BaseException], error: BaseException, trace: types.Tracebac
 
 
 def _own_frames(trace: types.TracebackType | None) -> types.TracebackType | None:
+    """Without the frames of this file, before the program's and after them (`open`)."""
     while trace is not None and trace.tb_frame.f_code.co_filename != FILE:
         trace = trace.tb_next
+    step = trace
+    while step is not None and step.tb_next is not None:
+        if step.tb_next.tb_frame.f_code is _open.__code__:
+            step.tb_next = None
+        step = step.tb_next
     return trace
 
 

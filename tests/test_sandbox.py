@@ -55,6 +55,16 @@ async def test_traceback_shows_the_program_and_nothing_of_ours(box: Sandbox) -> 
     )
 
 
+async def test_a_file_that_is_not_there_is_reported_as_python_does(box: Sandbox) -> None:
+    outcome = await box.once(Program("open('input.txt')"), b"", SMALL)
+    assert outcome.stderr.decode() == (
+        "Traceback (most recent call last):\n"
+        '  File "solution.py", line 1, in <module>\n'
+        "    open('input.txt')\n"
+        "FileNotFoundError: [Errno 2] No such file or directory: 'input.txt'\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("source", "ending", "said"),
     [
