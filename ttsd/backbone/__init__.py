@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from ttsd.backbone.attention import forest_attention
 from ttsd.backbone.base import Base, load_base
-from ttsd.backbone.files import model_sizes, replacing, resolve
+from ttsd.backbone.files import model_sizes, replacing
 from ttsd.backbone.generation import FinishReason, Generated, generate
 from ttsd.backbone.lora import Adapter, LoraShape
+from ttsd.backbone.model_folder import resolve
 from ttsd.backbone.processor import cpu_computes_bfloat16, cpu_threads, resolved_dtype
 from ttsd.backbone.tokenizer import Tokenizer
 

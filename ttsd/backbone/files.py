@@ -1,4 +1,4 @@
-"""Where a model lies, what can go wrong when it is loaded, and folders that appear whole or not at all."""
+"""What can go wrong when a model is loaded, and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,26 +7,10 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ttsd.config import BUNDLED_MODEL
 from ttsd.errors import UserError
-
-
-def resolve(path: str) -> str:
-    """The folder of the bundled model for `micro`; anything else as it is."""
-    return _bundled() if path == BUNDLED_MODEL else path
-
-
-def is_bundled(path: str) -> bool:
-    """Whether `path`, as configured or as `resolve` gives it, is the bundled model."""
-    return path in (BUNDLED_MODEL, _bundled())
-
-
-def _bundled() -> str:
-    return str(resources.files("problems") / "micro" / "model")
 
 
 def model_sizes(path: str) -> dict[str, Any]:
@@ -38,7 +22,7 @@ def model_sizes(path: str) -> dict[str, Any]:
 
 def loaded(what: str, path: str, load: Callable[[], Any]) -> Any:
     """What `load` gives; UserError where there is nothing at `path`, or nothing that can be read."""
-    if _looks_local(path) and not Path(path).is_dir():
+    if _looks_local(path) and not Path(path).exists():
         raise UserError(
             f"there is no model folder {path!r}; give an existing folder or a Hugging Face name (org/model)"
         )

@@ -7,7 +7,7 @@ from typing import Literal, cast
 
 import torch  # noqa: TID253
 
-from ttsd.backbone.files import is_bundled
+from ttsd.backbone.model_folder import is_bundled
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch  # noqa: TID253
 
-from ttsd.backbone.files import resolve
+from ttsd.backbone.model_folder import resolve
 from ttsd.errors import UserError
 
 _TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")

@@ -26,7 +26,10 @@ class Model(Section):
     """Which weights, and how the sampler holds them."""
 
     path: str = setting(
-        BUNDLED_MODEL, "`micro` (bundled), a folder, or a name on the Hugging Face hub", code="model.path", min_length=1
+        BUNDLED_MODEL,
+        "`micro` (bundled), a folder, a GGUF file, or a name on the Hugging Face hub",
+        code="model.path",
+        min_length=1,
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
         "auto",

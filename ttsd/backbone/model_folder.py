@@ -1,0 +1,103 @@
+"""Where a model lies: the bundled one, a folder, a name on the hub, or a GGUF file that is turned into a folder.
+
+A GGUF file, as llama.cpp and Ollama keep models, is read once, through transformers, into the user's cache; the folder
+there is named by the file's content, so a renamed copy finds it and a changed file makes another. Its weights become
+bfloat16, whatever they were quantised to. Sampler and trainer load the same folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from functools import cache
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ttsd.backbone.files import loaded, replacing
+from ttsd.config import BUNDLED_MODEL
+from ttsd.errors import UserError
+
+_SAME_MATRIX = 0.2  # relative distance of one matrix from itself in two quantisations; of two matrices it is above 1
+
+
+def resolve(path: str) -> str:
+    """The folder of the bundled model for `micro`, that made of a GGUF file; anything else as it is.
+
+    UserError: a GGUF file that is not there or can't be read.
+    """
+    if path == BUNDLED_MODEL:
+        return _bundled()
+    return gguf_folder(path) if path.endswith(".gguf") else path
+
+
+def is_bundled(path: str) -> bool:
+    """Whether `path`, as configured or as `resolve` gives it, is the bundled model."""
+    return path in (BUNDLED_MODEL, _bundled())
+
+
+def _bundled() -> str:
+    return str(resources.files("problems") / "micro" / "model")
+
+
+def gguf_folder(path: str) -> str:
+    """The folder made of the GGUF file at `path`, made now if it is not yet in the cache.
+
+    UserError: no such file, an architecture that can't be read, or the package gguf is missing.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UserError(f"there is no GGUF file {path!r}; give an existing file, a model folder or a hub name")
+    status = file.stat()
+    folder = cached_models() / f"gguf-{_digest(file, status.st_size, status.st_mtime_ns)[:16]}"
+    if not (folder / "config.json").is_file():
+        _convert(file, folder)
+    return str(folder)
+
+
+def cached_models() -> Path:
+    """Where folders made of GGUF files are kept: below XDG_CACHE_HOME, or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ttsd" / "models"
+
+
+@cache
+def _digest(file: Path, size: int, changed: int) -> str:
+    """Of the file's content; read once as long as size and time of change stay."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _convert(file: Path, folder: Path) -> None:
+    if find_spec("gguf") is None:
+        raise UserError(
+            f'reading {str(file)!r} needs the package gguf; run `pip install "ttsd[gguf]"`, or give a model folder'
+        )
+    print(f"turning {file.name} into a model folder, once: {folder}", file=sys.stderr, flush=True)
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    tokenizer = loaded("tokenizer", str(file), lambda: AutoTokenizer.from_pretrained(**source))
+    options = {"dtype": torch.bfloat16, "quantization_config": GgufConfig(dequantize=True)}
+    model = loaded("model", str(file), lambda: AutoModelForCausalLM.from_pretrained(**source, **options))
+    _tie(model)
+    model.config.dtype = torch.bfloat16
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    with replacing(folder) as draft:
+        tokenizer.save_pretrained(draft)
+        model.save_pretrained(draft)
+
+
+def _tie(model: Any) -> None:
+    """Makes one matrix of input and output where the file holds the same twice, the output's less rounded."""
+    inner, outer = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    if inner is outer or inner.shape != outer.shape:
+        return
+    distance = (inner.detach().float() - outer.detach().float()).norm() / outer.detach().float().norm()
+    if distance < _SAME_MATRIX:
+        inner.data = outer.data
+        model.config.tie_word_embeddings = True
+        model.tie_weights()
