@@ -72,7 +72,7 @@ def world(question: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             for one in rollouts:
                 store.add_attempt(run, one)
             metrics = trainer.step("r", reprompts.lessons(rollouts))
-            trainer.save("r", folder / f"step-{number}")
+            trainer.snapshot("r").write(folder / f"step-{number}")
             store.add_step(run, Step(number, rollouts, number, metrics, {"draw": 1.0}), folder / f"step-{number}")
             reprompts.remember(rollouts)
     yield World(store, run, trainer, config)

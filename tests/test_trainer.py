@@ -195,7 +195,7 @@ def test_saving_and_loading_goes_on_bit_for_bit(folder: Path, lessons: list[Less
     made = trainer(folder, teacher={"teacher_regularization": kind})
     for _ in range(3):
         made.step("q", lessons)
-    made.save("q", tmp_path / "state")
+    made.snapshot("q").write(tmp_path / "state")
     other = trainer(folder, teacher={"teacher_regularization": kind})
     other.load("elsewhere", tmp_path / "state")
     for _ in range(2):
@@ -204,7 +204,7 @@ def test_saving_and_loading_goes_on_bit_for_bit(folder: Path, lessons: list[Less
 
 
 def test_a_state_of_other_settings_is_refused(folder: Path, tmp_path: Path) -> None:
-    trainer(folder).save("q", tmp_path / "state")
+    trainer(folder).snapshot("q").write(tmp_path / "state")
     with pytest.raises(UserError, match="saved under"):
         trainer(folder, lora={"rank": 8}).load("q", tmp_path / "state")
 

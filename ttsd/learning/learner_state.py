@@ -25,6 +25,29 @@ _BETAS = (0.9, 0.999)
 _EPSILON = 1e-8
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A learner as it was at one moment, in main memory: it can be written while the learner moves on."""
+
+    tensors: Mapping[str, Tensor]
+    facts: Facts
+
+    def write(self, folder: Path) -> None:
+        """Writes all of it into `folder`, atomically. InfrastructureError: the disk refuses."""
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
+
+        try:
+            with replacing(folder) as draft:
+                save_file(dict(self.tensors), draft / "state.safetensors")
+                (draft / "state.json").write_text(json.dumps(self.facts), "utf-8")
+        except (OSError, SafetensorError) as error:
+            raise InfrastructureError(
+                f"can't write the learner's state {folder} ({error}); free disk space or set store.state_dir, "
+                "then resume with the same command"
+            ) from None
+
+
 @dataclass(slots=True)
 class LearnerState:
     """`teacher` is the student's average (None for teachers without weights of their own), the moments are AdamW's.
@@ -48,7 +71,7 @@ class LearnerState:
 
     @classmethod
     def load(cls, base: Base, folder: Path, facts: Facts) -> LearnerState:
-        """What `save` wrote. UserError: it was saved under other `facts`; InfrastructureError: it can't be read."""
+        """What a snapshot wrote. UserError: it was saved under other `facts`; InfrastructureError: it can't be read."""
         from safetensors.torch import load_file
 
         try:
@@ -65,16 +88,13 @@ class LearnerState:
         learner.updates = updates
         return learner
 
-    def save(self, folder: Path, facts: Facts) -> None:
-        """Writes all of it into `folder`, atomically. `facts`: what a later `load` must agree on."""
-        from safetensors.torch import save_file
-
+    def snapshot(self, facts: Facts) -> Snapshot:
+        """A copy of all of it. `facts`: what a later `load` must agree on."""
         state = {"student": self.student.values, "mean": self.mean, "square": self.square}
         if self.teacher is not None:
             state["teacher"] = self.teacher.values
-        with replacing(folder) as draft:
-            save_file({name: tensor.cpu() for name, tensor in state.items()}, draft / "state.safetensors")
-            (draft / "state.json").write_text(json.dumps({"updates": self.updates, **facts}), "utf-8")
+        tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
+        return Snapshot(tensors, {"updates": self.updates, **facts})
 
     @torch.no_grad()
     def learn(self, lora: Lora, teacher_rate: float) -> float:

@@ -28,7 +28,7 @@ from ttsd.backbone.lora import Adapter, LoraShape
 from ttsd.backbone.packing import Tokens, batches, pack
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError
-from ttsd.learning.learner_state import LearnerState
+from ttsd.learning.learner_state import LearnerState, Snapshot
 from ttsd.learning.lesson_weights import Assignment, Rows, assign, joined, student_reading, teacher_reading
 from ttsd.learning.token_stats import TokenStats
 from ttsd.nouns import Lesson
@@ -125,12 +125,12 @@ class Trainer:
         """Writes the student as a PEFT folder, atomically."""
         self.base.export(self._learners[name].student, folder)
 
-    def save(self, name: str, folder: Path) -> None:
-        """Writes all that later steps depend on into `folder`, atomically. The loss draws no random numbers."""
-        self._learners[name].save(folder, self._facts())
+    def snapshot(self, name: str) -> Snapshot:
+        """A copy of all that later steps depend on. The loss draws no random numbers."""
+        return self._learners[name].snapshot(self._facts())
 
     def load(self, name: str, folder: Path) -> None:
-        """Resumes from `save`, bit for bit. UserError: the state belongs to other LoRA or teacher settings."""
+        """Resumes from a written snapshot, bit for bit. UserError: it belongs to other LoRA or teacher settings."""
         self._learners[name] = LearnerState.load(self.base, folder, self._facts())
 
     def _facts(self) -> dict[str, object]:

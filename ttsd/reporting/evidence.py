@@ -20,8 +20,8 @@ from ttsd.reporting.evidence_table import REFERENCE, figures, markdown
 from ttsd.reporting.report import build_report
 from ttsd.running import batch, resume
 from ttsd.running.methods import METHODS
-from ttsd.running.run import View
 from ttsd.running.store import Answer, Row, Store
+from ttsd.running.writer import View
 
 PROBE_RUNS, PROBE_STEPS = 8, 2
 # A learning or conversing run is expected to take between this share of best-of-k's mean attempts and all of them.

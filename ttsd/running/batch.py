@@ -25,6 +25,7 @@ from ttsd.running.resume import Job
 from ttsd.running.self_teacher import SelfTeacher
 from ttsd.running.shared_time import Usage
 from ttsd.running.store import Store
+from ttsd.running.writer import View
 from ttsd.sampling.loading import beside
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Overview(Protocol):
     def expect(self, runs: int) -> None:
         """How many runs there are to do."""
 
-    def view(self, name: str) -> run.View:
+    def view(self, name: str) -> View:
         """A place for one run, which is about to begin."""
 
     def end(self, name: str, answer: Answer | Failure) -> None: ...
@@ -213,7 +214,7 @@ async def all_of(
 
 
 async def to_its_end(
-    session: run.Session, task: Task, view: Callable[[str], run.View], teacher: SelfTeacher | None = None
+    session: run.Session, task: Task, view: Callable[[str], View], teacher: SelfTeacher | None = None
 ) -> Answer | Failure:
     own = replace(session, config=task.wanted.config)
     try:

@@ -30,6 +30,7 @@ from ttsd.sampling.protocol import AdapterRef, Sampler
 
 if TYPE_CHECKING:
     from ttsd.backbone import Tokenizer
+    from ttsd.learning.learner_state import Snapshot
     from ttsd.learning.trainer import Trainer
 
 PROBE = "def f(s): return s"  # any text will do to see whether sampler and trainer agree
@@ -137,9 +138,9 @@ class LoraPolicy:
         if version:
             await self._install(self._ref(version))
 
-    async def save(self, state: Path) -> None:
-        """Writes everything that the next step depends on into the folder `state`, atomically."""
-        await self._train(self._trainer.save, self._name, state)
+    async def snapshot(self) -> Snapshot:
+        """A copy of everything that the next step depends on."""
+        return await self._train(self._trainer.snapshot, self._name)
 
     async def close(self) -> None:
         if self._adapter is not None:

@@ -86,7 +86,8 @@ class _Bench:
         """Seconds to export an adapter, to swap it in, and to save a learner's state. The adapter stays."""
         await self._train(self._trainer.create, NAME, 0)
         with tempfile.TemporaryDirectory(prefix="ttsd-measure-", dir=".") as folder:
-            save = await _seconds(self._train(self._trainer.save, NAME, Path(folder) / "state"))
+            state = Path(folder) / "state"
+            save = await _seconds(self._train(lambda: self._trainer.snapshot(NAME).write(state)))
         export = await _seconds(self._train(self._trainer.export, NAME, self._adapter.path))
         swap = await _seconds(self._engine.sampler.swap(None, self._adapter))
         return {"export_seconds": export, "swap_seconds": swap, "save_seconds": save}

@@ -10,17 +10,17 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from problems.split import split
 from sandbox import Limits, Outcome, Program, Sandbox
 from ttsd.baselines import Frozen
 from ttsd.config import Config
-from ttsd.errors import InfrastructureError, UserError
+from ttsd.errors import UserError
 from ttsd.judging.judge import judge_for
 from ttsd.judging.sandbox_settings import limits_of, open_sandbox
 from ttsd.loop import Event, Judge, Past, Policy, Teaching, learn
-from ttsd.nouns import Problem, Rollout, Split, Step
+from ttsd.nouns import Problem, Rollout, Split
 from ttsd.running.engine import Engine, LoraPolicy, open_engine
 from ttsd.running.meter import Meter
 from ttsd.running.readings import group_size_of, readings_of, rounds_of
@@ -29,8 +29,9 @@ from ttsd.running.resume import Job, is_over
 from ttsd.running.self_teacher import SelfTeacher
 from ttsd.running.shared_time import Shared, Spending, Stopwatch, Usage
 from ttsd.running.store import Store
-from ttsd.running.trackers import Tracker, check_tracker, open_tracker, step_values
+from ttsd.running.trackers import Tracker, check_tracker, open_tracker
 from ttsd.running.watchdog import Watched, watching
+from ttsd.running.writer import View, Writer
 
 if TYPE_CHECKING:
     from ttsd.backbone import Tokenizer
@@ -64,14 +65,6 @@ class Turns:
         async with self.judging.use(self.spending), aclosing(self.sandbox.run(program, inputs, limits)) as outcomes:
             async for outcome in outcomes:
                 yield outcome
-
-
-class View(Protocol):
-    """Whoever watches one run."""
-
-    def begin(self, run: int, job: str, past: Past, budget: int, group_size: int) -> None: ...
-
-    def show(self, event: Event) -> None: ...
 
 
 def open_store(config: Config) -> Store:
@@ -210,48 +203,6 @@ async def _accounted(
                 yield event
             else:
                 yield replace(event, seconds={**event.seconds, **spending.take(), "run": meter.seconds})
-
-
-@dataclass(frozen=True, slots=True)
-class Writer:
-    """Puts a run's events on disk, each before the next one is asked for, and shows them."""
-
-    run: int
-    record: Record
-    folder: Path
-    view: View
-    tracker: Tracker
-    policy: LoraPolicy | Frozen
-
-    async def write(self, events: AsyncGenerator[Event, None]) -> None:
-        async with aclosing(events):
-            async for event in events:
-                if isinstance(event, Rollout):
-                    self.record.add_attempt(self.run, event)
-                else:
-                    self.record.add_step(self.run, event, await self._saved(event))
-                    self.tracker.log(step_values(event), event.number)
-                self.view.show(event)
-
-    async def _saved(self, step: Step) -> Path | None:
-        """The folder of the learner's state after `step`; None: this policy has none."""
-        if isinstance(self.policy, Frozen):
-            return None
-        state = self.folder / f"step-{step.number}"
-        await _save(self.policy, state)
-        return state
-
-
-async def _save(policy: LoraPolicy, state: Path) -> None:
-    from safetensors import SafetensorError
-
-    try:
-        await policy.save(state)
-    except (OSError, SafetensorError) as error:
-        raise InfrastructureError(
-            f"can't write the learner's state {state} ({error}); free disk space or set store.state_dir, "
-            "then resume with the same command"
-        ) from None
 
 
 def _new_run(session: Session, job: Job, parts: Split, teacher: SelfTeacher | None) -> int:

@@ -14,10 +14,11 @@ from ttsd.running.engine import load_tokenizer
 from ttsd.running.readings import teaching
 from ttsd.running.record import Answer
 from ttsd.running.resume import Job
+from ttsd.running.writer import View
 from ttsd.sampling.loading import beside
 
 
-class Talk(run.View, Protocol):
+class Talk(View, Protocol):
     """A view that can also be talked to before there is anything to show."""
 
     def say(self, text: str) -> None: ...

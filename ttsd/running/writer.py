@@ -1,0 +1,77 @@
+"""Puts a run's events on disk as they come, and shows them.
+
+An attempt is a row before the next event is asked for. A step's row follows the learner's state, which is written in
+the background while the next group is drawn: until then the step counts as not finished, and a run that is killed takes
+it again from the same weights on the same attempts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ttsd.baselines import Frozen
+from ttsd.loop import Event, Past
+from ttsd.nouns import Rollout, Step
+from ttsd.running.engine import LoraPolicy
+from ttsd.running.record import Record
+from ttsd.running.trackers import Tracker, step_values
+
+if TYPE_CHECKING:
+    from ttsd.learning.learner_state import Snapshot
+
+
+class View(Protocol):
+    """Whoever watches one run."""
+
+    def begin(self, run: int, job: str, past: Past, budget: int, group_size: int) -> None: ...
+
+    def show(self, event: Event) -> None: ...
+
+
+class Writer:
+    """Of run `run`, whose learner's states lie in `folder`."""
+
+    def __init__(
+        self, run: int, record: Record, folder: Path, view: View, tracker: Tracker, policy: LoraPolicy | Frozen
+    ) -> None:
+        self._run, self._record, self._folder = run, record, folder
+        self._view, self._tracker, self._policy = view, tracker, policy
+        self._writing: asyncio.Task[None] | None = None
+
+    async def write(self, events: AsyncGenerator[Event, None]) -> None:
+        """Returns once everything is on disk; when cancelled, once nothing is being written any more."""
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    if isinstance(event, Rollout):
+                        self._record.add_attempt(self._run, event)
+                    else:
+                        await self._step(event)
+                    self._view.show(event)
+            await self._written()
+        finally:
+            if self._writing is not None:
+                await asyncio.gather(self._writing, return_exceptions=True)
+
+    async def _step(self, step: Step) -> None:
+        await self._written()  # rows of steps come in order
+        if isinstance(self._policy, Frozen):
+            self._record.add_step(self._run, step, None)
+        else:
+            self._writing = asyncio.create_task(self._save(step, await self._policy.snapshot()))
+        self._tracker.log(step_values(step), step.number)
+
+    async def _save(self, step: Step, snapshot: Snapshot) -> None:
+        state = self._folder / f"step-{step.number}"
+        await asyncio.to_thread(snapshot.write, state)
+        self._record.add_step(self._run, step, state)
+
+    async def _written(self) -> None:
+        """Waits for the last step's state and row; raises what went wrong there."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await asyncio.shield(writing)
