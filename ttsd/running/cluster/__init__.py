@@ -13,7 +13,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -26,11 +26,13 @@ from ttsd.running.batch import Failure, Overview, Results, Task, Wanted, checked
 from ttsd.running.cluster.worker import Need, Worker
 from ttsd.running.record import Answer
 from ttsd.running.store import Store
+from ttsd.sampling.loading import beside
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
 START_SECONDS = 1800.0  # for a worker to find its place on the cluster and load its model
+GOODBYE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,13 @@ async def _cluster(address: str, workers: int | None, config: Config) -> AsyncGe
         with redirect_stdout(sys.stderr):  # Ray prints what becomes of its workers
             yield engines(gpus, workers, parallel)
     finally:
-        await asyncio.to_thread(ray.shutdown)
+        await _briefly(ray.shutdown)
+
+
+async def _briefly(call: Callable[..., None], *args: object) -> None:
+    """Ray waits a minute for processes of its own that heard the signal that stops us; we do not."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(beside(call, *args), GOODBYE_SECONDS)
 
 
 def engines(gpus: int, workers: int | None, parallel: int) -> int:
@@ -140,8 +148,7 @@ async def _places(
         yield await _ready(made, need, overview)
         await asyncio.gather(*(_stopped(place, overview) for place in made))
     finally:
-        for place in made:
-            ray.kill(place.actor)
+        await asyncio.gather(*(_briefly(ray.kill, place.actor) for place in made))
 
 
 async def _ready(made: Sequence[Place], need: Need, overview: Overview) -> list[Place]:
