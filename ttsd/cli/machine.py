@@ -14,6 +14,7 @@ from ttsd.cli.options import INFRASTRUCTURE, ConfigOption, JsonOption, SetOption
 
 if TYPE_CHECKING:
     from ttsd.config import Config
+    from ttsd.machine.doctor import Finding
 
 
 def doctor(
@@ -50,20 +51,12 @@ def doctor(
 ) -> None:
     """Say what works on this machine. Exit status 0 if all that is needed does (the plan fits), 3 if not."""
     from ttsd.machine import doctor as work
-    from ttsd.reporting.live import print_table
 
     settings = settings_of(config, set_)
     if plan is not None:
-        planned, shared, fits = work.plan_for(settings, plan, questions, tokens)
-        if as_json:
-            print(json.dumps({"fits": fits, "rows": planned, "shared": shared}))
-        else:
-            print_table(planned)
-            print_table(shared)
-        raise typer.Exit(0 if fits else INFRASTRUCTURE)
+        return _plan(settings, plan, questions, tokens, as_json)
     if measure:
-        _measure(settings, random_weights, tokens, out, as_json)
-        return
+        return _measure(settings, random_weights, tokens, out, as_json)
     findings = work.examine(settings)
     if hot_swap:
         from ttsd.running.hot_swap import hot_swap as hot_swap_works
@@ -74,12 +67,31 @@ def doctor(
 
         print(described(findings, settings))
         return
+    _print_findings(findings, as_json)
+
+
+def _print_findings(findings: list[Finding], as_json: bool) -> None:
+    from ttsd.reporting.live import print_table
+
     rows = [asdict(finding) for finding in findings]
     if as_json:
         print(json.dumps(rows))
     else:
         print_table([{**row, "works": "yes" if row["works"] else "NO"} for row in rows])
     raise typer.Exit(0 if all(finding.works for finding in findings) else INFRASTRUCTURE)
+
+
+def _plan(settings: Config, on: str, questions: int, tokens: int | None, as_json: bool) -> None:
+    from ttsd.machine.doctor import plan_for
+    from ttsd.reporting.live import print_table
+
+    planned, shared, fits = plan_for(settings, on, questions, tokens)
+    if as_json:
+        print(json.dumps({"fits": fits, "rows": planned, "shared": shared}))
+    else:
+        print_table(planned)
+        print_table(shared)
+    raise typer.Exit(0 if fits else INFRASTRUCTURE)
 
 
 def _measure(settings: Config, random_weights: bool, tokens: int | None, out: str | None, as_json: bool) -> None:

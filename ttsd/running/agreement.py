@@ -1,6 +1,6 @@
 """Before the first step: does the sampler really serve the trainer's adapters?
 
-Serving stacks are known to ignore adapters in silence, or to serve an earlier version; the run would go on and learn
+Serving stacks are known to ignore adapters in silence, or to serve an earlier version; the run would continue and learn
 nothing. So a scratch adapter that is far from zero goes the way of every later one, and both sides must agree on the
 log-probabilities of tokens drawn with and without it in one batch: exactly in float32. In 16 bits, and all the more
 where one of the two holds the base in fewer, both are noisy; there the adapter's effect has to be the same on average.

@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -133,7 +134,7 @@ class LoraPolicy:
         await self._install(self._ref(self._version + 1))
 
     async def restore(self, state: Path, version: int) -> None:
-        """Goes on from a saved state, as `version` of this policy."""
+        """Resumes from a saved state, as `version` of this policy."""
         await self._train(self._trainer.load, self._name, state)
         if version:
             await self._install(self._ref(version))
@@ -213,7 +214,9 @@ async def open_engine(
     scratch = scratch_folder(adapters_bytes(config, sizes, adapters) if learns else 0.0)
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trainer")
     loading = cache(lambda: in_background(partial(Trainer, path, config, threads=threads))) if learns else None
-    sampler = _sampler(config, path, tokenizer, adapters if learns else 0, seed, threads, loading, found, sizes)
+    parts = _Parts(config, path, tokenizer, adapters if learns else 0, seed, threads, loading)
+    by_vllm = config.model.sampler == "vllm"
+    sampler = parts.vllm(vllm_cache_bytes(config, sizes, found, adapters)) if by_vllm else parts.transformers()
     engine = Engine(tokenizer, sampler, thread, scratch)
     try:
         engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_card(config, found))
@@ -269,58 +272,60 @@ async def bring_up(
     return loading().result() if loading else None
 
 
-def _sampler(
-    config: Config,
-    path: str,
-    tokenizer: Tokenizer,
-    adapters: int,
-    seed: int,
-    threads: int,
-    loading: Callable[[], Future[Trainer]] | None,
-    found: Found,
-    sizes: Mapping[str, Any],
-) -> Sampler:
-    """Not yet started. The transformers sampler shares the trainer's base, as soon as that is `loading` no more."""
-    from ttsd.backbone import load_base
-    from ttsd.sampling.transformers_sampler import HfSampler, HfSettings
-    from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a sampler is made of. `loading` gives the trainer, whose base the transformers sampler shares."""
 
-    model, sampling = config.model, config.sampling
-    if model.sampler == "transformers":
+    config: Config
+    path: str
+    tokenizer: Tokenizer
+    adapters: int
+    seed: int
+    threads: int
+    loading: Callable[[], Future[Trainer]] | None
+
+    def transformers(self) -> Sampler:
+        from ttsd.backbone import load_base
+        from ttsd.sampling.transformers_sampler import HfSampler, HfSettings
+
+        model, sampling, loading = self.config.model, self.config.sampling, self.loading
         settings = HfSettings(
             max_tokens=sampling.max_tokens,
-            stop_token_ids=tokenizer.stop_token_ids,
+            stop_token_ids=self.tokenizer.stop_token_ids,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             max_model_len=model.max_model_len,
-            seed=seed,
+            seed=self.seed,
         )
         load = partial(
             load_base,
-            path,
+            self.path,
             dtype=model.dtype,
             device=model.device,
             quantize=model.quantize_base,
-            threads=threads,
+            threads=self.threads,
         )
-        return HfSampler(settings, tokenizer.decode, (lambda: loading().result().base) if loading else load)
-    return VllmSampler(
-        VllmSettings(
-            model=path,
+        return HfSampler(settings, self.tokenizer.decode, (lambda: loading().result().base) if loading else load)
+
+    def vllm(self, cache_bytes: int) -> Sampler:
+        from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
+
+        model, sampling = self.config.model, self.config.sampling
+        settings = VllmSettings(
+            model=self.path,
             max_tokens=sampling.max_tokens,
-            stop_token_ids=tokenizer.stop_token_ids,
-            adapters=adapters,
-            max_lora_rank=config.lora.rank,
+            stop_token_ids=self.tokenizer.stop_token_ids,
+            adapters=self.adapters,
+            max_lora_rank=self.config.lora.rank,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             dtype=model.dtype,
             device=model.device,
             max_model_len=model.max_model_len,
             gpu_memory_utilization=model.gpu_memory_utilization,
-            kv_cache_bytes=vllm_cache_bytes(config, sizes, found, max(1, adapters)),
+            kv_cache_bytes=cache_bytes,
             tensor_parallel_size=model.tensor_parallel_size,
-            threads=threads,
-            seed=seed,
-        ),
-        tokenizer.decode,
-    )
+            threads=self.threads,
+            seed=self.seed,
+        )
+        return VllmSampler(settings, self.tokenizer.decode)

@@ -39,7 +39,7 @@ def executor(name: str) -> type:
 
 
 def _settle_engine_process() -> None:
-    """In a process of the engine's: talk into the log, don't outlive the owner, mend LoRA. Elsewhere: nothing."""
+    """In a process of the engine's: writes to the log, ends with its owner, has our LoRA product. Elsewhere nothing."""
     owner = os.environ.get("TTSD_ENGINE_OWNER")
     if owner is None or int(owner) == os.getpid():
         return

@@ -50,7 +50,7 @@ class Launch:
     async def run(self) -> None:
         """Starts the engine, without blocking the event loop. When cancelled, leaves no process and ends at once.
 
-        An import of vLLM that has begun can't be stopped: its thread goes on and then starts nothing.
+        An import of vLLM that has begun can't be stopped: its thread continues, and then starts nothing.
         """
         starting = in_background(self._start)
         try:
