@@ -50,24 +50,28 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Say what works on this machine. Exit status 0 if all that is needed does (the plan fits), 3 if not."""
-    from ttsd.machine import doctor as work
+    from ttsd.machine.doctor import examine
 
     settings = settings_of(config, set_)
     if plan is not None:
         return _plan(settings, plan, questions, tokens, as_json)
     if measure:
         return _measure(settings, random_weights, tokens, out, as_json)
-    findings = work.examine(settings)
+    findings = examine(settings)
     if hot_swap:
         from ttsd.running.hot_swap import hot_swap as hot_swap_works
 
         findings.append(run(hot_swap_works(settings)))
     if report:
-        from ttsd.machine.version import described
+        _print_report(findings, settings)
+    else:
+        _print_findings(findings, as_json)
 
-        print(described(findings, settings))
-        return
-    _print_findings(findings, as_json)
+
+def _print_report(findings: list[Finding], settings: Config) -> None:
+    from ttsd.machine.version import described
+
+    print(described(findings, settings))
 
 
 def _print_findings(findings: list[Finding], as_json: bool) -> None:
