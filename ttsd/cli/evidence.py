@@ -11,10 +11,15 @@ import typer
 from ttsd.cli.options import (
     INFRASTRUCTURE,
     RESUMABLE,
+    AtOnceOption,
     ConfigOption,
+    FractionsOption,
     JsonOption,
+    SeedsOption,
     SetOption,
+    SubsetArgument,
     UnsafeOption,
+    WindowsOption,
     run,
     settings_of,
 )
@@ -22,24 +27,15 @@ from ttsd.cli.running import fractions_of, windows_of
 
 
 def evidence(
-    subset: Annotated[
-        list[str], typer.Argument(help="A subset's name, a TOML file, or questions.", metavar="SUBSET...")
-    ],
+    subset: SubsetArgument,
     out: Annotated[Path, typer.Option(help="The folder for databases, reports and the table.", metavar="FOLDER")],
     methods: Annotated[
         str, typer.Option(help="Comma-separated; ratios are taken against best-of-k.")
     ] = "sdpo,grpo,best-of-k,multi-turn",
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method on each question: seeds 0 to N-1.")] = 3,
-    windows: Annotated[
-        str | None, typer.Option(help="Multi-turn once with each of these windows, as in 2,4,8.", metavar="N,N,...")
-    ] = None,
-    teacher_fractions: Annotated[
-        str | None,
-        typer.Option(help="sdpo once with each of these shares of a group drawn by the teacher.", metavar="F,F,..."),
-    ] = None,
-    at_once: Annotated[
-        int | None, typer.Option(min=1, help="Runs that share the engine at one time; default: what its memory holds.")
-    ] = None,
+    seeds: SeedsOption = 3,
+    windows: WindowsOption = None,
+    teacher_fractions: FractionsOption = None,
+    at_once: AtOnceOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after saying what it will cost.")] = False,
     config: ConfigOption = None,
     set_: SetOption = None,

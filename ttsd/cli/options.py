@@ -33,6 +33,22 @@ UnsafeOption = Annotated[
 QuestionArgument = Annotated[
     str, typer.Argument(help="micro:ID, lcb:ID, FILE.jsonl#ID or a folder.", metavar="QUESTION")
 ]
+SubsetArgument = Annotated[
+    list[str], typer.Argument(help="A subset's name, a TOML file, or questions.", metavar="SUBSET...")
+]
+SeedsOption = Annotated[int, typer.Option(min=1, help="Runs of each method on each question: seeds 0 to N-1.")]
+WindowsOption = Annotated[
+    str | None, typer.Option(help="Multi-turn once with each of these windows, as in 2,4,8.", metavar="N,N,...")
+]
+FractionsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="sdpo once with each of these shares of a group drawn by the teacher, as in 0,0.25.", metavar="F,F,..."
+    ),
+]
+AtOnceOption = Annotated[
+    int | None, typer.Option(min=1, help="Runs that share an engine at one time; default: what its memory holds.")
+]
 T = TypeVar("T")
 
 

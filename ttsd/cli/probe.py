@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ttsd.cli.options import (
     INFRASTRUCTURE,
     RESUMABLE,
+    AtOnceOption,
     ConfigOption,
     JsonOption,
     SetOption,
+    SubsetArgument,
     UnsafeOption,
     run,
     settings_of,
@@ -30,9 +33,7 @@ if TYPE_CHECKING:
 
 
 def probe(
-    subset: Annotated[
-        list[str], typer.Argument(help="A subset's name, a TOML file, or questions.", metavar="SUBSET...")
-    ],
+    subset: SubsetArgument,
     samples: Annotated[int, typer.Option(min=8, help="Attempts on each question; the record's own count.")] = 64,
     teacher_samples: Annotated[
         int, typer.Option(min=0, help="Attempts of the self-teacher on each question in each form.")
@@ -48,9 +49,7 @@ def probe(
             metavar="NAME.toml",
         ),
     ] = None,
-    at_once: Annotated[
-        int | None, typer.Option(min=1, help="Questions sampled at one time; default: what the memory holds.")
-    ] = None,
+    at_once: AtOnceOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     unsafe_no_sandbox: UnsafeOption = False,
@@ -67,42 +66,21 @@ def probe(
     """
     from problems.subsets import questions
     from ttsd.reporting.live import overview_for_stderr
-    from ttsd.running import advice, hardness
+    from ttsd.running import hardness
     from ttsd.running import probe as work
 
     settings = settings_of(config, set_, unsafe_no_sandbox)
     if out is not None and not out.absolute().parent.is_dir():
         raise UserError(f"--out {str(out)!r} lies in no folder that exists; make it first")
-    hindsight = work.Hindsight(teacher_samples, _forms(forms))
+    work_on = partial(work.probe, samples=samples, hindsight=work.Hindsight(teacher_samples, _forms(forms)))
     with overview_for_stderr() as overview:
-        found = run(
-            work.probe(
-                questions(subset),
-                settings,
-                samples=samples,
-                hindsight=hindsight,
-                runs_at_once=at_once,
-                overview=overview,
-            ),
-            afterwards=RESUMABLE,
-        )
+        found = run(work_on(questions(subset), settings, runs_at_once=at_once, overview=overview), afterwards=RESUMABLE)
     costs = hardness.estimates(found.measured, found.seconds_per_attempt, settings.budget.attempts)
     files = _written(found, settings, out) if out is not None else []
     if as_json:
-        answer = {
-            "questions": hardness.rows(found.measured),
-            "hindsight": advice.rows(found.measured),
-            "advice": advice.advice(found.measured),
-            "failed": [asdict(failure) for failure in found.failures],
-            "costs": [asdict(cost) for cost in costs],
-            "seconds_per_attempt": found.seconds_per_attempt,
-            "files": [str(path) for path in files],
-        }
-        print(json.dumps(answer))
+        print(json.dumps(_answer(found, costs, files)))
     else:
-        _print(found, costs)
-        for path in files:
-            print(path, file=sys.stderr)
+        _print(found, costs, files)
     raise typer.Exit(INFRASTRUCTURE if found.failures else 0)
 
 
@@ -119,7 +97,21 @@ def _written(found: Probe, settings: Config, out: Path) -> list[Path]:
     return [*write_subsets(found.measured, out), write_config(settings, found.measured, out)]
 
 
-def _print(found: Probe, costs: list[Estimate]) -> None:
+def _answer(found: Probe, costs: list[Estimate], files: list[Path]) -> dict[str, Any]:
+    from ttsd.running import advice, hardness
+
+    return {
+        "questions": hardness.rows(found.measured),
+        "hindsight": advice.rows(found.measured),
+        "advice": advice.advice(found.measured),
+        "failed": [asdict(failure) for failure in found.failures],
+        "costs": [asdict(cost) for cost in costs],
+        "seconds_per_attempt": found.seconds_per_attempt,
+        "files": [str(path) for path in files],
+    }
+
+
+def _print(found: Probe, costs: list[Estimate], files: list[Path]) -> None:
     from ttsd.reporting.live import print_table
     from ttsd.running import advice, hardness
 
@@ -137,6 +129,8 @@ def _print(found: Probe, costs: list[Estimate]) -> None:
         ]
     )
     print(advice.advice(found.measured))
+    for path in files:
+        print(path, file=sys.stderr)
 
 
 def _cell(value: object) -> object:

@@ -6,7 +6,7 @@ import json
 import sys
 from contextlib import aclosing
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,11 +15,16 @@ from ttsd.cli.options import (
     EXHAUSTED,
     INFRASTRUCTURE,
     RESUMABLE,
+    AtOnceOption,
     ConfigOption,
+    FractionsOption,
     JsonOption,
     QuestionArgument,
+    SeedsOption,
     SetOption,
+    SubsetArgument,
     UnsafeOption,
+    WindowsOption,
     run,
     settings_of,
 )
@@ -68,26 +73,14 @@ def solve(
 
 
 def batch(
-    subset: Annotated[
-        list[str], typer.Argument(help="A subset's name, a TOML file, or questions.", metavar="SUBSET...")
-    ],
+    subset: SubsetArgument,
     methods: Annotated[
         str, typer.Option(help="Comma-separated: sdpo, grpo, best-of-k, multi-turn.")
     ] = "sdpo,best-of-k",
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method on each question: seeds 0 to N-1.")] = 1,
-    windows: Annotated[
-        str | None, typer.Option(help="Multi-turn once with each of these windows, as in 1,2,4.", metavar="N,N,...")
-    ] = None,
-    teacher_fractions: Annotated[
-        str | None,
-        typer.Option(
-            help="sdpo once with each of these shares of a group drawn by the teacher, as in 0,0.25.", metavar="F,F,..."
-        ),
-    ] = None,
-    at_once: Annotated[
-        int | None,
-        typer.Option(min=1, help="Runs that share an engine at one time; default: what its memory holds."),
-    ] = None,
+    seeds: SeedsOption = 1,
+    windows: WindowsOption = None,
+    teacher_fractions: FractionsOption = None,
+    at_once: AtOnceOption = None,
     ray: Annotated[
         str | None,
         typer.Option(help="Engines on a Ray cluster; local: on this machine alone.", metavar="ADDRESS|local"),
@@ -120,13 +113,7 @@ def batch(
             results = run(work.batch(wanted, settings, runs_at_once=at_once, overview=overview), afterwards=RESUMABLE)
         else:
             results = run(_on_ray(wanted, settings, ray, ray_workers, at_once, overview), afterwards=RESUMABLE)
-    answers = [asdict(answer) for answer in results.answers]
-    if as_json:
-        usage = asdict(results.usage) if results.usage else None
-        failed = [asdict(failure) for failure in results.failures]
-        print(json.dumps({"runs": answers, "failed": failed, "usage": usage}))
-    else:
-        _print_answers(answers)
+    _print_results(results, as_json=as_json)
     raise typer.Exit(INFRASTRUCTURE if results.failures else 0)
 
 
@@ -145,10 +132,16 @@ async def _on_ray(
     )
 
 
-def _print_answers(answers: list[dict[str, Any]]) -> None:
+def _print_results(results: Results, *, as_json: bool) -> None:
     from ttsd.reporting.live import print_table
 
-    print_table([{name: value for name, value in answer.items() if name != "program"} for answer in answers])
+    answers = [asdict(answer) for answer in results.answers]
+    if as_json:
+        usage = asdict(results.usage) if results.usage else None
+        failed = [asdict(failure) for failure in results.failures]
+        print(json.dumps({"runs": answers, "failed": failed, "usage": usage}))
+    else:
+        print_table([{name: value for name, value in answer.items() if name != "program"} for answer in answers])
 
 
 def judge(
