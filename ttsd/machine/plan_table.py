@@ -24,6 +24,8 @@ def plan_table(
     `on`: a card's name or a file of measurements. `tokens`: of a completion on average; None: all at their limits.
     """
     card, measured = _card(on)
+    if measured is None and card.is_cpu:
+        config = _without_this_processor(config)
     counts = sorted({*SHARED, questions})
     plans = {
         count: plan(config, sizes, card, questions=count, completion_tokens=tokens, measured=measured)
@@ -38,6 +40,13 @@ def _card(on: str) -> tuple[Card, Measured | None]:
         return card_named(on), None
     found = read(Path(on))
     return Card(found.card_gib, 1.0, 1.0, is_cpu=found.is_cpu), found
+
+
+def _without_this_processor(config: Config) -> Config:
+    """`dtype = "auto"` asks the processor at hand; a laptop of the table has AVX2 only, and so float32."""
+    model = config.model
+    dtype = "float32" if model.dtype == "auto" else model.dtype
+    return config.model_copy(update={"model": model.model_copy(update={"dtype": dtype})})
 
 
 def _row(where: str, what: str, amount: str, note: str) -> dict[str, str]:
