@@ -119,5 +119,5 @@ def _insist(rows: list[canaries.Row]) -> None:
         listed = "; ".join(f"{row.name} ({row.detail})" for row in broken)
         raise SandboxFault(
             f"the sandbox does not hold on this machine: {listed}; `ttsd doctor` shows every row, and only "
-            "--unsafe-no-sandbox goes on without it"
+            "--unsafe-no-sandbox runs without it"
         )

@@ -60,7 +60,7 @@ Event = Rollout | Step
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Where a resumed run stands: the rollouts of its finished steps, and those of steps that were broken off."""
+    """Where a resumed run stands: the rollouts of its finished steps, and those of a step that was not finished."""
 
     steps: int = 0
     adapter_version: int = 0

@@ -66,8 +66,8 @@ def teacher_prompt(
     Placeholders are filled by replacement, never by `str.format`: attempts and statements are full of braces.
     """
     solution = _fill(solution_template, successful_previous_attempt=demonstration) if demonstration is not None else ""
-    told = _fill(feedback_template, feedback_raw="\n\n".join(feedback)) if any(feedback) else ""
-    return _fill(reprompt_template, prompt=prompt, solution=solution, feedback=told)
+    said = _fill(feedback_template, feedback_raw="\n\n".join(feedback)) if any(feedback) else ""
+    return _fill(reprompt_template, prompt=prompt, solution=solution, feedback=said)
 
 
 def attempt_and_feedback(attempt: str, feedback: str) -> str:

@@ -71,18 +71,18 @@ class Reprompts:
         answered = [rollout for rollout in rollouts if rollout.verdict.status is not Status.ABORTED]
         successes = [rollout for rollout in answered if self._succeeded(rollout)] + self._successes
         # Ties: the newest text first.
-        told = _lines(reversed(answered)) | dict(reversed(self._texts.items()))
-        return [self._lesson(rollout, readings.get(rollout.attempt), successes, told) for rollout in answered]
+        texts = _lines(reversed(answered)) | dict(reversed(self._texts.items()))
+        return [self._lesson(rollout, readings.get(rollout.attempt), successes, texts) for rollout in answered]
 
     def _lesson(
         self,
         rollout: Rollout,
         reading: Reading | None,
         successes: Sequence[Rollout],
-        told: Mapping[str, frozenset[str]],
+        texts: Mapping[str, frozenset[str]],
     ) -> Lesson:
         demonstration = self._demonstration(rollout, successes)
-        feedback = self._feedback(rollout, told) if self._settings.include_environment_feedback else []
+        feedback = self._feedback(rollout, texts) if self._settings.include_environment_feedback else []
         if demonstration is not None and self._settings.environment_feedback_only_without_solution:
             feedback = []
         completion, verdict = rollout.completion, rollout.verdict
@@ -102,18 +102,18 @@ class Reprompts:
     def _succeeded(self, rollout: Rollout) -> bool:
         return rollout.verdict.visible_fraction >= self._settings.success_reward_threshold
 
-    def _feedback(self, rollout: Rollout, told: Mapping[str, frozenset[str]]) -> list[str]:
+    def _feedback(self, rollout: Rollout, texts: Mapping[str, frozenset[str]]) -> list[str]:
         """At most `feedback_blocks` texts: the attempt's own one last, before it those that say most that is new."""
         own = rollout.verdict.feedback
         if not own:
             return []
         chosen, known = [own], set(own.splitlines())
         while len(chosen) < self._settings.feedback_blocks:
-            best = max(told, key=lambda text: len(told[text] - known))
-            if told[best] <= known:
+            best = max(texts, key=lambda text: len(texts[text] - known))
+            if texts[best] <= known:
                 break
             chosen.append(best)
-            known |= told[best]
+            known |= texts[best]
         if self._settings.feedback_shows_attempt:
             chosen[0] = attempt_and_feedback(rollout.completion.text, own)
         return chosen[::-1]

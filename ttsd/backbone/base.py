@@ -109,9 +109,9 @@ class Base:
 
     @torch.no_grad()
     def merged(self, adapter: Adapter | None) -> Adapter | Merged | None:
-        """What to lend for the many forward passes of a batch of completions: a third of the calls, the same numbers.
+        """Weights with the adapter merged in, for decoding; the adapter itself where merging would round.
 
-        Where adding is exact that is a second copy of the layers' weights, with the adapter in it; else the adapter.
+        Merged weights are a second copy of the layers, and take a third of the calls for the same numbers.
         """
         if adapter is None or not all(layer.exact for layer in self._layers.values()):
             return adapter

@@ -16,7 +16,7 @@ micro_app = typer.Typer(no_args_is_help=True, help="Rebuild and measure the bund
 def train(
     out: Annotated[Path, typer.Option(help="The model folder to write.", metavar="FOLDER")],
     seed: Annotated[int, typer.Option(help="Seed of corpus, tokenizer and weights.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from FOLDER.checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from FOLDER.checkpoint.")] = False,
 ) -> None:
     """Build tokenizer, corpus and weights from a seed: about 25 minutes on two cores."""
     from ttsd.micro.training import Recipe
@@ -25,7 +25,7 @@ def train(
     try:
         work(Recipe(seed=seed), out, resume=resume)
     except Stopped:
-        raise Stopped("stopped; the same command with --resume goes on from the last checkpoint") from None
+        raise Stopped("stopped; the same command with --resume continues from the last checkpoint") from None
 
 
 @micro_app.command()

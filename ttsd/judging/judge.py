@@ -195,7 +195,7 @@ async def judge_for(
 
 
 def _shuffled(problem: Problem, split: Split) -> Problem:
-    """The question as a control tells it: each visible case has the expected output of the next one."""
+    """The question of the control: each visible case has the expected output of the next one."""
     cases = list(problem.cases)
     for index, other in zip(split.visible, (*split.visible[1:], split.visible[0]), strict=True):
         cases[index] = replace(problem.cases[index], expected=problem.cases[other].expected)

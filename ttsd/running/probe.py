@@ -125,8 +125,8 @@ class Teachers:
         source = FeedbackOf.recorded(begun) if begun is not None else self._source(question, form)
         if source is None:
             return None
-        told = self.store.rollouts(source.run)
-        teacher = self_teacher(problem, session.engine.tokenizer, config, source, told)
+        rollouts = self.store.rollouts(source.run)
+        teacher = self_teacher(problem, session.engine.tokenizer, config, source, rollouts)
         wanted = batch.Wanted(job, config)
         result = await batch.to_its_end(session, batch.Task(wanted, problem, begun), overview.view, teacher)
         overview.end(str(wanted), result)

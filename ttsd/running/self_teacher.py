@@ -27,7 +27,7 @@ DIAGNOSIS_TEMPLATE = (
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A way to tell the self-teacher what happened. `settings` are those of the section `reprompt`."""
+    """A form of hindsight: what the self-teacher reads. `settings` are those of the section `reprompt`."""
 
     name: str
     meaning: str
