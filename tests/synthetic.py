@@ -140,6 +140,7 @@ def populate_much(store: Store, questions: int, seeds: int, attempts: int, chara
                         from attempts where run = ? group by step""",
                         ['{"loss": 0.2, "entropy": 0.5, "grad_norm": 1.0}' if method == "sdpo" else "{}", run],
                     )
+        store._db.execute("update attempts set round = step")
         store._db.execute(
             "update attempts set discovered = 1, verdict = 'accepted' where (run * 7919 + attempt * 104729) % 40009 = 0"
         )
