@@ -13,6 +13,7 @@ same signal.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -37,6 +38,7 @@ class StopRequests:
         """From now on; until `begin`, a request ends the process."""
         for number in SIGNALS:
             signal.signal(number, self._receive)
+        atexit.register(_ignore)  # the first to be registered is the last to run
 
     def begin(self) -> None:
         """The command begins: it can be interrupted, and cleans up after itself."""
@@ -74,6 +76,12 @@ class StopRequests:
             os.write(2, SHOW_CURSOR.encode())
         os.write(2, b"ttsd: stopped\n")
         os._exit(self.status)
+
+
+def _ignore() -> None:
+    """The interpreter drops handlers before it tears modules down. The answer is out, so signals change nothing."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _raise() -> None:
