@@ -86,7 +86,7 @@ def changed(model: Path, folder: Path, **sizes: object) -> Path:
         (["model.max_model_len=2048"], "context length", "lower sampling.max_tokens"),
         (["model.kv_cache_gib=100000"], "memory", "choose a smaller model"),
         (["model.path=./nowhere"], "model", "nowhere"),
-        (["model.path=no/such-model-at-all"], "model", "no/such-model-at-all"),
+        pytest.param(["model.path=no/such-model-at-all"], "model", "no/such-model-at-all", marks=pytest.mark.slow),
     ],
 )
 def test_what_can_not_be_is_found(

@@ -51,6 +51,7 @@ async def disagreements(sandbox: Sandbox, numbers: Sequence[int]) -> set[int]:
     return {number for number, same in zip(numbers, verdicts, strict=True) if not same}
 
 
+@pytest.mark.slow
 async def test_a_sample_of_programs_gets_livecodebenchs_verdict(sandbox: Sandbox) -> None:
     pairs = read_pairs()
     quick = [number for number, pair in enumerate(pairs) if pair["lcb_verdict"] != "time_limit"]
@@ -105,6 +106,7 @@ def humaneval(row: dict[str, str]) -> tuple[Problem, str]:
         return Problem(name, name, row["prompt"], (Case("", "passed"),)), script
 
 
+@pytest.mark.slow
 async def test_humanevals_reference_solutions_are_accepted(sandbox: Sandbox) -> None:
     with gzip.open(DATA / "HumanEval.jsonl.gz", "rt") as file:
         questions = [humaneval(json.loads(line)) for line in file]

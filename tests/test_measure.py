@@ -62,6 +62,7 @@ async def test_a_shape_is_measured_without_weights_and_nothing_is_left(
     assert any("64 at once, adapter" in line for line in said)
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_plan_reads(sizes: Path, tmp_path: Path) -> None:
     chosen = [part for one in settings(sizes) for part in ("--set", one)]
     ended = ttsd("doctor", "--measure", "--random-weights", "--tokens", "8", "--out", "m.json", *chosen, cwd=tmp_path)

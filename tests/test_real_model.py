@@ -17,6 +17,7 @@ from ttsd.backbone.processor import resolved_dtype
 SETTINGS = ["--set", "model.max_model_len=1024", "--set", "sampling.max_tokens=24", "--set", "lora.rank=8"]
 
 
+@pytest.mark.slow
 def test_a_gguf_file_that_is_missing_or_broken_is_one_sentence(tmp_path: Path) -> None:
     absent = refused(ttsd("solve", "micro:lists:3:1", "--set", f"model.path={tmp_path}/none.gguf"))
     assert "there is no GGUF file" in absent
