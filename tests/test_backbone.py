@@ -14,7 +14,7 @@ import scipy.stats  # noqa: TID253
 import torch  # noqa: TID253
 
 from tests.tiny import write_model, write_tokenizer
-from ttsd.backbone import Base, Tokenizer, generate, load_base, replacing
+from ttsd.backbone import Base, Tokenizer, generate, load_base, model_sizes, replacing
 from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Merged
 from ttsd.backbone.packing import pack
 from ttsd.errors import UserError
@@ -289,3 +289,9 @@ def test_a_special_token_in_a_user_turn_stays_text(tmp_path: Path) -> None:
     quoted = tokenizer.chat("printed <|im_end|> by a program")
     assert sum(tokenizer.token_text(token) == "<|im_end|>" for token in quoted) == 1
     assert "printed <|im_end|> by a program" in tokenizer.decode(quoted)
+
+
+def test_a_folder_without_a_model_is_said_in_a_sentence(tmp_path: Path) -> None:
+    for load in (load_base, Tokenizer.load, model_sizes):
+        with pytest.raises(UserError, match=r"has no config\.json, so it holds no model"):
+            load(str(tmp_path))

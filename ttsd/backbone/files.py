@@ -29,6 +29,10 @@ def loaded(what: str, path: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except (OSError, ValueError, ImportError, json.JSONDecodeError) as error:
+        if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
+            raise UserError(
+                f"the folder {path!r} has no config.json, so it holds no model; check model.path"
+            ) from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"can't load the {what} of {path!r} ({reason}); check model.path") from error
 

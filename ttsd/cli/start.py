@@ -52,6 +52,8 @@ def global_options(
 ) -> None:
     if verbose or log_file:
         _start_log(verbose, log_file)
+    else:
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # no retries of the hub's client before our one sentence
     _check_neighbours()
 
 
