@@ -127,7 +127,9 @@ def main() -> None:
     parser.add_argument("--hostile", type=int, default=300)
     parser.add_argument("--honest", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=500.0)
-    parser.add_argument("--slots", type=int, default=4)
+    parser.add_argument(
+        "--slots", type=int, default=max(2, os.cpu_count() or 2), help="a slot a core, as the tool has it"
+    )
     parser.add_argument("--record", type=Path, default=Path("hostile.jsonl"))
     given = parser.parse_args()
     record = Record(given.record)
