@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from ttsd.reporting.attempt import attempt_view, step_view
 from ttsd.reporting.export import card, export
 from ttsd.reporting.report.attempt_page import attempt_page
 from ttsd.reporting.show import attempt_text, difference_text, run_text, step_text
-from ttsd.reporting.token_scores import scored_tokens, token_rows, tokens_of
+from ttsd.reporting.token_scores import recorded_tokens, scored_tokens, token_rows, tokens_of
 from ttsd.running.readings import conversation, teaching
 from ttsd.running.store import Store
 
@@ -72,8 +73,10 @@ def world(question: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             for one in rollouts:
                 store.add_attempt(run, one)
             metrics = trainer.step("r", reprompts.lessons(rollouts))
-            trainer.snapshot("r").write(folder / f"step-{number}")
-            store.add_step(run, Step(number, rollouts, number, metrics, {"draw": 1.0}), folder / f"step-{number}")
+            snapshot = trainer.snapshot("r")
+            snapshot.write(folder / f"step-{number}")
+            step = Step(number, rollouts, number, metrics, {"draw": 1.0})
+            store.add_step(run, step, folder / f"step-{number}", snapshot.gains)
             reprompts.remember(rollouts)
     yield World(store, run, trainer, config)
     store.close()
@@ -338,9 +341,17 @@ def test_an_attempts_page_is_text_not_markup(world: World) -> None:
     page = attempt_page(view, *scored_tokens(world.store, world.run, 1))
     assert "<i>1</i>" not in page
     assert "&lt;i&gt;1&lt;/i&gt; is wrong" in page
-    assert "rgba(" in page
+    assert re.search(r'<span class="(up|down)" style="--share:\d+%" title="teacher - student [+-]', page)
+    assert "under the weights it was sampled from" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "What the teacher read" in page
+
+
+def test_what_a_step_found_of_its_tokens_is_what_they_are_scored_with(world: World) -> None:
+    recorded, (scored, _) = recorded_tokens(world.store, world.run, 5), scored_tokens(world.store, world.run, 5)
+    assert [token.text for token in recorded] == [token.text for token in scored]
+    assert [token.gain for token in recorded] == pytest.approx([token.gain for token in scored], abs=1e-4)
+    assert recorded_tokens(world.store, world.run, 1)  # also where the states are gone
 
 
 def test_an_exported_adapter_loads_in_peft_and_says_the_same(world: World, tmp_path: Path) -> None:

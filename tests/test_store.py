@@ -21,7 +21,8 @@ hidden_total first_failure feedback program program_hash completion token_ids lo
 prompt_tokens completion_tokens mean_logprob min_logprob sample_seconds judge_seconds cpu_seconds created \
 role round score
 runs: run question method seed status model config split environment discovery_attempt program created updated ended
-steps: run step first_attempt attempts adapter_version loss metrics seconds state created"""
+steps: run step first_attempt attempts adapter_version loss metrics seconds state created
+token_gains: run attempt gains"""
 
 
 def test_the_schema_is_what_readers_rely_on(tmp_path: Path) -> None:
@@ -62,6 +63,16 @@ def test_a_finished_step_moves_the_resume_point(tmp_path: Path) -> None:
         assert [r.attempt for r in past.unfinished] == [3]
         assert state == store.state_dir / f"run-{run}" / "step-1"
         assert next(store.steps(run))["metrics"] == {"loss": None}
+
+
+def test_what_a_step_found_for_each_token_is_kept_with_it(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        run = begin(store)
+        for one in (rollout(1), rollout(2)):
+            store.add_attempt(run, one)
+        store.add_step(run, Step(1, (rollout(1), rollout(2)), 1), None, {2: [0.5, -1.25, float("inf")]})
+        assert store.gains(run, 2) == (0.5, -1.25, float("inf"))
+        assert store.gains(run, 1) is None
 
 
 def test_a_discovery_is_recorded_with_its_step_and_the_first_one_counts(tmp_path: Path) -> None:

@@ -83,6 +83,22 @@ def test_how_the_work_is_cut_is_invisible(folder: Path, lessons: list[Lesson], d
         torch.testing.assert_close(cut[0], whole[0], rtol=1e-3, atol=2e-5)
 
 
+@pytest.mark.parametrize("token_budget", [100, 100_000])
+def test_a_step_leaves_what_teacher_and_student_made_of_each_token(
+    folder: Path, lessons: list[Lesson], token_budget: int
+) -> None:
+    made = trainer(folder, distillation={"token_budget": token_budget})
+    made.step("q", lessons)
+    scores = {lesson.attempt: made.per_token("q", lesson) for lesson in lessons if lesson.reprompt_ids}
+    made.step("q", lessons)
+    gains = made.snapshot("q").gains
+    assert gains.keys() == scores.keys()
+    for attempt, (student, teacher) in scores.items():
+        assert gains[attempt] == pytest.approx([t - s for s, t in zip(student, teacher, strict=True)], abs=1e-4)
+    made.step("q", lessons, rewards_only=True)
+    assert made.snapshot("q").gains == {}
+
+
 @pytest.mark.parametrize("mode", ["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_the_loss_is_that_of_plain_padded_forwards(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,8 +18,9 @@ import pytest
 from tests.browser import Tab, chromium, tab
 from tests.commands import refused, ttsd
 from tests.synthetic import World, populate
+from ttsd.config import load_config
 from ttsd.errors import UserError
-from ttsd.nouns import Completion, Rollout, Status, Verdict
+from ttsd.nouns import Completion, Rollout, Status, Step, Verdict
 from ttsd.reporting.view.app import changes, polyline
 from ttsd.running.store import Store
 
@@ -49,6 +52,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     path = folder / "a.sqlite"
     with Store(path) as store:
         populate(store, {QUESTION: {"sdpo": 0.0, "best-of-k": 0.0}}, World(seeds=1, budget=32))
+        learnt_from(store)
     command = [sys.executable, "-m", "ttsd", "view", str(path)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=folder,
@@ -61,6 +65,21 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         process.terminate()
         process.wait(timeout=30)
         process.stdout.close()
+
+
+def learnt_from(store: Store) -> None:
+    """A third run, of the bundled model: one step, whose teacher finds each token likelier than the one before."""
+    config = load_config("micro-cpu")
+    ids = range(20, 31)
+    completion = Completion(tuple(ids), "text", tuple(-0.1 * at for at in range(len(ids))), "stop", 0, 10)
+    verdict = Verdict(Status.WRONG_ANSWER, 1, 3, 0, 1, first_failure=1, feedback="no")
+    run = store.new_run(
+        question=QUESTION, method="sdpo", seed=9, model="micro", config=config.model_dump(), split={}, environment={}
+    )
+    rollouts = tuple(Rollout(number, 1, completion, "print(<1>)", verdict, 0.1) for number in (1, 2))
+    for one in rollouts:
+        store.add_attempt(run, one)
+    store.add_step(run, Step(1, rollouts, 1), None, {1: [0.5 * at - 2.5 for at in range(len(ids))]})
 
 
 def add_attempt(path: Path, run: int, text: str) -> int:
@@ -94,6 +113,20 @@ def test_what_is_not_there_is_a_page_with_one_sentence(served: Served, path: str
     assert status == 404
     assert "All runs" in text
     assert "Traceback" not in text
+
+
+@pytest.mark.slow
+def test_tokens_have_what_the_teacher_made_of_them_or_a_reason_why_not(served: Served) -> None:
+    assert "Colouring" in served.get("1/run/3/attempt/1")[1]
+    coloured = served.get("1/run/3/attempt/1/tokens")[1]
+    shown = re.findall('<span([^>]*)title="teacher - student ([^,]*), sampled at ([^"]*)">([^<]*)</span>', coloured)
+    assert [float(gain) for _, gain, *_ in shown] == [0.5 * at - 2.5 for at in range(len(shown))]
+    assert [
+        re.search(r'class="(\w+)" style="--share:(\d+)%"', style).groups() if style.strip() else None
+        for style, *_ in shown[:7]
+    ] == [("down", "100"), ("down", "100"), ("down", "75"), ("down", "50"), ("down", "25"), None, ("up", "25")]
+    assert "no gradient step has learnt from this attempt" in served.get("1/run/3/attempt/2")[1]
+    assert "best-of-k has no teacher" in served.get("1/run/2/attempt/2")[1]
 
 
 def test_without_the_secret_nothing_is_said(served: Served) -> None:
@@ -136,15 +169,58 @@ def test_curves_and_changes_are_drawn_from_values() -> None:
     assert changes(None, after) == []
 
 
+def contrast(page: Tab, selector: str) -> float:
+    """WCAG's ratio between an element's letters and what they stand on: drawn, so that mixed colours count."""
+    return page.run(f"""(() => {{
+      const canvas = document.createElement("canvas").getContext("2d", {{willReadFrequently: true}});
+      const luminance = (...layers) => {{
+        for (const layer of layers) {{ canvas.fillStyle = layer; canvas.fillRect(0, 0, 1, 1); }}
+        const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map((v) => v / 255)
+          .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+      }};
+      const element = document.querySelector({json.dumps(selector)}), style = getComputedStyle(element);
+      const ground = luminance(getComputedStyle(element.parentNode).backgroundColor, style.backgroundColor);
+      const ink = luminance(style.color);
+      return (Math.max(ground, ink) + 0.05) / (Math.min(ground, ink) + 0.05);
+    }})()""")
+
+
+@needs_browser
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True])
+def test_coloured_tokens_are_readable_and_tell_their_numbers(served: Served, tmp_path: Path, dark: bool) -> None:
+    with tab(tmp_path / "profile") as page:
+        page.open(served.address + "1/run/3/attempt/1", width=1000, dark=dark)
+        page.wait("document.querySelector('.tokens .up') !== null")
+        for side in ("up", "down"):
+            assert contrast(page, f'.tokens .{side}[style*="100%"]') >= 4.5
+        page.run("document.querySelector('.tokens').focus()")
+        for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "ArrowRight"):
+            page.run(
+                f"document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}', bubbles: true}}))"
+            )
+        assert "teacher - student -2.000, sampled at -0.100" in page.run(
+            "document.getElementById('numbers').textContent"
+        )
+        page.run(
+            "document.querySelector('.tokens span').dispatchEvent(new PointerEvent('pointerover', {bubbles: true}))"
+        )
+        assert "teacher - student -2.500" in page.run("document.getElementById('numbers').textContent")
+        assert page.run("document.querySelectorAll('.tokens .chosen').length") == 1
+        assert page.complaints == []
+
+
 def press(page: Tab, key: str) -> None:
     page.run(f"document.body.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}', bubbles: true}}))")
 
 
 @needs_browser
+@pytest.mark.slow
 def test_a_browser_follows_steps_through_and_reads(served: Served, tmp_path: Path) -> None:
     with tab(tmp_path / "profile") as page:
         page.open(served.address, width=1200)
-        page.wait("document.querySelectorAll('tbody tr').length === 2")
+        page.wait("document.querySelectorAll('tbody tr').length === 3")
         page.run("document.querySelector('a[href$=\"/run/1\"]').click()")
         page.wait("location.pathname.endsWith('/1/run/1') && document.querySelectorAll('.steps a').length > 1")
         page.wait("document.querySelectorAll('polyline').length >= 3")
@@ -179,11 +255,12 @@ def test_a_browser_sees_a_run_go_on_without_being_reloaded(served: Served, tmp_p
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_phone_shows_every_page_without_scrolling_sideways(served: Served, tmp_path: Path, dark: bool) -> None:
     with tab(tmp_path / "profile") as page:
-        for path in ("", "1/run/1", "1/run/1/attempt/2", "1/run/99"):
+        for path in ("", "1/run/1", "1/run/1/attempt/2", "1/run/3/attempt/1", "1/run/99"):
             page.open(served.address + path, width=360, dark=dark)
             page.wait("document.querySelector('h1') !== null")
             assert page.run("document.documentElement.scrollWidth") <= 360, path
             if folder := os.environ.get("TTSD_PICTURES"):
+                page.wait("document.querySelector('[data-from] > .hint:only-child') === null")
                 page.picture(Path(folder) / f"phone-{path.replace('/', '-')}-{dark}.png", whole=True)
                 page.open(served.address + path, width=1200, dark=dark)
                 page.picture(Path(folder) / f"wide-{path.replace('/', '-')}-{dark}.png", whole=True)

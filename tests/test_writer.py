@@ -25,6 +25,7 @@ class Learner:
 
     def __init__(self, disk: threading.Event, fault: Exception | None = None) -> None:
         self._disk, self._fault = disk, fault
+        self.gains = {1: [0.5, 0.0, -0.5]}
 
     async def snapshot(self) -> Learner:
         return self
@@ -63,6 +64,7 @@ async def test_the_next_group_is_drawn_meanwhile_and_the_row_follows_the_state(t
         await written(store, run, Learner(disk), events())
         assert seen == [(1, 0), (2, 0)]
         assert on_disk() == (2, 2)
+        assert store.gains(run, 1) == (0.5, 0.0, -0.5)
         past, state = store.past(run)
         assert (past.steps, past.unfinished, state and state.is_dir()) == (2, (), True)
 

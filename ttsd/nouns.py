@@ -6,7 +6,7 @@ import gives every noun.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -17,6 +17,7 @@ __all__ = [
     "Case",
     "CaseResult",
     "Completion",
+    "Gains",
     "Lesson",
     "Problem",
     "Reading",
@@ -30,6 +31,7 @@ __all__ = [
 
 
 Role = Literal["student", "teacher"]
+Gains = Mapping[int, Sequence[float]]  # attempt -> the teacher's minus the student's log-probability of each token
 
 
 class Status(StrEnum):

@@ -96,7 +96,7 @@ def _show_closely(
     from ttsd.reporting import show as texts
     from ttsd.reporting.attempt import attempt_view, rollout_of, step_view
     from ttsd.reporting.live import print_table
-    from ttsd.reporting.token_scores import scored_tokens, token_rows
+    from ttsd.reporting.token_scores import recorded_tokens, scored_tokens, token_rows
 
     if step is not None:
         view = step_view(store, run, step)
@@ -107,7 +107,9 @@ def _show_closely(
     if attempt is not None and html is not None:
         from ttsd.reporting.report.attempt_page import attempt_page
 
-        html.write_text(attempt_page(attempt_view(store, run, attempt), *scored_tokens(store, run, attempt)), "utf-8")
+        recorded = recorded_tokens(store, run, attempt)
+        scores = (recorded, "the weights of its step") if recorded else scored_tokens(store, run, attempt)
+        html.write_text(attempt_page(attempt_view(store, run, attempt), *scores), "utf-8")
         print(html)
     elif attempt is not None:
         print(texts.attempt_text(attempt_view(store, run, attempt)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch  # noqa: TID253
@@ -18,6 +18,7 @@ from ttsd.backbone import Base, replacing
 from ttsd.backbone.lora import Adapter
 from ttsd.config import Lora
 from ttsd.errors import InfrastructureError, UserError
+from ttsd.nouns import Gains
 
 Facts = Mapping[str, object]
 
@@ -27,10 +28,14 @@ _EPSILON = 1e-8
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A learner as it was at one moment, in main memory: it can be written while the learner moves on."""
+    """A learner as it was at one moment, in main memory: it can be written while the learner moves on.
+
+    `gains` belong to the step that led here, and are no part of what is written.
+    """
 
     tensors: Mapping[str, Tensor]
     facts: Facts
+    gains: Gains
 
     def write(self, folder: Path) -> None:
         """Writes all of it into `folder`, atomically. InfrastructureError: the disk refuses."""
@@ -53,7 +58,7 @@ class LearnerState:
     """`teacher` is the student's average (None for teachers without weights of their own), the moments are AdamW's.
 
     The average begins as a copy of the student, A included: averaging factors that both begin at zero would square
-    the delay.
+    the delay. `gains`: of the last step.
     """
 
     student: Adapter
@@ -61,6 +66,7 @@ class LearnerState:
     mean: Tensor
     square: Tensor
     updates: int = 0
+    gains: Gains = field(default_factory=dict)
 
     @classmethod
     def fresh(cls, base: Base, seed: int, *, averaged: bool) -> LearnerState:
@@ -94,7 +100,7 @@ class LearnerState:
         if self.teacher is not None:
             state["teacher"] = self.teacher.values
         tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
-        return Snapshot(tensors, {"updates": self.updates, **facts})
+        return Snapshot(tensors, {"updates": self.updates, **facts}, self.gains)
 
     @torch.no_grad()
     def learn(self, lora: Lora, teacher_rate: float) -> float:

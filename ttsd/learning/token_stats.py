@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch  # noqa: TID253
@@ -34,6 +35,13 @@ class TokenStats:
         self.student.append(student.detach())
         self.sampler.append(sampler)
         self.by_student.append(by_student)
+
+    def gains(self, lengths: Mapping[int, int]) -> dict[int, list[float]]:
+        """Teacher minus student of each token, of distilled attempts with these numbers of tokens, in order."""
+        if not self.teacher:
+            return {}
+        whole = (torch.cat(self.teacher) - torch.cat(self.student)).split(list(lengths.values()))
+        return {attempt: part.tolist() for attempt, part in zip(lengths, whole, strict=True)}
 
     def metrics(self, clip_threshold: float) -> dict[str, float]:
         """Means over the step's tokens. `clip_threshold`: the cap on the ratio of trainer to sampler probability."""

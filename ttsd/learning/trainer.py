@@ -96,6 +96,7 @@ class Trainer:
         distance = self._distance_to_base(assignments, stats)
         norm = learner.learn(self._config.lora, self._config.teacher.teacher_update_rate) if assignments else 0.0
         finite = math.isfinite(norm)
+        learner.gains = stats.gains({a.lesson.attempt: len(a.lesson.completion_ids) for a in assignments if a.distil})
         return {
             "updated": float(bool(assignments) and finite),
             "loss": loss,

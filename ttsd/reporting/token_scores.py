@@ -1,13 +1,13 @@
-"""An answer token by token: what sampler, student and teacher thought of each. Loads the model.
+"""An answer token by token: what sampler, student and teacher thought of each.
 
-Scores need the weights as they were: the last few states are kept, so for older steps the oldest kept one is used
-and named.
+A gradient step leaves the difference of teacher and student in the record. Scores of both load the model and need the
+weights as they were: the last few states are kept, so for older steps the oldest kept one is used and named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ttsd.config import recorded_config
@@ -20,17 +20,16 @@ from ttsd.running.store import Row, Store
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token of an answer, as text, with the log-probabilities that were or are computed for it (nats)."""
+    """One token of an answer, as text, with the log-probabilities that were or are computed for it (nats).
+
+    `gain` is the teacher's minus the student's: which way the token's probability is pushed.
+    """
 
     text: str
     sampler: float
     student: float | None = None
     teacher: float | None = None
-
-    @property
-    def gain(self) -> float | None:
-        """Teacher minus student: what the token's probability is pushed towards."""
-        return None if self.teacher is None or self.student is None else self.teacher - self.student
+    gain: float | None = None
 
 
 def tokens_of(store: Store, run: int, attempt: int) -> list[Token]:
@@ -39,6 +38,14 @@ def tokens_of(store: Store, run: int, attempt: int) -> list[Token]:
     tokenizer, completion = load_tokenizer(recorded_config(row["config"])), rollout.completion
     pairs = zip(completion.token_ids, completion.logprobs, strict=True)
     return [Token(tokenizer.token_text(token), logprob) for token, logprob in pairs]
+
+
+def recorded_tokens(store: Store, run: int, attempt: int) -> list[Token]:
+    """`tokens_of` with the gains that the step found which learnt from it; empty where none has."""
+    gains = store.gains(run, attempt)
+    if gains is None:
+        return []
+    return [replace(token, gain=gain) for token, gain in zip(tokens_of(store, run, attempt), gains, strict=True)]
 
 
 def scored_tokens(store: Store, run: int, attempt: int) -> tuple[list[Token], str]:
@@ -59,8 +66,10 @@ def scored_tokens(store: Store, run: int, attempt: int) -> tuple[list[Token], st
     trainer.create(name, row["seed"]) if state is None else trainer.load(name, state)
     student, teacher = trainer.per_token(name, lesson)
     plain = tokens_of(store, run, attempt)
-    taught: Sequence[float | None] = teacher or [None] * len(plain)
-    return [Token(t.text, t.sampler, s, r) for t, s, r in zip(plain, student, taught, strict=True)], weights
+    if not teacher:
+        return [replace(token, student=s) for token, s in zip(plain, student, strict=True)], weights
+    scores = zip(plain, student, teacher, strict=True)
+    return [replace(token, student=s, teacher=t, gain=t - s) for token, s, t in scores], weights
 
 
 def token_rows(tokens: Sequence[Token]) -> list[Row]:

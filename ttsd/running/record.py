@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ttsd.loop import Past
-from ttsd.nouns import Rollout, Step
+from ttsd.nouns import Gains, Rollout, Step
 
 Row = dict[str, Any]
 
@@ -78,7 +78,7 @@ class Record(Protocol):
     def add_attempt(self, run: int, rollout: Rollout) -> None:
         """Writes one judged attempt."""
 
-    def add_step(self, run: int, step: Step, state: Path | None) -> None:
+    def add_step(self, run: int, step: Step, state: Path | None, gains: Gains | None = None) -> None:
         """Writes a finished step, naming the learner state that continues from it."""
 
     def resume(self, run: int, config: Mapping[str, Any]) -> None:

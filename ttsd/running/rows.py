@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Mapping
 from typing import Any
 
-from ttsd.nouns import Completion, Rollout, Status, Verdict
+from ttsd.nouns import Completion, Gains, Rollout, Status, Step, Verdict
 from ttsd.running.record import Row
 
 
@@ -49,6 +49,16 @@ def attempt_row(rollout: Rollout) -> Row:
         "score": verdict.score,
         "created": now(),
     }
+
+
+def gain_rows(run: int, step: Step, gains: Gains) -> list[Row]:
+    """Of the step's attempts alone: where nothing was learnt, the learner still holds those of an earlier step."""
+    numbers = [rollout.attempt for rollout in step.rollouts if rollout.attempt in gains]
+    return [{"run": run, "attempt": number, "gains": array("f", gains[number]).tobytes()} for number in numbers]
+
+
+def gains_of(stored: bytes) -> tuple[float, ...]:
+    return tuple(array("f", stored))
 
 
 def rollout_of(row: Row) -> Rollout:

@@ -167,3 +167,11 @@ def m007_counted_scores(db: sqlite_utils.Database) -> None:
     )
     db.execute("drop index if exists attempts_numbers")
     db.execute(f"create index attempts_numbers on attempts ({numbers})")
+
+
+@migrations()
+def m008_token_gains(db: sqlite_utils.Database) -> None:
+    """What the teacher made of each token of an attempt that was learnt from; attempts stay as they are."""
+    db.table("token_gains").create(
+        {"run": int, "attempt": int, "gains": bytes}, pk=("run", "attempt"), foreign_keys=[("run", "runs", "run")]
+    )

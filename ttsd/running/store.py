@@ -17,12 +17,12 @@ from typing import Any
 from ttsd.config import recorded_config
 from ttsd.errors import UserError
 from ttsd.loop import Past
-from ttsd.nouns import Rollout, Step
+from ttsd.nouns import Gains, Rollout, Step
 from ttsd.running.claims import claimed, is_claimed
 from ttsd.running.faults import faults_in_words
 from ttsd.running.methods import kind_of
 from ttsd.running.record import Answer, Row, Spent
-from ttsd.running.rows import as_json, attempt_row, decoded, now, rollout_of
+from ttsd.running.rows import as_json, attempt_row, decoded, gain_rows, gains_of, now, rollout_of
 from ttsd.running.schema import migrations, unknown
 from ttsd.running.tables import sqlite_utils
 
@@ -233,7 +233,7 @@ class Store:
         with faults_in_words(self.path), self._db.atomic():
             self._db.table("attempts").insert({"run": run, **attempt_row(rollout)})
 
-    def add_step(self, run: int, step: Step, state: Path | None) -> None:
+    def add_step(self, run: int, step: Step, state: Path | None, gains: Gains | None = None) -> None:
         """Writes a finished step, naming the learner state that continues from it; prunes older states."""
         discovery = step.discovery
         row = {
@@ -250,6 +250,7 @@ class Store:
         }
         with faults_in_words(self.path), self._db.atomic():
             self._db.table("steps").insert(row)
+            self._db.table("token_gains").insert_all(gain_rows(run, step, gains or {}))
             if discovery is not None and self.run(run)["discovery_attempt"] is None:
                 found = {"discovery_attempt": discovery.attempt, "program": discovery.program}
                 self._db.table("runs").update(run, {**found, "updated": now()})
@@ -284,6 +285,11 @@ class Store:
         return tuple(
             rollout_of(row) for row in self._db.table("attempts").rows_where(where, values, order_by="attempt")
         )
+
+    def gains(self, run: int, attempt: int) -> tuple[float, ...] | None:
+        """What a step found for each token of an attempt (see `Gains`); None where none has learnt from it."""
+        rows = self.query("select gains from token_gains where run = ? and attempt = ?", [run, attempt])
+        return gains_of(rows[0][0]) if rows else None
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a `select`, for readers that count over many runs."""

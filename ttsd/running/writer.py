@@ -68,7 +68,7 @@ class Writer:
     async def _save(self, step: Step, snapshot: Snapshot) -> None:
         state = self._folder / f"step-{step.number}"
         await asyncio.to_thread(snapshot.write, state)
-        self._record.add_step(self._run, step, state)
+        self._record.add_step(self._run, step, state, snapshot.gains)
 
     async def _written(self) -> None:
         """Waits for the last step's state and row; raises what went wrong there."""

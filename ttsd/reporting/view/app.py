@@ -17,9 +17,11 @@ from starlette.routing import Mount, Route
 from problems.problem import ProblemError
 from ttsd.errors import UserError
 from ttsd.nouns import Rollout
+from ttsd.reporting.report.attempt_page import coloured
 from ttsd.reporting.report.page import code_style, environment, highlighted, template_text
 from ttsd.reporting.show import attempt_line, run_line, run_text
 from ttsd.reporting.view.records import Records
+from ttsd.running.methods import kind_of
 from ttsd.running.store import Row
 
 PACKAGE = "ttsd.reporting.view"
@@ -44,6 +46,7 @@ def build_app(records: Records, secret: str) -> Starlette:
         Route("/{record}/run/{run:int}/step/{step:int}", pages.step),
         Route("/{record}/run/{run:int}/attempt/{attempt:int}", pages.attempt),
         Route("/{record}/run/{run:int}/attempt/{attempt:int}/prompts", pages.prompts),
+        Route("/{record}/run/{run:int}/attempt/{attempt:int}/tokens", pages.tokens),
     ]
     return Starlette(
         routes=[Mount(f"/{secret}", routes=routes)],
@@ -74,8 +77,8 @@ class Pages:
         return self._page(request, "run.html.jinja", title=run_line(row), row=row, at=at, **shown)
 
     def attempt(self, request: Request) -> Response:
-        record, run, number = (request.path_params[name] for name in ("record", "run", "attempt"))
-        row, near = self._records.attempt(record, run, number)
+        record, run, number = asked(request)
+        row, near, scored = self._records.attempt(record, run, number)
         rollout = near[number]
         return self._page(
             request,
@@ -89,12 +92,17 @@ class Pages:
             line=attempt_line(rollout),
             program=highlighted(rollout.program) if rollout.program else "",
             changes=changes(near.get(number - 1), rollout),
+            scored=scored,
+            taught=kind_of(row["method"]).taught,
         )
 
     def prompts(self, request: Request) -> Response:
-        record, run, number = (request.path_params[name] for name in ("record", "run", "attempt"))
-        view = self._records.prompts(record, run, number)
+        view = self._records.prompts(*asked(request))
         return self._page(request, "prompts.html.jinja", title="Prompts", view=view)
+
+    def tokens(self, request: Request) -> Response:
+        tokens = coloured(self._records.tokens(*asked(request)))
+        return self._page(request, "tokens.html.jinja", weights="the weights of its step", **tokens)
 
     def style(self, request: Request) -> Response:
         text = "\n".join([template_text("style.css"), code_style(), template_text("view.css", PACKAGE)])
@@ -136,6 +144,12 @@ class Pages:
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=HEADERS)
         return HTMLResponse(html, status, headers=HEADERS | {"ETag": tag})
+
+
+def asked(request: Request) -> tuple[str, int, int]:
+    """Database, run and attempt of an address."""
+    record, run, attempt = (request.path_params[name] for name in ("record", "run", "attempt"))
+    return record, run, attempt
 
 
 def polyline(points: Sequence[tuple[int, float]]) -> str:

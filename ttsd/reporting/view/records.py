@@ -13,6 +13,7 @@ from ttsd.errors import UserError
 from ttsd.nouns import Rollout
 from ttsd.reporting.attempt import AttemptView, attempt_view, rollout_of
 from ttsd.reporting.show import learning_alarms
+from ttsd.reporting.token_scores import Token, recorded_tokens
 from ttsd.running.store import Row, Store
 
 SHARE = "visible_passed * 1.0 / nullif(visible_total, 0)"
@@ -42,17 +43,17 @@ def opened(databases: Sequence[tuple[Path, Path | None]]) -> dict[str, Database]
 
 
 class Records:
-    """The databases. Prompts are made again in a process of its own, which holds tokenizers."""
+    """The databases. What needs a tokenizer is done in a process of its own."""
 
     def __init__(self, sources: Mapping[str, Database]) -> None:
         self.sources = sources
-        self._prompts = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        self._tokenizing = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
     def __enter__(self) -> Records:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._prompts.shutdown(wait=False, cancel_futures=True)
+        self._tokenizing.shutdown(wait=False, cancel_futures=True)
 
     def source(self, name: str) -> Database:
         if name not in self.sources:
@@ -81,20 +82,30 @@ class Records:
             raise UserError(f"run {run} has no step {step}")
         return rows
 
-    def attempt(self, name: str, run: int, attempt: int) -> tuple[Row, dict[int, Rollout]]:
-        """The run's row, and the attempt with its neighbours, by number."""
+    def attempt(self, name: str, run: int, attempt: int) -> tuple[Row, dict[int, Rollout], bool]:
+        """The run's row, the attempt with its neighbours, by number, and whether the record has gains of its tokens."""
         with self.source(name).store() as store:
             near = {one.attempt: one for one in store.rollouts(run, first=attempt - 1, last=attempt + 1)}
-            return store.looked_at(run), near | {attempt: rollout_of(store, run, attempt)}
+            near |= {attempt: rollout_of(store, run, attempt)}
+            return store.looked_at(run), near, store.gains(run, attempt) is not None
 
     def prompts(self, name: str, run: int, attempt: int) -> AttemptView:
         """The attempt with what was read around it; the first one of a model takes seconds."""
-        return self._prompts.submit(_prompts, self.source(name), run, attempt).result()
+        return self._tokenizing.submit(_prompts, self.source(name), run, attempt).result()
+
+    def tokens(self, name: str, run: int, attempt: int) -> list[Token]:
+        """The attempt's tokens with their gains."""
+        return self._tokenizing.submit(_tokens, self.source(name), run, attempt).result()
 
 
 def _prompts(source: Database, run: int, attempt: int) -> AttemptView:
     with source.store() as store:
         return attempt_view(store, run, attempt)
+
+
+def _tokens(source: Database, run: int, attempt: int) -> list[Token]:
+    with source.store() as store:
+        return recorded_tokens(store, run, attempt)
 
 
 def _steps(store: Store, run: int) -> list[Row]:

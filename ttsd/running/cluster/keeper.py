@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from ttsd.loop import Past
-from ttsd.nouns import Rollout, Step
+from ttsd.nouns import Gains, Rollout, Step
 from ttsd.running.claims import claimed
 from ttsd.running.record import Answer, Row, Spent
 from ttsd.running.store import Store
@@ -68,8 +68,8 @@ class DistantStore:
     def add_attempt(self, run: int, rollout: Rollout) -> None:
         self._ask(Store.add_attempt, run, rollout)
 
-    def add_step(self, run: int, step: Step, state: Path | None) -> None:
-        self._ask(Store.add_step, run, step, state)
+    def add_step(self, run: int, step: Step, state: Path | None, gains: Gains | None = None) -> None:
+        self._ask(Store.add_step, run, step, state, gains)
 
     def resume(self, run: int, config: Mapping[str, Any]) -> None:
         self._ask(Store.resume, run, config)

@@ -38,18 +38,47 @@ async function follow() {
   }
 }
 
-async function prompts(place) {
+async function fill(place) {
   try {
     const answer = await fetch(place.dataset.from);
-    place.innerHTML = answer.ok ? await answer.text() : "<p class=tag>the prompts can't be shown</p>";
+    const text = await answer.text();
+    if (answer.ok) {
+      place.innerHTML = text;
+    } else {
+      place.className = "tag";
+      place.textContent = new DOMParser().parseFromString(text, "text/html").querySelector("main")?.textContent || "this can't be shown";
+    }
   } catch {
     reached(false);
   }
 }
 
+// The numbers of the token that is pointed at, touched, or reached with the arrow keys.
+function choose(token) {
+  if (!token || !token.matches(".tokens span")) return;
+  document.querySelector(".tokens .chosen")?.classList.remove("chosen");
+  token.classList.add("chosen");
+  document.getElementById("numbers").textContent = `${JSON.stringify(token.textContent)}: ${token.title}`;
+}
+
+function walk(event) {
+  const from = document.querySelector(".tokens .chosen");
+  const first = event.target.firstElementChild;
+  const next = { ArrowLeft: from?.previousElementSibling, ArrowRight: from ? from.nextElementSibling : first }[event.key];
+  if (!next) return;
+  choose(next);
+  next.scrollIntoView({ block: "nearest" });
+}
+
+for (const name of ["pointerover", "click"]) document.addEventListener(name, (event) => choose(event.target));
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("input") && event.key !== "Escape") return;
   if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.matches(".tokens") && event.key.startsWith("Arrow")) {
+    event.preventDefault();
+    walk(event);
+    return;
+  }
   const link = { ArrowLeft: "previous", ArrowRight: "next", Escape: "up" }[event.key];
   if (event.key === "/" && filter) {
     event.preventDefault();
@@ -63,5 +92,4 @@ document.addEventListener("keydown", (event) => {
 
 if (filter) filter.addEventListener("input", applyFilter);
 if (live) setInterval(follow, Number(live.dataset.every));
-const place = document.getElementById("prompts");
-if (place) prompts(place);
+document.querySelectorAll("[data-from]").forEach(fill);
