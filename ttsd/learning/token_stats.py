@@ -40,8 +40,8 @@ class TokenStats:
         """Teacher minus student of each token, of distilled attempts with these numbers of tokens, in order."""
         if not self.teacher:
             return {}
-        whole = (torch.cat(self.teacher) - torch.cat(self.student)).split(list(lengths.values()))
-        return {attempt: part.tolist() for attempt, part in zip(lengths, whole, strict=True)}
+        parts = torch.split(torch.cat(self.teacher) - torch.cat(self.student), list(lengths.values()))
+        return {attempt: part.tolist() for attempt, part in zip(lengths, parts, strict=True)}
 
     def metrics(self, clip_threshold: float) -> dict[str, float]:
         """Means over the step's tokens. `clip_threshold`: the cap on the ratio of trainer to sampler probability."""
