@@ -12,13 +12,15 @@ import pytest
 from problems import micro
 from tests.synthetic import World, populate
 from ttsd.config import load_config
-from ttsd.reporting.evidence import LUCKY, Pace, Study, chance, expected, gather, remaining
+from ttsd.machine.step_time import Span
+from ttsd.reporting.evidence import Study, gather, remaining
 from ttsd.reporting.evidence_table import TITLES, figures, table
 from ttsd.reporting.live import PlainOverview
 from ttsd.reporting.milestones import Gain, gain, milestone
 from ttsd.reporting.report.book import Book
 from ttsd.reporting.report.record import read
 from ttsd.running.batch import Failure
+from ttsd.running.estimate import LUCKY, Pace, chance, expected
 from ttsd.running.store import Store
 from ttsd.statistics import Resamples
 
@@ -59,7 +61,7 @@ def test_a_run_is_expected_to_end_at_its_discovery_unless_it_is_best_of_k(tmp_pa
     p = micro.p_solve(HARD)
     assert p is not None
     wanted = [one for one in study(tmp_path).wanted("micro-hard") if one.job.question == HARD]
-    runs = {one.job.method: expected(one, p) for one in wanted}
+    runs = {one.job.method: expected(one.config, 512, p) for one in wanted}
     guessing = sum((1 - p) ** k for k in range(512))
     assert runs["best-of-k"] == (512, 512)
     assert runs["sdpo"] == pytest.approx((LUCKY * guessing, guessing))
@@ -67,22 +69,28 @@ def test_a_run_is_expected_to_end_at_its_discovery_unless_it_is_best_of_k(tmp_pa
 
 def test_of_a_question_that_nobody_tried_little_is_expected(tmp_path: Path) -> None:
     (one,) = (wanted for wanted in study(tmp_path, seeds=1).wanted(HARD) if wanted.job.method == "grpo")
-    assert expected(one, None) == (4, 512)
+    assert expected(one.config, 512, None) == (4, 512)
 
 
 def test_the_cost_is_announced_as_a_range(tmp_path: Path) -> None:
     asked = study(tmp_path)
-    said = remaining(asked, {"micro-hard": asked.missing("micro-hard")}).sentence(Pace(100.0, 200.0))
-    runs, rest = said.split(" runs to do: ")
-    assert int(runs) == len(micro.subset("micro-hard")) * 5 * 2  # two arms of sdpo
-    low, high = rest.split(" minutes")[0].split(" to ")
-    assert 0 < int(low) < int(high)
-    assert "million tokens" in rest
+    pace = Pace(Span(0.01, 0.01), Span(200.0, 200.0), "measured")
+    cost = remaining(asked, {"micro-hard": asked.missing("micro-hard")}, pace)
+    assert cost.runs == len(micro.subset("micro-hard")) * 5 * 2  # two arms of sdpo
+    assert cost.seconds is not None
+    assert 0 < cost.seconds.low < cost.seconds.high
+    assert cost.tokens.high == pytest.approx(cost.seconds.high * 100 * 200)
 
 
 def test_the_chance_of_any_question_is_what_best_of_k_found(store: Store) -> None:
-    assert chance(store, "micro:q1") == pytest.approx(0.01, abs=0.01)
-    assert chance(store, "nothing:known") is None
+    assert chance(store, "micro:q1", "model") == pytest.approx(0.01, abs=0.01)
+    assert chance(store, "micro:q1", "another model") is None
+    assert chance(store, "nothing:known", "model") is None
+
+
+def test_what_is_published_is_the_bundled_models_chance(store: Store) -> None:
+    assert chance(store, HARD, "micro") == micro.p_solve(HARD)
+    assert chance(store, HARD, "model") is None
 
 
 def gained(book: Book, level: float, method: str) -> Gain:
@@ -147,7 +155,7 @@ def test_evidence_is_gathered_written_and_not_repeated(tmp_path: Path) -> None:
     first, second = Quiet(), Quiet()
     failures: list[Failure] = asyncio.run(gather(small, first))
     assert not failures
-    assert any("minutes at" in text for text in first.said)
+    assert any(text.startswith("to do: ") for text in first.said)
     text = (tmp_path / "out" / "evidence.md").read_text()
     for method in ("sdpo", "grpo", "best-of-k", "multi-turn (window 2)"):
         assert f"| {method} |" in text

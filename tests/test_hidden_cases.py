@@ -21,7 +21,7 @@ from problems.split import split
 from sandbox import Limits, Sandbox
 from tests.fakes import ByteTokenizer, ScriptedPolicy
 from ttsd.baselines import Conversation
-from ttsd.config import Reprompt
+from ttsd.config import Budget, Reprompt
 from ttsd.judging.judge import Judge
 from ttsd.loop import START, learn
 from ttsd.nouns import Problem, Rollout, Split, Step, Verdict
@@ -30,6 +30,8 @@ from ttsd.reporting.attempt import attempt_view, step_view
 from ttsd.reporting.live import PlainView, print_table
 from ttsd.reporting.show import attempt_text, step_text
 from ttsd.reprompts import Reprompts
+from ttsd.running.meter import Meter
+from ttsd.running.record import Spent
 from ttsd.running.store import Store
 
 GIVEN, WANTED = "sentinelgiven", "sentinelwanted"
@@ -110,7 +112,8 @@ async def test_nothing_that_is_read_shown_or_kept_tells_of_a_hidden_case(
             config={"reprompt": Reprompt().model_dump(), "judge": {}},
         )  # fmt: skip
         with PlainView() as view:
-            view.begin(1, "colours", START, len(answers), 4)
+            meter = Meter(Budget(attempts=len(answers)), Spent(0, 0, 0.0))
+            view.begin(1, "colours", START, meter, 4)
             async with aclosing(learn(policy, judge, reprompts, group_size=4, budget=len(answers))) as events:
                 async for event in events:
                     view.show(event)

@@ -12,14 +12,21 @@ import pytest
 from rich.console import Console
 
 from tests.fakes import rollout
+from ttsd.config import Budget
 from ttsd.loop import Past
 from ttsd.nouns import Status, Step, Verdict
 from ttsd.reporting.live import PlainOverview, PlainView, RichOverview, RichView, print_table
 from ttsd.running.batch import Failure
+from ttsd.running.meter import Meter
+from ttsd.running.record import Spent
 from ttsd.running.resume import Job
 
 FAILED = Verdict(Status.WRONG_ANSWER, 1, 2, 0, 0, feedback="no")
 PASSED = Verdict(Status.ACCEPTED, 2, 2, 0, 0)
+
+
+def meter(attempts: int) -> Meter:
+    return Meter(Budget(attempts=attempts), Spent(0, 0, 0.0))
 
 
 def drawn(view: RichView | RichOverview, width: int = 100) -> str:
@@ -31,7 +38,7 @@ def drawn(view: RichView | RichOverview, width: int = 100) -> str:
 
 def test_plain_lines_say_what_a_step_did(capsys: pytest.CaptureFixture[str]) -> None:
     view = PlainView()
-    view.begin(1, "q", Past(steps=1, rollouts=(rollout(1, "x", FAILED),)), 8, 2)
+    view.begin(1, "q", Past(steps=1, rollouts=(rollout(1, "x", FAILED),)), meter(8), 2)
     group = (rollout(2, "x", FAILED), rollout(3, "y", PASSED))
     for one in group:
         view.show(one)
@@ -42,9 +49,46 @@ def test_plain_lines_say_what_a_step_did(capsys: pytest.CaptureFixture[str]) -> 
     assert lines[1].endswith("discovered at attempt 3")
 
 
+def test_what_is_left_is_renewed_with_each_step(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    view, run = PlainView(), Meter(Budget(attempts=10), Spent(0, 0, 0.0), clock=lambda: now[0])
+    panel = RichView()
+    for one in (view, panel):
+        one.begin(1, "q", Past(), run, 1)
+    assert re.search(r"left +-", drawn(panel))
+    for number, second in ((1, 30.0), (2, 600.0)):
+        now[0], one_attempt = second, rollout(number, "x", FAILED)
+        run.add(one_attempt)
+        view.show(one_attempt)
+        view.show(Step(number, (one_attempt,), 0, {}, {"draw": 1.0}))
+    first, second_line = capsys.readouterr().err.splitlines()[1:]
+    assert "| at most 4.5 min, " in first
+    assert "| at most 40 min, " in second_line
+    assert re.search(r"left +at most 40 min, ", drawn(panel))
+
+
+def test_an_overview_says_what_all_runs_still_take(capsys: pytest.CaptureFixture[str]) -> None:
+    overview = PlainOverview()
+    overview.expect(4)
+    first, second = (overview.view(name) for name in ("a", "b"))
+    for view, made in ((first, 6), (second, 2)):
+        run = meter(10)
+        view.begin(1, "q", Past(), run, 1)
+        for number in range(1, made + 1):
+            run.add(rollout(number, "x", FAILED))
+    left = overview.left()
+    assert left is not None
+    assert left.attempts == 4 * 10 - 8  # nothing ended yet, so all are expected to spend their budgets
+    overview.end("a", Failure(Job("q", "sdpo", 0), "OSError: gone"))
+    left = overview.left()
+    assert left is not None
+    assert left.attempts == 3 * 6 - 2
+    assert " M tokens left | a | failed" in capsys.readouterr().err
+
+
 def test_an_alarm_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     view = PlainView()
-    view.begin(1, "q", Past(), 100, 1)
+    view.begin(1, "q", Past(), meter(100), 1)
     for number in range(1, 9):
         one = rollout(number, "x", FAILED)
         view.show(one)
@@ -55,7 +99,7 @@ def test_an_alarm_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_panel_can_be_drawn_before_and_after_anything_happens() -> None:
     view = RichView()
     assert "none yet" in drawn(view)
-    view.board.begin(1, "my question", Past(), 4, 2)
+    view.board.begin(1, "my question", Past(), meter(4), 2)
     for number in (1, 2):
         view.board.add(rollout(number, "x", FAILED))
     assert "distilling" in drawn(view)
@@ -69,7 +113,7 @@ def test_a_table_shows_each_run(capsys: pytest.CaptureFixture[str]) -> None:
     overview = RichOverview()
     overview.expect(2)
     view = overview.view("q sdpo seed 0")
-    view.begin(1, "q", Past(), 8, 2)
+    view.begin(1, "q", Past(), meter(8), 2)
     group = (rollout(1, "x", FAILED), rollout(2, "y", PASSED))
     for one in group:
         view.show(one)
@@ -85,7 +129,7 @@ def test_an_overview_counts_what_ends(capsys: pytest.CaptureFixture[str]) -> Non
     overview.end("q sdpo seed 0", Failure(Job("q", "sdpo", 0), "OSError: gone"))
     assert capsys.readouterr().err.endswith("| q sdpo seed 0 | failed: OSError: gone\n")
     table = RichOverview()
-    table.view("q sdpo seed 1").begin(1, "q", Past(), 8, 2)
+    table.view("q sdpo seed 1").begin(1, "q", Past(), meter(8), 2)
     assert "q sdpo seed 1" in drawn(table)
 
 
@@ -96,7 +140,7 @@ def test_tables_of_nothing_are_fine(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_narrow_terminal_shows_the_whole_panel() -> None:
     view = RichView()
-    view.board.begin(1, "micro:numbers:5:7 sdpo seed 0", Past(), 512, 2)
+    view.board.begin(1, "micro:numbers:5:7 sdpo seed 0", Past(), meter(512), 2)
     view.board.add(rollout(1, "x", FAILED))
     text = drawn(view, width=60)
     assert max(map(len, text.splitlines())) <= 60
@@ -106,7 +150,7 @@ def test_a_narrow_terminal_shows_the_whole_panel() -> None:
 
 def test_a_narrow_overview_leaves_columns_out() -> None:
     overview = RichOverview()
-    overview.view("micro:numbers:5:7 sdpo seed 0").begin(1, "q", Past(), 512, 2)
+    overview.view("micro:numbers:5:7 sdpo seed 0").begin(1, "q", Past(), meter(512), 2)
     narrow, wide = drawn(overview, width=60), drawn(overview, width=120)
     assert max(map(len, narrow.splitlines())) <= 60
     assert "0/512" in narrow
@@ -123,7 +167,9 @@ def test_a_dumb_terminal_gets_lines(term: str, renews: bool) -> None:
 def test_no_color_is_honoured() -> None:
     look = (
         "import time; from ttsd.loop import Past; from ttsd.reporting.live import RichView\n"
-        "with RichView() as view: view.begin(1, 'q', Past(), 4, 2); time.sleep(0.3)"
+        "from ttsd.config import Budget; from ttsd.running.meter import Meter; from ttsd.running.record import Spent\n"
+        "meter = Meter(Budget(attempts=4), Spent(0, 0, 0.0))\n"
+        "with RichView() as view: view.begin(1, 'q', Past(), meter, 2); time.sleep(0.3)"
     )
     command = [sys.executable, "-c", look]
     coloured, plain = terminal(command, TERM="xterm-256color"), terminal(command, TERM="xterm-256color", NO_COLOR="1")

@@ -33,6 +33,25 @@ def test_what_was_spent_before_counts(budget: Budget, spent: Spent, ended: str |
     assert meter.ended_by() == ended
 
 
+@pytest.mark.parametrize(
+    ("budget", "attempts"),
+    [
+        (Budget(attempts=9), 5.0),
+        (Budget(attempts=9, tokens=140), 3.0),  # each has 20 tokens, and 60 were spent before
+        (Budget(attempts=9, seconds=100), 2.0),  # each takes 20 seconds, and 40 were spent before
+    ],
+)
+def test_what_is_left_goes_by_the_pace_so_far_and_the_budget_that_ends_first(budget: Budget, attempts: float) -> None:
+    now = [0.0]
+    meter = Meter(budget, Spent(3, 60, 40.0), clock=lambda: now[0])
+    assert meter.left() is None
+    meter.add(rollout(4))
+    now[0] = 20.0
+    left = meter.left()
+    assert left is not None
+    assert (left.attempts, left.seconds, left.tokens) == (attempts, attempts * 20, attempts * 20)
+
+
 async def drawn(enough_after: int, past: Past = Past(), rounds: Rounds = Rounds()) -> list[Rollout | Step]:  # noqa: B008
     policy = ScriptedPolicy(f"wrong {n}" for n in range(100))
     prompts = Reprompts("question", ByteTokenizer(), Reprompt(), max_prompt_len=100)

@@ -15,7 +15,7 @@ import problems
 from problems import micro
 from sandbox import Limits, Outcome, Program, SandboxFault
 from ttsd.config import Config, load_config
-from ttsd.reporting.live import QuietView
+from ttsd.reporting.board import QuietView
 from ttsd.running import run
 from ttsd.running.batch import Failure, Task, Wanted, to_its_end
 from ttsd.running.engine import load_tokenizer

@@ -14,7 +14,7 @@ from tests.records import begin, rollout
 from ttsd.errors import InfrastructureError
 from ttsd.loop import Event
 from ttsd.nouns import Step
-from ttsd.reporting.live import QuietView
+from ttsd.reporting.board import QuietView
 from ttsd.running.store import Store
 from ttsd.running.trackers import open_tracker
 from ttsd.running.writer import Writer

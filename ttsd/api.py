@@ -31,11 +31,13 @@ from ttsd.config import Config, load_config
 from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.loop import Event
 from ttsd.nouns import Rollout, Step, Verdict
-from ttsd.reporting.live import QuietView
+from ttsd.reporting.board import QuietView
 from ttsd.running.methods import SDPO, method_named
+from ttsd.running.preview import Preview
 from ttsd.running.record import Answer
 from ttsd.running.resume import Job
 from ttsd.running.solve import Talk
+from ttsd.running.solve import preview as preview_one
 from ttsd.running.solve import solve as run_one
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ __all__ = [
     "Event",
     "Frames",
     "InfrastructureError",
+    "Preview",
     "Problem",
     "Rollout",
     "Step",
@@ -54,10 +57,12 @@ __all__ = [
     "UserError",
     "Verdict",
     "aevents",
+    "apreview",
     "asolve",
     "events",
     "export",
     "load_config",
+    "preview",
     "question",
     "read_record",
     "solve",
@@ -104,10 +109,34 @@ async def asolve(
     `question`: a name as the command line takes it, or an object. `config`: settings, the name of a shipped
     configuration, or a file. `view`: whoever wants to watch.
     """
+    job, settings, problem = _asked(question, config, method, seed)
+    return await run_one(job, settings, fresh=fresh, view=view or _Listener(), problem=problem)
+
+
+async def apreview(
+    question: str | Problem,
+    config: Config | str | None = None,
+    *,
+    method: str = SDPO.name,
+    seed: int = 0,
+    fresh: bool = False,
+) -> Preview:
+    """What the same `asolve` would cost, and the first prompts that it would read. Starts no engine, writes no row."""
+    job, settings, problem = _asked(question, config, method, seed)
+    return await preview_one(job, settings, fresh=fresh, problem=problem)
+
+
+def preview(question: str | Problem, config: Config | str | None = None, **options: Any) -> Preview:
+    """`apreview`, where no event loop runs."""
+    return asyncio.run(apreview(question, config, **options))
+
+
+def _asked(
+    question: str | Problem, config: Config | str | None, method: str, seed: int
+) -> tuple[Job, Config, Problem | None]:
     settings = config if isinstance(config, Config) else load_config(config)
     problem = question if isinstance(question, Problem) else None
-    job = Job(problem.name if problem else str(question), method_named(method).name, seed)
-    return await run_one(job, settings, fresh=fresh, view=view or _Listener(), problem=problem)
+    return Job(problem.name if problem else str(question), method_named(method).name, seed), settings, problem
 
 
 def solve(question: str | Problem, config: Config | str | None = None, **options: Any) -> Answer:

@@ -59,9 +59,13 @@ class Tokenizer:
         """The text of `ids` without special tokens."""
         return str(self._inner.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
+    def whole_text(self, ids: Sequence[int]) -> str:
+        """The text of `ids`, special tokens included."""
+        return str(self._inner.decode(list(ids), clean_up_tokenization_spaces=False))
+
     def token_text(self, token_id: int) -> str:
         """One token as text, special tokens included."""
-        return str(self._inner.decode([token_id], clean_up_tokenization_spaces=False))
+        return self.whole_text([token_id])
 
 
 def _stop_token_ids(inner: Any, path: str) -> tuple[int, ...]:

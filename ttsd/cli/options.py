@@ -30,6 +30,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one JSON o
 UnsafeOption = Annotated[
     bool, typer.Option("--unsafe-no-sandbox", help="Run programs without the sandbox (recorded with the run).")
 ]
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Stop after the estimate and the first prompts: no engine starts, no row is written."
+    ),
+]
 QuestionArgument = Annotated[
     str, typer.Argument(help="micro:ID, lcb:ID, FILE.jsonl#ID or a folder.", metavar="QUESTION")
 ]

@@ -17,6 +17,7 @@ from ttsd.cli.options import (
     RESUMABLE,
     AtOnceOption,
     ConfigOption,
+    DryRunOption,
     FractionsOption,
     JsonOption,
     QuestionArgument,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from ttsd.config import Config
     from ttsd.running.batch import Overview, Results, Wanted
+    from ttsd.running.preview import Preview
 
 
 def solve(
@@ -46,6 +48,7 @@ def solve(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start another run instead of resuming an unfinished one.")
     ] = False,
+    dry_run: DryRunOption = False,
     unsafe_no_sandbox: UnsafeOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,10 +59,12 @@ def solve(
     Exit status: 0 discovered, 1 budget spent, 2 a mistake of yours, 3 a fault of the machine, 130 or 143
     stopped by SIGINT or SIGTERM (the same command resumes).
     """
-    from ttsd.api import asolve
+    from ttsd.api import apreview, asolve
     from ttsd.reporting.live import view_for_stderr
 
     settings = settings_of(config, set_, unsafe_no_sandbox)
+    if dry_run:
+        return _print_preview(run(apreview(question, settings, method=method, seed=seed, fresh=fresh)), as_json)
     with view_for_stderr() as view:
         answer = run(
             asolve(question, settings, method=method, seed=seed, fresh=fresh, view=view),
@@ -90,6 +95,7 @@ def batch(
     ] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
+    dry_run: DryRunOption = False,
     unsafe_no_sandbox: UnsafeOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -108,6 +114,8 @@ def batch(
     wanted = work.plan(questions(subset), chosen, seeds, settings, windows_of(windows), fractions_of(teacher_fractions))
     if ray is None and ray_workers is not None:
         raise UserError(f"--ray-workers {ray_workers} needs --ray: give its ADDRESS, or local")
+    if dry_run:
+        return _print_preview(run(work.preview(wanted, settings, runs_at_once=at_once)), as_json)
     with overview_for_stderr() as overview:
         if ray is None:
             results = run(work.batch(wanted, settings, runs_at_once=at_once, overview=overview), afterwards=RESUMABLE)
@@ -130,6 +138,17 @@ async def _on_ray(
     return await cluster.batch(
         wanted, settings, address=address, workers=workers, runs_at_once=at_once, overview=overview
     )
+
+
+def _print_preview(preview: Preview, as_json: bool) -> None:
+    from ttsd.judging.feedback import readable
+
+    if as_json:
+        print(json.dumps(asdict(preview)))
+        return
+    print(preview.estimate or "nothing is left to do", file=sys.stderr)
+    for prompt in preview.prompts:
+        print(f"== {prompt.heading()}\n{readable(prompt.text)}\n")
 
 
 def _print_results(results: Results, *, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ttsd.errors import UserError
 
@@ -28,6 +28,23 @@ CARDS = {
     "l4-24": Card(22.0, 121, 300),
     "laptop-cpu": Card(16, 1.0, 60, is_cpu=True),  # 8 cores with AVX2, two channels of DDR5
 }
+
+
+_LAPTOP_CORES, _CORES_TO_FILL_MEMORY = 8, 4  # of the laptop in the table; half of them can use its memory's whole speed
+
+
+def card_called(name: str, gib: float) -> Card | None:
+    """The card that CUDA calls `name`, with `gib` of memory; None: it is not in the table."""
+    words = name.upper().replace("RTX ", "RTX").replace("-", " ").split()
+    known = next((card for key, card in CARDS.items() if key.partition("-")[0].upper() in words), None)
+    return None if known is None else replace(known, gib=gib)
+
+
+def cpu_with(cores: int, gib: float) -> Card:
+    """A processor of which `cores` may be used, each as fast as one of the laptop's."""
+    laptop = CARDS["laptop-cpu"]
+    bandwidth = laptop.gb_per_second * min(1.0, cores / _CORES_TO_FILL_MEMORY)
+    return Card(gib, laptop.tflops * cores / _LAPTOP_CORES, bandwidth, is_cpu=True)
 
 
 def card_named(name: str) -> Card:

@@ -143,11 +143,8 @@ def _memory(config: Config, sizes: Mapping[str, Any]) -> Finding:
     from ttsd.machine.shape import Shape
 
     found = found_memory(config.model.device)
-    card = found.as_card()
-    made = memory_of(config, Shape.read(sizes), card, questions=1)
-    where = "of free memory" if found.is_cpu else "of the card"
-    parts = ", ".join(f"{process} {need / GIB:.1f} GiB" for process, need in made.needs.items())
-    detail = f"{parts}; {card.gib:.1f} GiB {where}"
+    made = memory_of(config, Shape.read(sizes), found.as_card(), questions=1)
+    detail = made.in_words(found)
     return Finding("memory", made.fits, detail if made.fits else f"{detail}: {LESS_MEMORY}")
 
 

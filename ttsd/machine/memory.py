@@ -17,7 +17,7 @@ from typing import Any
 
 from ttsd.config import Config
 from ttsd.errors import UserError
-from ttsd.machine.cards import GIB, Card
+from ttsd.machine.cards import GIB, Card, card_called, cpu_with
 from ttsd.machine.lengths import Lengths, longest_lengths
 from ttsd.machine.shape import Shape
 
@@ -50,6 +50,11 @@ class Memory:
     @property
     def needs(self) -> dict[str, float]:
         return {name: sum(part.bytes for part in self.parts if part.where == name) for name in ("trainer", "sampler")}
+
+    def in_words(self, found: Found) -> str:
+        """What both need, of what this machine was `found` to have."""
+        parts = ", ".join(f"{process} {need / GIB:.1f} GiB" for process, need in self.needs.items() if need)
+        return f"{parts}; {found.as_card().gib:.1f} GiB {'of free memory' if found.is_cpu else 'of the card'}"
 
     @property
     def fits(self) -> bool:
@@ -202,29 +207,39 @@ def _sampler(config: Config, shape: Shape, width: int, lengths: Lengths, questio
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Bytes of this machine's graphics card (0: there is none), and of main memory that nobody uses."""
+    """Bytes of this machine's graphics card (0: there is none), of main memory that nobody uses; what CUDA calls it."""
 
     card: float
     free: float
+    name: str = ""
 
     @property
     def is_cpu(self) -> bool:
         return not self.card
 
     def as_card(self) -> Card:
-        """To plan with; its speed is not known."""
+        """To plan memory with; of its speed nothing is said."""
         return Card((self.card or self.free) / GIB, 1.0, 1.0, is_cpu=self.is_cpu)
+
+    def as_fast_card(self) -> Card | None:
+        """To plan time with; None: a card that is not in the table."""
+        if self.is_cpu:
+            return cpu_with(len(os.sched_getaffinity(0)), self.free / GIB)
+        return card_called(self.name, self.card / GIB)
 
 
 def found_memory(device: str) -> Found:
     """Of this machine. `device`: as in model.device."""
-    return Found(_card() if device != "cpu" else 0.0, _free())
+    card, name = (0.0, "") if device == "cpu" else _card()
+    return Found(card, _free(), name)
 
 
-def _card() -> float:
+def _card() -> tuple[float, str]:
     import torch
 
-    return float(torch.cuda.mem_get_info()[1]) if torch.cuda.is_available() else 0.0
+    if not torch.cuda.is_available():
+        return 0.0, ""
+    return float(torch.cuda.mem_get_info()[1]), torch.cuda.get_device_name()
 
 
 def _free() -> float:

@@ -12,20 +12,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from problems.micro import p_solve
 from problems.subsets import questions
 from ttsd.config import Config
 from ttsd.loop import Event, Past
-from ttsd.reporting.evidence_table import REFERENCE, figures, markdown
+from ttsd.machine.step_time import Span
+from ttsd.reporting.evidence_table import figures, markdown
 from ttsd.reporting.report import build_report
 from ttsd.running import batch, resume
+from ttsd.running.estimate import NOTHING, UNSPENT, Cost, Pace, chance, cost_of
+from ttsd.running.meter import Meter
 from ttsd.running.methods import METHODS
 from ttsd.running.store import Answer, Row, Store
 from ttsd.running.writer import View
 
 PROBE_RUNS, PROBE_STEPS = 8, 2
-# A learning or conversing run is expected to take between this share of best-of-k's mean attempts and all of them.
-LUCKY = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,33 +56,6 @@ class Study:
             return [one for one in self.wanted(subset) if resume.finished(store, one.job, one.config) is None]
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """What this machine does with this model."""
-
-    attempts_per_second: float
-    tokens_per_attempt: float  # read and written
-
-
-@dataclass(frozen=True, slots=True)
-class Remaining:
-    """What is missing will cost between `low` and `high` attempts."""
-
-    runs: int
-    low: float
-    high: float
-
-    def sentence(self, pace: Pace) -> str:
-        if not self.runs:
-            return "all runs are done"
-        minutes = [attempts / pace.attempts_per_second / 60 for attempts in (self.low, self.high)]
-        tokens = [attempts * pace.tokens_per_attempt / 1e6 for attempts in (self.low, self.high)]
-        return (
-            f"{self.runs} runs to do: {minutes[0]:.0f} to {minutes[1]:.0f} minutes at {pace.attempts_per_second:.3g} "
-            f"attempts a second, {tokens[0]:.3g} to {tokens[1]:.3g} million tokens"
-        )
-
-
 def folder_name(subset: str) -> str:
     """What the files of `subset` are called, be it a list's name, a TOML file or a question."""
     return Path(subset.replace("#", "-")).name.removesuffix(".toml").replace(":", "-")
@@ -92,8 +65,11 @@ async def gather(study: Study, overview: batch.Overview, *, dry_run: bool = Fals
     """Says what is missing will cost, runs it unless `dry_run`, and writes the table; returns the runs that failed."""
     study.out.mkdir(parents=True, exist_ok=True)
     missing = {subset: study.missing(subset) for subset in study.subsets}
-    left = remaining(study, missing)
-    overview.say(left.sentence(await _pace(study, missing, overview)) if left.runs else "all runs are done")
+    if any(missing.values()):
+        pace = await _pace(study, missing, overview)
+        overview.say(f"to do: {remaining(study, missing, pace)} ({pace.source})")
+    else:
+        overview.say("all runs are done")
     if dry_run:
         return []
     failures: list[batch.Failure] = []
@@ -128,34 +104,15 @@ def _opened(study: Study) -> Iterator[tuple[str, Store]]:
                 yield subset, store
 
 
-def remaining(study: Study, missing: dict[str, list[batch.Wanted]]) -> Remaining:
-    """How many attempts the missing runs will make, by what one guess's chance is known to be."""
-    spans = []
+def remaining(study: Study, missing: dict[str, list[batch.Wanted]], pace: Pace) -> Cost:
+    """What the missing runs will take from their beginning on, by what one guess's chance is known to be."""
+    left = NOTHING
     for subset, wanted in missing.items():
         with Store(study.configured(subset).store.path) as store:
-            spans += [expected(one, chance(store, one.job.question)) for one in wanted]
-    return Remaining(len(spans), sum(low for low, _ in spans), sum(high for _, high in spans))
-
-
-def expected(wanted: batch.Wanted, p: float | None) -> tuple[float, float]:
-    """How many attempts a run will make, at least and at most, by the chance `p` of one guess (None: unknown)."""
-    budget = float(wanted.config.budget.attempts)
-    if wanted.config.budget.continue_after_discovery:
-        return budget, budget
-    if p is None:
-        return min(float(wanted.config.sampling.group_size), budget), budget
-    guessing = (1 - (1 - p) ** budget) / p if p else budget
-    return LUCKY * guessing, guessing
-
-
-def chance(store: Store, question: str) -> float | None:
-    """The chance that one guess solves `question`: as published with the bundled suite, else as recorded so far."""
-    if (published := p_solve(question)) is not None:
-        return published
-    sql = """select count(*), coalesce(sum(discovered), 0) from attempts
-        join runs using (run) where question = ? and method = ? and verdict != 'aborted'"""
-    ((attempts, successes),) = store.query(sql, [question, REFERENCE])
-    return successes / attempts if successes else None
+            for one in wanted:
+                p = chance(store, one.job.question, one.config.model.path)
+                left += cost_of(one.config, UNSPENT, p, pace)
+    return left
 
 
 class Timer:
@@ -175,7 +132,7 @@ class Timer:
         self._began = self._began or time.monotonic()
         return self
 
-    def begin(self, run: int, job: str, past: Past, budget: int, group_size: int) -> None:
+    def begin(self, run: int, job: str, past: Past, meter: Meter, group_size: int) -> None:
         pass
 
     def show(self, event: Event) -> None:
@@ -190,7 +147,7 @@ async def _pace(study: Study, missing: dict[str, list[batch.Wanted]], overview: 
     remembered = study.out / "pace.json"
     if remembered.exists():
         kept = json.loads(remembered.read_text("utf-8"))
-        return Pace(kept["attempts_per_second"], kept.get("tokens_per_attempt", 0.0))
+        return _as_measured(kept["attempts_per_second"], kept.get("tokens_per_attempt", 0.0))
     overview.say(f"measuring this machine on the first {PROBE_STEPS} steps of {PROBE_RUNS} runs")
     subset, watch = next(name for name, wanted in missing.items() if wanted), Timer()
     begun, config = [_shortened(one) for one in missing[subset][:PROBE_RUNS]], study.configured(subset)
@@ -198,10 +155,15 @@ async def _pace(study: Study, missing: dict[str, list[batch.Wanted]], overview: 
     made = max(sum(answer.attempts for answer in results.answers), 1)
     with Store(config.store.path) as store:
         ((tokens,),) = store.query("select avg(prompt_tokens + completion_tokens) from attempts")
-    pace = Pace(round(made / max(watch.seconds, 1e-3), 4), round(tokens or 0.0, 1))
-    kept = {"attempts_per_second": pace.attempts_per_second, "tokens_per_attempt": pace.tokens_per_attempt}
-    remembered.write_text(json.dumps(kept) + "\n", "utf-8")
-    return pace
+    rate, each = round(made / max(watch.seconds, 1e-3), 4), round(tokens or 0.0, 1)
+    remembered.write_text(json.dumps({"attempts_per_second": rate, "tokens_per_attempt": each}) + "\n", "utf-8")
+    return _as_measured(rate, each)
+
+
+def _as_measured(attempts_per_second: float, tokens: float) -> Pace:
+    seconds = 1 / max(attempts_per_second, 1e-4)  # it was rounded
+    source = f"measured here: {attempts_per_second:.3g} attempts a second"
+    return Pace(Span(seconds, seconds), Span(tokens, tokens), source)
 
 
 def _shortened(wanted: batch.Wanted) -> batch.Wanted:

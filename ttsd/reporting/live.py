@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -16,99 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 from ttsd.loop import Event, Past
-from ttsd.nouns import Rollout, Status, Step
-from ttsd.reporting.alarms import alarms
+from ttsd.nouns import Step
+from ttsd.reporting.board import Board, QuietView
 from ttsd.running.batch import Failure
+from ttsd.running.meter import Left, Meter
 from ttsd.running.solve import ending
 from ttsd.running.store import Answer
 
 # Columns of the overview of many runs; a narrow terminal shows the first ones.
 TITLES = ("run", "attempts", "best", "discovery", "doing", "loss", "adapter", "tokens/s")
 NARROW, SHOWN_NARROW = 90, 5
-
-
-@dataclass
-class Board:
-    """What has happened so far, as numbers."""
-
-    run: int = 0
-    question: str = ""
-    budget: int = 0
-    attempts: int = 0
-    step: int = 0
-    best_fraction: float = 0.0
-    loss: float | None = None
-    adapter_version: int = 0
-    discovery: int | None = None
-    tokens: int = 0
-    verdicts: Counter[Status] = field(default_factory=Counter)
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    metrics: list[Mapping[str, float]] = field(default_factory=list)
-    group_size: int = 0
-    stepped: int = 0
-
-    def begin(self, run: int, question: str, past: Past, budget: int, group_size: int) -> None:
-        self.run, self.question, self.budget, self.group_size = run, question, budget, group_size
-        self.stepped = past.attempts
-        self.attempts, self.step, self.adapter_version = past.attempts, past.steps, past.adapter_version
-        for rollout in past.unfinished:
-            self.add(rollout)
-        self.tokens = 0  # those were not drawn in this process's time
-
-    def add(self, event: Event) -> None:
-        if isinstance(event, Rollout):
-            self._rollout(event)
-        else:
-            self._step(event)
-
-    def _rollout(self, rollout: Rollout) -> None:
-        self.attempts += 1
-        self.tokens += len(rollout.completion.token_ids)
-        self.verdicts[rollout.verdict.status] += 1
-        self.best_fraction = max(self.best_fraction, rollout.verdict.visible_fraction)
-        if rollout.verdict.accepted:
-            self.discovery = min(rollout.attempt, self.discovery or rollout.attempt)
-
-    def _step(self, step: Step) -> None:
-        self.metrics.append(step.metrics)
-        self.step, self.adapter_version = step.number, step.adapter_version
-        self.stepped = self.attempts
-        self.loss = step.metrics.get("loss", self.loss)
-        self.seconds["sample+judge"] += step.seconds["draw"]
-        for name in ("step", "swap"):
-            self.seconds[name] += step.metrics.get(f"seconds/{name}", 0.0)
-
-    @property
-    def alarms(self) -> list[str]:
-        return alarms(self.metrics)
-
-    @property
-    def phase(self) -> str:
-        complete = self.attempts - self.stepped == min(self.group_size, self.budget - self.stepped)
-        return "distilling" if complete else "sampling and judging"
-
-    @property
-    def tokens_per_second(self) -> float:
-        return self.tokens / self.seconds["sample+judge"] if self.seconds["sample+judge"] else 0.0
-
-    def counts(self) -> str:
-        return ", ".join(f"{status.value.replace('_', ' ')} {n}" for status, n in self.verdicts.most_common())
-
-    def times(self) -> str:
-        return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
-
-
-class QuietView:
-    """Keeps the numbers of one run and says nothing."""
-
-    def __init__(self) -> None:
-        self.board = Board()
-
-    def begin(self, run: int, question: str, past: Past, budget: int, group_size: int) -> None:
-        self.board.begin(run, question, past, budget, group_size)
-
-    def show(self, event: Event) -> None:
-        self.board.add(event)
 
 
 class PlainView(QuietView):
@@ -127,8 +43,8 @@ class PlainView(QuietView):
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    def begin(self, run: int, question: str, past: Past, budget: int, group_size: int) -> None:
-        self.board.begin(run, question, past, budget, group_size)
+    def begin(self, run: int, question: str, past: Past, meter: Meter, group_size: int) -> None:
+        self.board.begin(run, question, past, meter, group_size)
         made = self.board.attempts
         resumed = f", resumed after {made} attempts and {past.steps} steps" if made else ""
         self.say(f"run {run}: {question}{resumed}")
@@ -155,8 +71,9 @@ def _line(board: Board, step: Step) -> str:
         f"loss {loss:.4f}" if loss is not None else moved,
         f"adapter v{step.adapter_version}",
         f"{board.tokens_per_second:.0f} tokens/s",
+        f"discovered at attempt {board.discovery}" if step.discovery else board.left,
     ]
-    return " | ".join(parts) + (f" | discovered at attempt {board.discovery}" if step.discovery else "")
+    return " | ".join(part for part in parts if part)
 
 
 class RichView:
@@ -179,8 +96,8 @@ class RichView:
     def say(self, text: str) -> None:
         self._console.print(Text(text, style="dim"))
 
-    def begin(self, run: int, question: str, past: Past, budget: int, group_size: int) -> None:
-        self.board.begin(run, question, past, budget, group_size)
+    def begin(self, run: int, question: str, past: Past, meter: Meter, group_size: int) -> None:
+        self.board.begin(run, question, past, meter, group_size)
         self._started = time.monotonic()
         self._live.start(refresh=True)
 
@@ -196,6 +113,7 @@ class RichView:
             "run": f"{board.run}   {board.question}",
             "step": f"{board.step}   adapter v{board.adapter_version}   {board.phase}",
             "elapsed": f"{time.monotonic() - self._started:.0f} s   {board.times()}",
+            "left": board.left or "-",
             "attempts": f"{board.attempts} of {board.budget}",
             "verdicts": board.counts() or "none yet",
             "best": f"{board.best_fraction:.0%} of the visible cases",
@@ -217,7 +135,7 @@ class PlainOverview:
 
     def __init__(self) -> None:
         self._total = 0
-        self._ended = 0
+        self._ended: list[tuple[int, int]] = []  # attempts and tokens of each run that did
         self._started = time.monotonic()
         self.boards: dict[str, QuietView] = {}
 
@@ -234,14 +152,28 @@ class PlainOverview:
         self._total = runs
 
     def view(self, name: str) -> QuietView:
+        if not self.boards and not self._ended:
+            self._started = time.monotonic()  # the engine is ready now
         view = self.boards[name] = QuietView()
         return view
 
     def end(self, name: str, answer: Answer | Failure) -> None:
-        self._ended += 1
-        self.boards.pop(name, None)
-        elapsed = time.monotonic() - self._started
-        self.say(f"{self._ended}/{self._total} | {elapsed:.0f} s | {name} | {_ending(answer)}")
+        self._ended.append(_made(self.boards.pop(name, None), answer))
+        elapsed, left = time.monotonic() - self._started, self.left()
+        parts = [f"{len(self._ended)}/{self._total}", f"{elapsed:.0f} s", f"about {left}" if left else "", name]
+        self.say(" | ".join(part for part in [*parts, _ending(answer)] if part))
+
+    def left(self) -> Left | None:
+        """What all runs will still take, if the others make as many attempts as those that ended; None: unknown."""
+        running = [board.meter for view in self.boards.values() if (board := view.board).meter is not None]
+        attempts = sum(made for made, _ in self._ended) + sum(meter.made for meter in running)
+        tokens = sum(of_run for _, of_run in self._ended) + sum(meter.made_tokens for meter in running)
+        if not attempts:
+            return None
+        usual = [made for made, _ in self._ended] or [meter.budget.attempts for meter in running]
+        open_runs = self._total - len(self._ended)
+        left = max(0.0, open_runs * sum(usual) / len(usual) - sum(meter.made for meter in running))
+        return Left(left, left * (time.monotonic() - self._started) / attempts, left * tokens / attempts)
 
 
 class RichOverview(PlainOverview):
@@ -269,13 +201,8 @@ class RichOverview(PlainOverview):
         for name, view in self.boards.items():
             table.add_row(*_overview_cells(name, view.board)[: len(table.columns)])
         tokens = sum(view.board.tokens_per_second for view in self.boards.values())
-        return Group(table, Text(f"{self._ended} of {self._total} runs ended   {self._eta()}   {tokens:.0f} tokens/s"))
-
-    def _eta(self) -> str:
-        if not self._ended:
-            return "time left unknown"
-        left = (time.monotonic() - self._started) / self._ended * (self._total - self._ended)
-        return f"about {left / 60:.0f} min left"
+        left = f"about {left}" if (left := self.left()) else "time left unknown"
+        return Group(table, Text(f"{len(self._ended)} of {self._total} runs ended   {left}   {tokens:.0f} tokens/s"))
 
 
 def _overview_cells(name: str, board: Board) -> tuple[str, ...]:
@@ -290,6 +217,13 @@ def _overview_cells(name: str, board: Board) -> tuple[str, ...]:
         f"v{board.adapter_version}",
         f"{board.tokens_per_second:.0f}",
     )
+
+
+def _made(view: QuietView | None, answer: Answer | Failure) -> tuple[int, int]:
+    """Attempts and tokens of a run that ended; of one on another machine the record says the attempts alone."""
+    if view is not None and view.board.meter is not None:
+        return view.board.meter.made, view.board.meter.made_tokens
+    return (answer.attempts, 0) if isinstance(answer, Answer) else (0, 0)
 
 
 def _ending(answer: Answer | Failure) -> str:

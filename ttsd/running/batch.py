@@ -18,7 +18,9 @@ from ttsd.machine.capacity import Capacity, capacity
 from ttsd.machine.memory import found_memory
 from ttsd.running import resume, run
 from ttsd.running.engine import load_tokenizer
+from ttsd.running.estimate import estimate
 from ttsd.running.methods import METHODS, MULTI_TURN, SDPO, Method
+from ttsd.running.preview import Preview, looked_at, previewed
 from ttsd.running.readings import teaching
 from ttsd.running.record import Answer, Row
 from ttsd.running.resume import Job
@@ -140,12 +142,24 @@ async def batch(wanted: Sequence[Wanted], config: Config, *, runs_at_once: int |
             return Results(finished)
         tokenizer = await beside(checked, tasks, config)
         room = room_for(tasks, len(tasks), runs_at_once, config)
+        overview.say(str(await estimate(tasks, config, store, tokenizer, at_once=room.runs)))
         async with run.open_session(config, store, tokenizer, learns=learns(tasks), runs_at_once=room.runs) as session:
             overview.say(f"ready (sandbox: {session.sandbox.tier}); {room}")
             results = await all_of(session, tasks, room.runs, overview)
             usage = session.usage()
         overview.say(str(usage))
         return Results(finished + results, usage)
+
+
+async def preview(wanted: Sequence[Wanted], config: Config, *, runs_at_once: int | None) -> Preview:
+    """What `batch` would begin with."""
+    with looked_at(config) as store:
+        tasks = sorted_out(wanted, store)[1]
+        if not tasks:
+            return Preview()
+        tokenizer = await beside(checked, tasks, config)
+        room = room_for(tasks, len(tasks), runs_at_once, config)
+        return await previewed(tasks, config, store, tokenizer, at_once=room.runs)
 
 
 def checked(tasks: Sequence[Task], config: Config) -> Tokenizer:

@@ -4,36 +4,77 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ttsd.config import Budget
 from ttsd.nouns import Rollout
 from ttsd.running.record import Spent
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is still to come, by the pace so far."""
+
+    attempts: float
+    seconds: float
+    tokens: float
+
+    def __str__(self) -> str:
+        return f"{duration(self.seconds)}, {self.tokens / 1e6:.2g} M tokens left"
+
+
 class Meter:
-    """Counts on from what a run has `spent` before. Every method is measured alike."""
+    """Counts on from what a run has `spent` before. Every method is measured alike.
+
+    `made` and `made_tokens`: since then.
+    """
 
     def __init__(self, budget: Budget, spent: Spent, clock: Callable[[], float] = time.monotonic) -> None:
-        self._budget = budget
-        self._attempts, self._tokens = spent.attempts, spent.tokens
-        self._clock, self._zero = clock, clock() - spent.seconds
+        self.budget = budget
+        self.made = self.made_tokens = 0
+        self._spent, self._clock, self._start = spent, clock, clock()
 
     @property
     def seconds(self) -> float:
         """Wall time of the run, but not of the time between its resumptions."""
-        return self._clock() - self._zero
+        return self._spent.seconds + self.made_seconds
+
+    @property
+    def made_seconds(self) -> float:
+        return self._clock() - self._start
 
     def add(self, rollout: Rollout) -> None:
-        self._attempts += 1
-        self._tokens += rollout.completion.prompt_tokens + len(rollout.completion.token_ids)
+        self.made += 1
+        self.made_tokens += rollout.completion.prompt_tokens + len(rollout.completion.token_ids)
+
+    def left(self) -> Left | None:
+        """What the run will take at most, as its attempts have since it was begun or resumed; None: it made none."""
+        if not self.made:
+            return None
+        budget, spent = self.budget, self._spent
+        seconds, tokens = self.made_seconds / self.made, self.made_tokens / self.made
+        attempts = float(max(0, budget.attempts - spent.attempts - self.made))
+        if budget.seconds is not None and seconds:
+            attempts = min(attempts, max(0.0, budget.seconds - self.seconds) / seconds)
+        if budget.tokens is not None and tokens:
+            attempts = min(attempts, max(0.0, budget.tokens - spent.tokens - self.made_tokens) / tokens)
+        return Left(attempts, attempts * seconds, attempts * tokens)
 
     def ended_by(self) -> str | None:
         """Which budget is spent; None: none is."""
-        budget = self._budget
-        if self._attempts >= budget.attempts:
+        budget = self.budget
+        if self._spent.attempts + self.made >= budget.attempts:
             return "attempts"
-        if budget.tokens is not None and self._tokens >= budget.tokens:
+        if budget.tokens is not None and self._spent.tokens + self.made_tokens >= budget.tokens:
             return "tokens"
         if budget.seconds is not None and self.seconds >= budget.seconds:
             return "seconds"
         return None
+
+
+def duration(seconds: float) -> str:
+    """In the unit that suits it, as in `12 min`."""
+    value, unit = (
+        (seconds, "s") if seconds < 120 else (seconds / 60, "min") if seconds < 7200 else (seconds / 3600, "h")
+    )
+    return f"{value:.0f} {unit}" if value >= 10 or unit == "s" else f"{value:.1f} {unit}"

@@ -5,6 +5,7 @@ The loop yields, this writes: every event is on disk before the next one is aske
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, closing
 from dataclasses import asdict, dataclass, replace
@@ -111,8 +112,8 @@ async def execute(
         if resumed:
             record.resume(run, config.model_dump())
         past, state = record.past(run)
-        view.begin(run, job.label(config), past, config.budget.attempts, group_size_of(job.kind, config))
         spending, meter = Spending(), Meter(config.budget, record.spent(run))
+        view.begin(run, job.label(config), past, meter, group_size_of(job.kind, config))
         reads = teacher or readings_of(job.kind, problem, session.engine.tokenizer, config)
         async with _policy(session, job, run, spending, past, state) as policy:
             with closing(_tracker(session, job, run, folder)) as tracker:
@@ -217,6 +218,7 @@ def _new_run(session: Session, job: Job, parts: Split, teacher: SelfTeacher | No
             **session.engine.sampler.info,
             "sandbox": session.sandbox.tier,
             "solution_python": session.sandbox.python_version,
+            "cores": str(len(os.sched_getaffinity(0))),
             **({} if teacher is None else teacher.source.note),
         },
     )

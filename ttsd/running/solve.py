@@ -10,10 +10,14 @@ import problems
 from problems import Problem
 from ttsd.config import Config
 from ttsd.running import resume, run
+from ttsd.running.batch import Task, Wanted
 from ttsd.running.engine import load_tokenizer
+from ttsd.running.estimate import estimate
+from ttsd.running.preview import Preview, looked_at, previewed
 from ttsd.running.readings import teaching
-from ttsd.running.record import Answer
+from ttsd.running.record import Answer, Row
 from ttsd.running.resume import Job
+from ttsd.running.store import Store
 from ttsd.running.writer import View
 from ttsd.sampling.loading import beside
 
@@ -32,18 +36,18 @@ async def solve(job: Job, config: Config, *, fresh: bool = False, view: Talk, pr
     problem = problem or problems.load(job.question)
     parts = run.divided(problem, config)
     with run.open_store(config) as store:
-        resumed = None if fresh else resume.unfinished(store, job, config)
-        done = None if fresh or resumed else resume.finished(store, job, config)
-        if resumed is not None and resume.is_over(resumed, config):
-            store.finish(resumed["run"], "discovery")
-            done = resumed["run"]
+        resumed, done = _stands(store, job, config, fresh=fresh)
         if done is not None:
+            if resumed is not None:
+                store.finish(done, "discovery")
             answer = store.answer(done)
             view.say(f"{ending(answer)}: nothing is left to do; {_further(answer)}")
             return answer
         view.say(f"{problem.title}: {len(parts.visible)} visible and {len(parts.hidden)} hidden cases")
         tokenizer = await beside(load_tokenizer, config)
         teaching(problem, tokenizer, config)
+        task = Task(Wanted(job, config), problem, resumed)
+        view.say(str(await estimate([task], config, store, tokenizer)))
         view.say(f"loading the model {config.model.path} (sampler: {config.model.sampler})")
         start = time.monotonic()
         async with run.open_session(config, store, tokenizer, learns=job.kind.learns, seed=job.seed) as session:
@@ -51,6 +55,27 @@ async def solve(job: Job, config: Config, *, fresh: bool = False, view: Talk, pr
             answer = await run.execute(session, job, problem, view, resumed)
         view.say(f"{ending(answer)}; `ttsd show {answer.run}`")
         return answer
+
+
+async def preview(job: Job, config: Config, *, fresh: bool = False, problem: Problem | None = None) -> Preview:
+    """What `solve` would begin with."""
+    problem = problem or problems.load(job.question)
+    run.divided(problem, config)
+    with looked_at(config) as store:
+        resumed, done = _stands(store, job, config, fresh=fresh)
+        if done is not None:
+            return Preview()
+        tokenizer = await beside(load_tokenizer, config)
+        teaching(problem, tokenizer, config)
+        return await previewed([Task(Wanted(job, config), problem, resumed)], config, store, tokenizer)
+
+
+def _stands(store: Store, job: Job, config: Config, *, fresh: bool) -> tuple[Row | None, int | None]:
+    """The run of `job` to resume, and the one that is over; both: it made its discovery, and was then stopped."""
+    resumed = None if fresh else resume.unfinished(store, job, config)
+    if resumed is not None:
+        return resumed, resumed["run"] if resume.is_over(resumed, config) else None
+    return None, None if fresh else resume.finished(store, job, config)
 
 
 def ending(answer: Answer) -> str:

@@ -17,6 +17,7 @@ from ttsd.baselines import Frozen
 from ttsd.loop import Event, Past
 from ttsd.nouns import Rollout, Step
 from ttsd.running.engine import LoraPolicy
+from ttsd.running.meter import Meter
 from ttsd.running.record import Record
 from ttsd.running.trackers import Tracker, step_values
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class View(Protocol):
     """Whoever watches one run."""
 
-    def begin(self, run: int, job: str, past: Past, budget: int, group_size: int) -> None: ...
+    def begin(self, run: int, job: str, past: Past, meter: Meter, group_size: int) -> None: ...
 
     def show(self, event: Event) -> None: ...
 

@@ -15,6 +15,7 @@ from ttsd.running import run
 from ttsd.running.batch import Failure, Task, decided, to_its_end
 from ttsd.running.cluster.keeper import DistantStore
 from ttsd.running.engine import load_tokenizer
+from ttsd.running.meter import Meter
 from ttsd.running.record import Answer
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def with_its_cores(config: Config, cores: int, neighbours: int) -> Config:
 class Silent:
     """Watches a run and says nothing: it is on another machine."""
 
-    def begin(self, run: int, job: str, past: Past, budget: int, group_size: int) -> None: ...
+    def begin(self, run: int, job: str, past: Past, meter: Meter, group_size: int) -> None: ...
 
     def show(self, event: Event) -> None: ...
 

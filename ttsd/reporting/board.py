@@ -1,0 +1,106 @@
+"""What has happened in a run so far, as numbers that a view shows."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ttsd.loop import Event, Past
+from ttsd.nouns import Rollout, Status, Step
+from ttsd.reporting.alarms import alarms
+from ttsd.running.meter import Meter
+
+
+@dataclass
+class Board:
+    """What has happened so far, as numbers."""
+
+    run: int = 0
+    question: str = ""
+    meter: Meter | None = None
+    attempts: int = 0
+    step: int = 0
+    best_fraction: float = 0.0
+    loss: float | None = None
+    adapter_version: int = 0
+    discovery: int | None = None
+    tokens: int = 0
+    verdicts: Counter[Status] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    metrics: list[Mapping[str, float]] = field(default_factory=list)
+    group_size: int = 0
+    stepped: int = 0
+
+    def begin(self, run: int, question: str, past: Past, meter: Meter, group_size: int) -> None:
+        self.run, self.question, self.meter, self.group_size = run, question, meter, group_size
+        self.stepped = past.attempts
+        self.attempts, self.step, self.adapter_version = past.attempts, past.steps, past.adapter_version
+        for rollout in past.unfinished:
+            self.add(rollout)
+        self.tokens = 0  # those were not drawn in this process's time
+
+    def add(self, event: Event) -> None:
+        if isinstance(event, Rollout):
+            self._rollout(event)
+        else:
+            self._step(event)
+
+    def _rollout(self, rollout: Rollout) -> None:
+        self.attempts += 1
+        self.tokens += len(rollout.completion.token_ids)
+        self.verdicts[rollout.verdict.status] += 1
+        self.best_fraction = max(self.best_fraction, rollout.verdict.visible_fraction)
+        if rollout.verdict.accepted:
+            self.discovery = min(rollout.attempt, self.discovery or rollout.attempt)
+
+    def _step(self, step: Step) -> None:
+        self.metrics.append(step.metrics)
+        self.step, self.adapter_version = step.number, step.adapter_version
+        self.stepped = self.attempts
+        self.loss = step.metrics.get("loss", self.loss)
+        self.seconds["sample+judge"] += step.seconds["draw"]
+        for name in ("step", "swap"):
+            self.seconds[name] += step.metrics.get(f"seconds/{name}", 0.0)
+
+    @property
+    def budget(self) -> int:
+        return self.meter.budget.attempts if self.meter else 0
+
+    @property
+    def left(self) -> str:
+        """What is left at most, in words; empty before the first attempt."""
+        left = self.meter.left() if self.meter else None
+        return f"at most {left}" if left else ""
+
+    @property
+    def alarms(self) -> list[str]:
+        return alarms(self.metrics)
+
+    @property
+    def phase(self) -> str:
+        complete = self.attempts - self.stepped == min(self.group_size, self.budget - self.stepped)
+        return "distilling" if complete else "sampling and judging"
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.seconds["sample+judge"] if self.seconds["sample+judge"] else 0.0
+
+    def counts(self) -> str:
+        return ", ".join(f"{status.value.replace('_', ' ')} {n}" for status, n in self.verdicts.most_common())
+
+    def times(self) -> str:
+        return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
+
+
+class QuietView:
+    """Keeps the numbers of one run and says nothing."""
+
+    def __init__(self) -> None:
+        self.board = Board()
+
+    def begin(self, run: int, question: str, past: Past, meter: Meter, group_size: int) -> None:
+        self.board.begin(run, question, past, meter, group_size)
+
+    def show(self, event: Event) -> None:
+        self.board.add(event)
