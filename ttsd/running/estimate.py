@@ -90,7 +90,7 @@ async def estimate(
     chances = {name: chance(store, name, config.model.path) for name in {task.wanted.job.question for task in tasks}}
     spent = [store.spent(task.resumed["run"]) if task.resumed else UNSPENT for task in tasks]
     length = _recorded_length(store, config)
-    machine = await beside(_Machine.here, config, at_once, length)
+    machine = await beside(Machine.here, config, at_once, length)
     cost, sources = NOTHING, dict[str, None]()
     for task, used in zip(tasks, spent, strict=True):
         job, own = task.wanted.job, task.wanted.config
@@ -185,7 +185,7 @@ def _recorded_length(store: Store, config: Config) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Machine:
+class Machine:
     """This machine and the model on it, to compute with. `completion`: tokens of one on average, at least and at most.
 
     `card` None: nothing is known of its speed.
@@ -198,7 +198,7 @@ class _Machine:
     completion: Span
 
     @classmethod
-    def here(cls, config: Config, at_once: int, length: float | None) -> _Machine:
+    def here(cls, config: Config, at_once: int, length: float | None) -> Machine:
         from ttsd.backbone import model_sizes, resolve
 
         found, limit = found_memory(config.model.device), float(config.sampling.max_tokens)
