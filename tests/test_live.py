@@ -83,7 +83,7 @@ def test_an_overview_says_what_all_runs_still_take(capsys: pytest.CaptureFixture
     left = overview.left()
     assert left is not None
     assert left.attempts == 3 * 6 - 2
-    assert " M tokens left | a | failed" in capsys.readouterr().err
+    assert " tokens left | a | failed" in capsys.readouterr().err
 
 
 def test_an_alarm_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:

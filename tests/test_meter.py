@@ -10,7 +10,7 @@ from ttsd.config import Budget, Reprompt
 from ttsd.loop import Past, Rounds, learn
 from ttsd.nouns import Rollout, Step
 from ttsd.reprompts import Reprompts
-from ttsd.running.meter import Meter
+from ttsd.running.meter import Meter, amount, duration
 from ttsd.running.record import Spent
 
 NOTHING = Spent(0, 0, 0.0)
@@ -50,6 +50,17 @@ def test_what_is_left_goes_by_the_pace_so_far_and_the_budget_that_ends_first(bud
     left = meter.left()
     assert left is not None
     assert (left.attempts, left.seconds, left.tokens) == (attempts, attempts * 20, attempts * 20)
+
+
+def test_amounts_have_the_unit_that_suits_them() -> None:
+    assert [duration(seconds) for seconds in (0.4, 90, 150, 5400, 9000)] == [
+        "0 s",
+        "90 s",
+        "2.5 min",
+        "90 min",
+        "2.5 h",
+    ]
+    assert [amount(tokens) for tokens in (7, 999, 3400, 56e3, 1.25e6)] == ["7", "999", "3.4 k", "56 k", "1.2 M"]
 
 
 async def drawn(enough_after: int, past: Past = Past(), rounds: Rounds = Rounds()) -> list[Rollout | Step]:  # noqa: B008

@@ -20,7 +20,7 @@ from ttsd.machine.memory import Found, Memory, found_memory, memory_of
 from ttsd.machine.shape import Shape
 from ttsd.machine.step_plan import plan
 from ttsd.machine.step_time import Span
-from ttsd.running.meter import duration
+from ttsd.running.meter import amount, duration
 from ttsd.running.methods import BEST_OF_K, Method
 from ttsd.running.readings import group_size_of, teaching
 from ttsd.running.record import Spent
@@ -63,8 +63,8 @@ class Cost:
         runs = "" if self.runs == 1 else f"{self.runs} runs, "
         time = "an unknown time" if self.seconds is None else lasting(self.seconds)
         attempts = " to ".join(dict.fromkeys(f"{most:.0f}" for most in (self.attempts.low, self.attempts.high)))
-        tokens = " to ".join(dict.fromkeys(f"{most / 1e6:.2g}" for most in (self.tokens.low, self.tokens.high)))
-        return f"{runs}{attempts} attempts, {time}, {tokens} million tokens"
+        tokens = " to ".join(dict.fromkeys(amount(most) for most in (self.tokens.low, self.tokens.high)))
+        return f"{runs}{attempts} attempts, {time}, {tokens} tokens"
 
 
 NOTHING = Cost(0, Span(0.0, 0.0), Span(0.0, 0.0), Span(0.0, 0.0))

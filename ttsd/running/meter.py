@@ -20,7 +20,7 @@ class Left:
     tokens: float
 
     def __str__(self) -> str:
-        return f"{duration(self.seconds)}, {self.tokens / 1e6:.2g} M tokens left"
+        return f"{duration(self.seconds)}, {amount(self.tokens)} tokens left"
 
 
 class Meter:
@@ -78,3 +78,9 @@ def duration(seconds: float) -> str:
         (seconds, "s") if seconds < 120 else (seconds / 60, "min") if seconds < 7200 else (seconds / 3600, "h")
     )
     return f"{value:.0f} {unit}" if value >= 10 or unit == "s" else f"{value:.1f} {unit}"
+
+
+def amount(tokens: float) -> str:
+    """As in `570`, `3.4 k`, `1.2 M`."""
+    size, unit = (1.0, "") if tokens < 1e3 else (1e3, " k") if tokens < 1e6 else (1e6, " M")
+    return f"{tokens / size:.0f}{unit}" if tokens >= 10 * size or not unit else f"{tokens / size:.1f}{unit}"
