@@ -21,7 +21,7 @@ from tests.synthetic import World, populate
 from ttsd.config import load_config
 from ttsd.errors import UserError
 from ttsd.nouns import Completion, Rollout, Status, Step, Verdict
-from ttsd.reporting.view.app import changes, polyline
+from ttsd.reporting.view.app import changes
 from ttsd.running.store import Store
 
 QUESTION = "micro:numbers:2:1"
@@ -92,6 +92,11 @@ def add_attempt(path: Path, run: int, text: str) -> int:
         return number
 
 
+def populate_more(path: Path) -> None:
+    with Store(path) as store:
+        populate(store, {QUESTION: {"sdpo": 0.2, "best-of-k": 0.2}}, World(seeds=2, budget=32), seed=1)
+
+
 def test_runs_steps_and_attempts_have_addresses(served: Served) -> None:
     status, runs, headers = served.get("")
     assert status == 200
@@ -129,6 +134,20 @@ def test_tokens_have_what_the_teacher_made_of_them_or_a_reason_why_not(served: S
     assert "best-of-k has no teacher" in served.get("1/run/2/attempt/2")[1]
 
 
+def test_curves_are_counted_again_only_when_the_record_holds_more(served: Served) -> None:
+    status, text, headers = served.get("1/curves.json")
+    pooled = json.loads(text)["pooled"]["attempts"]
+    assert status == 200
+    assert {"sdpo (model)", "best-of-k (model)"} <= {row["method"] for row in pooled}
+    assert served.get("1/curves.json", **{"If-None-Match": headers["etag"]})[0] == 304
+    add_attempt(served.path, 2, "print(0)")
+    assert served.get("1/curves.json", **{"If-None-Match": headers["etag"]})[0] == 200
+    learning = json.loads(served.get("1/run/1/curves.json")[1])
+    assert [len(column) for column in learning["learning"]["1"].values()] == [4] * 9  # attempts, and eight quantities
+    assert served.get("1/run/99/curves.json")[0] == 200
+    assert served.get("2/curves")[0] == 404
+
+
 def test_without_the_secret_nothing_is_said(served: Served) -> None:
     secret = urlsplit(served.address).path.strip("/")
     for path in ("/", "/wrong/", f"/{secret[:-1]}/", "/view.css", "/../../etc/passwd", f"/{secret}x/1/run/1"):
@@ -160,9 +179,7 @@ def test_mistakes_are_one_sentence(served: Served, tmp_path: Path) -> None:
     assert f"--port {port} is taken" in refused(ttsd("view", str(served.path), "--port", port, cwd=tmp_path))
 
 
-def test_curves_and_changes_are_drawn_from_values() -> None:
-    assert polyline([(1, 0.0), (2, 0.5), (3, 1.0)]) == "0.0,70.0 150.0,35.0 300.0,0.0"
-    assert polyline([(1, 2.0), (2, 2.0)]) == "0.0,70.0 300.0,70.0"
+def test_changes_are_drawn_from_programs() -> None:
     completion, verdict = Completion((), "", (), "stop"), Verdict(Status.WRONG_ANSWER, 0, 1, 0, 0)
     before, after = (Rollout(n, 1, completion, text, verdict) for n, text in ((1, "a\nb"), (2, "a\nc")))
     assert changes(before, after) == [("kept", "a"), ("removed", "b"), ("added", "c")]
@@ -223,7 +240,7 @@ def test_a_browser_follows_steps_through_and_reads(served: Served, tmp_path: Pat
         page.wait("document.querySelectorAll('tbody tr').length === 3")
         page.run("document.querySelector('a[href$=\"/run/1\"]').click()")
         page.wait("location.pathname.endsWith('/1/run/1') && document.querySelectorAll('.steps a').length > 1")
-        page.wait("document.querySelectorAll('polyline').length >= 3")
+        page.wait("document.querySelectorAll('.chart svg').length >= 3")
         press(page, "ArrowLeft")
         page.wait("location.pathname.includes('/step/')")
         page.wait("document.querySelector('.steps .chosen') !== null")
@@ -233,6 +250,22 @@ def test_a_browser_follows_steps_through_and_reads(served: Served, tmp_path: Pat
         assert "What the student read" in page.run("document.getElementById('prompts').textContent")
         press(page, "Escape")
         page.wait("location.pathname.includes('/step/')")
+        assert page.complaints == []
+
+
+@needs_browser
+def test_a_browser_draws_the_reports_curves_and_they_grow(served: Served, tmp_path: Path) -> None:
+    with tab(tmp_path / "profile") as page:
+        page.open(served.address + "1/curves", width=1200)
+        page.wait("document.querySelectorAll('.chart svg').length >= 4")
+        assert QUESTION in page.run("document.querySelector('.grid').textContent")
+        assert "best-of-k (model)" in page.run("document.querySelector('.legend').textContent")
+        page.run("window.first = document.querySelector('.wide .chart svg')")
+        drawn = "document.querySelector('.wide .chart svg').outerHTML"
+        page.run(f"window.before = {drawn}")
+        populate_more(served.path)
+        page.wait(f"{drawn} !== window.before")
+        assert page.run("document.querySelector('.wide .chart svg') === window.first")  # renewed in its place
         assert page.complaints == []
 
 
@@ -247,7 +280,9 @@ def test_a_browser_sees_a_run_go_on_without_being_reloaded(served: Served, tmp_p
         page.open(served.address, width=1200)
         page.run("document.getElementById('filter').value = 'best-of'")
         page.run("document.getElementById('filter').dispatchEvent(new Event('input'))")
-        assert page.run("document.querySelectorAll('tbody tr:not([hidden])').length") == 1
+        names = page.run("[...document.querySelectorAll('tbody tr:not([hidden])')].map((row) => row.dataset.name)")
+        assert 0 < len(names) < page.run("document.querySelectorAll('tbody tr').length")
+        assert all("best-of-k" in name for name in names)
         assert page.complaints == []
 
 
@@ -255,12 +290,13 @@ def test_a_browser_sees_a_run_go_on_without_being_reloaded(served: Served, tmp_p
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_phone_shows_every_page_without_scrolling_sideways(served: Served, tmp_path: Path, dark: bool) -> None:
     with tab(tmp_path / "profile") as page:
-        for path in ("", "1/run/1", "1/run/1/attempt/2", "1/run/3/attempt/1", "1/run/99"):
+        for path in ("", "1/curves", "1/run/1", "1/run/1/attempt/2", "1/run/3/attempt/1", "1/run/99"):
             page.open(served.address + path, width=360, dark=dark)
             page.wait("document.querySelector('h1') !== null")
             assert page.run("document.documentElement.scrollWidth") <= 360, path
             if folder := os.environ.get("TTSD_PICTURES"):
                 page.wait("document.querySelector('[data-from] > .hint:only-child') === null")
+                page.wait("document.querySelector('.chart') === null || document.querySelector('.chart svg') !== null")
                 page.picture(Path(folder) / f"phone-{path.replace('/', '-')}-{dark}.png", whole=True)
                 page.open(served.address + path, width=1200, dark=dark)
                 page.picture(Path(folder) / f"wide-{path.replace('/', '-')}-{dark}.png", whole=True)

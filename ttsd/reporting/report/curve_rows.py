@@ -8,11 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from ttsd.reporting.report.book import Book, curves, grid, last_cost, pooled_bounds, rounded
-from ttsd.reporting.report.record import Cost
+from ttsd.reporting.report.record import COSTS, Cost
 from ttsd.running.store import Row
 from ttsd.statistics import Array, Pool, Resamples, Times, rising
 
 DRAWN = 120  # points on which curves are drawn
+
+
+def discovery_curves(book: Book) -> tuple[list[Row], list[Row]]:
+    """Curves of each method: pooled over the questions that all of them attempted, and question by question."""
+    methods = book.record.methods
+    common = book.common(methods)
+    pooled = [row for cost in COSTS for method in methods for row in pooled_curve(book, common, method, cost)]
+    return pooled, [row for question in book.record.questions for row in question_curves(book, question)]
 
 
 def pooled_curve(book: Book, common: Sequence[str], method: str, cost: Cost) -> list[Row]:

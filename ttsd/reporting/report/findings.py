@@ -14,7 +14,7 @@ import numpy as np
 
 from ttsd.reporting.alarms import alarms, attempt_alarms
 from ttsd.reporting.report.book import Book, curves, grid, pooled_bounds, reach, rounded
-from ttsd.reporting.report.curve_rows import pooled_curve, question_curves
+from ttsd.reporting.report.curve_rows import discovery_curves
 from ttsd.reporting.report.record import COSTS, Cost, Run, Tally
 from ttsd.running.store import Row
 from ttsd.statistics import Resamples, Times, compare, log_rank, ratio_of_means, speed_up
@@ -44,6 +44,7 @@ def find(record: Tally) -> Findings:
     every = [e for method in methods for e in book.across(common, method)]
     budget = int(min(reach(every), book.budget(methods))) if every else None
     resamples = Resamples(len(common)) if common else None
+    pooled, by_question = discovery_curves(book)
     return Findings(
         budget=budget,
         common=common,
@@ -52,8 +53,8 @@ def find(record: Tally) -> Findings:
         comparisons=[_comparison(book, one, other) for one, other in itertools.combinations(methods, 2)],
         questions=[row for question in record.questions for row in _question(book, question)],
         runs=[_run_row(record, run) for run in record.runs],
-        pooled_curves=[row for cost in COSTS for method in methods for row in pooled_curve(book, common, method, cost)],
-        question_curves=[row for question in record.questions for row in question_curves(book, question)],
+        pooled_curves=pooled,
+        question_curves=by_question,
         learning=[{"run": run, **point} for run, points in record.curves.items() for point in points],
     )
 

@@ -8,6 +8,7 @@ from importlib import resources
 from typing import Any
 
 from ttsd.reporting.report import figures
+from ttsd.reporting.report.charts import discovery_charts, learning_charts
 from ttsd.reporting.report.findings import Findings
 from ttsd.reporting.report.record import COSTS, Tally
 from ttsd.running.store import Row, Store
@@ -37,7 +38,7 @@ def render(store: Store, record: Tally, findings: Findings) -> str:
             code_style=code_style(),
             vega=figures.scripts().replace("</script", "<\\/script"),
             style=template_text("style.css"),
-            script=template_text("page.js"),
+            script=template_text("charts.js") + template_text("page.js"),
         )
     )
     return html
@@ -140,34 +141,9 @@ def _by_question(findings: Findings) -> list[Row]:
 
 
 def _data(record: Tally, findings: Findings) -> Row:
-    """What the page's script needs: specifications once, and the rows of each chart."""
-    methods = record.methods
-    specs = {f"pooled-{cost}": figures.discovery_chart(methods, cost) for cost in COSTS}
-    specs |= {"question": figures.question_chart(methods)}
-    specs |= {f"learning-{name}": figures.learning_chart(name) for name in figures.PANELS}
-    return {
-        "specs": specs,
-        "pooled": {cost: [row for row in findings.pooled_curves if row["cost"] == cost] for cost in COSTS},
-        "questions": _grouped(findings.question_curves, "question"),
-        "learning": {str(run): _columns(points) for run, points in record.curves.items()},
-    }
-
-
-def _grouped(rows: Sequence[Row], name: str) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row[name], []).append(row)
-    return groups
-
-
-def _columns(points: Sequence[Row]) -> dict[str, list[float | None]]:
-    """Quantities as columns, short numbers, without those that no point has."""
-    names = ["attempt", *(name for name in figures.PANELS if any(point.get(name) is not None for point in points))]
-    return {name: [_short(point.get(name)) for point in points] for name in names}
-
-
-def _short(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.4g}")
+    discovery = discovery_charts(record.methods, findings.pooled_curves, findings.question_curves)
+    learning = learning_charts(record.curves)
+    return {**discovery, **learning, "specs": discovery["specs"] | learning["specs"]}
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -82,6 +82,13 @@ class Tally:
 
 def read(store: Store) -> Tally:
     """Counts the runs of `store`; not those without a judged attempt, and none of a probe's self-teacher."""
+    rows, runs = counted(store)
+    curves, metrics = ({run: of[run] for run in of if run in rows} for of in (learning_curves(store), _metrics(store)))
+    return Tally(runs, curves, metrics, rows, _several_answers({run.question for run in runs}))
+
+
+def counted(store: Store) -> tuple[dict[int, Row], tuple[Run, ...]]:
+    """The rows of the methods' runs, by number, and those of them that have a judged attempt."""
     rows = {row["run"]: row for row in store.runs() if row["method"] in METHODS}
     several_models = len({row["model"] for row in rows.values()}) > 1
     counts, seconds = _counts(store), _seconds(store)
@@ -90,8 +97,7 @@ def read(store: Store) -> Tally:
         for number, row in rows.items()
         if number in counts
     )
-    curves, metrics = ({run: of[run] for run in of if run in rows} for of in (_curves(store), _metrics(store)))
-    return Tally(runs, curves, metrics, rows, _several_answers({run.question for run in runs}))
+    return rows, runs
 
 
 def _several_answers(questions: Iterable[str]) -> frozenset[str]:
@@ -194,9 +200,14 @@ def _arm(row: Row, several_models: bool) -> str:
     return f"{label} ({row['model']})" if several_models else label
 
 
-def _curves(store: Store) -> dict[int, list[Row]]:
-    """Each run's learning curve in at most BINS bins of whole steps; `attempt` is the last one of a bin."""
-    sql = f"""with sizes as (select run, max(step) as steps from attempts group by run)
+def learning_curves(store: Store, only: int | None = None) -> dict[int, list[Row]]:
+    """The learning curve of each run, or of `only` one, in at most BINS bins of whole steps.
+
+    `attempt` is the last one of a bin.
+    """
+    chosen = "" if only is None else f"where run = {only:d}"
+    sizes = f"with sizes as (select run, max(step) as steps from attempts {chosen} group by run)"
+    sql = f"""{sizes}
         select a.run, (a.step - 1) * {BINS} / max(s.steps, {BINS}) as bin, max(a.attempt),
         avg(a.visible_passed * 1.0 / nullif(a.visible_total, 0)), avg(nullif(a.completion_tokens, 0)),
         avg(a.finish_reason = 'length'), count(distinct a.program_hash) * 1.0 / count(*)
@@ -205,7 +216,7 @@ def _curves(store: Store) -> dict[int, list[Row]]:
     bins: dict[tuple[int, int], Row] = {
         (run, number): dict(zip(names, values, strict=True)) for run, number, *values in store.query(sql)
     }
-    for run, number, *values in store.query(_metrics_sql()):
+    for run, number, *values in store.query(f"{sizes} {_METRICS_SQL}"):
         if (run, number) in bins:
             bins[run, number] |= dict(zip(METRICS, values, strict=True))
     curves: dict[int, list[Row]] = defaultdict(list)
@@ -214,11 +225,9 @@ def _curves(store: Store) -> dict[int, list[Row]]:
     return dict(curves)
 
 
-def _metrics_sql() -> str:
-    means = ", ".join(f"""avg(json_extract(t.metrics, '$."{path}"'))""" for path in METRICS.values())
-    return f"""with sizes as (select run, max(step) as steps from attempts group by run)
-        select t.run, (t.step - 1) * {BINS} / max(s.steps, {BINS}) as bin, {means}
-        from steps t join sizes s on s.run = t.run where t.metrics != '{{}}' group by t.run, bin"""
+_MEANS = ", ".join(f"""avg(json_extract(t.metrics, '$."{path}"'))""" for path in METRICS.values())
+_METRICS_SQL = f"""select t.run, (t.step - 1) * {BINS} / max(s.steps, {BINS}) as bin, {_MEANS}
+    from steps t join sizes s on s.run = t.run where t.metrics != '{{}}' group by t.run, bin"""
 
 
 def _metrics(store: Store) -> dict[int, list[Row]]:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from problems.problem import ProblemError
 from ttsd.errors import UserError
 from ttsd.nouns import Rollout
 from ttsd.reporting.report.attempt_page import coloured
+from ttsd.reporting.report.figures import PANELS
 from ttsd.reporting.report.page import code_style, environment, highlighted, template_text
+from ttsd.reporting.report.record import COSTS
 from ttsd.reporting.show import attempt_line, run_line, run_text
 from ttsd.reporting.view.records import Records
 from ttsd.running.methods import kind_of
@@ -32,7 +34,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-WIDTH, HEIGHT = 300, 70  # of a curve
 
 
 def build_app(records: Records, secret: str) -> Starlette:
@@ -42,6 +43,10 @@ def build_app(records: Records, secret: str) -> Starlette:
         Route("/", pages.runs),
         Route("/view.css", pages.style),
         Route("/view.js", pages.script),
+        Route("/charts.js", pages.chart_script),
+        Route("/{record}/curves", pages.curves),
+        Route("/{record}/curves.json", pages.discovery),
+        Route("/{record}/run/{run:int}/curves.json", pages.learning),
         Route("/{record}/run/{run:int}", pages.run),
         Route("/{record}/run/{run:int}/step/{step:int}", pages.step),
         Route("/{record}/run/{run:int}/attempt/{attempt:int}", pages.attempt),
@@ -62,7 +67,6 @@ class Pages:
         self._records = records
         self._root = root
         self._templates = environment(PACKAGE)
-        self._templates.filters["polyline"] = polyline
 
     def runs(self, request: Request) -> Response:
         return self._page(request, "runs.html.jinja", title="Runs", databases=self._records.runs())
@@ -104,12 +108,42 @@ class Pages:
         tokens = coloured(self._records.tokens(*asked(request)))
         return self._page(request, "tokens.html.jinja", weights="the weights of its step", **tokens)
 
+    def curves(self, request: Request) -> Response:
+        record = request.path_params["record"]
+        questions, path = self._records.questions(record), self._records.source(record).path
+        return self._page(
+            request,
+            "curves.html.jinja",
+            title="Discovery curves",
+            at=f"{self._root}{record}",
+            path=path,
+            questions=questions,
+            costs=COSTS,
+        )
+
+    def discovery(self, request: Request) -> Response:
+        """The report's discovery curves; counted again only where the record holds more than whoever asks has seen."""
+        record = request.path_params["record"]
+        state = self._records.state(record).encode()
+        return self._sent(request, state, lambda: JSONResponse(self._records.discovery(record)))
+
+    def learning(self, request: Request) -> Response:
+        record, run = request.path_params["record"], request.path_params["run"]
+        found = JSONResponse(self._records.learning(record, run))
+        return self._sent(request, bytes(found.body), lambda: found)
+
     def style(self, request: Request) -> Response:
         text = "\n".join([template_text("style.css"), code_style(), template_text("view.css", PACKAGE)])
         return Response(text, media_type="text/css", headers=HEADERS)
 
     def script(self, request: Request) -> Response:
-        return Response(template_text("view.js", PACKAGE), media_type="text/javascript", headers=HEADERS)
+        text = template_text("charts.js") + template_text("view.js", PACKAGE)
+        return Response(text, media_type="text/javascript", headers=HEADERS)
+
+    def chart_script(self, request: Request) -> Response:
+        """The charts' library, which a browser may keep: the address is another one each time that `view` starts."""
+        headers = HEADERS | {"Cache-Control": "private, max-age=86400"}
+        return Response(self._records.chart_script, media_type="text/javascript", headers=headers)
 
     async def missing(self, request: Request, error: Exception) -> Response:
         """One sentence; nothing of it where the secret was wrong."""
@@ -135,31 +169,27 @@ class Pages:
             "attempts": attempts,
             "previous": steps[place - 1] if place > 0 else None,
             "next": steps[place + 1] if place + 1 < len(steps) else None,
+            "panels": list(PANELS),
         }
 
     def _page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
-        """The page, or 304 where whoever follows it has it already."""
-        html = self._templates.get_template(template).render(root=self._root, **values)
-        tag = f'"{hashlib.sha256(html.encode()).hexdigest()[:32]}"'
+        html = self._templates.get_template(template).render(root=self._root, **values).encode()
+        return self._sent(request, html, lambda: HTMLResponse(html, status))
+
+    def _sent(self, request: Request, state: bytes, answer: Callable[[], Response]) -> Response:
+        """The answer, or 304 where whoever asks has it already: `state` is another one whenever the answer is."""
+        tag = f'"{hashlib.sha256(state).hexdigest()[:32]}"'
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=HEADERS)
-        return HTMLResponse(html, status, headers=HEADERS | {"ETag": tag})
+        found = answer()
+        found.headers.update(HEADERS | {"ETag": tag})
+        return found
 
 
 def asked(request: Request) -> tuple[str, int, int]:
     """Database, run and attempt of an address."""
     record, run, attempt = (request.path_params[name] for name in ("record", "run", "attempt"))
     return record, run, attempt
-
-
-def polyline(points: Sequence[tuple[int, float]]) -> str:
-    """Points of an SVG line: the first step left, the last right, the least value at the bottom."""
-    steps, values = [step for step, _ in points], [value for _, value in points]
-    across, up = (max(steps) - min(steps)) or 1, (max(values) - min(values)) or 1
-    return " ".join(
-        f"{WIDTH * (step - min(steps)) / across:.1f},{HEIGHT * (1 - (value - min(values)) / up):.1f}"
-        for step, value in points
-    )
 
 
 def changes(before: Rollout | None, after: Rollout) -> list[tuple[str, str]]:

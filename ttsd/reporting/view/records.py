@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,13 @@ from typing import Any
 from ttsd.errors import UserError
 from ttsd.nouns import Rollout
 from ttsd.reporting.attempt import AttemptView, attempt_view, rollout_of
+from ttsd.reporting.report.charts import discovery_data, learning_data
+from ttsd.reporting.report.figures import scripts
 from ttsd.reporting.show import learning_alarms
 from ttsd.reporting.token_scores import Token, recorded_tokens
 from ttsd.running.store import Row, Store
 
 SHARE = "visible_passed * 1.0 / nullif(visible_total, 0)"
-# A run's curves: their titles, and where a step's row or metrics hold them.
-CURVES = {"best": "best share of the visible cases", "mean": "mean share of the visible cases", "loss": "loss"}
-METRICS = {"entropy": "entropy (nats a token)", "kl/base": "distance from the base (nats a token)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +43,18 @@ def opened(databases: Sequence[tuple[Path, Path | None]]) -> dict[str, Database]
 
 
 class Records:
-    """The databases. What needs a tokenizer is done in a process of its own."""
+    """The databases. What needs a tokenizer is done in a process of its own, and what draws charts in another."""
 
     def __init__(self, sources: Mapping[str, Database]) -> None:
         self.sources = sources
-        self._tokenizing = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        self._tokenizing, self._drawing = (ProcessPoolExecutor(1, mp_context=get_context("spawn")) for _ in range(2))
 
     def __enter__(self) -> Records:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._tokenizing.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._tokenizing, self._drawing):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def source(self, name: str) -> Database:
         if name not in self.sources:
@@ -69,10 +70,33 @@ class Records:
         return found
 
     def run(self, name: str, run: int) -> Row:
-        """A run's row with its steps, alarms and curves."""
+        """A run's row with its steps and alarms."""
         with self.source(name).store() as store:
             row, steps = store.looked_at(run), _steps(store, run)
-        return row | {"steps": steps, "alarms": learning_alarms(steps), "curves": _curves(steps)}
+        return row | {"steps": steps, "alarms": learning_alarms(steps)}
+
+    def state(self, name: str) -> str:
+        """Another text whenever the record holds more."""
+        with self.source(name).store() as store:
+            counts = "(select count(*) from attempts), (select count(*) from steps), (select max(updated) from runs)"
+            return str(store.query(f"select {counts}"))
+
+    def questions(self, name: str) -> list[str]:
+        with self.source(name).store() as store:
+            return [question for (question,) in store.query("select distinct question from runs order by run")]
+
+    def discovery(self, name: str) -> Row:
+        """The report's discovery curves, as of now."""
+        return self._drawing.submit(_discovery, self.source(name)).result()
+
+    def learning(self, name: str, run: int) -> Row:
+        """The report's learning curves of a run, as of now."""
+        return self._drawing.submit(_learning, self.source(name), run).result()
+
+    @cached_property
+    def chart_script(self) -> str:
+        """What draws charts in a browser; made in seconds, so once."""
+        return self._drawing.submit(scripts).result()
 
     def step(self, name: str, run: int, step: int) -> list[Row]:
         """One row an attempt of the step. UserError where there is none."""
@@ -108,6 +132,16 @@ def _tokens(source: Database, run: int, attempt: int) -> list[Token]:
         return recorded_tokens(store, run, attempt)
 
 
+def _discovery(source: Database) -> Row:
+    with source.store() as store:
+        return discovery_data(store)
+
+
+def _learning(source: Database, run: int) -> Row:
+    with source.store() as store:
+        return learning_data(store, run)
+
+
 def _steps(store: Store, run: int) -> list[Row]:
     """Every step that has an attempt, finished or not, with what its attempts passed."""
     sql = f"""select step, count(*), min(attempt), max(attempt), max({SHARE}), avg({SHARE}), sum(discovered)
@@ -119,14 +153,3 @@ def _steps(store: Store, run: int) -> list[Row]:
         known: Mapping[str, Any] = finished.get(row["step"], {})
         row |= {"finished": bool(known), "loss": known.get("loss"), "metrics": known.get("metrics") or {}}
     return rows
-
-
-def _curves(steps: Sequence[Row]) -> list[Row]:
-    """Each quantity that two steps have, as points (step, value)."""
-    found = []
-    for name, title in {**CURVES, **METRICS}.items():
-        values = ((step["step"], step[name] if name in CURVES else step["metrics"].get(name)) for step in steps)
-        points = [(number, value) for number, value in values if value is not None]
-        if len(points) > 1:
-            found.append({"name": name, "title": title, "points": points})
-    return found

@@ -1,35 +1,7 @@
-"use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
+showCharts(JSON.parse(document.getElementById("data").textContent));
 
-// A chart is drawn when it comes near the window (or onto paper): a batch has hundreds of them.
-function rowsOf(element) {
-  const { rows, key, panel } = element.dataset;
-  const found = data[rows][key] || [];
-  if (!panel) return found;
-  if (!found[panel]) return [];
-  return found.attempt.map((attempt, i) => ({ attempt, [panel]: found[panel][i] })).filter((row) => row[panel] !== null);
-}
-
-function draw(element) {
-  watcher.unobserve(element);
-  if (element.dataset.drawn) return;
-  element.dataset.drawn = "true";
-  const rows = rowsOf(element);
-  if (!rows.length) {
-    element.hidden = true;
-    return;
-  }
-  const spec = { ...data.specs[element.dataset.spec], datasets: { rows } };
-  vegaEmbed(element, spec, { renderer: "svg", actions: false, defaultStyle: false });
-}
-
-const watcher = new IntersectionObserver(
-  (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => draw(entry.target)),
-  { rootMargin: "300px" },
-);
 const closed = (element) => element.closest("details:not([open])");
 const charts = [...document.querySelectorAll(".chart")];
-charts.forEach((element) => watcher.observe(element));
 window.addEventListener("beforeprint", () => charts.filter((element) => !closed(element)).forEach(draw));
 
 // Tables sort by the column that is clicked: numbers by data-value, the rest as text; what has no value comes last.
@@ -69,10 +41,7 @@ document.getElementById("filter").addEventListener("input", (event) => {
   document.getElementById("shown").textContent = wanted ? `${left} of ${cards.length} questions` : "";
 });
 
-// The small charts share one legend.
-const { domain, range } = data.specs.question.layer[0].encoding.color.scale;
-document.querySelector(".legend").innerHTML = domain.map((_, i) => `<span><i style="background:${range[i]}"></i></span>`).join("");
-document.querySelectorAll(".legend span").forEach((element, i) => element.append(domain[i]));
+showLegend(document.querySelector(".legend"));
 
 function openTarget() {
   const target = document.getElementById(location.hash.slice(1));

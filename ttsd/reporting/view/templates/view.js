@@ -1,6 +1,6 @@
-"use strict";
 // What is live is fetched again; only when it has changed is it put in place, and the filter is applied to it.
-const live = document.getElementById("live");
+const EVERY = 2000; // milliseconds
+const live = [...document.querySelectorAll(".live")];
 const filter = document.getElementById("filter");
 let tag = null;
 
@@ -25,9 +25,10 @@ async function follow() {
     if (answer.status === 200) {
       tag = answer.headers.get("ETag");
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const scrolled = [...live.querySelectorAll(".scroll, .steps")].map((element) => [element.scrollLeft, element.scrollTop]);
-      live.replaceChildren(...fresh.getElementById("live").childNodes);
-      [...live.querySelectorAll(".scroll, .steps")].forEach((element, i) => {
+      const scrolling = () => [...document.querySelectorAll(".live .scroll, .live .steps")];
+      const scrolled = scrolling().map((element) => [element.scrollLeft, element.scrollTop]);
+      fresh.querySelectorAll(".live").forEach((element, i) => live[i].replaceChildren(...element.childNodes));
+      scrolling().forEach((element, i) => {
         if (scrolled[i]) [element.scrollLeft, element.scrollTop] = scrolled[i];
       });
       document.querySelector("h1").textContent = fresh.querySelector("h1").textContent;
@@ -36,6 +37,35 @@ async function follow() {
   } catch {
     reached(false);
   }
+}
+
+function load(library) {
+  return new Promise((resolve, reject) => {
+    const script = Object.assign(document.createElement("script"), { src: library, onload: resolve, onerror: reject });
+    document.head.append(script);
+  });
+}
+
+// Charts are asked for again at leisure: counting a large record takes its time.
+async function followCharts(place) {
+  let took = 0;
+  try {
+    if (!window.vegaEmbed) await load(place.dataset.library);
+    const start = performance.now();
+    const answer = await fetch(place.dataset.charts, { headers: place.tag ? { "If-None-Match": place.tag } : {}, cache: "no-store" });
+    took = performance.now() - start;
+    reached(true);
+    if (answer.status === 200) {
+      place.tag = answer.headers.get("ETag");
+      await showCharts(await answer.json());
+      document.getElementById("drawing")?.remove();
+      const legend = document.querySelector(".legend");
+      if (legend) showLegend(legend);
+    }
+  } catch {
+    reached(false);
+  }
+  setTimeout(followCharts, Math.min(Math.max(EVERY, 10 * took), 15 * EVERY), place);
 }
 
 async function fill(place) {
@@ -91,5 +121,6 @@ document.addEventListener("keydown", (event) => {
 });
 
 if (filter) filter.addEventListener("input", applyFilter);
-if (live) setInterval(follow, Number(live.dataset.every));
+if (live.length) setInterval(follow, EVERY);
+document.querySelectorAll("[data-charts]").forEach(followCharts);
 document.querySelectorAll("[data-from]").forEach(fill);

@@ -1,0 +1,52 @@
+"use strict";
+// A chart is drawn when it comes near the window (or onto paper): a batch has hundreds of them.
+let data = { specs: {} };
+
+function rowsOf(element) {
+  const { rows, key, panel } = element.dataset;
+  const found = (data[rows] || {})[key] || [];
+  if (!panel) return found;
+  if (!found[panel]) return [];
+  return found.attempt.map((attempt, i) => ({ attempt, [panel]: found[panel][i] })).filter((row) => row[panel] !== null);
+}
+
+function draw(element) {
+  watcher.unobserve(element);
+  if (element.drawn) return;
+  const rows = rowsOf(element);
+  element.hidden = !rows.length;
+  if (!rows.length) return;
+  element.dataset.drawn = "true";
+  const spec = { ...data.specs[element.dataset.spec], datasets: { rows } };
+  // Expressions are interpreted, not compiled: a page that shows what a model wrote need not allow `eval`.
+  element.drawn = vegaEmbed(element, spec, { renderer: "svg", actions: false, defaultStyle: false, ast: true });
+}
+
+const watcher = new IntersectionObserver(
+  (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => draw(entry.target)),
+  { rootMargin: "300px" },
+);
+
+// Shows `fresh` in the charts there are: those that are drawn already keep their place and get new rows.
+async function showCharts(fresh) {
+  const redraw = JSON.stringify(fresh.specs) !== JSON.stringify(data.specs);
+  data = fresh;
+  for (const element of document.querySelectorAll(".chart")) {
+    if (redraw) delete element.drawn;
+    if (element.drawn) {
+      const { view } = await element.drawn;
+      await view.data("rows", rowsOf(element)).runAsync();
+    } else {
+      element.hidden = false;
+      watcher.unobserve(element);
+      watcher.observe(element);
+    }
+  }
+}
+
+// The small charts share one legend.
+function showLegend(element) {
+  const { domain, range } = data.specs.question.layer[0].encoding.color.scale;
+  element.innerHTML = domain.map((_, i) => `<span><i style="background:${range[i]}"></i></span>`).join("");
+  element.querySelectorAll("span").forEach((span, i) => span.append(domain[i]));
+}
