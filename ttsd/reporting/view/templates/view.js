@@ -39,9 +39,9 @@ async function follow() {
   }
 }
 
-function load(library) {
+function load(address) {
   return new Promise((resolve, reject) => {
-    const script = Object.assign(document.createElement("script"), { src: library, onload: resolve, onerror: reject });
+    const script = Object.assign(document.createElement("script"), { src: address, onload: resolve, onerror: reject });
     document.head.append(script);
   });
 }
@@ -50,7 +50,7 @@ function load(library) {
 async function followCharts(place) {
   let took = 0;
   try {
-    if (!window.vegaEmbed) await load(place.dataset.library);
+    if (!window.vegaEmbed) await load(place.dataset.script);
     const start = performance.now();
     const answer = await fetch(place.dataset.charts, { headers: place.tag ? { "If-None-Match": place.tag } : {}, cache: "no-store" });
     took = performance.now() - start;
