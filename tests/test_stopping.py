@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.kill_many import scenes
+from tests.bench.scene import scenes
+from tests.bench.stop_many import stop
 
 ROOT = Path(__file__).parents[1]
 
@@ -94,6 +95,38 @@ def test_the_second_signal_ends_at_once() -> None:
     assert stopped(command(ASYNC.format(ending=ending)), signal.SIGTERM, times=2) == (143, "ttsd: stopped\n")
 
 
+def test_who_asked_for_a_stop_waits_for_no_tidying_up_of_python() -> None:
+    ending = "import atexit; atexit.register(print, 'late', file=sys.stderr)"
+    assert stopped(command(ASYNC.format(ending=ending)), signal.SIGTERM) == (143, "ttsd: stopped; resume it\n")
+
+
+PROBE = """
+import asyncio, os
+from ttsd.config import load_config
+from ttsd.running.probe import Hindsight, probe
+from ttsd.reporting.live import PlainOverview
+from ttsd.sampling.loading import unfinished
+class Impatient(PlainOverview):
+    def expect(self, runs):
+        asyncio.current_task().cancel()
+async def main():
+    config = load_config("micro-cpu", ["store.path={database}"])
+    await probe(["micro:numbers:2:3"], config, samples=8, hindsight=Hindsight(0, ()), runs_at_once=1,
+                overview=Impatient())
+try:
+    asyncio.run(main())
+except asyncio.CancelledError:
+    print(unfinished(), flush=True)
+    os._exit(0)
+"""
+
+
+def test_a_probe_that_is_to_stop_does_not_wait_for_its_tokenizer(tmp_path: Path) -> None:
+    code = PROBE.format(database=tmp_path / "t.sqlite")
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout == "True\n"
+
+
 def test_a_signal_while_the_interpreter_is_torn_down_changes_nothing() -> None:
     code = """
 import os
@@ -112,8 +145,8 @@ late = Late()
 @pytest.mark.parametrize("which", [0, 1, 2], ids=["solve", "batch", "probe"])
 def test_a_stopped_command_resumes(tmp_path: Path, which: int) -> None:
     scene = scenes(tmp_path, "transformers", 64 if which == 2 else 12)[which]
-    scene.stop(0.1, spread=4.0)
-    scene.stop(0.5, spread=4.0)
+    stop(scene, "loading")
+    stop(scene, "sampling" if which == 2 else "learning")
     scene.finish()
     budgets = [budget for (budget,) in scene.rows("select json_extract(config, '$.budget.attempts') from runs")]
     assert len(scene.attempts) == sum(budgets)

@@ -1,49 +1,33 @@
-"""Asks `ttsd solve`, `batch` and `probe` to stop at random moments, starts them again, and checks the record each time.
+"""Asks `ttsd solve`, `batch` and `probe` to stop in every phase, starts them again, and checks the record each time.
 
-    python -m tests.bench.stop_many [--stops 30] [--vllm-stops 8] [--seed 0] [--folder DIR]
+    python -m tests.bench.stop_many [--times 30] [--vllm-times 15] [--budget 64] [--seed 0] [--folder DIR]
 
 SIGTERM goes to the whole process group, as `timeout`, schedulers and `docker stop` send it (each fifth time SIGINT, as
-Ctrl-C). Each time the command must say one sentence and end with 143 (130), and the record must be as `kill_many`
+Ctrl-C). Each time the command must say one sentence and end with 143 (130), and the record must be as `scene.py`
 demands it; at the end the commands run to their end, with every attempt once.
 """
 
 from __future__ import annotations
 
-import argparse
-import random
+import os
 import signal
-import tempfile
-from pathlib import Path
+from subprocess import Popen
 
-from tests.bench.kill_many import scenes
+from tests.bench.scene import Broken, Scene, campaign
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--stops", type=int, default=30)
-    parser.add_argument("--vllm-stops", type=int, default=8, help="of these, with vLLM; the others with transformers")
-    parser.add_argument("--budget", type=int, default=400, help="attempts of each run")
-    parser.add_argument("--spread", type=float, default=4.0, help="seconds after the first new attempt")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path)
-    options = parser.parse_args()
-    folder = options.folder or Path(tempfile.mkdtemp(prefix="ttsd-stops-"))
-    chance = random.Random(options.seed)
-    print(f"in {folder}")
-    for sampler, stops in (("transformers", options.stops - options.vllm_stops), ("vllm", options.vllm_stops)):
-        three = scenes(folder, sampler, options.budget)
-        for number in range(stops):
-            scene = three[number % 3]
-            seconds = scene.stop(chance.random(), options.spread, signal.SIGINT if number % 5 == 4 else signal.SIGTERM)
-            print(
-                f"{sampler} stop {number + 1} ({scene.folder.name}): {seconds:.1f} s, "
-                f"{len(scene.attempts)} attempts, {dict(scene.phases)}",
-                flush=True,
-            )
-        for scene in three[: min(stops, 3)]:
-            scene.finish()
-            print(f"{scene.folder.name}: finished with {len(scene.attempts)} attempts", flush=True)
+def stop(scene: Scene, phase: str, seconds: float = 0.0, number: int = 0) -> Broken:
+    wanted = signal.SIGINT if number % 5 == 4 else signal.SIGTERM
+
+    def ask(process: Popen[bytes]) -> None:
+        os.killpg(process.pid, wanted)
+
+    broken = scene.break_off(phase, ask, seconds)
+    assert broken.status == 128 + wanted, f"exit status {broken.status}: {scene.said}"
+    (*_, last) = scene.said.read_text().splitlines()
+    assert last in ("ttsd: stopped", "ttsd: stopped; everything is on disk, and the same command resumes"), last
+    return broken
 
 
 if __name__ == "__main__":
-    main()
+    campaign("Asks commands to stop in every phase.", stop)

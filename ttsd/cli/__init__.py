@@ -49,7 +49,8 @@ def _end(sentence: str, status: int) -> None:
     from ttsd.sampling.loading import unfinished
 
     print(f"ttsd: {readable(sentence)}", file=sys.stderr)
-    if unfinished():
+    if unfinished() or stop_requests.received is not None:  # whoever asked for a stop waits for no tidying up of Python
         sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(status)
     sys.exit(status)

@@ -21,6 +21,7 @@ from ttsd.running.methods import BEST_OF_K
 from ttsd.running.record import Answer
 from ttsd.running.self_teacher import FeedbackOf, Form, self_teacher
 from ttsd.running.store import Store
+from ttsd.sampling.loading import beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ async def probe(
         if not tasks and not teachers.missing():
             return Probe(teachers.measured(questions), [])
         everything = tasks or [batch.Task(one, problems.load(one.job.question), None) for one in wanted]
-        tokenizer = batch.checked(everything, config)
+        tokenizer = await beside(batch.checked, everything, config)
         room = batch.room_for(everything, len(everything), runs_at_once, config)
         async with run.open_session(config, store, tokenizer, learns=False, runs_at_once=room.runs) as session:
             overview.say(f"ready (sandbox: {session.sandbox.tier}); {room}")

@@ -61,7 +61,7 @@ async def batch(
         finished: list[Answer | Failure] = [store.answer(number) for number in done]
         if not tasks:
             return Results(finished)
-        checked(tasks, config)
+        await beside(checked, tasks, config)
         async with _cluster(address, workers, config) as count:
             machines = len([node for node in _imported().nodes() if node["Alive"]])
             need = Need(

@@ -42,7 +42,7 @@ class Launch:
         self.preemptions = Preemptions()
         self.folder = Path(tempfile.mkdtemp(prefix="ttsd-vllm-"))
         self._engine: Any = None
-        self._failed = False
+        self._failed = self._began = False
         self._process_lock = threading.Lock()  # held while the engine's process starts
         self._abandoned = False
         self._before = set(multiprocessing.active_children())
@@ -61,7 +61,7 @@ class Launch:
             raise
         finally:
             del starting
-            if self._engine is None:
+            if self._engine is None and self._began:
                 await collect_contexts()
 
     def take(self) -> Any:
@@ -101,6 +101,7 @@ class Launch:
             with _environment(self._variables()), self._process_lock, _signals_blocked():
                 if self._abandoned:
                     raise InfrastructureError("the vLLM engine was abandoned before it started")
+                self._began = True
                 try:
                     loggers = [lambda *_: self.preemptions]
                     self._engine = llm.from_vllm_config(config, disable_log_stats=True, stat_loggers=loggers)
