@@ -17,7 +17,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,6 +106,16 @@ def pulled(scheme: str) -> Index | None:
         raise ProblemError(
             f"{_folder(scheme) / 'index.json'} can't be read ({reason(error)}): {_remedy(SOURCES[scheme])}."
         ) from None
+
+
+def pulled_names() -> list[str]:
+    """Every question that was pulled and can be used, of all sources; a damaged index counts as none."""
+    names: list[str] = []
+    for scheme in SOURCES:
+        with suppress(ProblemError):
+            found = pulled(scheme)
+            names += [f"{scheme}:{entry.question_id}" for entry in found.usable()] if found else []
+    return names
 
 
 def index(scheme: str, release: str = "") -> Index:

@@ -17,10 +17,14 @@ def main() -> None:
     """Runs a command and turns what goes wrong into one sentence and an exit status."""
     stop_requests.listen()
     from ttsd.cli.commands import app
+    from ttsd.cli.completion import answer_bash
 
     stop_requests.begin()
     try:
-        app()
+        if os.environ.get("_TTSD_COMPLETE") == "complete_bash":
+            answer_bash(app)
+        else:
+            app()
     except (Exception, Stopped) as error:
         if os.environ.get("TTSD_TRACEBACK"):
             raise

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ttsd.cli.completion import question_names
 from ttsd.cli.options import ConfigOption, JsonOption, SetOption, settings_of
 from ttsd.errors import UserError
 
@@ -30,7 +31,9 @@ def show(
     html: Annotated[
         Path | None, typer.Option(help="With --attempt: write the tokens in colour as a page.", metavar="FILE")
     ] = None,
-    question: Annotated[str | None, typer.Option(help="Only runs whose question contains this.")] = None,
+    question: Annotated[
+        str | None, typer.Option(help="Only runs whose question contains this.", autocompletion=question_names)
+    ] = None,
     method: Annotated[str | None, typer.Option(help="Only runs whose method contains this.")] = None,
     state: Annotated[
         str | None, typer.Option(help="Only runs in this state: running, interrupted, discovered, spent.")

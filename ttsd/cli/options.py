@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from ttsd.cli.completion import config_names, question_names, subset_names
 from ttsd.cli.stopping import stop_requests
 from ttsd.errors import Stopped
 
@@ -20,7 +21,13 @@ RESUMABLE = "everything is on disk, and the same command resumes"
 
 ConfigOption = Annotated[
     str | None,
-    typer.Option("--config", "-c", help="A shipped configuration's name, or a TOML file.", metavar="NAME|PATH"),
+    typer.Option(
+        "--config",
+        "-c",
+        help="A shipped configuration's name, or a TOML file.",
+        metavar="NAME|PATH",
+        autocompletion=config_names,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -37,10 +44,16 @@ DryRunOption = Annotated[
     ),
 ]
 QuestionArgument = Annotated[
-    str, typer.Argument(help="micro:ID, lcb:ID, FILE.jsonl#ID or a folder.", metavar="QUESTION")
+    str,
+    typer.Argument(
+        help="micro:ID, lcb:ID, FILE.jsonl#ID or a folder.", metavar="QUESTION", autocompletion=question_names
+    ),
 ]
 SubsetArgument = Annotated[
-    list[str], typer.Argument(help="A subset's name, a TOML file, or questions.", metavar="SUBSET...")
+    list[str],
+    typer.Argument(
+        help="A subset's name, a TOML file, or questions.", metavar="SUBSET...", autocompletion=subset_names
+    ),
 ]
 SeedsOption = Annotated[int, typer.Option(min=1, help="Runs of each method on each question: seeds 0 to N-1.")]
 WindowsOption = Annotated[

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ttsd.cli.completion import subset_names
 from ttsd.cli.options import (
     USER_ERROR,
     ConfigOption,
@@ -22,7 +23,6 @@ from ttsd.cli.options import (
     settings_of,
 )
 from ttsd.errors import UserError
-from ttsd.judging.feedback import readable
 
 if TYPE_CHECKING:
     from problems.collection import Entry
@@ -38,7 +38,10 @@ app = typer.Typer(no_args_is_help=True, help="Look at questions, pull them, chec
 def problems_list(
     subset: Annotated[
         str | None,
-        typer.Argument(help="A subset, a FILE.jsonl, or a source that was pulled (lcb); without it, what there is."),
+        typer.Argument(
+            help="A subset, a FILE.jsonl, or a source that was pulled (lcb); without it, what there is.",
+            autocompletion=subset_names,
+        ),
     ] = None,
     since: Annotated[str, typer.Option(help="A source's questions from this day on.", metavar="YYYY-MM-DD")] = "",
     until: Annotated[str, typer.Option(help="Those before this day.", metavar="YYYY-MM-DD")] = "",
@@ -96,6 +99,8 @@ def _cells(entry: Entry) -> list[str]:
 
 def _printable(text: str) -> str:
     """A title from the net could steer a terminal or break a line."""
+    from ttsd.judging.feedback import readable
+
     return " ".join(readable(text).split())
 
 
@@ -159,6 +164,7 @@ def problems_check(
         typer.Argument(
             help="Questions, subsets, FILE.jsonl, problem folders or folders of them.",
             metavar="[QUESTION_OR_FOLDER...]",
+            autocompletion=subset_names,
         ),
     ] = None,
     config: ConfigOption = None,
@@ -206,6 +212,7 @@ def _cases(count: int) -> str:
 def problems_show(question: QuestionArgument, as_json: JsonOption = False) -> None:
     """Print a question as the model reads it, and its tests."""
     import problems
+    from ttsd.judging.feedback import readable
     from ttsd.prompts import student_prompt
 
     problem = problems.load(question)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ttsd.cli.completion import question_names
 from ttsd.cli.options import (
     DISCOVERED,
     EXHAUSTED,
@@ -164,7 +165,10 @@ def _print_results(results: Results, *, as_json: bool) -> None:
 
 
 def judge(
-    question: Annotated[str | None, typer.Argument(help="micro:ID, lcb:ID, FILE.jsonl#ID or a folder.")] = None,
+    question: Annotated[
+        str | None,
+        typer.Argument(help="micro:ID, lcb:ID, FILE.jsonl#ID or a folder.", autocompletion=question_names),
+    ] = None,
     file: Annotated[str | None, typer.Argument(help="A Python file, or - for stdin.")] = None,
     batch: Annotated[
         str | None,

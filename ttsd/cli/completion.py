@@ -1,0 +1,79 @@
+"""What the shell completes: questions, subsets and configurations. Reads files of this machine; nothing heavy loads."""
+
+from __future__ import annotations
+
+import io
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, redirect_stdout, suppress
+from importlib import resources
+from pathlib import Path
+
+RECORD = "ttsd.sqlite"  # the record in this folder, if nobody says otherwise
+
+
+def question_names(incomplete: str) -> list[str]:
+    """Bundled and pulled questions, and those of the record in this folder."""
+    return _matching(incomplete, _questions())
+
+
+def subset_names(incomplete: str) -> list[str]:
+    """Shipped subsets and sources that were pulled; once a name has a colon, questions."""
+    return _matching(incomplete, _questions() if ":" in incomplete else _subsets())
+
+
+def config_names(incomplete: str) -> list[str]:
+    names = (file.name for file in resources.files("configs").iterdir())
+    return _matching(incomplete, (name.removesuffix(".toml") for name in names if name.endswith(".toml")))
+
+
+def _matching(incomplete: str, names: Iterator[str]) -> list[str]:
+    return sorted({name for name in names if name.startswith(incomplete)})
+
+
+def _subsets() -> Iterator[str]:
+    from problems.collection import pulled_names
+    from problems.subsets import shipped
+
+    yield from shipped()
+    yield from {name.partition(":")[0] for name in pulled_names()}
+    yield "micro:"
+
+
+def _questions() -> Iterator[str]:
+    from problems import micro
+    from problems.collection import pulled_names
+
+    for subset in micro.subsets():
+        yield from micro.subset(subset)
+    yield from pulled_names()
+    if Path(RECORD).is_file():
+        with (
+            suppress(sqlite3.Error),
+            closing(sqlite3.connect(f"file:{RECORD}?mode=ro", uri=True, timeout=0.1)) as record,
+        ):
+            yield from (name for (name,) in record.execute("select distinct question from runs"))
+
+
+def answer_bash(answer: Callable[[], None]) -> None:
+    """Has `answer` complete what bash asks for, which takes a colon for a word of its own.
+
+    So a name is put together again before it is completed, and only what stands behind its last colon is said.
+    """
+    words, joined, at = os.environ["COMP_WORDS"].split("\n"), list[str](), 0
+    for number, word in enumerate(words):
+        if number and ":" in (word, words[number - 1]):
+            joined[-1] += word
+        else:
+            joined.append(word)
+        if number == int(os.environ["COMP_CWORD"]):
+            at = len(joined) - 1
+    os.environ |= {"COMP_WORDS": "\n".join(joined), "COMP_CWORD": str(at)}
+    said = joined[at].rfind(":") + 1
+    out = io.StringIO()
+    try:
+        with redirect_stdout(out):
+            answer()
+    finally:
+        print("\n".join(line[said:] for line in out.getvalue().splitlines()))
