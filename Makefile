@@ -12,12 +12,15 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 demo: $(VENV)/installed
 	$(BIN)/ttsd solve micro:lists:6:61 --config micro-paper --fresh
 
-test: lint
-	$(BIN)/python -m pytest --durations=15
+# Two files at a time, because tests wait a lot; a file's tests share their engine, so they stay together.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
 
-# What a change is checked with while it is made: no engine starts, no model learns.
+test: lint
+	$(PYTEST)
+
+# What a change is checked with while it is made: no attack, no browser, little that learns.
 quick: $(VENV)/installed
-	$(BIN)/python -m pytest -q -m "not slow" --durations=15
+	$(PYTEST) -q -m "not slow"
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -284,6 +284,7 @@ COLUMN = """[...document.querySelectorAll('#runs tbody tr')].filter((row) => !ro
     .map((row) => row.cells[%d].dataset.value)"""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(chromium() is None, reason="no Chromium is installed here")
 def test_the_page_works_in_a_browser(store: Store, tmp_path: Path) -> None:
     html = build_report(store, tmp_path).html

@@ -63,6 +63,7 @@ def finish(run: subprocess.Popen[bytes]) -> Complaints:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["the set-up", *ATTACKS])
 @pytest.mark.parametrize("setup", SETUPS)
 def test_attack_fails(setup: str, name: str, complaints: dict[str, Complaints | str]) -> None:

@@ -64,6 +64,7 @@ async def test_killed_child_costs_a_retry(box: Sandbox) -> None:
     assert (await task).stdout == b"1\n"
 
 
+@pytest.mark.slow
 async def test_kills_at_any_moment_change_no_outcome(box: Sandbox) -> None:
     chance = random.Random(0)
 
@@ -164,6 +165,7 @@ def place_for_all() -> Iterator[Path]:
     shutil.rmtree(place)
 
 
+@pytest.mark.slow
 async def test_a_limit_on_processes_is_waited_for_and_then_named(place_for_all: Path) -> None:
     user = None if os.geteuid() else 40_000 + random.SystemRandom().randrange(10_000)  # one without processes
     python = interpreter_for_all() if user else sys.executable

@@ -51,6 +51,7 @@ def test_a_log_has_the_command_the_version_and_where_an_error_arose(tmp_path: Pa
     assert said.removeprefix("ttsd: ") in log
 
 
+@pytest.mark.slow
 def test_a_bug_report_has_versions_and_no_secrets(tmp_path: Path) -> None:
     ended = ttsd("doctor", "--report", "--set", f"model.path={tmp_path}", HOME=str(tmp_path), HF_TOKEN="hf_secret")
     assert ended.returncode == 0, ended.stderr

@@ -232,6 +232,7 @@ def press(page: Tab, key: str) -> None:
     page.run(f"document.body.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}', bubbles: true}}))")
 
 
+@pytest.mark.slow
 @needs_browser
 @pytest.mark.slow
 def test_a_browser_follows_steps_through_and_reads(served: Served, tmp_path: Path) -> None:
