@@ -30,6 +30,12 @@ SOLUTION_TEMPLATE = "\n\nCorrect solution:\n\n{successful_previous_attempt}"
 FEEDBACK_TEMPLATE = "\n\nThe following is feedback from your unsuccessful earlier attempt:\n\n{feedback_raw}"
 
 
+# As the judge writes a wrong answer: input, what was printed, what is right.
+_WRONG_ANSWER = re.compile(
+    r"^Wrong Answer\nInput:\n(.*?)\nOutput:\n.*?\nExpected:\n(.*?)(?=\n\nWrong Answer\n|\Z)", re.DOTALL | re.MULTILINE
+)
+
+
 class ChatTokenizer(Protocol):
     """Token ids of one user turn under the model's chat template, up to where its answer begins."""
 
@@ -73,6 +79,11 @@ def teacher_prompt(
 def attempt_and_feedback(attempt: str, feedback: str) -> str:
     """An attempt, without its thinking, above the feedback on it."""
     return _fill(ATTEMPT_TEMPLATE, attempt=without_thinking(attempt), feedback=feedback)
+
+
+def as_examples(feedback: str) -> str:
+    """Feedback whose wrong answers are restated as examples: input and right output, not what the attempt printed."""
+    return _WRONG_ANSWER.sub(r"Example\nInput:\n\1\nOutput:\n\2", feedback)
 
 
 def without_thinking(answer: str) -> str:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from ttsd.config import Reprompt
 from ttsd.errors import UserError
 from ttsd.nouns import Lesson, Reading, Rollout, Status
-from ttsd.prompts import ChatTokenizer, attempt_and_feedback, teacher_prompt, without_thinking
+from ttsd.prompts import ChatTokenizer, as_examples, attempt_and_feedback, teacher_prompt, without_thinking
 
 
 class Reprompts:
@@ -114,8 +114,10 @@ class Reprompts:
                 break
             chosen.append(best)
             known |= texts[best]
+        if self._settings.feedback_restates_cases:
+            chosen = list(dict.fromkeys(map(as_examples, chosen)))
         if self._settings.feedback_shows_attempt:
-            chosen[0] = attempt_and_feedback(rollout.completion.text, own)
+            chosen[0] = attempt_and_feedback(rollout.completion.text, chosen[0])
         return chosen[::-1]
 
     def _demonstration(self, rollout: Rollout, successes: Sequence[Rollout]) -> str | None:

@@ -235,6 +235,9 @@ class Reprompt(Section):
         "group", "whose texts those others are: run: any earlier attempt's of this run too"
     )
     feedback_shows_attempt: bool = setting(False, "the teacher reads the attempt above its own feedback")
+    feedback_restates_cases: bool = setting(
+        False, "failing cases are read as examples of the question, without what the attempt printed"
+    )
     environment_feedback_only_without_solution: bool = setting(
         True,
         "feedback is shown only where there is no demonstration",

@@ -24,6 +24,8 @@ DIAGNOSIS_TEMPLATE = (
     "First say in one sentence what was wrong. Then correctly solve the original question."
 )
 
+EXAMPLES_TEMPLATE = "\n\nMore examples:\n\n{feedback_raw}"
+
 
 @dataclass(frozen=True, slots=True)
 class Form:
@@ -52,6 +54,11 @@ FORMS = (
     SHUFFLED,
     Form("several", "feedback on up to four failed attempts", {"feedback_blocks": 4}),
     Form("attempt", "a failed attempt above its feedback", ONE_TEXT | {"feedback_shows_attempt": True}),
+    Form(
+        "examples",
+        "the failing cases of up to four failed attempts, restated as examples",
+        {"feedback_blocks": 4, "feedback_restates_cases": True, "feedback_template": EXAMPLES_TEMPLATE},
+    ),
     Form(
         "diagnosis",
         "the feedback on one failed attempt and the demand for a diagnosis in one sentence before the program",
