@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from dataclasses import dataclass, field
 
 from sandbox.interface import Ending, Limits, Outcome, Program
-from ttsd.config import Reprompt
+from ttsd.config import Reprompt, load_config
 from ttsd.nouns import Completion, Lesson, Rollout, Status, Verdict
 from ttsd.reprompts import Reprompts
 
@@ -108,8 +108,13 @@ def completion(text: str, finish_reason: str = "stop") -> Completion:
     return Completion((), text, (), finish_reason)  # type: ignore[arg-type]
 
 
+def papers_reprompt(**settings: object) -> Reprompt:
+    """The paper's own section `reprompt`, with some settings changed."""
+    return Reprompt.model_validate(load_config("paper").reprompt.model_dump() | settings)
+
+
 def teaching(**settings: object) -> Reprompts:
-    return Reprompts("question", ByteTokenizer(), Reprompt.model_validate(settings), max_prompt_len=100)
+    return Reprompts("question", ByteTokenizer(), papers_reprompt(**settings), max_prompt_len=100)
 
 
 def rollout(attempt: int, text: str, verdict: Verdict) -> Rollout:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +14,42 @@ from typer.testing import CliRunner
 
 from tests.records import rollout
 from ttsd.cli.commands import app
-from ttsd.config import Config, Lora, load_config, recorded_config, sections, shipped_configs
+from ttsd.config import UNRECORDED, Config, Lora, load_config, recorded_config, sections, shipped_configs
 from ttsd.config.setting import section
 from ttsd.errors import UserError
+from ttsd.loop import WHOLE_GROUPS, Rounds
 from ttsd.running import store
-from ttsd.running.resume import Job, unfinished
+from ttsd.running.methods import SDPO
+from ttsd.running.readings import rounds_of
+from ttsd.running.resume import Job, as_begun, finished, unfinished
+
+JOB = Job("micro:numbers:2:3", "sdpo", 0)
 
 
-def test_defaults_are_the_papers_test_time_run_on_lora() -> None:
+def test_defaults_have_the_papers_loss_on_lora() -> None:
     config = load_config(None, ["model.path=Qwen/Qwen3-8B"])
     assert config.lora.lr == 1e-5
-    assert config.sampling.group_size == 16
     assert (config.distillation.alpha, config.distillation.distillation_topk) == (1.0, 20)
     assert (config.teacher.teacher_regularization, config.teacher.teacher_update_rate) == ("ema", 0.01)
     assert (config.distillation.log_ratio_clip, config.distillation.rollout_is_threshold) == (5.0, 2.0)
 
 
-def test_the_papers_preset_is_the_default_run_with_the_papers_budget() -> None:
-    preset, default = load_config("paper").model_dump(), Config().model_dump()
-    assert preset.pop("budget") == {**default.pop("budget"), "attempts": 2752}
-    assert preset == default
+def test_a_configuration_that_does_not_speak_of_the_method_gets_the_best_known(tmp_path: Path) -> None:
+    """Attempts that read every verdict so far, in growing rounds, and a student that learns at what it read."""
+    (tmp_path / "mine.toml").write_text(
+        '[model]\npath = "some/model"\nmax_model_len = 4096\n[sampling]\nmax_tokens = 512\n'
+    )
+    for config in (load_config(str(tmp_path / "mine.toml")), load_config("qwen3-4b"), load_config("micro-cpu")):
+        assert rounds_of(SDPO, config) == Rounds(8, 0.25)
+        assert (config.sampling.teacher_fraction, config.reprompt.student_reads) == (1.0, "reading")
+        assert (config.reprompt.feedback_blocks, config.reprompt.feedback_from) == (6, "run")
+
+
+def test_the_papers_preset_is_what_runs_did_before_the_defaults_changed() -> None:
+    preset = load_config("paper").model_dump()
+    assert preset.pop("budget") == {**Config().budget.model_dump(), "attempts": 2752}
+    assert preset == {name: values for name, values in recorded_config({}).model_dump().items() if name != "budget"}
+    assert rounds_of(SDPO, load_config("paper")) == rounds_of(SDPO, load_config("micro-paper")) == WHOLE_GROUPS
 
 
 def test_file_beats_default_and_override_beats_file(tmp_path: Path) -> None:
@@ -180,26 +197,56 @@ def test_config_show_says_what_differs_from_the_defaults() -> None:
     assert tomllib.loads(shown)["budget"]["attempts"] == 64
 
 
-def test_an_old_record_has_the_defaults_of_what_did_not_exist_then() -> None:
-    recorded = Config(budget=sections.Budget(attempts=7)).model_dump()
-    del recorded["reprompt"]["feedback_blocks"], recorded["store"]
+def test_an_old_record_has_the_defaults_of_its_time_for_what_did_not_exist_then() -> None:
+    paper = load_config("paper")
+    recorded = paper.model_dump()
+    del recorded["reprompt"]["feedback_blocks"], recorded["reprompt"]["student_reads"], recorded["store"]
+    del recorded["sampling"]
     recorded["distillation"]["no_longer_there"] = 3
     recorded["gone"] = {"setting": 1}
-    assert recorded_config(recorded) == Config(budget=sections.Budget(attempts=7))
+    assert recorded_config(recorded) == paper
 
 
-def test_a_run_of_an_older_version_is_resumed_under_the_same_settings(tmp_path: Path) -> None:
-    job, config = Job("micro:numbers:2:3", "sdpo", 0), Config()
-    recorded = config.model_dump()
-    del recorded["reprompt"]["feedback_blocks"], recorded["store"]
+@pytest.fixture
+def old(tmp_path: Path) -> Iterator[store.Store]:
+    """A record in which an earlier version, whose defaults were the paper's, began a run of `JOB` at lr 2e-5."""
+    recorded = recorded_config({"lora": {"lr": 2e-5}}).model_dump()
+    del recorded["reprompt"]["feedback_blocks"], recorded["sampling"]["round_size"], recorded["store"]
     recorded["distillation"]["no_longer_there"] = 3
     with store.Store(tmp_path / "old.sqlite") as record:
         record.new_run(
-            question=job.question, method="sdpo", seed=0, model="m", config=recorded, split={}, environment={}
+            question=JOB.question, method="sdpo", seed=0, model="m", config=recorded, split={}, environment={}
         )
         record.add_attempt(1, rollout(1))
-        row = unfinished(record, job, config)
-        assert row is not None
-        assert row["run"] == 1
-        with pytest.raises(UserError, match=r"reprompt\.feedback_blocks \(1 before, now 3\)"):
-            unfinished(record, job, Config(reprompt=sections.Reprompt(feedback_blocks=3)))
+        yield record
+
+
+def test_the_command_that_began_a_run_resumes_it_under_the_defaults_of_then(old: store.Store) -> None:
+    asked = Config(lora=Lora(lr=2e-5))
+    begun = as_begun(old, JOB, asked)
+    row = unfinished(old, JOB, begun)
+    assert row is not None
+    assert row["run"] == 1
+    assert (begun.sampling.teacher_fraction, begun.sampling.group_size) == (0.0, 16)
+    assert rounds_of(SDPO, begun) == WHOLE_GROUPS
+    old.finish(1, "attempts")
+    spent = asked.model_copy(update={"budget": sections.Budget(attempts=1)})
+    assert finished(old, JOB, spent) == 1
+
+
+def test_settings_that_are_given_are_not_those_of_then(old: store.Store) -> None:
+    given = Config(lora=Lora(lr=2e-5), sampling=sections.Sampling(teacher_fraction=1.0))
+    assert as_begun(old, JOB, given) == given  # another arm, so another run
+    assert unfinished(old, JOB, given) is None
+    changed = Config(lora=Lora(lr=2e-5), **{name: UNRECORDED[name] for name in ("sampling", "reprompt")})  # type: ignore[arg-type]
+    more = changed.model_copy(update={"reprompt": changed.reprompt.model_copy(update={"feedback_blocks": 3})})
+    with pytest.raises(UserError, match=r"reprompt\.feedback_blocks \(1 before, now 3\)"):
+        unfinished(old, JOB, more)
+
+
+def test_a_run_of_the_new_defaults_is_the_one_that_is_resumed(old: store.Store) -> None:
+    asked = Config(lora=Lora(lr=2e-5))
+    old.new_run(
+        question=JOB.question, method="sdpo", seed=0, model="m", config=asked.model_dump(), split={}, environment={}
+    )
+    assert as_begun(old, JOB, asked) == asked

@@ -17,11 +17,10 @@ import pytest
 import problems
 from problems.split import split
 from sandbox import Limits, Sandbox
-from tests.fakes import completion
+from tests.fakes import completion, papers_reprompt
 from tests.own_rows import ROWS
 from tests.rows import DATA
 from ttsd.backbone import Tokenizer
-from ttsd.config import Reprompt
 from ttsd.judging.judge import Judge
 from ttsd.nouns import Problem, Rollout
 from ttsd.prompts import student_prompt
@@ -80,7 +79,7 @@ async def rollout(problem: Problem, answer: str, attempt: int = 1) -> Rollout:
 @pytest.mark.parametrize("name", list(ROWS))
 async def test_what_student_and_teacher_read(name: str, rows: Path, tokenizer: Tokenizer) -> None:
     problem = problems.load(f"{rows}#{name}")
-    reprompts = Reprompts(student_prompt(problem), tokenizer, Reprompt(), max_prompt_len=2048)
+    reprompts = Reprompts(student_prompt(problem), tokenizer, papers_reprompt(), max_prompt_len=2048)
     check(f"{name}.student", read(tokenizer, reprompts.prompt_ids))
     wrong = await rollout(problem, WRONG_CALL if problem.entry_point else WRONG_STDIN)
     (lesson,) = reprompts.lessons([wrong])
@@ -90,7 +89,7 @@ async def test_what_student_and_teacher_read(name: str, rows: Path, tokenizer: T
 
 async def test_what_the_teacher_reads_after_a_success_and_after_a_crash(rows: Path, tokenizer: Tokenizer) -> None:
     problem = problems.load(f"{rows}#stdin")
-    reprompts = Reprompts(student_prompt(problem), tokenizer, Reprompt(), max_prompt_len=2048)
+    reprompts = Reprompts(student_prompt(problem), tokenizer, papers_reprompt(), max_prompt_len=2048)
     right = await rollout(problem, f"<think>\nhm\n</think>\n\nAdd.\n{WRONG_STDIN.replace('*', '+')}", 2)
     crashed = await rollout(problem, CRASH)
     (lesson,) = reprompts.lessons([crashed])

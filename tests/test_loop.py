@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word, rollout, teaching
-from ttsd.config import Reprompt
+from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word, papers_reprompt, rollout, teaching
 from ttsd.loop import START, Event, Past, Rounds, learn, read_by
 from ttsd.nouns import Completion, Lesson, Rollout, Status, Step, Verdict
 from ttsd.reprompts import Reprompts
@@ -212,7 +211,7 @@ def test_a_passing_attempt_reads_no_feedback_of_others() -> None:
 
 
 def test_a_share_of_the_next_group_is_drawn_under_different_reprompts() -> None:
-    reprompts = Reprompts("question", ByteTokenizer(), Reprompt(), max_prompt_len=100, teacher_fraction=0.5)
+    reprompts = Reprompts("question", ByteTokenizer(), papers_reprompt(), max_prompt_len=100, teacher_fraction=0.5)
     assert [reading.role for reading in reprompts.readings(4, [])] == ["student"] * 4
     group = [wrong(1, "a"), wrong(2, "b"), wrong(3, "a")]
     readings = reprompts.readings(6, group)
@@ -223,7 +222,7 @@ def test_a_share_of_the_next_group_is_drawn_under_different_reprompts() -> None:
 
 
 def test_a_small_round_reads_what_the_newest_attempts_were_told() -> None:
-    reprompts = Reprompts("question", ByteTokenizer(), Reprompt(), max_prompt_len=100, teacher_fraction=1.0)
+    reprompts = Reprompts("question", ByteTokenizer(), papers_reprompt(), max_prompt_len=100, teacher_fraction=1.0)
     told = [
         text_of(reading.prompt_ids) for reading in reprompts.readings(2, [wrong(1, "a"), wrong(2, "b"), wrong(3, "c")])
     ]
@@ -231,7 +230,7 @@ def test_a_small_round_reads_what_the_newest_attempts_were_told() -> None:
 
 
 async def test_attempts_of_the_teacher_count_and_teach_like_any_other() -> None:
-    reprompts = Reprompts("question", ByteTokenizer(), Reprompt(), max_prompt_len=100, teacher_fraction=0.25)
+    reprompts = Reprompts("question", ByteTokenizer(), papers_reprompt(), max_prompt_len=100, teacher_fraction=0.25)
     policy = ScriptedPolicy(["wrong"] * 8)
     events = learn(policy, judge_by_word, reprompts, group_size=4, budget=8)
     rollouts = [event async for event in events if isinstance(event, Rollout)]
@@ -243,9 +242,7 @@ async def test_attempts_of_the_teacher_count_and_teach_like_any_other() -> None:
 
 async def rolling(policy: ScriptedPolicy, past: Past = START, **settings: object) -> list[Rollout]:
     """Attempts in rounds of 1, 1, 2, 4, 4, ..., each reading up to 20 texts; groups of 8."""
-    chosen = Reprompt.model_validate(
-        {"feedback_blocks": 20, "feedback_from": "run", "max_reprompt_len": 9999, **settings}
-    )
+    chosen = papers_reprompt(feedback_blocks=20, feedback_from="run", max_reprompt_len=9999, **settings)
     reprompts = Reprompts("question", ByteTokenizer(), chosen, max_prompt_len=100, teacher_fraction=1.0)
     events = learn(policy, judge_by_word, reprompts, group_size=8, budget=16, rounds=Rounds(4), past=past)
     return [event async for event in events if isinstance(event, Rollout)]
@@ -316,7 +313,7 @@ async def test_a_reprompted_attempt_may_teach_at_the_prompt_that_it_was_drawn_fr
 
 
 def test_what_a_judged_group_read_can_be_found_again() -> None:
-    reprompts = Reprompts("question", ByteTokenizer(), Reprompt(), max_prompt_len=100, teacher_fraction=1.0)
+    reprompts = Reprompts("question", ByteTokenizer(), papers_reprompt(), max_prompt_len=100, teacher_fraction=1.0)
     group = [replace(wrong(number, word), round=2) for number, word in zip(range(2, 5), "abc", strict=True)]
     found = read_by(range(2, 10), group, [wrong(1, "z")], reprompts, Rounds(4))
     assert list(found) == [2, 3, 4, 5, 6, 7, 8]  # rounds of 1 and 2, and 4 that nobody has made yet
@@ -336,7 +333,7 @@ FALL = ["wrong"] * 16 + ["broken"] * 12
 
 
 def watched(policy: ScriptedPolicy, past: Past = START) -> AsyncGenerator[Event]:
-    settings = Reprompt(feedback_blocks=3, feedback_from="run")
+    settings = papers_reprompt(feedback_blocks=3, feedback_from="run")
     reprompts = Reprompts("question", ByteTokenizer(), settings, max_prompt_len=100, teacher_fraction=1.0)
     return learn(policy, judge_by_word, reprompts, group_size=4, budget=36, restart_after_collapse=True, past=past)
 

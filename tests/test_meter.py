@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word
+from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word, papers_reprompt
 from tests.records import rollout
-from ttsd.config import Budget, Reprompt
+from ttsd.config import Budget
 from ttsd.loop import Past, Rounds, learn
 from ttsd.nouns import Rollout, Step
 from ttsd.reprompts import Reprompts
@@ -65,7 +65,7 @@ def test_amounts_have_the_unit_that_suits_them() -> None:
 
 async def drawn(enough_after: int, past: Past = Past(), rounds: Rounds = Rounds()) -> list[Rollout | Step]:  # noqa: B008
     policy = ScriptedPolicy(f"wrong {n}" for n in range(100))
-    prompts = Reprompts("question", ByteTokenizer(), Reprompt(), max_prompt_len=100)
+    prompts = Reprompts("question", ByteTokenizer(), papers_reprompt(), max_prompt_len=100)
     events: list[Rollout | Step] = []
     running = learn(
         policy, judge_by_word, prompts, group_size=4, budget=100, rounds=rounds, past=past,

@@ -63,6 +63,7 @@ def test_advice_says_which_form_helps_and_the_configuration_has_it() -> None:
     found = probed(0.3, feedback=0.3, shuffled=0.3, several=0.5)
     assert advice(found).startswith("feedback helps this model: with feedback on up to four failed attempts")
     assert proposed(Config(), found) == {"reprompt": {"feedback_blocks": 4}}
+    assert proposed(Config(), probed(0.3, feedback=0.5, shuffled=0.3)) == {}
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,7 @@ def test_advice_against_feedback_proposes_rewards(forms: dict[str, float], part:
     found = probed(0.3, **forms)
     assert part in advice(found)
     assert proposed(Config(), found)["reprompt"]["reward"] == "visible-fraction"
+    assert proposed(Config(), found)["sampling"] == {"teacher_fraction": 0.0}
 
 
 def test_a_few_attempts_prove_nothing() -> None:

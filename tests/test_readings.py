@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from ttsd.config import load_config
+import pytest
+
+from problems.problem import Case, Problem
+from tests.fakes import ByteTokenizer, rollout
+from ttsd.config import Config, load_config
 from ttsd.loop import WHOLE_GROUPS, Rounds
+from ttsd.nouns import Status, Verdict
 from ttsd.running.methods import BEST_OF_K, GRPO, MULTI_TURN, SDPO
-from ttsd.running.readings import group_size_of, rounds_of
+from ttsd.running.readings import group_size_of, rounds_of, teaching
 
 
 def test_only_attempts_that_read_verdicts_wait_for_them() -> None:
@@ -19,3 +24,15 @@ def test_only_attempts_that_read_verdicts_wait_for_them() -> None:
 def test_a_turn_of_all_chains_is_a_group() -> None:
     config = load_config("micro-cpu", ["reprompt.multi_turn_chains=3", "sampling.group_size=8"])
     assert [group_size_of(method, config) for method in (MULTI_TURN, SDPO)] == [3, 8]
+
+
+@pytest.mark.parametrize(("drawn", "limit"), [(1.0, 1600), (0.0, 3000)])
+def test_a_reprompt_that_is_drawn_from_leaves_room_for_an_answer(drawn: float, limit: int) -> None:
+    """One that the teacher only scores with has no answer to leave room for."""
+    sections = {"model": {"max_model_len": 2000}, "sampling": {"max_tokens": 400, "teacher_fraction": drawn}}
+    config = Config.model_validate({**sections, "reprompt": {"max_reprompt_len": 3000}})
+    prompts = teaching(Problem("q", "q", "?", (Case("1", "1"),)), ByteTokenizer(), config)
+    failed = rollout(1, "wrong", Verdict(Status.WRONG_ANSWER, 0, 1, 0, 0, feedback="no " * 2000))
+    (lesson,) = prompts.lessons([failed])
+    assert lesson.reprompt_ids is not None
+    assert limit - 4 <= len(lesson.reprompt_ids) <= limit

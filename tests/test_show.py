@@ -194,7 +194,8 @@ async def test_show_has_what_each_round_read(world: World, question: Path, made:
     """Of finished groups, and of one that was broken off in the middle of a round."""
     config = Config.model_validate({
         "model": {"path": world.config.model.path},
-        "sampling": {"teacher_fraction": 1.0, "group_size": 8, "round_size": 4, "max_prompt_len": 4096},
+        "sampling": {"teacher_fraction": 1.0, "group_size": 8, "round_size": 4, "round_growth": 1.0,
+                     "max_prompt_len": 4096},
         "reprompt": {"feedback_blocks": 9, "feedback_from": "run", "student_reads": "reading"},
         "budget": {"attempts": 12},
     })  # fmt: skip

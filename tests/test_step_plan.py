@@ -11,10 +11,10 @@ import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
 from ttsd.backbone.packing import pack
-from ttsd.config import Config
+from ttsd.config import Config, load_config
 from ttsd.errors import UserError
 from ttsd.machine.cards import CARDS, GIB, Card
-from ttsd.machine.lengths import SPREADS, Lengths
+from ttsd.machine.lengths import SPREADS, Lengths, longest_lengths, usual_lengths
 from ttsd.machine.measured import Learning, Measured, Rate, read, write
 from ttsd.machine.memory import Found, Memory, memory_of, number_bytes, vllm_cache_bytes
 from ttsd.machine.shape import KNOWN, Shape
@@ -31,7 +31,11 @@ SMALL = QWEN3_8B | {
 
 
 def settings(**sections: dict[str, Any]) -> Config:
-    return Config.model_validate({"distillation": {"gradient_checkpointing": True}, **sections})
+    """The paper's run with checkpointed gradients, and some settings changed."""
+    values = load_config("paper").model_dump()
+    for name, changes in {"distillation": {"gradient_checkpointing": True}, **sections}.items():
+        values[name] |= changes
+    return Config.model_validate(values)
 
 
 def test_the_known_sizes_of_qwen3_8b() -> None:
@@ -196,6 +200,15 @@ def test_decoding_16_completions_is_bound_by_reading_the_weights() -> None:
     weights = 2 * (Shape.read(QWEN3_8B).linear + 151936 * 4096) / (0.75 * card.gb_per_second * 1e9)
     assert one.at_once == 16
     assert weights < 16 / one.tokens_per_second.high < 1.3 * weights
+
+
+def test_attempts_that_read_feedback_cost_a_reprompt_each() -> None:
+    """Drawn from and learnt at it, none of them sharing it; no longer than the model has room for."""
+    reading = settings(sampling={"teacher_fraction": 1.0}, model={"max_model_len": 12_000})
+    longest, usual = longest_lengths(reading), usual_lengths(reading, 800)
+    assert (longest.prompt, longest.reprompt) == (12_000 - 8192,) * 2
+    assert usual.prompt == usual.reprompt > usual_lengths(settings(), 800).prompt
+    assert usual.student == 16 * (usual.prompt + 800)
 
 
 def test_questions_that_share_a_card_gain_until_it_is_full() -> None:

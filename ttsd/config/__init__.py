@@ -2,6 +2,7 @@
 
 from ttsd.config.sections import (
     BUNDLED_MODEL,
+    UNRECORDED,
     Budget,
     Config,
     Distillation,
@@ -18,6 +19,7 @@ from ttsd.config.sources import BUNDLED_CONFIG, load_config, recorded_config, sh
 __all__ = [
     "BUNDLED_CONFIG",
     "BUNDLED_MODEL",
+    "UNRECORDED",
     "Budget",
     "Config",
     "Distillation",

@@ -1,4 +1,5 @@
-"""Every setting there is. The defaults are the paper's test-time run, on LoRA.
+"""Every setting there is. The defaults are the best method known (docs/method.md): the paper's loss, on LoRA, taken at
+the prompt that attempts are drawn from. `configs/paper.toml` is the paper's run.
 
 Names and meanings follow the paper's own code where it has them, so that both can be read side by side. An unknown
 key is an error; settings that contradict each other are refused with a sentence.
@@ -6,7 +7,7 @@ key is an error; settings that contradict each other are refused with a sentence
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import model_validator
 
@@ -19,6 +20,12 @@ BUNDLED_MODEL = "micro"
 # Settings of earlier versions, and why they are gone. In a record they are ignored.
 RETIRED = {
     "distillation.is_clip": "each group is used for one update, so there is no ratio of new to old policy to cap",
+}
+
+# What runs did before a setting was recorded, where that is not its default today.
+UNRECORDED: dict[str, dict[str, Any]] = {
+    "sampling": {"group_size": 16, "teacher_fraction": 0.0, "round_size": None, "round_growth": 1.0},
+    "reprompt": {"student_reads": "question", "feedback_blocks": 1, "feedback_from": "group"},
 }
 
 
@@ -66,7 +73,7 @@ class Model(Section):
 class Sampling(Section):
     """How attempts are drawn."""
 
-    group_size: int = setting(16, "attempts of one step", paper="number of rollouts", code="rollout.n", ge=1)
+    group_size: int = setting(8, "attempts of one step", paper="number of rollouts", code="rollout.n", ge=1)
     max_tokens: int = setting(
         8192, "tokens of a completion at most", paper="max. response length", code="data.max_response_length", ge=1
     )
@@ -79,15 +86,15 @@ class Sampling(Section):
     )
     temperature: float = setting(1.0, "sampling temperature", paper="temperature", code="rollout.temperature", gt=0)
     top_p: float = setting(1.0, "nucleus sampling: the share of probability kept", code="rollout.top_p", gt=0, le=1)
-    teacher_fraction: float = setting(0.0, "share of a group that is drawn under a reprompt", ge=0, le=1)
+    teacher_fraction: float = setting(1.0, "share of a round that is drawn under a reprompt", ge=0, le=1)
     round_size: int | None = setting(
-        None,
+        8,
         "attempts drawn at once at most; each round's reprompts read the verdicts of the rounds before it; "
         "none: the whole group",
         ge=1,
     )
     round_growth: float = setting(
-        1.0, "a round has at most this share of the verdicts known: with 1, rounds of 1, 1, 2, 4, ...", gt=0, le=1
+        0.25, "a round has at most this share of the verdicts known: with 1, rounds of 1, 1, 2, 4, ...", gt=0, le=1
     )
     pipeline: Literal["on-policy", "one-step-off"] = setting(
         "on-policy", "one-step-off: the next group is drawn, with the old adapter, while a step is taken"
@@ -197,7 +204,10 @@ class Reprompt(Section):
     """What the teacher reads beside the question, and what a multi-turn chain reads."""
 
     max_reprompt_len: int = setting(
-        10240, "tokens of a teacher's prompt at most", code="self_distillation.max_reprompt_len", ge=1
+        10240,
+        "tokens of a teacher's prompt at most; no more than the model has room for, where it is drawn from",
+        code="self_distillation.max_reprompt_len",
+        ge=1,
     )
     reprompt_truncation: Literal["left", "right", "error"] = setting(
         "right",
@@ -205,7 +215,7 @@ class Reprompt(Section):
         code="self_distillation.reprompt_truncation",
     )
     student_reads: Literal["question", "reading"] = setting(
-        "question", "which prompt learns from an attempt: the question, or what that attempt had read"
+        "reading", "which prompt learns from an attempt: the question, or what that attempt had read"
     )
     reward: Literal["success", "visible-fraction"] = setting(
         "success", "of an attempt, for GRPO: 1 or 0, or the share of visible cases that it passed"
@@ -229,10 +239,10 @@ class Reprompt(Section):
         True, "the teacher reads the judge's feedback", code="self_distillation.include_environment_feedback"
     )
     feedback_blocks: int = setting(
-        1, "feedback texts that a teacher reads: its own attempt's, and those that add most to it", ge=1
+        6, "feedback texts that a teacher reads: its own attempt's, and those that add most to it", ge=1
     )
     feedback_from: Literal["run", "group"] = setting(
-        "group", "whose texts those others are: run: any earlier attempt's of this run too"
+        "run", "whose texts those others are: run: any earlier attempt's of this run too"
     )
     feedback_shows_attempt: bool = setting(False, "the teacher reads the attempt above its own feedback")
     feedback_restates_cases: bool = setting(
@@ -346,12 +356,4 @@ class Config(Section):
                 f"model.max_model_len={length} leaves no room for a prompt beside "
                 f"sampling.max_tokens={self.sampling.max_tokens}; lower sampling.max_tokens"
             )
-        if self.sampling.teacher_fraction and length is not None:
-            room = length - self.sampling.max_tokens
-            if self.reprompt.max_reprompt_len > room:
-                raise ValueError(
-                    f"sampling.teacher_fraction={self.sampling.teacher_fraction} has reprompts answered, but "
-                    f"reprompt.max_reprompt_len={self.reprompt.max_reprompt_len} is more than the {room} tokens that "
-                    "model.max_model_len leaves beside sampling.max_tokens; lower it"
-                )
         return self

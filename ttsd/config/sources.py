@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ttsd.config.sections import BUNDLED_MODEL, RETIRED, Config
+from ttsd.config.sections import BUNDLED_MODEL, RETIRED, UNRECORDED, Config
 from ttsd.config.setting import explain, read, section, suggest
 from ttsd.errors import UserError
 
@@ -36,14 +36,15 @@ def load_config(source: str | None = None, overrides: Sequence[str] = ()) -> Con
 def recorded_config(recorded: Mapping[str, Any]) -> Config:
     """The configuration that a run was recorded with, by whatever version.
 
-    A setting that did not exist then has its default; one that has gone since means nothing any more.
+    A setting that did not exist then means what was done then, which is its default unless `UNRECORDED` says another
+    value; one that has gone since means nothing any more.
     """
     known = {
         name: {key: value for key, value in values.items() if key in kind.model_fields}
         for name, values in recorded.items()
         if (kind := section(Config, name)) is not None
     }
-    return Config.model_validate(known)
+    return Config.model_validate(known | {name: old | known.get(name, {}) for name, old in UNRECORDED.items()})
 
 
 def shipped_configs() -> list[str]:

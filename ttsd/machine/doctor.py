@@ -19,6 +19,7 @@ from sandbox import probe
 from ttsd.config import Config
 from ttsd.errors import UserError
 from ttsd.machine.cards import GIB
+from ttsd.machine.lengths import longest_lengths
 
 LIBRARIES = ("torch", "transformers", "peft", "sqlite-utils", "datasets")
 LEAST_FREE_GIB = 2.0
@@ -125,7 +126,8 @@ def _adapters(sizes: Mapping[str, Any]) -> Finding:
 def _context(config: Config, sizes: Mapping[str, Any]) -> Finding:
     """The longest texts that are read must fit the positions that the model has learnt."""
     completion = config.sampling.max_tokens
-    needed = max(config.sampling.max_prompt_len, config.reprompt.max_reprompt_len) + completion
+    longest = longest_lengths(config)
+    needed = max(longest.prompt, longest.reprompt) + completion
     has = config.model.max_model_len or sizes.get("max_position_embeddings") or needed
     positions = sizes.get("max_position_embeddings") or has
     if has > positions:

@@ -18,18 +18,22 @@ _USUAL_PROMPT, _USUAL_FEEDBACK = 768, 512  # tokens of a LiveCodeBench question,
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Tokens of one step's sequences; `completion` on average, `limit` at most."""
+    """Tokens of one step's sequences; `prompt`: what an attempt reads; `completion` on average, `limit` at most.
+
+    `shared`: all attempts of a step read the same prompt.
+    """
 
     group: int
     prompt: int
     reprompt: int
     completion: int
     limit: int
+    shared: bool = True
 
     @property
     def student(self) -> int:
-        """Tokens that the student reads: the prompt once."""
-        return self.prompt + self.group * self.completion
+        """Tokens that the student reads: a shared prompt once."""
+        return (1 if self.shared else self.group) * self.prompt + self.group * self.completion
 
     @property
     def teacher(self) -> int:
@@ -45,14 +49,12 @@ class Lengths:
 
 def longest_lengths(config: Config) -> Lengths:
     """Everything at its limit."""
-    sampling = config.sampling
-    return Lengths(
-        sampling.group_size,
-        sampling.max_prompt_len,
-        config.reprompt.max_reprompt_len,
-        sampling.max_tokens,
-        sampling.max_tokens,
-    )
+    sampling, reads = config.sampling, config.sampling.teacher_fraction > 0
+    question, reprompt, room = sampling.max_prompt_len, config.reprompt.max_reprompt_len, config.model.max_model_len
+    if reads and room is not None:
+        reprompt = min(reprompt, room - sampling.max_tokens)
+    prompt = max(question, reprompt) if reads else question
+    return Lengths(sampling.group_size, prompt, reprompt, sampling.max_tokens, sampling.max_tokens, shared=not reads)
 
 
 def usual_lengths(config: Config, completion_tokens: int | None) -> Lengths:
@@ -60,6 +62,7 @@ def usual_lengths(config: Config, completion_tokens: int | None) -> Lengths:
     longest = longest_lengths(config)
     if completion_tokens is None:
         return longest
-    prompt = min(_USUAL_PROMPT, longest.prompt)
-    reprompt = min(prompt + _USUAL_FEEDBACK, longest.reprompt)
+    question = min(_USUAL_PROMPT, config.sampling.max_prompt_len)
+    reprompt = min(question + config.reprompt.feedback_blocks * _USUAL_FEEDBACK, longest.reprompt)
+    prompt = question if longest.shared else max(question, reprompt)
     return replace(longest, prompt=prompt, reprompt=reprompt, completion=min(completion_tokens, longest.limit))

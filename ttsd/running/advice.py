@@ -18,8 +18,10 @@ from ttsd.statistics import LEVEL, Array, Interval
 
 STUDENT = "none"
 _Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
-# Where feedback does not help, what passed is the signal: partial passes as rewards, and GRPO's weight for weak models.
+# Where feedback does not help, attempts read the question alone and what passed is the signal: partial passes as
+# rewards, and GRPO's weight for weak models.
 WITHOUT_FEEDBACK: Mapping[str, Mapping[str, Any]] = {
+    "sampling": {"teacher_fraction": 0.0},
     "distillation": {"grpo_weight": 0.9},
     "reprompt": {"reward": "visible-fraction"},
 }
@@ -170,8 +172,8 @@ def proposed(config: Config, measured: Sequence[Measured]) -> dict[str, dict[str
     """The settings that differ from the defaults, with what the probe recommends; sparse, as in a TOML file."""
     chosen = best(tried(measured))
     changes: Mapping[str, Mapping[str, Any]] = WITHOUT_FEEDBACK
-    if chosen is not None:
-        changes = {"reprompt": chosen.form.settings}
+    if chosen is not None:  # of plain feedback the defaults have more than the one text that was tried
+        changes = {} if chosen.form is FEEDBACK else {"reprompt": chosen.form.settings}
     wanted = config.model_dump()
     for section, settings in changes.items():
         wanted[section] |= settings

@@ -198,7 +198,8 @@ def sorted_out(wanted: Sequence[Wanted], store: Store) -> tuple[list[int], list[
     """Runs that are finished, and what is left to do."""
     loaded = {one.job.question: problems.load(one.job.question) for one in wanted}
     done, tasks = [], []
-    for one in wanted:
+    for asked in wanted:
+        one = replace(asked, config=resume.as_begun(store, asked.job, asked.config))
         finished = resume.finished(store, one.job, one.config)
         if finished is not None:
             done.append(finished)

@@ -121,7 +121,8 @@ class Teachers:
     async def _draw(
         self, session: run.Session, question: str, form: Form, overview: batch.Overview
     ) -> Answer | batch.Failure | None:
-        job, config, problem = form.job(question), self._configured(form), problems.load(question)
+        job, problem = form.job(question), problems.load(question)
+        config = resume.as_begun(self.store, job, self._configured(form))
         begun = resume.unfinished(self.store, job, config)
         source = FeedbackOf.recorded(begun) if begun is not None else self._source(question, form)
         if source is None:

@@ -35,18 +35,28 @@ def rounds_of(method: Method, config: Config) -> Rounds:
 
 
 def teaching(problem: Problem, tokenizer: ChatTokenizer, config: Config, *, taught: bool = True) -> Reprompts:
-    """The question's prompts, a teacher's too if `taught`. UserError where the student's is too long."""
+    """The question's prompts, a teacher's too if `taught`. UserError where the student's is too long.
+
+    Reprompts that attempts are drawn from are no longer than the model has room for beside an answer.
+    """
+    drawn, settings, room = config.sampling.teacher_fraction if taught else 0.0, config.reprompt, _room(config)
+    if drawn and room is not None and settings.max_reprompt_len > room:
+        settings = settings.model_copy(update={"max_reprompt_len": room})
     return Reprompts(
         student_prompt(problem),
         tokenizer,
-        config.reprompt,
+        settings,
         max_prompt_len=config.sampling.max_prompt_len,
-        teacher_fraction=config.sampling.teacher_fraction if taught else 0.0,
+        teacher_fraction=drawn,
     )
 
 
 def conversation(problem: Problem, tokenizer: ChatTokenizer, config: Config) -> Conversation:
     """The prompts of multi-turn's attempts, no longer than the model has room for beside an answer."""
+    return Conversation(student_prompt(problem), tokenizer, config.reprompt, room=_room(config))
+
+
+def _room(config: Config) -> int | None:
+    """Tokens that a prompt may have beside an answer of full length; None: as many as the model itself takes."""
     length = config.model.max_model_len
-    room = None if length is None else length - config.sampling.max_tokens
-    return Conversation(student_prompt(problem), tokenizer, config.reprompt, room=room)
+    return None if length is None else length - config.sampling.max_tokens

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ttsd.config import Config, recorded_config
+from ttsd.config import UNRECORDED, Config, recorded_config
 from ttsd.errors import UserError
 from ttsd.running.methods import Method, kind_of
 from ttsd.running.record import Row
@@ -43,6 +43,26 @@ class Job:
         return f"{self.question} {self.kind.label(config)} seed {self.seed}"
 
 
+def as_begun(store: Store, job: Job, config: Config) -> Config:
+    """`config`, or with the defaults of earlier versions where only those give settings that the job was run under.
+
+    So the same command resumes what it began before the defaults changed, and does not repeat it.
+    """
+    runs = store.runs_of(job.question, job.method, job.seed)
+    before = _with_old_defaults(config) if runs else config
+    begun_then = any(_same(row, before) for row in runs) and not any(_same(row, config) for row in runs)
+    return before if begun_then else config
+
+
+def _with_old_defaults(config: Config) -> Config:
+    changes = {}
+    for name, old in UNRECORDED.items():
+        given = getattr(config, name)
+        left_out = {key: value for key, value in old.items() if key not in given.model_fields_set}
+        changes[name] = given.model_copy(update=left_out)
+    return config.model_copy(update=changes)
+
+
 def unfinished(store: Store, job: Job, config: Config) -> Row | None:
     """The run of this job to resume: one that was stopped, or that spent a smaller budget; None: start a new one.
 
@@ -62,6 +82,7 @@ def unfinished(store: Store, job: Job, config: Config) -> Row | None:
 
 def finished(store: Store, job: Job, config: Config) -> int | None:
     """The number of the newest run of this job that needs no more attempts under these settings, if there is one."""
+    config = as_begun(store, job, config)
     closed = (row for row in _runs_of(store, job, config) if row["status"] != "running")
     return next((row["run"] for row in closed if _same(row, config) and not _wants_more(store, row, config)), None)
 

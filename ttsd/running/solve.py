@@ -34,8 +34,9 @@ async def solve(job: Job, config: Config, *, fresh: bool = False, view: Talk, pr
     `problem`: the question itself, where its name is not one that `problems` finds it by.
     """
     problem = problem or problems.load(job.question)
-    parts = run.divided(problem, config)
     with run.open_store(config) as store:
+        config = config if fresh else resume.as_begun(store, job, config)
+        parts = run.divided(problem, config)
         resumed, done = _stands(store, job, config, fresh=fresh)
         if done is not None:
             if resumed is not None:
@@ -62,6 +63,7 @@ async def preview(job: Job, config: Config, *, fresh: bool = False, problem: Pro
     problem = problem or problems.load(job.question)
     run.divided(problem, config)
     with looked_at(config) as store:
+        config = config if fresh else resume.as_begun(store, job, config)
         resumed, done = _stands(store, job, config, fresh=fresh)
         if done is not None:
             return Preview()
