@@ -106,15 +106,15 @@ class _Bench:
     async def learning(self, factor: int, say: Say) -> Learning:
         """Of a group whose completions are `factor` times as long as those decoded."""
         lengths = replace(self._lengths, completion=factor * self._lengths.completion)
-        prompt, reprompt = self._text(lengths.prompt), self._text(lengths.reprompt)
+        question = self._text(lengths.prompt)
         lessons = [
             Lesson(
                 attempt,
-                prompt,
+                question if lengths.shared else self._text(lengths.prompt),
                 self._text(lengths.completion),
                 (-1.0,) * lengths.completion,
                 0.0,
-                reprompt,
+                self._text(lengths.reprompt),
                 feedback_used=True,
             )
             for attempt in range(1, lengths.group + 1)
