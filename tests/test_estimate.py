@@ -25,7 +25,7 @@ from ttsd.nouns import Rollout, Step
 from ttsd.running import batch
 from ttsd.running.batch import Task, Wanted
 from ttsd.running.engine import load_tokenizer
-from ttsd.running.estimate import UNSPENT, Estimate, Machine, Pace, cost_of, estimate
+from ttsd.running.estimate import UNSPENT, Estimate, Machine, Pace, announcement, cost_of, estimate
 from ttsd.running.methods import BEST_OF_K, GRPO, SDPO
 from ttsd.running.preview import first_prompts
 from ttsd.running.readings import group_size_of, readings_of, rounds_of
@@ -168,6 +168,16 @@ def test_learning_costs_more_than_guessing_and_an_unknown_card_gives_no_time() -
     pace = Machine(unknown, unknown.as_fast_card(), sizes, 1, Span(2000.0, 2000.0)).pace(GRPO, Config(), 700)
     assert pace.seconds is None
     assert "an unknown time" in str(cost_of(Config(), UNSPENT, None, pace))
+
+
+async def test_a_model_without_a_plan_is_no_reason_not_to_begin(
+    store: Store, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    strange = micro(f"model.path={tmp_path}")
+    assert (await announcement([task(strange)], strange, store, tokenizer)).startswith(
+        "no estimate: the model's config"
+    )
 
 
 @pytest.mark.parametrize("made", [0, 3, 8, 11])

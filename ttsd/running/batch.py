@@ -18,7 +18,7 @@ from ttsd.machine.capacity import Capacity, capacity
 from ttsd.machine.memory import found_memory
 from ttsd.running import resume, run
 from ttsd.running.engine import load_tokenizer
-from ttsd.running.estimate import estimate
+from ttsd.running.estimate import announcement
 from ttsd.running.methods import METHODS, MULTI_TURN, SDPO, Method
 from ttsd.running.preview import Preview, looked_at, previewed
 from ttsd.running.readings import teaching
@@ -142,7 +142,7 @@ async def batch(wanted: Sequence[Wanted], config: Config, *, runs_at_once: int |
             return Results(finished)
         tokenizer = await beside(checked, tasks, config)
         room = room_for(tasks, len(tasks), runs_at_once, config)
-        overview.say(str(await estimate(tasks, config, store, tokenizer, at_once=room.runs)))
+        overview.say(await announcement(tasks, config, store, tokenizer, at_once=room.runs))
         async with run.open_session(config, store, tokenizer, learns=learns(tasks), runs_at_once=room.runs) as session:
             overview.say(f"ready (sandbox: {session.sandbox.tier}); {room}")
             results = await all_of(session, tasks, room.runs, overview)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from problems.micro import p_solve
 from ttsd.config import BUNDLED_MODEL, Config
+from ttsd.errors import UserError
 from ttsd.machine.cards import Card
 from ttsd.machine.lengths import usual_lengths
 from ttsd.machine.memory import Found, Memory, found_memory, memory_of
@@ -80,6 +81,16 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"estimate: {self.cost} ({'; '.join(self.sources)})\nmemory: {self.memory}"
+
+
+async def announcement(
+    tasks: Sequence[Task], config: Config, store: Store, tokenizer: Tokenizer, *, at_once: int = 1
+) -> str:
+    """What is said before a run. A model that no plan can be made for is no reason not to begin."""
+    try:
+        return str(await estimate(tasks, config, store, tokenizer, at_once=at_once))
+    except UserError as error:
+        return f"no estimate: {error}"
 
 
 async def estimate(

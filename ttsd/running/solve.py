@@ -12,7 +12,7 @@ from ttsd.config import Config
 from ttsd.running import resume, run
 from ttsd.running.batch import Task, Wanted
 from ttsd.running.engine import load_tokenizer
-from ttsd.running.estimate import estimate
+from ttsd.running.estimate import announcement
 from ttsd.running.preview import Preview, looked_at, previewed
 from ttsd.running.readings import teaching
 from ttsd.running.record import Answer, Row
@@ -48,7 +48,7 @@ async def solve(job: Job, config: Config, *, fresh: bool = False, view: Talk, pr
         tokenizer = await beside(load_tokenizer, config)
         teaching(problem, tokenizer, config)
         task = Task(Wanted(job, config), problem, resumed)
-        view.say(str(await estimate([task], config, store, tokenizer)))
+        view.say(await announcement([task], config, store, tokenizer))
         view.say(f"loading the model {config.model.path} (sampler: {config.model.sampler})")
         start = time.monotonic()
         async with run.open_session(config, store, tokenizer, learns=job.kind.learns, seed=job.seed) as session:
