@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import ast
+import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import ttsd
 from tests.commands import ROOT, rows
+from tests.synthetic import World, populate
+from ttsd.running.store import Store
 
 MODEL = ROOT / "problems" / "micro" / "model"
 EXAMPLES = ROOT / "examples"
+NOTEBOOK = EXAMPLES / "notebook.ipynb"
 FAST = ("model.sampler=transformers", "sampling.group_size=4", "budget.attempts=4")
 
 
@@ -79,25 +85,80 @@ async def test_events_come_while_it_runs_and_closing_stops_it_resumably(tmp_path
     assert (answer.run, answer.discovered) == (1, False)
 
 
+TRIED = [
+    ("own_question", [], ("attempt 1: ", "run 1: ")),
+    ("own_judge", [], ("attempts, discovered: ",)),
+    ("compare", [], ("best-of-k: discovery at ", "multi-turn: discovery at ")),
+    ("read_record", [], ("change", "short")),
+    ("use_adapter", ["1", str(MODEL)], ("# Change of a number",)),
+]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the examples run, in one record."""
+    return tmp_path_factory.mktemp("examples")
+
+
 @pytest.mark.slow
-def test_the_examples_work_one_after_the_other_in_one_folder(tmp_path: Path) -> None:
-    said = {}
-    scripts = [["own_question"], ["own_judge"], ["compare"], ["read_record"], ["use_adapter", "1", str(MODEL)]]
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {script[0] for script in scripts}
-    for name, *arguments in scripts:
-        ended = subprocess.run(
-            [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stderr
-        said[name] = ended.stdout
-    assert "attempt 1: " in said["own_question"]
-    assert "run 1: " in said["own_question"]
-    assert "attempts, discovered: " in said["own_judge"]
-    assert "best-of-k: discovery at " in said["compare"]
-    assert "change" in said["read_record"]
-    assert (tmp_path / "merged" / "config.json").is_file()
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    TRIED,
+)
+def test_the_examples_work_one_after_the_other_in_one_folder(
+    name: str, arguments: list[str], said: tuple[str, ...], made: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(made)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+    runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in said), printed
+    assert (made / "merged" / "config.json").is_file() == (name == "use_adapter")
+
+
+def test_every_example_is_tried() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {name for name, *_ in TRIED}
+
+
+@pytest.mark.slow
+async def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cell by cell in one namespace, with `await` on the top level, as a kernel runs it."""
+    monkeypatch.chdir(tmp_path)
+    cells = [cell for cell in json.loads(NOTEBOOK.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
+    assert [(cell["outputs"], cell["execution_count"]) for cell in cells] == [([], None)] * len(cells)
+    names: dict[str, Any] = {}
+    for cell in cells:
+        code = compile("".join(cell["source"]), NOTEBOOK.name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        waiting = eval(code, names)
+        if waiting is not None:
+            await waiting
+    assert list(names["attempts"].attempt) == list(range(1, names["answer"].attempts + 1))
+    assert names["answer"].ended in ("discovery", "attempts")
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_record_is_frames_of_either_library(tmp_path: Path, library: Any) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed here")
+    with Store(tmp_path / "a.sqlite") as store:
+        populate(store, {"q": {"sdpo": 0.0, "best-of-k": 0.0}}, World(seeds=1, budget=16, group_size=8))
+        store._db.execute("update runs set config = json_set(config, '$.lora.lr', 'auto', '$.lora.x', 1) where run = 2")
+        store._db.execute("update runs set config = json_set(config, '$.lora.x', json('[1]')) where run = 1")
+    frames = ttsd.read_record(tmp_path / "a.sqlite", library=library)
+    assert [len(frame) for frame in (frames.runs, frames.steps, frames.attempts)] == [2, 4, 32]
+    assert "config" not in frames.runs.columns
+    first, second = frames.runs["config.lora.lr"]
+    assert (float(first), second) == (1e-5, "auto")
+    assert "config.lora.x" in frames.runs.columns
+    assert list(frames.steps["metrics.entropy"])[:1] == [0.5]
+    assert sum(frames.steps["seconds.draw"]) == 16.0
+    assert list(frames.attempts["attempt"]) == [*range(1, 17), *range(1, 17)]
+
+
+def test_a_library_that_is_not_there_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store(tmp_path / "a.sqlite").close()
+    with pytest.raises(ttsd.UserError, match="library='excel' makes no data frames"):
+        ttsd.read_record(tmp_path / "a.sqlite", library="excel")  # type: ignore[call-overload]
+    monkeypatch.setitem(sys.modules, "polars", None)  # as where it was never installed
+    with pytest.raises(ttsd.UserError, match="polars is not installed: pip install polars"):
+        ttsd.read_record(tmp_path / "a.sqlite", library="polars")

@@ -14,6 +14,7 @@ recorded and resumed as the command line's is: the same question, method, seed a
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
 import json
 import queue
@@ -23,7 +24,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from problems import Case, Problem
 from problems.problem import checked
@@ -42,6 +43,7 @@ from ttsd.running.solve import solve as run_one
 
 if TYPE_CHECKING:
     import pandas
+    import polars
 
 __all__ = [
     "Answer",
@@ -194,27 +196,49 @@ def events(question: str | Problem, config: Config | str | None = None, **option
         thread.join()
 
 
+Frame = TypeVar("Frame")
+
+
 @dataclass(frozen=True)
-class Frames:
-    """A record as tables of pandas; docs/database.md has the columns. What was JSON is one column a value."""
+class Frames(Generic[Frame]):
+    """A record as data frames; docs/database.md has the columns. Settings and metrics are one column a value."""
 
-    runs: pandas.DataFrame
-    steps: pandas.DataFrame
-    attempts: pandas.DataFrame
+    runs: Frame
+    steps: Frame
+    attempts: Frame
 
 
-def read_record(path: str | Path = "ttsd.sqlite") -> Frames:
-    """The record's tables, also while runs go on. UserError: there is no such database."""
-    import pandas
+@overload
+def read_record(
+    path: str | Path = "ttsd.sqlite", *, library: Literal["pandas"] = "pandas"
+) -> Frames[pandas.DataFrame]: ...
 
+
+@overload
+def read_record(path: str | Path = "ttsd.sqlite", *, library: Literal["polars"]) -> Frames[polars.DataFrame]: ...
+
+
+def read_record(path: str | Path = "ttsd.sqlite", *, library: str = "pandas") -> Frames[Any]:
+    """The record's tables in frames of `library`, also while runs go on.
+
+    UserError: there is no such database, or the library is not installed.
+    """
     place = Path(path).absolute()
     if not place.is_file():
         raise UserError(f"there is no database {str(path)!r}; give the path of a run's store.path")
+    if library not in ("pandas", "polars"):
+        raise UserError(f"library={library!r} makes no data frames; use 'pandas' or 'polars'")
+    try:
+        made_by = importlib.import_module(library)
+    except ImportError:
+        raise UserError(
+            f"{library} is not installed: pip install {library}, or use the other of pandas, polars"
+        ) from None
+    # What only some rows have, or have as another type, is no reason to fail.
+    lenient = {"infer_schema_length": None, "strict": False} if library == "polars" else {}
     with closing(sqlite3.connect(f"{place.as_uri()}?mode=ro", uri=True)) as database:
-        runs, steps, attempts = (
-            pandas.read_sql_query(f"select * from {table}", database) for table in ("runs", "steps", "attempts")
-        )
-    return Frames(_spread(runs, "config"), _spread(_spread(steps, "metrics"), "seconds"), attempts)
+        tables = (_columns(database, table) for table in ("runs", "steps", "attempts"))
+        return Frames(*(made_by.DataFrame(columns, **lenient) for columns in tables))
 
 
 def export(run: int, folder: str | Path, path: str | Path = "ttsd.sqlite") -> Path:
@@ -252,9 +276,21 @@ def _place(judge: Callable[[str], Score]) -> str:
     return f"{Path(file).resolve()}:{name}"
 
 
-def _spread(table: pandas.DataFrame, column: str) -> pandas.DataFrame:
-    """`table` with a column of JSON objects as one column a value, named after both."""
-    import pandas
+def _columns(database: sqlite3.Connection, table: str) -> dict[str, list[Any]]:
+    """A table's columns; those that hold settings or metrics as one column a value, named after both."""
+    found = database.execute(f"select * from {table}")
+    names = [column[0] for column in found.description]
+    rows = [dict(zip(names, values, strict=True)) for values in found]
+    for name in {"config", "metrics", "seconds"} & {*names}:
+        names.remove(name)
+        for row in rows:
+            row |= _flat(name, json.loads(row.pop(name) or "{}"))
+    wanted = dict.fromkeys([*names, *(name for row in rows for name in row)])
+    return {name: [row.get(name) for row in rows] for name in wanted}
 
-    values = pandas.json_normalize([json.loads(text or "{}") for text in table[column]]).add_prefix(f"{column}.")
-    return table.drop(columns=column).join(values)
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    """Nested objects as one dictionary whose names are joined by dots."""
+    if not isinstance(value, dict):
+        return {name: value}
+    return {under: leaf for key, inner in value.items() for under, leaf in _flat(f"{name}.{key}", inner).items()}
