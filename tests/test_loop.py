@@ -277,10 +277,17 @@ async def test_no_round_is_begun_after_a_discovery() -> None:
 
 
 @pytest.mark.parametrize(
-    ("growth", "sizes"), [(1.0, [1, 1, 2, 4, 8, 8]), (0.5, [1, 1, 1, 1, 2, 3, 4, 6, 8]), (0.25, [1] * 8 + [2, 2, 3, 3])]
+    ("growth", "least", "sizes"),
+    [
+        (1.0, 1, [1, 1, 2, 4, 8, 8]),
+        (0.5, 1, [1, 1, 1, 1, 2, 3, 4, 6, 8]),
+        (0.25, 1, [1] * 8 + [2, 2, 3, 3]),
+        (0.5, 2, [2, 2, 2, 3, 4, 6, 8, 8]),
+        (0.5, 20, [8, 8]),
+    ],
 )
-def test_rounds_grow_with_what_is_known(growth: float, sizes: list[int]) -> None:
-    rounds, found = Rounds(8, growth), list[int]()
+def test_rounds_grow_with_what_is_known(growth: float, least: int, sizes: list[int]) -> None:
+    rounds, found = Rounds(8, growth, least), list[int]()
     while len(found) < len(sizes):
         found.append(rounds.next(sum(found), 100))
     assert found == sizes

@@ -14,9 +14,14 @@ from ttsd.running.readings import group_size_of, rounds_of, teaching
 
 
 def test_only_attempts_that_read_verdicts_wait_for_them() -> None:
-    rolling = ["sampling.teacher_fraction=1", "sampling.round_size=4", "sampling.round_growth=0.5"]
+    rolling = [
+        "sampling.teacher_fraction=1",
+        "sampling.round_size=4",
+        "sampling.round_growth=0.5",
+        "sampling.round_least=3",
+    ]
     config = load_config("micro-cpu", rolling)
-    assert rounds_of(SDPO, config) == Rounds(4, 0.5)
+    assert rounds_of(SDPO, config) == Rounds(4, 0.5, 3)
     assert [rounds_of(method, config) for method in (GRPO, MULTI_TURN, BEST_OF_K)] == [WHOLE_GROUPS] * 3
     assert rounds_of(SDPO, load_config("micro-cpu", [*rolling, "sampling.teacher_fraction=0"])) == WHOLE_GROUPS
 

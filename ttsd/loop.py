@@ -81,17 +81,18 @@ START = Past()
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """How many attempts of a group are drawn at once: `size` at most, and `growth` times the verdicts known at most.
+    """How many attempts of a group are drawn at once: `growth` times the verdicts known, from `least` to `size`.
 
     With growth 1 these are rounds of 1, 1, 2, 4, ...; without a size the whole group is one round.
     """
 
     size: int | None = None
     growth: float = 1.0
+    least: int = 1
 
     def next(self, known: int, missing: int) -> int:
         """The size of the next round, of the `missing` attempts of a group."""
-        return missing if self.size is None else min(max(int(known * self.growth), 1), self.size, missing)
+        return missing if self.size is None else min(max(int(known * self.growth), self.least), self.size, missing)
 
 
 WHOLE_GROUPS = Rounds()

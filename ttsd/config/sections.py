@@ -94,7 +94,12 @@ class Sampling(Section):
         ge=1,
     )
     round_growth: float = setting(
-        0.25, "a round has at most this share of the verdicts known: with 1, rounds of 1, 1, 2, 4, ...", gt=0, le=1
+        0.25, "a round has this share of the verdicts known at most, where that is more than its least", gt=0, le=1
+    )
+    round_least: int = setting(
+        1,
+        "attempts drawn at once at least, while the group has so many left: 2 waits less often, for more attempts",
+        ge=1,
     )
     pipeline: Literal["on-policy", "one-step-off"] = setting(
         "on-policy", "one-step-off: the next group is drawn, with the old adapter, while a step is taken"

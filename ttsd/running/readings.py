@@ -31,7 +31,7 @@ def rounds_of(method: Method, config: Config) -> Rounds:
     """How many of them are drawn at once: who reads no feedback has no verdict to wait for."""
     sampling = config.sampling
     waits = method.taught and sampling.teacher_fraction > 0
-    return Rounds(sampling.round_size, sampling.round_growth) if waits else WHOLE_GROUPS
+    return Rounds(sampling.round_size, sampling.round_growth, sampling.round_least) if waits else WHOLE_GROUPS
 
 
 def teaching(problem: Problem, tokenizer: ChatTokenizer, config: Config, *, taught: bool = True) -> Reprompts:
