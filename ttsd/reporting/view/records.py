@@ -95,8 +95,9 @@ class Records:
 
     @cached_property
     def chart_script(self) -> str:
-        """What draws charts in a browser; made in seconds, so once."""
-        return self._drawing.submit(scripts).result()
+        """What draws charts in a browser; made once, in seconds, in a process whose memory is then given back."""
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as making:
+            return making.submit(scripts).result()
 
     def step(self, name: str, run: int, step: int) -> list[Row]:
         """One row an attempt of the step. UserError where there is none."""
