@@ -20,11 +20,22 @@ def test_every_engine_has_a_place(gpus: int, workers: int | None, parallel: int,
     assert resources["num_gpus"] == gpus
 
 
-def test_neighbours_divide_the_cores() -> None:
-    config = load_config("micro-cpu")
-    part = with_its_cores(config, 64, 8)
-    assert (part.judge.slots, part.model.threads) == (8, 8)
-    assert with_its_cores(config, 4, 8).judge.slots == 1
-    assert with_its_cores(config, 64, 1) == config
-    own = load_config("micro-cpu", ["judge.slots=3"])
-    assert with_its_cores(own, 64, 8).judge.slots == 3
+@pytest.mark.parametrize(
+    ("cores", "runs", "learns", "slots", "threads"),
+    [
+        (8, 1, True, 8, 8),  # sampler, judge and trainer take turns
+        (8, 4, True, 7, 4),  # sampler and trainer compute at once: half each, as without Ray
+        (8, 4, False, 7, 8),
+        (1, 4, True, 1, 1),
+    ],
+)
+def test_a_worker_uses_no_more_than_its_part_of_the_cores(
+    cores: int, runs: int, learns: bool, slots: int, threads: int
+) -> None:
+    part = with_its_cores(load_config("micro-cpu"), cores, runs, learns=learns)
+    assert (part.judge.slots, part.model.threads) == (slots, threads)
+
+
+def test_what_the_user_says_of_cores_holds_for_each_worker() -> None:
+    own = with_its_cores(load_config("micro-cpu", ["judge.slots=3", "model.threads=5"]), 8, 4, learns=True)
+    assert (own.judge.slots, own.model.threads) == (3, 5)

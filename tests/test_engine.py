@@ -15,7 +15,8 @@ from ttsd.config import Config
 from ttsd.machine.cards import GIB
 from ttsd.machine.memory import Found
 from ttsd.nouns import Lesson
-from ttsd.running.engine import LoraPolicy, bring_up, load_tokenizer, open_engine, scratch_folder, shares_card
+from ttsd.running.bring_up import bring_up
+from ttsd.running.engine import LoraPolicy, load_tokenizer, open_engine, scratch_folder, shares_card
 from ttsd.running.shared_time import Spending
 from ttsd.sampling.loading import in_background
 

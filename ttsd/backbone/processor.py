@@ -31,16 +31,17 @@ def cpu_computes_bfloat16() -> bool:
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
-def cpu_threads(wanted: int | None, *, alone: bool) -> int:
+def cpu_threads(wanted: int | None, *, alone: bool, cores: int | None = None) -> int:
     """Threads of the sampler and of the trainer, each, on a CPU. `wanted`: `model.threads`, which decides if given.
 
     `alone`: sampler and trainer take turns (one question, on-policy), so each has every core; else half of them.
-    OMP_NUM_THREADS is respected.
+    `cores`: that the engine may have (None: as many as OMP_NUM_THREADS says, or all of the machine).
     """
     if wanted is not None:
         return wanted
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdigit():
-        return int(given)
-    cores = len(os.sched_getaffinity(0))
+    if cores is None:
+        given = os.environ.get("OMP_NUM_THREADS", "")
+        if given.isdigit():
+            return int(given)
+        cores = len(os.sched_getaffinity(0))
     return cores if alone else max(1, cores // 2)

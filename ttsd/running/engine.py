@@ -12,20 +12,22 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from ttsd.config import Config
 from ttsd.machine.memory import Found, adapters_bytes, found_memory, scratch_parent, vllm_cache_bytes
 from ttsd.nouns import Completion, Lesson
 from ttsd.running.agreement import check_agreement
+from ttsd.running.bring_up import bring_up
 from ttsd.running.shared_time import Shared, Spending
+from ttsd.running.watchdog import waiting_for
 from ttsd.sampling.loading import beside, in_background
 from ttsd.sampling.protocol import AdapterRef, Sampler
 
@@ -208,8 +210,7 @@ async def open_engine(
     from ttsd.learning.trainer import Trainer
 
     path = resolve(config.model.path)
-    alone = adapters == 1 and config.sampling.pipeline == "on-policy"
-    threads = cpu_threads(config.model.threads, alone=alone or not learns)
+    threads = cpu_threads(config.model.threads, alone=takes_turns(config, adapters, learns=learns))
     found, sizes = found_memory(config.model.device), model_sizes(path)
     scratch = scratch_folder(adapters_bytes(config, sizes, adapters) if learns else 0.0)
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trainer")
@@ -221,16 +222,22 @@ async def open_engine(
     try:
         engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_card(config, found))
         if engine.trainer is not None:
-            engine.agreement = await check_agreement(
-                sampler,
-                engine.trainer,
-                tokenizer.chat(PROBE),
-                top_p=config.sampling.top_p,
-                quantised=config.model.quantize_base != "none" and config.model.sampler == "vllm",
-            )
+            async with waiting_for("check that sampler and trainer agree"):
+                engine.agreement = await check_agreement(
+                    sampler,
+                    engine.trainer,
+                    tokenizer.chat(PROBE),
+                    top_p=config.sampling.top_p,
+                    quantised=config.model.quantize_base != "none" and config.model.sampler == "vllm",
+                )
         yield engine
     finally:
         await engine.close()
+
+
+def takes_turns(config: Config, adapters: int, *, learns: bool) -> bool:
+    """Whether sampler and trainer never compute at the same time."""
+    return (adapters == 1 and config.sampling.pipeline == "on-policy") or not learns
 
 
 def scratch_folder(least_bytes: float) -> Path:
@@ -246,30 +253,6 @@ def scratch_folder(least_bytes: float) -> Path:
 def shares_card(config: Config, found: Found) -> bool:
     """Whether vLLM's own process and the trainer have one card to divide."""
     return config.model.sampler == "vllm" and not found.is_cpu
-
-
-async def bring_up(
-    start: Callable[[], Coroutine[None, None, None]], loading: Callable[[], Future[T]] | None, *, in_turn: bool
-) -> T | None:
-    """Starts the sampler and loads the trainer, if there is one; the first fault of either is raised at once.
-
-    `in_turn`: first the one, then the other. vLLM takes the card's memory that goes while it starts for its own.
-    """
-    if in_turn:
-        await start()
-        if loading is None:
-            return None
-        return await asyncio.wrap_future(loading())
-    waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(start())]
-    if loading is not None:
-        waiting.append(asyncio.wrap_future(loading()))
-    try:
-        await asyncio.gather(*waiting)
-    finally:
-        for one in waiting:
-            one.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-    return loading().result() if loading else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Says who is waited for when nothing moves: a run that hangs without a reason is the worst of faults.
 
-Sampler, judge and trainer are watched while somebody uses them. One that makes no progress for a while is named on
-stderr in one line, and again each time it has been silent twice as long. Nothing is ended: a very long gradient step
-looks the same from here.
+Sampler, judge and trainer are watched while somebody uses them, and so is whatever is waited for before: models that
+load, workers that look for a place. What makes no progress for a while is named in one line, and again each time it has
+been silent twice as long. Nothing is ended: a very long gradient step looks the same from here.
 """
 
 from __future__ import annotations
@@ -12,17 +12,25 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from ttsd.running.shared_time import Shared
+from ttsd.running.shared_time import Shared, Spending
 
 QUIET_SECONDS = 300.0
 LOOKS = 10  # in that time
 
 
+def _on_stderr(line: str) -> None:
+    print(f"ttsd: {line}", file=sys.stderr, flush=True)
+
+
+speaker: ContextVar[Callable[[str], None]] = ContextVar("speaker", default=_on_stderr)  # who says the lines
+
+
 @dataclass(slots=True)
 class Watched:
-    """A shared thing. It gets on when somebody comes or leaves, and when `progress` changes."""
+    """A shared thing, named `who`. It gets on when somebody comes or leaves, and when `progress` changes."""
 
     who: str
     shared: Shared
@@ -64,9 +72,9 @@ class Watchdog:
 
 
 @asynccontextmanager
-async def watching(watched: Iterable[Watched]) -> AsyncGenerator[None, None]:
+async def watching(watched: Iterable[Watched], quiet_seconds: float = QUIET_SECONDS) -> AsyncGenerator[None, None]:
     """Watches while inside."""
-    task = asyncio.create_task(_watch(Watchdog(list(watched))))
+    task = asyncio.create_task(_watch(Watchdog(list(watched), quiet_seconds)))
     try:
         yield
     finally:
@@ -74,8 +82,16 @@ async def watching(watched: Iterable[Watched]) -> AsyncGenerator[None, None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
+@asynccontextmanager
+async def waiting_for(who: str, quiet_seconds: float = QUIET_SECONDS) -> AsyncGenerator[None, None]:
+    """Watches whatever the caller waits for inside."""
+    shared = Shared(who)
+    async with watching([Watched(who, shared)], quiet_seconds), shared.use(Spending()):
+        yield
+
+
 async def _watch(watchdog: Watchdog) -> None:
     while True:
         for line in watchdog.look():
-            print(f"ttsd: {line}", file=sys.stderr, flush=True)
+            speaker.get()(line)
         await asyncio.sleep(watchdog.quiet_seconds / LOOKS)

@@ -20,6 +20,23 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class Keeper(Store):
+    """The store in an actor that Ray makes anew when its process dies; a call that was under way comes a second time.
+
+    A run has one writer at a time, so a row that is there already is that writer's own.
+    """
+
+    def add_attempt(self, run: int, rollout: Rollout) -> None:
+        if not self.query("select 1 from attempts where run = ? and attempt = ?", [run, rollout.attempt]):
+            super().add_attempt(run, rollout)
+
+    def add_step(
+        self, run: int, step: Step, state: Path | None, gains: Mapping[int, Sequence[float]] | None = None
+    ) -> None:
+        if not self.query("select 1 from steps where run = ? and step = ?", [run, step.number]):
+            super().add_step(run, step, state, gains)
+
+
 class DistantStore:
     """A `Record` whose rows go to the `keeper`, an actor that holds the `Store`; learner states are written here."""
 

@@ -14,9 +14,10 @@ from ttsd.machine.capacity import Capacity
 from ttsd.running import run
 from ttsd.running.batch import Failure, Task, decided, to_its_end
 from ttsd.running.cluster.keeper import DistantStore
-from ttsd.running.engine import load_tokenizer
+from ttsd.running.engine import load_tokenizer, takes_turns
 from ttsd.running.meter import Meter
 from ttsd.running.record import Answer
+from ttsd.running.watchdog import speaker
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -24,25 +25,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a worker is started for: its part of the runs, how many completions one draws at a time, and `--at-once`.
-
-    `neighbours`: workers on one machine, itself among them.
-    """
+    """What a worker is started for: its part of the runs, how many completions one draws at a time, and `--at-once`."""
 
     runs: int
     group: int
     learns: bool
     runs_at_once: int | None
-    neighbours: int = 1
 
 
-def with_its_cores(config: Config, cores: int, neighbours: int) -> Config:
-    """The settings of one of `neighbours` workers on a machine: its part of the cores, for programs and for torch."""
-    if neighbours == 1:
-        return config
-    part = max(1, cores // neighbours)
-    judge = config.judge.model_copy(update={"slots": config.judge.slots or part})
-    model = config.model.model_copy(update={"threads": config.model.threads or part})
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where a worker is: Ray's name of the machine, and the cores that the worker may use there."""
+
+    node: str
+    cores: int
+
+
+def with_its_cores(config: Config, cores: int, runs: int, *, learns: bool) -> Config:
+    """The settings of a worker that has `cores` for itself: judge slots, and threads of sampler and trainer.
+
+    Nothing is left to be guessed from the machine: neighbours are on it, and Ray tells each actor OMP_NUM_THREADS=1.
+    """
+    from ttsd.backbone import cpu_threads
+
+    threads = cpu_threads(config.model.threads, alone=takes_turns(config, runs, learns=learns), cores=cores)
+    slots = config.judge.slots or max(1, cores - int(runs > 1))
+    judge = config.judge.model_copy(update={"slots": slots})
+    model = config.model.model_copy(update={"threads": threads})
     return config.model_copy(update={"judge": judge, "model": model})
 
 
@@ -63,11 +72,18 @@ class Worker:
         self._record = DistantStore(keeper, config.store.path, state_dir)
         self._stack = AsyncExitStack()
         self._session: run.Session | None = None
+        self._lines: list[str] = []
 
-    async def start(self, need: Need) -> tuple[Capacity, str]:
-        """Loads the engine; how many runs at once, and what confines programs."""
-        config = with_its_cores(self._config, len(os.sched_getaffinity(0)), need.neighbours)
-        room = decided(need.runs_at_once, need.group, need.runs, config)
+    async def machine(self) -> Machine:
+        import ray
+
+        return Machine(ray.get_runtime_context().get_node_id(), len(os.sched_getaffinity(0)))
+
+    async def start(self, need: Need, cores: int) -> tuple[Capacity, str]:
+        """Loads the engine, which may use `cores`; how many runs at once, and what confines programs."""
+        speaker.set(self._lines.append)
+        room = decided(need.runs_at_once, need.group, need.runs, self._config)
+        config = with_its_cores(self._config, cores, room.runs, learns=need.learns)
         tokenizer = load_tokenizer(config)
         opening = run.open_session(config, self._record, tokenizer, learns=need.learns, runs_at_once=room.runs)
         self._session = await self._stack.enter_async_context(opening)
@@ -76,6 +92,11 @@ class Worker:
     async def execute(self, task: Task) -> Answer | Failure:
         assert self._session is not None
         return await to_its_end(self._session, task, lambda _: Silent())
+
+    async def said(self) -> list[str]:
+        """What the watchdog had to say since the last time."""
+        lines, self._lines[:] = list(self._lines), []
+        return lines
 
     async def usage(self) -> str:
         assert self._session is not None
