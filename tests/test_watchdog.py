@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 
+import pytest
+
+from ttsd.running.bring_up import bring_up
 from ttsd.running.shared_time import Shared, Spending
-from ttsd.running.watchdog import Watchdog, Watched
+from ttsd.running.watchdog import Watchdog, Watched, speaker
+from ttsd.sampling.loading import in_background
 
 
 class Clock:
@@ -46,3 +52,30 @@ async def test_only_what_is_used_and_does_not_move_is_named_and_more_and_more_ra
     await asyncio.gather(*holding)
     clock.now += 10_000
     assert watchdog.look() == []
+
+
+@pytest.mark.parametrize(("in_turn", "named"), [(True, ["sampler"]), (False, ["sampler", "trainer"])])
+async def test_who_is_long_in_loading_is_named(in_turn: bool, named: list[str]) -> None:
+    said = list[str]()
+    speaker.set(said.append)
+    sampler, trainer = asyncio.Event(), threading.Event()
+
+    def load() -> str:
+        assert trainer.wait(60)
+        return "trainer"
+
+    future = in_background(load)
+    starting = bring_up(lambda: _when(sampler), lambda: future, in_turn=in_turn, quiet_seconds=0.2)
+    task = asyncio.create_task(starting)
+    until = time.monotonic() + 30
+    while len(said) < len(named) and time.monotonic() < until:
+        await asyncio.sleep(0.02)
+    assert sorted({line.partition("for the ")[2].split()[0] for line in said}) == named
+    assert "1 waiting for the sampler to start since " in "".join(said)
+    sampler.set()
+    trainer.set()
+    assert await task == "trainer"
+
+
+async def _when(event: asyncio.Event) -> None:
+    await event.wait()
