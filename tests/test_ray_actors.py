@@ -15,7 +15,6 @@ from tests.records import rollout
 from ttsd.config import load_config
 from ttsd.errors import InfrastructureError
 from ttsd.nouns import Step
-from ttsd.running.cluster import places
 from ttsd.running.cluster.keeper import DistantStore
 from ttsd.running.cluster.places import Place, found_room, kept
 from ttsd.running.cluster.worker import with_its_cores
@@ -59,10 +58,7 @@ class Said:
         self.lines.append(text)
 
 
-async def test_who_finds_no_room_on_the_cluster_is_waited_for_with_a_word(
-    ray: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(places, "PLACE_SECONDS", 3.0)
+async def test_who_finds_no_room_on_the_cluster_is_waited_for_with_a_word(ray: Any) -> None:
     said, words = Said(), list[str]()
     speaker.set(words.append)
     kind = ray.remote(num_cpus=1)(Guest)
@@ -70,13 +66,13 @@ async def test_who_finds_no_room_on_the_cluster_is_waited_for_with_a_word(
     assert await first.threads.remote() == ("1", 4)  # Ray would have every worker compute on one core
     made = [Place(1, first), Place(2, kind.remote())]
     try:
-        housed = await found_room(made, "1 CPU each", said, quiet_seconds=0.5)  # type: ignore[arg-type]
+        housed = await found_room(made, "1 CPU each", said, quiet_seconds=0.5, place_seconds=3.0)  # type: ignore[arg-type]
         assert list(housed) == made[:1]
         assert said.lines == ["worker 2 finds no place on the cluster: it took too long"]
         assert words[0].startswith("no progress for ")
         assert "1 waiting for the Ray cluster to have room for a worker (1 CPU each" in words[0]
         with pytest.raises(InfrastructureError, match="none of 1 workers could start"):
-            await found_room(made[1:], "1 CPU each", said)  # type: ignore[arg-type]
+            await found_room(made[1:], "1 CPU each", said, place_seconds=0.5)  # type: ignore[arg-type]
     finally:
         for place in made:
             ray.kill(place.actor)

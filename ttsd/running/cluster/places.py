@@ -78,7 +78,12 @@ def kept(store: Store) -> ActorHandle:
 
 
 async def found_room(
-    made: Sequence[Place], takes: str, overview: Overview, quiet_seconds: float = QUIET_SECONDS
+    made: Sequence[Place],
+    takes: str,
+    overview: Overview,
+    *,
+    quiet_seconds: float = QUIET_SECONDS,
+    place_seconds: float = PLACE_SECONDS,
 ) -> dict[Place, Machine]:
     """Where each worker is. One that found no place in time is said and given up."""
     waiting = Shared("room")
@@ -86,7 +91,7 @@ async def found_room(
 
     async def room(place: Place) -> Machine:
         async with waiting.use(Spending()):
-            return await asyncio.wait_for(place.actor.machine.remote(), PLACE_SECONDS)
+            return await asyncio.wait_for(place.actor.machine.remote(), place_seconds)
 
     async with watching([watched], quiet_seconds):
         return await _all_that_can(made, room, lambda error: f"finds no place on the cluster: {cause(error)}", overview)
