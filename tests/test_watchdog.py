@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from concurrent.futures import Future
 
 import pytest
 
@@ -79,3 +80,29 @@ async def test_who_is_long_in_loading_is_named(in_turn: bool, named: list[str]) 
 
 async def _when(event: asyncio.Event) -> None:
     await event.wait()
+
+
+async def test_a_sampler_that_asks_for_the_trainers_base_gets_the_one_that_is_loading() -> None:
+    loads = list[str]()
+
+    def load() -> str:
+        loads.append("base")
+        time.sleep(0.1)
+        return "base"
+
+    first = threading.Event()
+
+    def begin() -> Future[str]:
+        """As slow between looking and keeping as `functools.cache` may be."""
+        if not kept:
+            first.wait(0.1)
+            kept.append(in_background(load))
+        return kept[0]
+
+    kept = list[Future[str]]()
+
+    async def start() -> None:
+        await asyncio.to_thread(lambda: begin().result())
+
+    assert await bring_up(start, begin, in_turn=False) == "base"
+    assert loads == ["base"]

@@ -28,21 +28,20 @@ async def bring_up(
         async with waiting_for("sampler to start", quiet_seconds):
             await start()
 
-    async def loaded() -> T | None:
-        if loading is None:
-            return None
+    async def loaded(coming: Future[T]) -> T:
         async with waiting_for("trainer to load", quiet_seconds):
-            return await asyncio.wrap_future(loading())
+            return await asyncio.wrap_future(coming)
 
-    if in_turn:
+    if in_turn or loading is None:
         await started()
-        return await loaded()
-    waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(started()), asyncio.ensure_future(loaded())]
+        return await loaded(loading()) if loading else None
+    # A sampler that shares the trainer's base asks for it too: only what has begun before is one loading for both.
+    coming = loading()
+    waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(started()), asyncio.ensure_future(loaded(coming))]
     try:
         await asyncio.gather(*waiting)
     finally:
         for one in waiting:
             one.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-    loaded_trainer: T | None = waiting[1].result()
-    return loaded_trainer
+    return coming.result()
