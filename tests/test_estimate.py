@@ -106,17 +106,21 @@ async def test_without_a_record_it_is_computed_for_this_machine(store: Store, to
 
 async def test_attempts_in_the_record_say_what_one_takes(store: Store, tokenizer: Tokenizer) -> None:
     config = micro()
-    _, events = await replayed(config, tokenizer, 16)
+    _, events = await replayed(config, tokenizer, 24)
+    first = next(at for at, one in enumerate(events) if isinstance(one, Step))
+    warming_up = events[first]
+    assert isinstance(warming_up, Step)
+    events[first] = replace(warming_up, seconds={**warming_up.seconds, "sample": 800.0})
     recorded(store, config, "sdpo", events)
     store.finish(1, "attempts")
     found = await of([task(config)], store, tokenizer)
-    assert found.sources == ("as 16 attempts of sdpo in this record",)
-    # Two steps of eight attempts: sampling alone took a second an attempt, everything together 14 / 8.
+    assert found.sources == ("as 24 attempts of sdpo in this record",)
+    # Steps of eight attempts: sampling alone took a second an attempt, everything together 14 / 8.
     assert found.cost.seconds == Span(8 * 1.0, 64 * 14 / 8)
     tokens = [
         one.completion.prompt_tokens + len(one.completion.token_ids) for one in events if isinstance(one, Rollout)
     ]
-    assert found.cost.tokens.high == pytest.approx(64 * sum(tokens) / 16)
+    assert found.cost.tokens.high == pytest.approx(64 * sum(tokens) / 24)
 
 
 @pytest.mark.parametrize("change", ["sampling.max_tokens=64", "sampling.group_size=4", "model.sampler=vllm"])

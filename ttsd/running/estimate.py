@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from problems.micro import p_solve
@@ -165,13 +166,14 @@ def _alike(config: Config) -> list[Any]:
 def _recorded(store: Store, method: Method, config: Config) -> Pace | None:
     """What an attempt of `method` took in this record; None: it has no such step.
 
-    Shares of sampler, judge and trainer overlap in part: together they took more than the longest of them and less than
-    all. Records of before there were shares have the seconds of whole steps.
+    Of the step in the middle: the first ones after a start warm the kernels up. Shares of sampler, judge and trainer
+    overlap in part, so a step took more than the longest of them and less than all. Records of before there were shares
+    have the seconds of whole steps.
     """
-    shares = ", ".join(f"sum(json_extract(seconds, '$.{name}'))" for name in ("sample", "judge", "train", "swap"))
-    whole = "sum(json_extract(seconds, '$.draw') + json_extract(seconds, '$.distil'))"
-    ((made, all_of_it, *parts),) = store.query(
-        f"select sum(attempts), {whole}, {shares} from steps join runs using (run) where method = ? and {_ALIKE}",
+    shares = ", ".join(f"json_extract(seconds, '$.{name}')" for name in ("sample", "judge", "train", "swap"))
+    whole = "json_extract(seconds, '$.draw') + json_extract(seconds, '$.distil')"
+    steps = store.query(
+        f"select attempts, {whole}, {shares} from steps join runs using (run) where method = ? and {_ALIKE}",
         [method.name, *_alike(config)],
     )
     ((tokens,),) = store.query(
@@ -179,11 +181,12 @@ def _recorded(store: Store, method: Method, config: Config) -> Pace | None:
         where verdict != 'aborted' and method = ? and {_ALIKE}""",
         [method.name, *_alike(config)],
     )
-    if not made or not tokens:
+    if not steps or not tokens:
         return None
-    known = [part for part in parts if part] or [all_of_it]
-    seconds = Span(max(known) / made, sum(known) / made)
-    return Pace(seconds, Span(tokens, tokens), f"as {made} attempts of {method.name} in this record")
+    known = [(made, [part for part in parts if part] or [alone]) for made, alone, *parts in steps]
+    low, high = (median(of(parts) / made for made, parts in known) for of in (max, sum))
+    source = f"as {sum(made for made, _ in known)} attempts of {method.name} in this record"
+    return Pace(Span(low, high), Span(tokens, tokens), source)
 
 
 def _recorded_length(store: Store, config: Config) -> float | None:
