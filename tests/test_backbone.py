@@ -14,8 +14,8 @@ import scipy.stats  # noqa: TID253
 import torch  # noqa: TID253
 
 from tests.tiny import write_model, write_tokenizer
-from ttsd.backbone import Base, Tokenizer, generate, load_base, model_sizes, replacing
-from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Merged
+from ttsd.backbone import Base, Tokenizer, cpu_computes_bfloat16, generate, load_base, model_sizes, replacing
+from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Packed
 from ttsd.backbone.packing import pack
 from ttsd.errors import UserError
 
@@ -174,12 +174,31 @@ def test_tokens_are_drawn_as_often_as_they_are_likely(base: Base) -> None:
 
 
 def test_an_adapter_is_merged_only_where_that_is_exact(base: Base, folder: Path) -> None:
-    assert isinstance(base.merged(adapter(base)), Merged)
+    assert all(isinstance(loan, torch.Tensor) for loan in base.readied(adapter(base)).layers.values())
     coarse = load_base(str(folder), dtype="bfloat16")
     coarse.wire(SHAPE)
-    lent = adapter(coarse)
-    assert coarse.merged(lent) is lent
-    assert base.merged(None) is None
+    assert not any(isinstance(loan, torch.Tensor) for loan in coarse.readied(adapter(coarse)).layers.values())
+    assert all(loan is None for loan in base.readied(None).layers.values())
+
+
+def test_a_base_readied_in_bfloat16_decodes_the_same(folder: Path) -> None:
+    coarse = load_base(str(folder), dtype="bfloat16")
+    coarse.wire(SHAPE)
+    prompt, lent = tokens(30), adapter(coarse)
+    ((ids, logprobs, _),) = generate(coarse, lent, [prompt], max_tokens=20, seed=0)
+    with torch.no_grad(), coarse.lending(lent):
+        truth = plain_logits(coarse, (*prompt, *ids))[len(prompt) - 1 : -1].float().log_softmax(-1)
+    torch.testing.assert_close(
+        torch.tensor(logprobs), truth.gather(-1, torch.tensor(ids)[:, None])[:, 0], atol=0.05, rtol=0.02
+    )
+
+
+@pytest.mark.skipif(not cpu_computes_bfloat16(), reason="this processor has no bfloat16 instructions")
+def test_weights_are_packed_where_the_processor_reads_them_faster(folder: Path) -> None:
+    coarse = load_base(str(folder), dtype="bfloat16")
+    coarse.wire(SHAPE)
+    for lent in (None, adapter(coarse)):
+        assert all(isinstance(loan, Packed) for loan in coarse.readied(lent).layers.values())
 
 
 def test_rows_that_are_not_wanted_any_more_stop(base: Base) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor, nn  # noqa: TID253
 
 from ttsd.backbone import attention
 from ttsd.backbone.files import loaded, replacing
-from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Merged, views
+from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Readied, views
+from ttsd.backbone.packed_weight import PackedWeight, packs
 from ttsd.backbone.packing import Forest
 from ttsd.backbone.processor import cpu_threads, resolved_dtype
 from ttsd.errors import InfrastructureError, UserError
@@ -40,7 +41,7 @@ class Base:
         }
         self._shape: LoraShape | None = None
         self._layers: dict[str, LoraLinear] = {}
-        self._lent: Adapter | Merged | None = None
+        self._lent: Adapter | Readied | None = None
 
     @property
     def device(self) -> torch.device:
@@ -89,7 +90,7 @@ class Base:
         return values.to(self.device)
 
     @contextmanager
-    def lending(self, adapter: Adapter | Merged | None, *, learns: bool = False) -> Iterator[None]:
+    def lending(self, adapter: Adapter | Readied | None, *, learns: bool = False) -> Iterator[None]:
         """While inside, the model is base + `adapter` (None: the base alone) and nobody else's.
 
         `learns`: a gradient will be taken before the end. Only then is the model in training mode, in which
@@ -108,14 +109,15 @@ class Base:
                 self.model.eval()
 
     @torch.no_grad()
-    def merged(self, adapter: Adapter | None) -> Adapter | Merged | None:
-        """Weights with the adapter merged in, for decoding; the adapter itself where merging would round.
+    def readied(self, adapter: Adapter | None) -> Readied:
+        """The base with `adapter`, made ready to decode; a second copy of the layers' weights where that pays.
 
-        Merged weights are a second copy of the layers, and take a third of the calls for the same numbers.
+        In float32 the adapter is merged, which takes a third of the calls for the same numbers. In bfloat16 that would
+        round a young adapter away: there the weights are packed for the processor.
         """
-        if adapter is None or not all(layer.exact for layer in self._layers.values()):
-            return adapter
-        return Merged({name: layer.merged(*adapter.pair(name)) for name, layer in self._layers.items()})
+        layers = {name: layer.readied(adapter.pair(name) if adapter else None) for name, layer in self._layers.items()}
+        head = self.model.get_output_embeddings()
+        return Readied(layers, PackedWeight.of(head.weight).product if packs(head) else head)
 
     def hidden(self, forest: Forest) -> Tensor:
         """Last hidden states (tokens, hidden) of the packed row, after the final norm. Call it within `lending`."""
@@ -182,15 +184,15 @@ class Base:
             base_model_name_or_path=self.path,
         )
 
-    def _lend(self, adapter: Adapter | Merged | None) -> None:
+    def _lend(self, adapter: Adapter | Readied | None) -> None:
         if adapter is self._lent:
             return
         for name, layer in self._layers.items():
             match adapter:
                 case None:
                     layer.lent = None
-                case Merged(weights):
-                    layer.lent = weights[name]
+                case Readied(layers):
+                    layer.lent = layers[name]
                 case Adapter():
                     layer.lent = adapter.pair(name)
         self._lent = adapter

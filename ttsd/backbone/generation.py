@@ -10,7 +10,7 @@ import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
 from ttsd.backbone.base import Base
-from ttsd.backbone.lora import Adapter
+from ttsd.backbone.lora import Adapter, Readied
 
 FinishReason = Literal["stop", "length", "abort"]
 Generated = tuple[tuple[int, ...], tuple[float, ...], FinishReason]
@@ -41,9 +41,9 @@ def generate(
     generator.manual_seed(generator.seed() if seed is None else seed)
     rows = [_Row(index, [], []) for index in range(len(prompts))]
     done: dict[int, Generated] = {}
-    lent = base.merged(adapter)
+    lent = base.readied(adapter)
     with base.lending(lent):
-        logits, cache, mask = _prefill(base, prompts)
+        logits, cache, mask = _prefill(base, lent, prompts)
     alive = list(rows)
     while alive:
         tokens, logprobs = _draw(logits, temperature, top_p, generator)
@@ -63,7 +63,7 @@ def generate(
             mask, tokens, alive = mask[chosen], tokens[chosen], [alive[position] for position in kept]
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
         with base.lending(lent):
-            logits = _decode(base, tokens, cache, mask)
+            logits = _decode(base, lent, tokens, cache, mask)
     return [done[row.index] for row in rows]
 
 
@@ -89,7 +89,7 @@ class _Row:
         return "abort" if should_stop(self.index) else None
 
 
-def _prefill(base: Base, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Any, Tensor]:
+def _prefill(base: Base, lent: Readied, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Any, Tensor]:
     """Next-token logits, cache and attention mask of left-padded prompts; equal prompts are computed once."""
     unique = list(dict.fromkeys(tuple(prompt) for prompt in prompts))
     longest = max(len(prompt) for prompt in unique)
@@ -100,19 +100,20 @@ def _prefill(base: Base, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Any,
         mask[row, longest - len(prompt) :] = 1
     ids, mask = ids.to(base.device), mask.to(base.device)
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    output = base.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
+    body = base.model.get_decoder()
+    output = body(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True)
     order = torch.tensor([unique.index(tuple(prompt)) for prompt in prompts], device=base.device)
     output.past_key_values.batch_select_indices(order)
-    return output.logits[order, -1], output.past_key_values, mask[order]
+    return lent.head(output.last_hidden_state[:, -1])[order], output.past_key_values, mask[order]
 
 
-def _decode(base: Base, tokens: Tensor, cache: Any, mask: Tensor) -> Tensor:
+def _decode(base: Base, lent: Readied, tokens: Tensor, cache: Any, mask: Tensor) -> Tensor:
     positions = mask.sum(dim=1, keepdim=True) - 1
-    output = base.model(
+    body = base.model.get_decoder()
+    output = body(
         input_ids=tokens[:, None], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
     )
-    logits: Tensor = output.logits[:, -1]
-    return logits
+    return lent.head(output.last_hidden_state[:, -1])
 
 
 def _draw(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -6,11 +6,14 @@ numbers mean (A, B, alpha / rank) is PEFT's, so is the file (`backbone.Base.expo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
+
+from ttsd.backbone.packed_weight import PackedWeight, packs
 
 _MERGE_FROM = 4  # merging pays from this many tokens per unit of rank
 
@@ -47,11 +50,26 @@ class Adapter:
         return self.parameters[f"{layer}.lora_A"], self.parameters[f"{layer}.lora_B"]
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
-    """An adapter as the sums of its matrices and the base's, layer by layer: for many small forward passes."""
+Pair = tuple[Tensor, Tensor]
 
-    weights: dict[str, Tensor]
+
+@dataclass(frozen=True, slots=True)
+class Readied:
+    """A base with an adapter, made ready for many small forward passes: what each layer is lent, and its head."""
+
+    layers: dict[str, Loan]
+    head: Callable[[Tensor], Tensor]  # hidden states (n, hidden) to logits (n, vocab)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A layer's weight packed for few rows, and a pair in the weight's precision beside it."""
+
+    weight: PackedWeight
+    pair: Pair | None
+
+
+Loan = Pair | Tensor | Packed | None
 
 
 class LoraLinear(nn.Module):
@@ -61,16 +79,21 @@ class LoraLinear(nn.Module):
         super().__init__()
         self.inner = inner
         self.scaling = scaling
-        self.lent: tuple[Tensor, Tensor] | Tensor | None = None
+        self.lent: Loan = None
 
     @property
     def exact(self) -> bool:
         """Whether a pair can be added to the weight; in bfloat16 that would round a young adapter away."""
         return self.inner.weight.dtype == torch.float32
 
-    def merged(self, a: Tensor, b: Tensor) -> Tensor:
-        """The weight with a pair added."""
-        return torch.addmm(self.inner.weight, b, a, alpha=self.scaling)
+    def readied(self, pair: Pair | None) -> Loan:
+        """What makes many products of few rows cheap: the sum where it is exact, else the packed weight."""
+        weight = self.inner.weight
+        if pair is not None and self.exact:
+            return torch.addmm(weight, pair[1], pair[0], alpha=self.scaling)
+        if pair is not None and weight.is_floating_point():  # one of four bits does not say what it computes in
+            pair = (pair[0].to(weight.dtype), pair[1].to(weight.dtype))
+        return Packed(PackedWeight.of(weight), pair) if packs(self.inner) else pair
 
     def forward(self, states: Tensor) -> Tensor:
         if self.lent is None:
@@ -78,6 +101,8 @@ class LoraLinear(nn.Module):
             return output
         if isinstance(self.lent, Tensor):
             return nn.functional.linear(states, self.lent, self.inner.bias)
+        if isinstance(self.lent, Packed):
+            return self._packed(states, self.lent)
         a, b = self.lent
         if self.exact and states.dtype == torch.float32 and states.numel() > _MERGE_FROM * a.numel():
             merged: Tensor = _MergedLinear.apply(states, self.inner.weight, self.inner.bias, a, b, self.scaling)  # type: ignore[no-untyped-call]
@@ -85,6 +110,14 @@ class LoraLinear(nn.Module):
         narrow = nn.functional.linear(states, a.to(states.dtype)) * self.scaling
         added: Tensor = self.inner(states) + nn.functional.linear(narrow, b.to(states.dtype))
         return added
+
+    def _packed(self, states: Tensor, lent: Packed) -> Tensor:
+        output = lent.weight.product(states, self.inner.bias)
+        if lent.pair is not None:
+            a, b = lent.pair
+            narrow = nn.functional.linear(states, a).flatten(0, -2)
+            output.view(-1, output.shape[-1]).addmm_(narrow, b.T, alpha=self.scaling)
+        return output
 
 
 class _MergedLinear(torch.autograd.Function):

@@ -190,7 +190,10 @@ def _trainer(config: Config, shape: Shape, width: int, lengths: Lengths, questio
 def _sampler(config: Config, shape: Shape, width: int, lengths: Lengths, questions: int, card: Card) -> list[Need]:
     if config.model.sampler == "transformers":  # reads the trainer's weights, and decodes a group without paging
         cache = shape.kv_bytes(lengths.group * (lengths.prompt + lengths.completion), width)
-        return [Need("sampler", KV_CACHE, cache, "of one group, all at full length")]
+        needs = [Need("sampler", KV_CACHE, cache, "of one group, all at full length")]
+        if card.is_cpu:  # `Base.readied`
+            needs.append(Need("sampler", "weights to decode with", (shape.linear + shape.embedding) * width, "a copy"))
+        return needs
     cards, slots = _cards(config), questions + 1  # the version in use and the one that replaces it
     least = shape.kv_bytes(lengths.prompt + lengths.completion, width) / cards
     whole = shape.kv_bytes(questions * lengths.student, width) / cards / GIB
