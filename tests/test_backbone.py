@@ -14,7 +14,16 @@ import scipy.stats  # noqa: TID253
 import torch  # noqa: TID253
 
 from tests.tiny import write_model, write_tokenizer
-from ttsd.backbone import Base, Tokenizer, cpu_computes_bfloat16, generate, load_base, model_sizes, replacing
+from ttsd.backbone import (
+    Base,
+    Tokenizer,
+    cpu_computes_bfloat16,
+    forest_attention,
+    generate,
+    load_base,
+    model_sizes,
+    replacing,
+)
 from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Packed
 from ttsd.backbone.packing import pack
 from ttsd.errors import UserError
@@ -80,6 +89,18 @@ def test_packed_sequences_read_like_single_ones(base: Base) -> None:
         packed = base.hidden(forest) @ base.head.T
         for index, sequence in enumerate(sequences):
             torch.testing.assert_close(packed[forest.rows(index)], plain_logits(base, sequence), atol=2e-5, rtol=1e-4)
+
+
+def test_attention_of_one_token_is_sdpas() -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 6, 1, 8), torch.randn(3, 2, 20, 8), torch.randn(3, 2, 20, 8)
+    seen = torch.rand(3, 1, 1, 20) < 0.6
+    for mask in (None, seen):
+        found, _ = forest_attention(torch.nn.Module(), query, key, value, mask, scaling=0.3)
+        truth = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, scale=0.3, enable_gqa=True
+        )
+        torch.testing.assert_close(found, truth.transpose(1, 2))
 
 
 def test_an_adapter_changes_the_model_and_leaves_no_trace(base: Base) -> None:

@@ -27,6 +27,8 @@ def forest_attention(
     """Attention over a packed forest, (1, heads, tokens, dim) -> (1, tokens, heads, dim); without one, plain SDPA."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+    if forest is None and query.shape[2] == 1 and query.device.type == "cpu":
+        return _one_token(query, key, value, attention_mask, scaling or query.shape[3] ** -0.5), None
     if forest is None:
         plain: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
@@ -46,6 +48,21 @@ def forest_attention(
         for own, chain, mask in zip(queries, forest.chains, forest.masks, strict=True)
     ]
     return torch.cat(outputs, dim=2).transpose(1, 2), None
+
+
+def _one_token(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, scaling: float) -> Tensor:
+    """Attention of one new token a row; `seen` (rows, 1, 1, keys): which keys count.
+
+    SDPA's kernel for a CPU goes head by head, which for a single token takes longer than everything else in it.
+    """
+    number = torch.promote_types(query.dtype, torch.float32)
+    rows, heads, _, size = query.shape
+    grouped = query.to(number).reshape(rows, key.shape[1], heads // key.shape[1], size) * scaling
+    scores = grouped @ key.to(number).transpose(2, 3)
+    if seen is not None:
+        scores = scores.masked_fill(~seen, -torch.inf) if seen.dtype == torch.bool else scores + seen
+    output = scores.softmax(dim=-1) @ value.to(number)
+    return output.reshape(rows, 1, heads, size).to(query.dtype)
 
 
 @dataclass(frozen=True, slots=True)
