@@ -15,7 +15,7 @@ from tests.fakes import ScriptedPolicy, judge_by_word
 from tests.tiny import write_model
 from ttsd.backbone import Tokenizer
 from ttsd.baselines import Frozen
-from ttsd.config import Config, Reprompt
+from ttsd.config import Config, Reprompt, load_config
 from ttsd.errors import UserError
 from ttsd.learning.trainer import Trainer
 from ttsd.loop import Rounds, learn
@@ -51,14 +51,11 @@ def question(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def world(question: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Three steps of two attempts; the second one's last attempt passes the visible cases."""
+    """Three steps of the paper's run, of two attempts; the second one's last attempt passes the visible cases."""
     model = write_model(tmp_path_factory.mktemp("model"))
-    sections = {
-        "model": {"path": str(model), "dtype": "float32"},
-        "lora": {"rank": 2, "lr": 0.01},
-        "sampling": {"group_size": 2},
-    }
-    config = Config.model_validate(sections)
+    changes = (f"model.path={model}", "model.dtype=float32", "lora.rank=2", "lora.lr=0.01", "sampling.group_size=2",
+               "budget.attempts=512")  # fmt: skip
+    config = load_config("paper", changes)
     store, trainer = Store(tmp_path_factory.mktemp("db") / "a.sqlite"), Trainer(str(model), config)
     tokenizer = Tokenizer.load(str(model))
     reprompts = teaching(problems.load(str(question)), tokenizer, config)
