@@ -28,6 +28,15 @@ from pathlib import Path
 from typing import Any
 
 QUESTION, RANK = "micro:mixed:8:3", 16
+PAPERS_WAY = {  # what TRL's trainer does: the student alone draws, a group at once, and then learns
+    "sampling.teacher_fraction": 0.0,
+    "sampling.round_size": "none",
+    "sampling.round_growth": 1.0,
+    "sampling.pipeline": "on-policy",
+    "reprompt.feedback_from": "group",
+    "reprompt.feedback_blocks": 1,
+    "reprompt.student_reads": "question",
+}
 FEEDBACK = "Wrong Answer\nInput:\nred\n7\nOutput:\n21\nExpected:\n14\n\nWrong Answer\nInput:\nblue\n4\nOutput:\n8\nExpected:\n5"  # fmt: skip  # noqa: E501
 
 
@@ -69,7 +78,7 @@ def ours(given: argparse.Namespace) -> Side:
             "model.sampler": "transformers",
             "sampling.group_size": given.group,
             "sampling.max_tokens": given.tokens,
-            "reprompt.feedback_blocks": 1,
+            **PAPERS_WAY,
             "budget.attempts": given.group * given.steps,
             "budget.continue_after_discovery": "true",
             **({"model.path": given.model} if given.model else {}),
