@@ -13,6 +13,7 @@ token's vocabulary three times; neither recomputation nor the distance to the ba
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
@@ -97,10 +98,18 @@ def measure(given: argparse.Namespace) -> None:
     taught, head = lessons(given), trainer.base.model.get_output_embeddings()
     operations, largest = useful_operations(trainer, given), 2.0 * PEAK[0] * PEAK[1] * PEAK[2]
 
-    def decode(tokens: int, adapted: bool) -> float:
+    def decode(adapted: bool) -> float:
+        """Seconds between one token of the group and the next."""
         adapter = trainer._learners["question"].student if adapted else None
-        prompts = [taught[0].prompt_ids] * given.group
-        return seconds(lambda: generate(trainer.base, adapter, prompts, max_tokens=tokens, seed=0), clock)
+        prompts, stamps = [taught[0].prompt_ids] * given.group, list[float]()
+
+        def stamp(row: int) -> bool:
+            if row == 0:
+                stamps.append(clock())
+            return False
+
+        generate(trainer.base, adapter, prompts, max_tokens=given.tokens + 1, seed=0, should_stop=stamp)
+        return median(after - before for before, after in itertools.pairwise(stamps))
 
     kinds = {"plain": products(trainer, given.group, packed=False)}
     if packs(head):
@@ -109,15 +118,15 @@ def measure(given: argparse.Namespace) -> None:
     found: dict[str, list[float]] = {}
     for at in range(given.rounds + 1):
         alone = {kind: seconds(call, clock, 4) for kind, call in kinds.items()}
-        full = {kind: decode(given.tokens + 2, kind == "adapter") - decode(2, kind == "adapter") for kind in ("base", "adapter")}  # fmt: skip  # noqa: E501
+        full = {who: decode(who == "adapter") for who in ("base", "adapter")}
         top = largest / seconds(highest, clock, 8)
         step = seconds(lambda: trainer.step("question", taught), clock)
         if at == 0:
             continue  # the first round warms up
         note = {f"token by {kind} products, ms": 1e3 * value for kind, value in alone.items()}
-        note |= {f"token drawn, {kind}, ms": 1e3 * value / given.tokens for kind, value in full.items()}
+        note |= {f"token drawn, {kind}, ms": 1e3 * value for kind, value in full.items()}
         note |= {
-            f"share of what {kind} products allow, {who}": alone[kind] * given.tokens / value
+            f"share of what {kind} products allow, {who}": alone[kind] / value
             for kind in alone
             for who, value in full.items()
         }
