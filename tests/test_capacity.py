@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ttsd.config import Config, load_config
+from ttsd.config import Config, Model, load_config
 from ttsd.machine.capacity import Capacity, capacity
 from ttsd.machine.memory import Found, found_memory
 
@@ -48,7 +48,7 @@ def test_one_runs_even_where_there_seems_to_be_no_memory() -> None:
 
 
 def test_this_machine_has_memory() -> None:
-    found = found_memory("cpu")
+    found = found_memory(Model(device="cpu"))
     assert found.card == 0
     assert found.free > 0
 

@@ -89,6 +89,7 @@ def test_there_are_shipped_configurations() -> None:
         ("reprompt.feedback_template=nothing", "{feedback_raw}"),
         ("model.max_model_len=100", "lower sampling.max_tokens"),
         ("lora.lr=nan", "lora.lr"),
+        ("model.sampler_quantization=int3", "'none' or 'fp8'"),
         ("store.path=", "store.path is empty"),
         ("lora.target_modules=q_proj", """--set 'lora.target_modules=["q_proj"]'"""),
         (

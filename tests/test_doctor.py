@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch  # noqa: TID253
 
 from tests.commands import refused, ttsd
 from tests.tiny import write_model
@@ -18,6 +19,8 @@ from ttsd.machine.step_plan import plan
 CARD_OF = {
     "qwen3-8b-80gb": "h100-80",
     "qwen3-8b-24gb": "l4-24",
+    "qwen3-8b-2x24gb": "rtx4090-24",
+    "qwen3-4b-24gb": "l4-24",
     "qwen3-4b": "l40s-48",
     "qwen3-0.6b-cpu": "laptop-cpu",
     "qwen2.5-coder-0.5b-cpu": "laptop-cpu",
@@ -106,6 +109,15 @@ def test_a_model_without_template_or_of_another_kind_is_found(model: Path, tmp_p
     assert not findings["chat template"].works
     assert not findings["LoRA"].works
     assert "--hot-swap" in findings["LoRA"].detail
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a card")
+def test_a_card_that_is_not_here_is_found_and_the_rest_is_examined_too(model: Path) -> None:
+    findings = found(load_config("micro-cpu", [f"model.path={model}", "model.trainer_device=cuda:1"]))
+    assert not findings["memory"].works
+    assert "cuda:1 is wanted in [model], but PyTorch finds no CUDA device here" in findings["memory"].detail
+    assert findings["LoRA"].works
+    assert "disk for store" in findings
 
 
 def test_a_model_that_is_not_here_is_planned_without_a_network() -> None:

@@ -16,7 +16,14 @@ from ttsd.machine.cards import GIB
 from ttsd.machine.memory import Found
 from ttsd.nouns import Lesson
 from ttsd.running.bring_up import bring_up
-from ttsd.running.engine import LoraPolicy, load_tokenizer, open_engine, scratch_folder, shares_card
+from ttsd.running.engine import (
+    LoraPolicy,
+    differs_in_bits,
+    load_tokenizer,
+    open_engine,
+    scratch_folder,
+    shares_card,
+)
 from ttsd.running.shared_time import Spending
 from ttsd.sampling.loading import in_background
 
@@ -56,6 +63,19 @@ async def test_a_policy_that_begins_anew_draws_from_the_base_again_and_learns_as
 def test_vllm_and_trainer_divide_a_card_where_there_is_one(sampler: str, card: float, shares: bool) -> None:
     config = Config.model_validate({"model": {"sampler": sampler}})
     assert shares_card(config, Found(card * GIB, 100 * GIB)) == shares
+
+
+@pytest.mark.parametrize(
+    ("model", "differ"),
+    [
+        ({}, False),
+        ({"sampler_quantization": "fp8"}, True),
+        ({"quantize_base": "nf4"}, True),
+        ({"quantize_base": "nf4", "sampler": "transformers"}, False),  # one base for both
+    ],
+)
+def test_the_self_test_knows_when_one_side_has_fewer_bits(model: dict[str, str], differ: bool) -> None:
+    assert differs_in_bits(Config.model_validate({"model": model}).model) == differ
 
 
 def test_adapters_take_another_way_where_memory_backed_files_have_no_room() -> None:

@@ -47,12 +47,19 @@ def test_a_lone_question_gets_all_cores_and_several_share_them(monkeypatch: pyte
 
 
 def test_weights_go_straight_to_a_card_whose_memory_grows_in_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PYTORCH_ALLOC_CONF", raising=False)
+    """Whatever has used PyTorch's allocator before: it reads its environment once. A user's own wish is respected."""
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        monkeypatch.delenv(name, raising=False)
+    before = torch._C._accelerator_getAllocatorSettings()
     assert _placement(torch.device("cpu")) == {}
-    assert "PYTORCH_ALLOC_CONF" not in os.environ
-    assert _placement(torch.device("cuda")) == {"device_map": {"": torch.device("cuda")}}
-    assert os.environ["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
-    monkeypatch.delenv("PYTORCH_ALLOC_CONF")
+    assert torch._C._accelerator_getAllocatorSettings() == before
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "garbage_collection_threshold:0.8")
+    assert _placement(torch.device("cuda:1")) == {"device_map": {"": torch.device("cuda:1")}}
+    assert torch._C._accelerator_getAllocatorSettings() == before
+    monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF")
+    _placement(torch.device("cuda"))
+    assert torch._C._accelerator_getAllocatorSettings() == "expandable_segments:True"
+    torch._C._accelerator_setAllocatorSettings(before)
 
 
 @pytest.mark.parametrize(

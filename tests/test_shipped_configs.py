@@ -33,7 +33,9 @@ async def test_a_shipped_configuration_goes_round_the_ring(name: str, tmp_path: 
     positions = published.model.max_model_len or 32768
     folder = write_model(tmp_path / "model", family=family(published), positions=positions)
     sections = published.model_dump()
-    sections["model"] |= {"path": str(folder), "device": "cpu", "sampler": "transformers", "quantize_base": "none"}
+    sections["model"] |= {"path": str(folder), "sampler": "transformers"}
+    sections["model"] |= {"device": "cpu", "sampler_device": "auto", "trainer_device": "auto"}
+    sections["model"] |= {"quantize_base": "none", "sampler_quantization": "none"}
     sections["sampling"] |= {"group_size": 2, "max_tokens": 24}
     sections["budget"] |= {"attempts": 4, "continue_after_discovery": True}
     sections["store"] |= {"path": str(tmp_path / "ttsd.sqlite")}

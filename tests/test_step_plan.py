@@ -110,7 +110,16 @@ def test_a_step_of_the_papers_run_takes_what_a_desk_check_found() -> None:
     made = plan(settings(), QWEN3_8B, CARDS["h100-80"], completion_tokens=800)
     assert made.wall_seconds.low < 16
     assert 23 < made.wall_seconds.high < 40
-    assert [part.what for part in made.time] == ["sample", "judge", "teacher", "student", "export", "swap", "save"]
+    assert [part.what for part in made.time] == [
+        "sample",
+        "judge",
+        "teacher",
+        "student",
+        "export",
+        "swap",
+        "copy state",
+        "save",
+    ]
 
 
 @pytest.mark.parametrize("spread", SPREADS)

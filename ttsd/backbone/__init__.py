@@ -14,7 +14,7 @@ from ttsd.backbone.files import model_sizes, replacing
 from ttsd.backbone.generation import FinishReason, Generated, generate
 from ttsd.backbone.lora import Adapter, LoraShape
 from ttsd.backbone.model_folder import resolve
-from ttsd.backbone.processor import cpu_computes_bfloat16, cpu_threads, resolved_dtype
+from ttsd.backbone.processor import cpu_computes_bfloat16, cpu_threads, device_named, resolved_dtype
 from ttsd.backbone.tokenizer import Tokenizer
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Tokenizer",
     "cpu_computes_bfloat16",
     "cpu_threads",
+    "device_named",
     "forest_attention",
     "generate",
     "load_base",

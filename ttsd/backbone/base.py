@@ -19,7 +19,7 @@ from ttsd.backbone.files import loaded, replacing
 from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Readied, views
 from ttsd.backbone.packed_weight import PackedWeight, packs
 from ttsd.backbone.packing import Forest
-from ttsd.backbone.processor import cpu_threads, resolved_dtype
+from ttsd.backbone.processor import cpu_threads, device_named, resolved_dtype
 from ttsd.errors import InfrastructureError, UserError
 
 _PREFIX = "base_model.model."  # what peft and vLLM put before a module's name in adapter files
@@ -220,7 +220,7 @@ def load_base(
     logging.disable_progress_bar()
     AttentionInterface.register(attention.NAME, attention.forest_attention)
     AttentionMaskInterface.register(attention.NAME, sdpa_mask)
-    place = _device(device)
+    place = device_named(device)
     if place.type == "cpu":
         torch.set_num_threads(threads or cpu_threads(None, alone=False))
     number = getattr(torch, resolved_dtype(dtype, place.type, path))
@@ -237,17 +237,16 @@ def load_base(
     return Base(model, path)
 
 
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("model.device='cuda', but PyTorch finds no CUDA device here; use model.device=cpu or auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
 def _placement(device: torch.device) -> dict[str, Any]:
-    """Weights go straight to a card, in segments that grow: main memory need not hold the model first."""
+    """Weights go straight to a card, in segments that grow: main memory need not hold the model first.
+
+    PyTorch has read its environment by now, so the segments are asked for directly; not of vLLM, whose kernels for
+    several cards hand their memory from process to process.
+    """
     if device.type == "cpu":
         return {}
-    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & set(os.environ):
+        torch._C._accelerator_setAllocatorSettings("expandable_segments:True")
     return {"device_map": {"": device}}
 
 

@@ -8,8 +8,26 @@ from typing import Literal, cast
 import torch  # noqa: TID253
 
 from ttsd.backbone.model_folder import is_bundled
+from ttsd.errors import UserError
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+def device_named(name: str) -> torch.device:
+    """The device that `name` means: auto, cpu, cuda, or a card, as in cuda:1. UserError: it is not here."""
+    cards = torch.cuda.device_count()
+    wanted = torch.device("cuda" if name == "auto" and cards else "cpu" if name == "auto" else name)
+    if wanted.type == "cuda" and (wanted.index or 0) >= cards:
+        raise UserError(
+            f"{name} is wanted in [model], but PyTorch finds {_counted(cards)} here; name another device, cpu or auto"
+        )
+    return wanted
+
+
+def _counted(cards: int) -> str:
+    if cards < 2:
+        return "one CUDA device" if cards else "no CUDA device"
+    return f"{cards} CUDA devices"
 
 
 def resolved_dtype(wanted: str, device: str, path: str) -> Dtype:

@@ -1,14 +1,13 @@
-"""Settings: which there are (`sections`), how one is read (`setting`), where a configuration comes from (`sources`)."""
+"""Settings: which there are (`sections`, `model`), how one is read (`setting`), where a configuration comes from."""
 
+from ttsd.config.model import BUNDLED_MODEL, Model
 from ttsd.config.sections import (
-    BUNDLED_MODEL,
     UNRECORDED,
     Budget,
     Config,
     Distillation,
     JudgeSection,
     Lora,
-    Model,
     Reprompt,
     Sampling,
     Store,

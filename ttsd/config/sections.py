@@ -1,5 +1,5 @@
-"""Every setting there is. The defaults are the best method known (docs/method.md): the paper's loss, on LoRA, taken at
-the prompt that attempts are drawn from. `configs/paper.toml` is the paper's run.
+"""Every setting there is; those of [model] are in `model.py`. The defaults are the best method known (docs/method.md):
+the paper's loss, on LoRA, taken at the prompt that attempts are drawn from. `configs/paper.toml` is the paper's run.
 
 Names and meanings follow the paper's own code where it has them, so that both can be read side by side. An unknown
 key is an error; settings that contradict each other are refused with a sentence.
@@ -11,11 +11,9 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
+from ttsd.config.model import Model
 from ttsd.config.setting import Section, setting
 from ttsd.prompts import FEEDBACK_TEMPLATE, REPROMPT_TEMPLATE, SOLUTION_TEMPLATE
-
-BUNDLED_MODEL = "micro"
-
 
 # Settings of earlier versions, and why they are gone. In a record they are ignored.
 RETIRED = {
@@ -27,47 +25,6 @@ UNRECORDED: dict[str, dict[str, Any]] = {
     "sampling": {"group_size": 16, "teacher_fraction": 0.0, "round_size": None, "round_growth": 1.0},
     "reprompt": {"student_reads": "question", "feedback_blocks": 1, "feedback_from": "group"},
 }
-
-
-class Model(Section):
-    """Which weights, and how the sampler holds them."""
-
-    path: str = setting(
-        BUNDLED_MODEL,
-        "`micro` (bundled), a folder, a GGUF file, or a name on the Hugging Face hub",
-        code="model.path",
-        min_length=1,
-    )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
-        "auto",
-        "type of the weights; auto: bfloat16 where the device computes it, else float32",
-        code="rollout.dtype",
-    )
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: a GPU where there is one")
-    sampler: Literal["vllm", "transformers"] = setting(
-        "vllm", "what draws completions; transformers shares the trainer's weights, and is slower", code="rollout.name"
-    )
-    max_model_len: int | None = setting(
-        None, "tokens of prompt + completion; none: the model's own limit", code="rollout.max_model_len", ge=16
-    )
-    gpu_memory_utilization: float = setting(
-        0.45, "share of the card that vLLM may take", code="rollout.gpu_memory_utilization", gt=0, le=1
-    )
-    threads: int | None = setting(
-        None, "CPU threads of sampler and of trainer; none: all cores for one question, half where several train", ge=1
-    )
-    kv_cache_gib: float = setting(1.0, "vLLM's key/value cache on a CPU, in GiB", gt=0)
-    tensor_parallel_size: int = setting(
-        1, "GPUs that share one sampler", code="rollout.tensor_model_parallel_size", ge=1
-    )
-    quantize_base: Literal["none", "nf4"] = setting("none", "nf4: a 4-bit base in the trainer (bitsandbytes)")
-    enable_thinking: bool = setting(
-        False,
-        "let a thinking model think; the same for student and teacher",
-        paper="thinking off",
-        code="data.apply_chat_template_kwargs.enable_thinking",
-    )
-    system_prompt: str | None = setting(None, "system message of student and teacher; none: the chat template's own")
 
 
 class Sampling(Section):
@@ -352,6 +309,16 @@ class Config(Section):
     judge: JudgeSection = JudgeSection()
     budget: Budget = Budget()
     store: Store = Store()
+
+    @model_validator(mode="after")
+    def _what_differs_is_made_up_for(self) -> Config:
+        quantised = self.model.sampler_quantization
+        if quantised != "none" and self.distillation.rollout_is == "none":
+            raise ValueError(
+                f"model.sampler_quantization={quantised} draws from other weights than those that learn, and "
+                "distillation.rollout_is=none would not make up for it; use distillation.rollout_is=token"
+            )
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:

@@ -1,6 +1,6 @@
 """One setting: its meaning, the names that others give it, how its text is read, how a mistake in it is explained.
 
-Which settings there are is in `sections.py`.
+Which settings there are is in `sections.py` and `model.py`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ttsd.config.sections import BUNDLED_MODEL, RETIRED, UNRECORDED, Config
+from ttsd.config.model import BUNDLED_MODEL
+from ttsd.config.sections import RETIRED, UNRECORDED, Config
 from ttsd.config.setting import explain, read, section, suggest
 from ttsd.errors import UserError
 

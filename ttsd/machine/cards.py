@@ -11,12 +11,16 @@ GIB = float(1 << 30)
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Memory that CUDA reports, in GiB; dense TFLOP/s (16-bit; of a CPU 32-bit) and GB/s, as the maker states them."""
+    """Memory that CUDA reports, in GiB; dense TFLOP/s (16-bit; of a CPU 32-bit) and GB/s, as the maker states them.
+
+    `trainer_gib`: of the card that the trainer has to itself, if it has one; None: as much.
+    """
 
     gib: float
     tflops: float
     gb_per_second: float
     is_cpu: bool = False
+    trainer_gib: float | None = None
 
 
 CARDS = {
@@ -33,11 +37,11 @@ CARDS = {
 _LAPTOP_CORES, _CORES_TO_FILL_MEMORY = 8, 4  # of the laptop in the table; half of them can use its memory's whole speed
 
 
-def card_called(name: str, gib: float) -> Card | None:
+def card_called(name: str, gib: float, *, trainer_gib: float | None = None) -> Card | None:
     """The card that CUDA calls `name`, with `gib` of memory; None: it is not in the table."""
     words = name.upper().replace("RTX ", "RTX").replace("-", " ").split()
     known = next((card for key, card in CARDS.items() if key.partition("-")[0].upper() in words), None)
-    return None if known is None else replace(known, gib=gib)
+    return None if known is None else replace(known, gib=gib, trainer_gib=trainer_gib)
 
 
 def cpu_with(cores: int, gib: float) -> Card:

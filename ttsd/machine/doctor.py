@@ -144,7 +144,10 @@ def _memory(config: Config, sizes: Mapping[str, Any]) -> Finding:
     from ttsd.machine.memory import found_memory, memory_of
     from ttsd.machine.shape import Shape
 
-    found = found_memory(config.model.device)
+    try:
+        found = found_memory(config.model)
+    except UserError as error:
+        return Finding("memory", False, str(error))
     made = memory_of(config, Shape.read(sizes), found.as_card(), questions=1)
     detail = made.in_words(found)
     return Finding("memory", made.fits, detail if made.fits else f"{detail}: {LESS_MEMORY}")
@@ -173,16 +176,28 @@ def _version(name: str) -> str | None:
 def _device(config: Config) -> Finding:
     import torch
 
-    from ttsd.backbone import cpu_computes_bfloat16, cpu_threads, resolved_dtype
+    from ttsd.backbone import cpu_computes_bfloat16, cpu_threads, device_named, resolved_dtype
 
     model = config.model
-    if model.device == "cpu" or not torch.cuda.is_available():
+    try:
+        places = [device_named(name) for name in (*model.sampler_cards, model.trainer_card)]
+    except UserError as error:
+        return Finding("device", False, str(error))
+    if places[0].type == "cpu":
         threads = cpu_threads(model.threads, alone=True)
         able = "computes" if cpu_computes_bfloat16() else "has no instructions for"
         used = resolved_dtype(model.dtype, "cpu", model.path)
         return Finding("device", True, f"cpu, {threads} threads, {able} bfloat16; {model.path} runs in {used}")
     cards = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-    return Finding("device", True, ", ".join(f"{card.name} {card.total_memory / 2**30:.0f} GiB" for card in cards))
+    found = ", ".join(f"{card.name} {card.total_memory / 2**30:.0f} GiB" for card in cards)
+    return Finding("device", True, found + _who_is_where(config))
+
+
+def _who_is_where(config: Config) -> str:
+    model = config.model
+    if not model.apart:
+        return ""
+    return f"; sampler on {', '.join(model.sampler_cards)}, trainer on {model.trainer_card}, each with all of its card"
 
 
 def _sandbox(config: Config) -> list[Finding]:

@@ -45,6 +45,7 @@ class Measured:
     save_seconds: float
     peak_gib: Mapping[str, float]
     planned_gib: Mapping[str, float]
+    copy_seconds: float = 0.0  # in older files part of `save_seconds`
 
     def token_seconds(self, at_once: int) -> float:
         """Seconds in which each of `at_once` completions grows by a token, with adapters; between rates: a line."""
@@ -75,7 +76,7 @@ def read(file: Path) -> Measured:
     """UserError: it is not such a file."""
     try:
         data: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        known = {field.name: data[field.name] for field in fields(Measured)}
+        known = {field.name: data[field.name] for field in fields(Measured) if field.name in data}
         known["rates"] = [Rate(**rate) for rate in data["rates"]]
         known["learning"] = [Learning(**one) for one in data["learning"]]
         return Measured(**known)

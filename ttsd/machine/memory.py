@@ -1,7 +1,8 @@
 """What sampler and trainer take of memory: the one place that `plan`, `capacity`, the doctor and the engine ask.
 
 Memory is the worst case of the settings: every prompt, reprompt and completion at its limit. vLLM takes a fixed share
-of a card; on a CPU, and with the transformers sampler, each process may have what the other one leaves.
+of a card, or nearly all of one that it need not share; on a CPU, and with the transformers sampler, each process may
+have what the other one leaves.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ttsd.config import Config
+from ttsd.config import Config, Model
 from ttsd.errors import UserError
 from ttsd.machine.cards import GIB, Card, card_called, cpu_with
 from ttsd.machine.lengths import Lengths, longest_lengths
@@ -23,6 +24,8 @@ from ttsd.machine.shape import Shape
 
 RAM_SHARE = 0.8  # of a machine's memory that may be planned with: the rest is the system's
 NF4_BYTES = 0.516  # 4 bits and doubly quantised scales
+FP8_BYTES = 1.001  # a scale for each row
+OWN_CARD_SHARE = 0.9  # of a card that vLLM need not share
 
 _PROCESS = 0.6 * GIB  # Python, torch, CUDA context and library workspaces of one process
 _SERVING = 2.0 * GIB  # what vLLM needs on a card while it computes, CUDA graphs included
@@ -42,7 +45,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What sampler and trainer need, part by part, and what each may have, in bytes. On several cards: of one card."""
+    """What sampler and trainer need, part by part, and what each may have, in bytes. Of several cards: of each."""
 
     parts: tuple[Need, ...]
     limits: Mapping[str, float]
@@ -54,7 +57,10 @@ class Memory:
     def in_words(self, found: Found) -> str:
         """What both need, of what this machine was `found` to have."""
         parts = ", ".join(f"{process} {need / GIB:.1f} GiB" for process, need in self.needs.items() if need)
-        return f"{parts}; {found.as_card().gib:.1f} GiB {'of free memory' if found.is_cpu else 'of the card'}"
+        card = found.as_card()
+        if card.trainer_gib is not None:
+            return f"{parts}; cards of {card.trainer_gib:.1f} GiB and {card.gib:.1f} GiB"
+        return f"{parts}; {card.gib:.1f} GiB {'of free memory' if found.is_cpu else 'of the card'}"
 
     @property
     def fits(self) -> bool:
@@ -135,13 +141,21 @@ def vllm_cache_bytes(config: Config, model: Mapping[str, Any], found: Found, que
     tokens = config.model.max_model_len or config.sampling.max_prompt_len + config.sampling.max_tokens
     least = shape.kv_bytes(tokens, width) / _cards(config)
     if memory.cache < least:
+        share = sampler_share(config)
+        what = "the sampler's share" if config.model.apart else "model.gpu_memory_utilization"
         raise UserError(
-            f"model.gpu_memory_utilization={config.model.gpu_memory_utilization} of a card of "
-            f"{found.card / GIB:.1f} GiB leaves {max(0.0, memory.cache) / GIB:.1f} GiB for keys and values, and one "
-            f"text of {tokens} tokens takes {least / GIB:.1f}; raise it, lower model.max_model_len and "
-            "sampling.max_tokens, or share the engine among fewer questions"
+            f"{what}={share} of a card of {found.card / GIB:.1f} GiB leaves {max(0.0, memory.cache) / GIB:.1f} GiB for "
+            f"keys and values, and one text of {tokens} tokens takes {least / GIB:.1f}; "
+            f"{'' if config.model.apart else 'raise it, '}lower model.max_model_len and sampling.max_tokens, or share "
+            "the engine among fewer questions"
         )
     return int(memory.cache)
+
+
+def sampler_share(config: Config) -> float:
+    """Of each of its cards, what vLLM may take."""
+    wanted = config.model.gpu_memory_utilization
+    return max(wanted, OWN_CARD_SHARE) if config.model.apart else wanted
 
 
 def _averaged(config: Config) -> bool:
@@ -155,8 +169,9 @@ def _cards(config: Config) -> int:
 
 def _limits(config: Config, card: Card, needs: Mapping[str, float]) -> dict[str, float]:
     if config.model.sampler == "vllm" and not card.is_cpu:
-        share = config.model.gpu_memory_utilization * card.gib * GIB
-        return {"trainer": card.gib * GIB - share, "sampler": share}
+        share = sampler_share(config) * card.gib * GIB
+        whole = (card.trainer_gib or card.gib) * GIB
+        return {"trainer": whole if config.model.apart else whole - share, "sampler": share}
     whole = card.gib * GIB * (RAM_SHARE if card.is_cpu else 1.0)
     return {"trainer": whole - needs["sampler"], "sampler": whole - needs["trainer"]}
 
@@ -200,8 +215,10 @@ def _sampler(config: Config, shape: Shape, width: int, lengths: Lengths, questio
     if card.is_cpu:
         least = max(least, config.model.kv_cache_gib * GIB)
     serving = _PROCESS + (_SERVING_ON_CPU if card.is_cpu else _SERVING)
+    linear = FP8_BYTES if config.model.sampler_quantization == "fp8" else width
+    weights = shape.linear * linear + shape.embedding * width
     return [
-        Need("sampler", "base weights", (shape.linear + shape.embedding) * width / cards),
+        Need("sampler", "base weights", weights / cards, config.model.sampler_quantization),
         Need("sampler", "adapter slots", slots * shape.adapter(config.lora.rank) * width / cards, f"{slots} slots"),
         Need("sampler", KV_CACHE, least, f"of one completion; {whole:.1f} GiB hold all at once"),
         Need("sampler", "serving", serving),
@@ -210,11 +227,15 @@ def _sampler(config: Config, shape: Shape, width: int, lengths: Lengths, questio
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Bytes of this machine's graphics card (0: there is none), of main memory that nobody uses; what CUDA calls it."""
+    """Bytes of the sampler's graphics card (0: there is none), of main memory that nobody uses; what CUDA calls the card.
+
+    `trainer_card`: bytes of the trainer's, where it is another.
+    """
 
     card: float
     free: float
     name: str = ""
+    trainer_card: float | None = None
 
     @property
     def is_cpu(self) -> bool:
@@ -222,27 +243,36 @@ class Found:
 
     def as_card(self) -> Card:
         """To plan memory with; of its speed nothing is said."""
-        return Card((self.card or self.free) / GIB, 1.0, 1.0, is_cpu=self.is_cpu)
+        return Card((self.card or self.free) / GIB, 1.0, 1.0, is_cpu=self.is_cpu, trainer_gib=self._trainer_gib)
 
     def as_fast_card(self) -> Card | None:
         """To plan time with; None: a card that is not in the table."""
         if self.is_cpu:
             return cpu_with(len(os.sched_getaffinity(0)), self.free / GIB)
-        return card_called(self.name, self.card / GIB)
+        return card_called(self.name, self.card / GIB, trainer_gib=self._trainer_gib)
+
+    @property
+    def _trainer_gib(self) -> float | None:
+        return None if self.trainer_card is None else self.trainer_card / GIB
 
 
-def found_memory(device: str) -> Found:
-    """Of this machine. `device`: as in model.device."""
-    card, name = (0.0, "") if device == "cpu" else _card()
-    return Found(card, _free(), name)
+def found_memory(model: Model) -> Found:
+    """Of this machine's devices that the section [model] names. UserError: one of them is not here."""
+    sampler, name = min(map(_card, model.sampler_cards))
+    return Found(sampler, _free(), name, _card(model.trainer_card)[0] if model.apart else None)
 
 
-def _card() -> tuple[float, str]:
+def _card(device: str) -> tuple[float, str]:
+    """Bytes and name. No CUDA context is made on the card: that would take half a GiB of it."""
     import torch
 
-    if not torch.cuda.is_available():
+    from ttsd.backbone.processor import device_named
+
+    place = device_named(device)
+    if place.type == "cpu":
         return 0.0, ""
-    return float(torch.cuda.mem_get_info()[1]), torch.cuda.get_device_name()
+    properties = torch.cuda.get_device_properties(place)
+    return float(properties.total_memory), properties.name
 
 
 def _free() -> float:

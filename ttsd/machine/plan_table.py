@@ -10,6 +10,7 @@ from ttsd.config import Config
 from ttsd.machine.cards import GIB, Card, card_named
 from ttsd.machine.measured import Measured, Rate, read
 from ttsd.machine.step_plan import Plan, plan
+from ttsd.machine.step_time import IN_BACKGROUND
 
 SHARED = (1, 8, 32)  # questions on one engine that a plan compares
 
@@ -54,9 +55,9 @@ def _row(where: str, what: str, amount: str, note: str) -> dict[str, str]:
 
 
 def _memory_rows(made: Plan) -> Rows:
-    memory = made.memory
+    memory, own = made.memory, " of its own card" if made.apart else ""
     return [_row(part.where, part.what, f"{part.bytes / GIB:.2f} GiB", part.note) for part in memory.parts] + [
-        _row(process, "all", f"{memory.needs[process] / GIB:.2f} GiB", f"of {limit / GIB:.2f} GiB")
+        _row(process, "all", f"{memory.needs[process] / GIB:.2f} GiB", f"of {limit / GIB:.2f} GiB{own}")
         for process, limit in memory.limits.items()
     ]
 
@@ -93,7 +94,8 @@ def measured_table(found: Measured) -> Rows:
     rows += [_row("trainer", "learn", f"{one.seconds:.1f} s", f"{one.tokens} tokens") for one in found.learning]
     moved = (("trainer", "export", found.export_seconds), ("sampler", "swap", found.swap_seconds))
     rows += [_row(where, what, f"{seconds:.2f} s", "") for where, what, seconds in moved]
-    rows.append(_row("store", "save", f"{found.save_seconds:.2f} s", ""))
+    rows.append(_row("trainer", "copy state", f"{found.copy_seconds:.2f} s", ""))
+    rows.append(_row("store", "save", f"{found.save_seconds:.2f} s", IN_BACKGROUND))
     return rows + [
         _row(process, "memory", f"{gib:.2f} GiB", f"planned: {found.planned_gib[process]:.2f} GiB")
         for process, gib in found.peak_gib.items()

@@ -25,10 +25,13 @@ class Plan:
     """The memory of all questions, the seconds of a step of one of them, and what sharing the engine does.
 
     `at_once`: completions decoded together. Decoding and learning are counted one after the other: on one card they
-    compete for it, so their overlap is gained only in part.
+    compete for it, so their overlap is gained only in part. Where each has a card of its own (`apart`), several
+    questions, or one that draws one step off, keep both at work (`overlaps`). Saving goes on in the background.
     """
 
     questions: int
+    apart: bool
+    overlaps: bool
     memory: Memory
     time: tuple[Part, ...]
     at_once: int
@@ -36,6 +39,7 @@ class Plan:
     decode_seconds: Span
     learn_seconds: Span
     other_seconds: Span
+    saving_seconds: Span
 
     @property
     def fits(self) -> bool:
@@ -48,7 +52,9 @@ class Plan:
     @property
     def wall_seconds(self) -> Span:
         """Of a step of every question."""
-        return self.decode_seconds + self.learn_seconds + self.other_seconds
+        decode, learn = self.decode_seconds, self.learn_seconds
+        both = decode.at_least(learn) if self.overlaps else decode + learn
+        return (both + self.other_seconds).at_least(self.saving_seconds)
 
     def gain(self, alone: Plan) -> float:
         """How many times faster than one question after the other, in the middle of both ranges."""
@@ -74,15 +80,19 @@ def plan(
     parts = times.parts(lengths)
     at_once = _at_once(config, card, memory, questions, lengths, times)
     token = times.token(at_once, times.cache_row(lengths), adapters=questions)
+    apart = config.model.apart and not card.is_cpu
     return Plan(
         questions=questions,
+        apart=apart,
+        overlaps=apart and (questions > 1 or config.sampling.pipeline == "one-step-off"),
         memory=memory,
         time=parts,
         at_once=at_once,
         tokens_per_second=Span(at_once / token.high, at_once / token.low),
         decode_seconds=_decoding(config, parts, token, questions, lengths, at_once),
         learn_seconds=_sum(part for part in parts if part.where == "trainer").times(questions),
-        other_seconds=_sum(part for part in parts if part.where in ("judge", "store")) + _swapping(parts, questions),
+        other_seconds=_sum(part for part in parts if part.where == "judge") + _swapping(parts, questions),
+        saving_seconds=_sum(part for part in parts if part.where == "store").times(questions),
     )
 
 

@@ -12,7 +12,7 @@ from ttsd.config import Config
 from ttsd.machine.cards import Card
 from ttsd.machine.lengths import SPREADS, Lengths
 from ttsd.machine.measured import Measured
-from ttsd.machine.memory import NF4_BYTES, number_bytes, state_bytes
+from ttsd.machine.memory import FP8_BYTES, NF4_BYTES, number_bytes, state_bytes
 from ttsd.machine.shape import Shape
 
 _MATMUL_SHARES = (0.5, 0.3)  # of peak: at best, at worst
@@ -20,8 +20,10 @@ _BANDWIDTH_SHARES = (0.75, 0.5)
 _LAYER_SECONDS = (0.8e-3, 1.1e-3)  # what transformers' Python takes for one layer of one token, whatever the card
 _NF4_LAYER_SECONDS = (1.3e-3, 1.7e-3)  # with bitsandbytes' kernels for four bits, at small batches
 _COPY_RATES = (3e9, 0.8e9)  # bytes per second, of an adapter to a memory-backed file and from there to the sampler
+_STATE_RATES = (6e9, 2e9)  # bytes per second, of a learner's state from where it learns into main memory
 _DISK_RATES = (2e9, 0.5e9)  # bytes per second
 _SWAP_SECONDS = (0.05, 0.3)  # what a swap takes besides copying
+IN_BACKGROUND = "in the background, while the next group is drawn"
 _JUDGE_SECONDS = 0.3  # of the last completion, at best; at worst `judge.cpu_seconds`
 
 
@@ -34,6 +36,9 @@ class Span:
 
     def __add__(self, other: Span) -> Span:
         return Span(self.low + other.low, self.high + other.high)
+
+    def at_least(self, other: Span) -> Span:
+        return Span(max(self.low, other.low), max(self.high, other.high))
 
     def times(self, factor: float) -> Span:
         return Span(self.low * factor, self.high * factor)
@@ -83,7 +88,8 @@ class StepTime:
         config, shape, width = self._config, self._shape, self._width
         by_python = config.model.sampler == "transformers"
         nf4 = by_python and config.model.quantize_base == "nf4"
-        weights = shape.linear * (NF4_BYTES if nf4 else width) + shape.vocab * shape.hidden * width
+        linear = NF4_BYTES if nf4 else FP8_BYTES if config.model.sampler_quantization == "fp8" else width
+        weights = shape.linear * linear + shape.vocab * shape.hidden * width
         read = weights + at_once * cache_row + adapters * shape.adapter(config.lora.rank) * width
         work = at_once * 2.0 * (shape.linear + shape.vocab * shape.hidden)
         python = _NF4_LAYER_SECONDS if nf4 else _LAYER_SECONDS if by_python else (0.0, 0.0)
@@ -120,23 +126,23 @@ class StepTime:
         )
 
     def _moving(self) -> tuple[Part, ...]:
-        """The new adapter into the sampler, and the learner's state onto the disk."""
+        """The new adapter into the sampler, and the learner's state into main memory and from there onto the disk."""
         adapter, state = (
             self._shape.adapter(self._config.lora.rank) * self._width,
             state_bytes(self._config, self._shape),
         )
         if (found := self._measured) is not None:
-            export, swap, save = (
-                Span(seconds, seconds) for seconds in (found.export_seconds, found.swap_seconds, found.save_seconds)
-            )
+            moved = (found.export_seconds, found.swap_seconds, found.copy_seconds, found.save_seconds)
+            export, swap, copy, save = (Span(seconds, seconds) for seconds in moved)
         else:
             export = _copying(adapter, _COPY_RATES)
             swap = export + Span(*_SWAP_SECONDS)
-            save = _copying(state, _DISK_RATES)
+            copy, save = _copying(state, _STATE_RATES), _copying(state, _DISK_RATES)
         return (
             Part("trainer", "export", export, f"{adapter / 1e6:.0f} MB"),
             Part("sampler", "swap", swap, f"{adapter / 1e6:.0f} MB"),
-            Part("store", "save", save, f"{state / 1e6:.0f} MB of learner's state"),
+            Part("trainer", "copy state", copy, f"{state / 1e6:.0f} MB"),
+            Part("store", "save", save, f"{state / 1e6:.0f} MB {IN_BACKGROUND}"),
         )
 
     def _judging(self) -> Part:

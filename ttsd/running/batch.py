@@ -191,7 +191,7 @@ def decided(runs_at_once: int | None, group: int, runs: int, config: Config) -> 
     from ttsd.backbone import model_sizes, resolve
 
     sizes = model_sizes(resolve(config.model.path))
-    return capacity(config, sizes, group, runs, found_memory(config.model.device))
+    return capacity(config, sizes, group, runs, found_memory(config.model))
 
 
 def sorted_out(wanted: Sequence[Wanted], store: Store) -> tuple[list[int], list[Task]]:

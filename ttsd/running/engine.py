@@ -21,8 +21,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from ttsd.config import Config
-from ttsd.machine.memory import Found, adapters_bytes, found_memory, scratch_parent, vllm_cache_bytes
+from ttsd.config import Config, Model
+from ttsd.machine.memory import (
+    Found,
+    adapters_bytes,
+    found_memory,
+    sampler_share,
+    scratch_parent,
+    vllm_cache_bytes,
+)
 from ttsd.nouns import Completion, Lesson
 from ttsd.running.agreement import check_agreement
 from ttsd.running.bring_up import bring_up
@@ -211,7 +218,7 @@ async def open_engine(
 
     path = resolve(config.model.path)
     threads = cpu_threads(config.model.threads, alone=takes_turns(config, adapters, learns=learns))
-    found, sizes = found_memory(config.model.device), model_sizes(path)
+    found, sizes = found_memory(config.model), model_sizes(path)
     scratch = scratch_folder(adapters_bytes(config, sizes, adapters) if learns else 0.0)
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trainer")
     loading = cache(lambda: in_background(partial(Trainer, path, config, threads=threads))) if learns else None
@@ -228,7 +235,7 @@ async def open_engine(
                     engine.trainer,
                     tokenizer.chat(PROBE),
                     top_p=config.sampling.top_p,
-                    quantised=config.model.quantize_base != "none" and config.model.sampler == "vllm",
+                    quantised=differs_in_bits(config.model),
                 )
         yield engine
     finally:
@@ -252,7 +259,12 @@ def scratch_folder(least_bytes: float) -> Path:
 
 def shares_card(config: Config, found: Found) -> bool:
     """Whether vLLM's own process and the trainer have one card to divide."""
-    return config.model.sampler == "vllm" and not found.is_cpu
+    return config.model.sampler == "vllm" and not found.is_cpu and not config.model.apart
+
+
+def differs_in_bits(model: Model) -> bool:
+    """Whether one of sampler and trainer holds the base in fewer bits than the other."""
+    return model.sampler == "vllm" and (model.quantize_base != "none" or model.sampler_quantization != "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +296,7 @@ class _Parts:
             load_base,
             self.path,
             dtype=model.dtype,
-            device=model.device,
+            device=model.trainer_card,
             quantize=model.quantize_base,
             threads=self.threads,
         )
@@ -303,9 +315,10 @@ class _Parts:
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             dtype=model.dtype,
-            device=model.device,
+            device=model.sampler_cards[0],
+            quantization=model.sampler_quantization,
             max_model_len=model.max_model_len,
-            gpu_memory_utilization=model.gpu_memory_utilization,
+            gpu_memory_utilization=sampler_share(self.config),
             kv_cache_bytes=cache_bytes,
             tensor_parallel_size=model.tensor_parallel_size,
             threads=self.threads,

@@ -215,7 +215,7 @@ class Machine:
     def here(cls, config: Config, at_once: int, length: float | None) -> Machine:
         from ttsd.backbone import model_sizes, resolve
 
-        found, limit = found_memory(config.model.device), float(config.sampling.max_tokens)
+        found, limit = found_memory(config.model), float(config.sampling.max_tokens)
         completion = Span(_SHORT * limit, limit) if length is None else Span(length, length)
         return cls(found, found.as_fast_card(), model_sizes(resolve(config.model.path)), at_once, completion)
 

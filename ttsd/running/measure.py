@@ -18,7 +18,7 @@ from dataclasses import replace
 from multiprocessing import active_children
 from pathlib import Path
 
-from ttsd.config import Config
+from ttsd.config import Config, Model
 from ttsd.machine.cards import GIB
 from ttsd.machine.doctor import model_facts
 from ttsd.machine.lengths import Lengths, usual_lengths
@@ -45,7 +45,7 @@ async def measure(config: Config, *, random_weights: bool, tokens: int | None, s
 
     `random_weights`: the model's config.json is enough, its weights are drawn.
     """
-    found = found_memory(config.model.device)
+    found = found_memory(config.model)
     tokens = min(tokens or (TOKENS_ON_CPU if found.is_cpu else TOKENS_ON_CARD), config.sampling.max_tokens // LONGER)
     lengths = replace(usual_lengths(config, tokens), completion=max(1, tokens))
     async with _model(config, random_weights, say) as own:
@@ -68,7 +68,7 @@ async def measure(config: Config, *, random_weights: bool, tokens: int | None, s
                 rates=[await bench.rate(count, adapted, say) for count in AT_ONCE for adapted in (False, True)],
                 learning=[await bench.learning(factor, say) for factor in (1, LONGER)],
                 **slowness,
-                peak_gib=_peak_gib(engine, found),
+                peak_gib=_peak_gib(engine, found, own.model),
                 planned_gib=_planned_gib(own, found, lengths),
             )
 
@@ -83,14 +83,16 @@ class _Bench:
         self._adapter = AdapterRef(NAME, 1, engine.scratch / NAME)
 
     async def moving(self) -> dict[str, float]:
-        """Seconds to export an adapter, to swap it in, and to save a learner's state. The adapter stays."""
+        """Seconds to copy a learner's state and write it, to export an adapter and to swap it in. The adapter stays."""
         await self._train(self._trainer.create, NAME, 0)
         with tempfile.TemporaryDirectory(prefix="ttsd-measure-", dir=".") as folder:
-            state = Path(folder) / "state"
-            save = await _seconds(self._train(lambda: self._trainer.snapshot(NAME).write(state)))
+            start = time.monotonic()
+            snapshot = await self._engine.train(Spending(), self._trainer.snapshot, NAME)
+            copy = time.monotonic() - start
+            save = await _seconds(asyncio.to_thread(snapshot.write, Path(folder) / "state"))
         export = await _seconds(self._train(self._trainer.export, NAME, self._adapter.path))
         swap = await _seconds(self._engine.sampler.swap(None, self._adapter))
-        return {"export_seconds": export, "swap_seconds": swap, "save_seconds": save}
+        return {"copy_seconds": copy, "export_seconds": export, "swap_seconds": swap, "save_seconds": save}
 
     async def rate(self, at_once: int, adapted: bool, say: Say) -> Rate:
         """Of completions of one prompt, as a group is."""
@@ -150,7 +152,7 @@ async def _model(config: Config, random_weights: bool, say: Say) -> AsyncGenerat
     from ttsd.backbone.random_weights import write_random_model
 
     model = config.model
-    dtype = resolved_dtype(model.dtype, model.device, model.path)
+    dtype = resolved_dtype(model.dtype, model.trainer_card, model.path)
     with tempfile.TemporaryDirectory(prefix="ttsd-random-") as folder:
         say(f"drawing weights of the shape of {model.path}")
         await beside(write_random_model, model_facts(config)[0], model.path, Path(folder), dtype)
@@ -166,16 +168,19 @@ def _planned_gib(config: Config, found: Found, lengths: Lengths) -> dict[str, fl
     return {process: need / GIB for process, need in needs.items()}
 
 
-def _peak_gib(engine: Engine, found: Found) -> dict[str, float]:
+def _peak_gib(engine: Engine, found: Found, model: Model) -> dict[str, float]:
     """The trainer's and the sampler's; of a sampler within this process nothing is known apart."""
     if found.is_cpu:
         sampler = sum(_peak_bytes(child.pid) for child in active_children() if child.name.startswith("EngineCore"))
         return {"trainer": _peak_bytes("self") / GIB} | ({"sampler": sampler / GIB} if sampler else {})
     import torch
 
-    free, total = torch.cuda.mem_get_info()
-    trainer = torch.cuda.max_memory_allocated()
-    return {"trainer": trainer / GIB, "sampler": (total - free - torch.cuda.memory_reserved()) / GIB}
+    from ttsd.backbone import device_named
+
+    drawing, learning = device_named(model.sampler_cards[0]), device_named(model.trainer_card)
+    free, total = torch.cuda.mem_get_info(drawing)
+    others = total - free - torch.cuda.memory_reserved(drawing)  # what PyTorch holds in this process is the trainer's
+    return {"trainer": torch.cuda.max_memory_allocated(learning) / GIB, "sampler": others / GIB}
 
 
 def _peak_bytes(process: int | str | None) -> float:

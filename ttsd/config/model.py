@@ -1,0 +1,119 @@
+"""The section [model]: which weights, and where sampler and trainer hold them and compute."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import model_validator
+
+from ttsd.config.setting import Section, setting
+
+BUNDLED_MODEL = "micro"
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
+
+
+class Model(Section):
+    """Which weights, and how the sampler holds them."""
+
+    path: str = setting(
+        BUNDLED_MODEL,
+        "`micro` (bundled), a folder, a GGUF file, or a name on the Hugging Face hub",
+        code="model.path",
+        min_length=1,
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
+        "auto",
+        "type of the weights; auto: bfloat16 where the device computes it, else float32",
+        code="rollout.dtype",
+    )
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: a GPU where there is one")
+    sampler_device: str = setting(
+        "auto", "where vLLM draws: auto (as `device`), or the first of its cards, as in cuda:0", min_length=1
+    )
+    trainer_device: str = setting(
+        "auto",
+        "where weights are learnt: auto (as `device`), or a card; on one that vLLM does not use, nothing is shared",
+        min_length=1,
+    )
+    sampler: Literal["vllm", "transformers"] = setting(
+        "vllm", "what draws completions; transformers shares the trainer's weights, and is slower", code="rollout.name"
+    )
+    max_model_len: int | None = setting(
+        None, "tokens of prompt + completion; none: the model's own limit", code="rollout.max_model_len", ge=16
+    )
+    gpu_memory_utilization: float = setting(
+        0.45, "share of the card that vLLM may take", code="rollout.gpu_memory_utilization", gt=0, le=1
+    )
+    threads: int | None = setting(
+        None, "CPU threads of sampler and of trainer; none: all cores for one question, half where several train", ge=1
+    )
+    kv_cache_gib: float = setting(1.0, "vLLM's key/value cache on a CPU, in GiB", gt=0)
+    tensor_parallel_size: int = setting(
+        1, "GPUs that share one sampler", code="rollout.tensor_model_parallel_size", ge=1
+    )
+    quantize_base: Literal["none", "nf4"] = setting("none", "nf4: a 4-bit base in the trainer (bitsandbytes)")
+    sampler_quantization: Literal["none", "fp8"] = setting(
+        "none", "fp8: vLLM holds the linear layers in 8 bits, on cards of Ada, Hopper or newer"
+    )
+    enable_thinking: bool = setting(
+        False,
+        "let a thinking model think; the same for student and teacher",
+        paper="thinking off",
+        code="data.apply_chat_template_kwargs.enable_thinking",
+    )
+    system_prompt: str | None = setting(None, "system message of student and teacher; none: the chat template's own")
+
+    @property
+    def sampler_cards(self) -> list[str]:
+        """The sampler's devices, its first one first; one without a number where the choice is left to vLLM."""
+        first = self._place(self.sampler_device)
+        named = [f"cuda:{card_of(first) + at}" for at in range(self.tensor_parallel_size)]
+        return named if ":" in first else [first]
+
+    @property
+    def trainer_card(self) -> str:
+        return self._place(self.trainer_device)
+
+    @property
+    def apart(self) -> bool:
+        """Whether the trainer has a card that the sampler does not use."""
+        first = card_of(self.sampler_cards[0])
+        return not first <= card_of(self.trainer_card) < first + self.tensor_parallel_size
+
+    def _place(self, own: str) -> str:
+        return self.device if own == "auto" else own
+
+    @model_validator(mode="after")
+    def _quantised_by_vllm(self) -> Model:
+        on_card = self.sampler == "vllm" and self._place(self.sampler_device) != "cpu"
+        if self.sampler_quantization != "none" and not on_card:
+            raise ValueError(
+                f"sampler_quantization={self.sampler_quantization} is for vLLM on a card; use sampler=vllm there, or "
+                "sampler_quantization=none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _devices_go_together(self) -> Model:
+        for name, device in (("sampler_device", self.sampler_device), ("trainer_device", self.trainer_device)):
+            if not _DEVICE.fullmatch(device):
+                raise ValueError(f"{name}={device} is no device; choose auto, cpu, cuda, or a card, as in cuda:1")
+        sampler, trainer = self._place(self.sampler_device), self._place(self.trainer_device)
+        if (sampler == "cpu") != (trainer == "cpu"):
+            raise ValueError(
+                f"the sampler on {sampler} and the trainer on {trainer} can't go together; put both on the CPU with "
+                "device=cpu, or both on cards"
+            )
+        if self.sampler == "transformers" and card_of(sampler) != card_of(trainer):
+            raise ValueError(
+                f"sampler=transformers draws with the trainer's weights, so sampler_device={self.sampler_device} and "
+                f"trainer_device={self.trainer_device} must name the same card; or use sampler=vllm"
+            )
+        return self
+
+
+def card_of(device: str) -> int:
+    """The number of the card that `device` names; 0 where the choice is left open."""
+    return int(device.partition(":")[2] or 0)
