@@ -59,23 +59,25 @@ def test_devices_that_can_not_be_are_one_sentence(overrides: list[str], said: st
 
 
 @pytest.mark.parametrize(
-    ("sampler", "trainer", "cards", "apart"),
+    ("sampler", "trainer", "parallel", "apart", "cards"),
     [
-        ("auto", "auto", 1, False),
-        ("cuda:1", "cuda:1", 1, False),
-        ("auto", "cuda:0", 1, False),
-        ("cuda:0", "cuda:1", 1, True),
-        ("auto", "cuda:1", 1, True),
-        ("cuda:1", "cuda:0", 1, True),
-        ("cuda:0", "cuda:1", 2, False),  # the trainer on one of the sampler's cards
-        ("cuda:0", "cuda:2", 2, True),
-        ("cuda:1", "cuda:0", 2, True),
-        ("cpu", "cpu", 1, False),
+        ("auto", "auto", 1, False, 1),
+        ("cuda:1", "cuda:1", 1, False, 2),
+        ("auto", "cuda:0", 1, False, 1),
+        ("cuda:0", "cuda:1", 1, True, 2),
+        ("auto", "cuda:1", 1, True, 2),
+        ("cuda:1", "cuda:0", 1, True, 2),
+        ("cuda:0", "cuda:1", 2, False, 2),  # the trainer on one of the sampler's cards
+        ("cuda:0", "cuda:2", 2, True, 3),
+        ("cuda:1", "cuda:0", 2, True, 3),
+        ("cpu", "cpu", 1, False, 1),
     ],
 )
-def test_a_trainer_that_the_sampler_leaves_a_card_is_apart(sampler: str, trainer: str, cards: int, apart: bool) -> None:
-    model = Model(sampler_device=sampler, trainer_device=trainer, tensor_parallel_size=cards)
-    assert model.apart == apart
+def test_a_trainer_that_the_sampler_leaves_a_card_is_apart(
+    sampler: str, trainer: str, parallel: int, apart: bool, cards: int
+) -> None:
+    model = Model(sampler_device=sampler, trainer_device=trainer, tensor_parallel_size=parallel)
+    assert (model.apart, model.cards) == (apart, cards)
     assert shares_card(Config(model=model), Found(GIB, GIB)) != apart
 
 

@@ -77,6 +77,11 @@ class Model(Section):
         return self._place(self.trainer_device)
 
     @property
+    def cards(self) -> int:
+        """How many cards an engine needs to see, from number 0 on."""
+        return max(card_of(self.sampler_cards[0]) + self.tensor_parallel_size, card_of(self.trainer_card) + 1)
+
+    @property
     def apart(self) -> bool:
         """Whether the trainer has a card that the sampler does not use."""
         first = card_of(self.sampler_cards[0])
