@@ -113,7 +113,9 @@ def test_a_model_without_template_or_of_another_kind_is_found(model: Path, tmp_p
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a card")
 def test_a_card_that_is_not_here_is_found_and_the_rest_is_examined_too(model: Path) -> None:
-    findings = found(load_config("micro-cpu", [f"model.path={model}", "model.trainer_device=cuda:1"]))
+    findings = found(
+        load_config("micro-cpu", [f"model.path={model}", "model.device=auto", "model.trainer_device=cuda:1"])
+    )
     assert not findings["memory"].works
     assert "cuda:1 is wanted in [model], but PyTorch finds no CUDA device here" in findings["memory"].detail
     assert findings["LoRA"].works

@@ -57,7 +57,7 @@ async def test_a_shape_is_measured_without_weights_and_nothing_is_left(
     assert (found.model, found.is_cpu) == (str(sizes), True)
     assert found.peak_gib["trainer"] > 0.1
     assert min(found.load_seconds, found.export_seconds, found.swap_seconds, found.save_seconds) > 0
-    assert len(measured_table(found)) == 2 + 6 + 2 + 3 + 1
+    assert len(measured_table(found)) == 2 + 6 + 2 + 4 + 1
     assert [file.name for file in tmp_path.iterdir()] == ["sizes"]
     assert any("64 at once, adapter" in line for line in said)
 

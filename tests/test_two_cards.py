@@ -147,19 +147,19 @@ def memory(settings: Config, found: Found) -> Memory:
 
 
 def test_each_has_all_of_its_own_card() -> None:
-    one, two = memory(config(), Found(80 * GIB, GIB)), memory(config(*TWO), Found(80 * GIB, GIB, 40 * GIB))
+    one, two = memory(config(), Found(80 * GIB, GIB)), memory(config(*TWO), Found(80 * GIB, GIB, trainer_card=40 * GIB))
     assert two.needs == one.needs
     assert (one.limits["sampler"] / GIB, one.limits["trainer"] / GIB) == pytest.approx((36, 44))
     assert (two.limits["sampler"] / GIB, two.limits["trainer"] / GIB) == pytest.approx((72, 40))
     large = config(*TWO, "model.gpu_memory_utilization=0.95")
-    assert memory(large, Found(80 * GIB, GIB, 40 * GIB)).limits["sampler"] / GIB == pytest.approx(76)
+    assert memory(large, Found(80 * GIB, GIB, trainer_card=40 * GIB)).limits["sampler"] / GIB == pytest.approx(76)
 
 
 def test_two_small_cards_hold_what_one_of_them_can_not() -> None:
     assert not plan(config(), QWEN, CARDS["l40s-48"]).fits
     assert plan(config(*TWO), QWEN, CARDS["l40s-48"]).fits
     with pytest.raises(UserError, match=r"the sampler's share=0\.9 of a card of 17\.0 GiB leaves 0\.0 GiB .*; lower"):
-        vllm_cache_bytes(config(*TWO), QWEN, Found(17 * GIB, GIB, 80 * GIB), 1)
+        vllm_cache_bytes(config(*TWO), QWEN, Found(17 * GIB, GIB, trainer_card=80 * GIB), 1)
 
 
 def step(*overrides: str, questions: int = 1) -> Plan:
