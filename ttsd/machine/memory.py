@@ -227,7 +227,7 @@ def _sampler(config: Config, shape: Shape, width: int, lengths: Lengths, questio
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Bytes of the sampler's graphics card (0: there is none), of main memory that nobody uses; what CUDA calls the card.
+    """Bytes of the sampler's card (0: there is none) and of main memory that nobody uses; what CUDA calls that card.
 
     `trainer_card`: bytes of the trainer's, where it is another.
     """
