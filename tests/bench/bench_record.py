@@ -2,9 +2,9 @@
 
     python -m tests.bench.bench_record [--seconds 4] [--writers 1,2,4] [--text-tokens 800]
 
-Every writer is a process that does what a run does: attempts of real size (a completion's text, token ids and
-log-probabilities, its program and feedback), and a step after each 16 with what it found for each token. Both ways
-write the same rows; they alternate. Learner's states do not pass through the record: their bytes are reckoned.
+A writer through Ray is a process that does what a run does: attempts of real size (a completion's text, token ids and
+log-probabilities, its program and feedback), and a step after each 16 with what it found for each token. Beside it one
+process writes the same rows straight, in turn. Learner's states do not pass through the record: they are reckoned.
 
 Then arithmetic, for Qwen3-8B on H100s: rows, bytes and cores by `ttsd doctor --plan` at its fastest, against what was
 measured here and what is assumed (`--disk-gb`, `--cores`, `--case-seconds`).
@@ -13,7 +13,6 @@ measured here and what is assumed (`--disk-gb`, `--cores`, `--case-seconds`).
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import random
 import string
@@ -93,12 +92,11 @@ def by_actor(keeper: Any, path: str, seconds: float, tokens: int, seed: int) -> 
 
 
 def rates(writers: int, seconds: float, tokens: int, ray: Any) -> tuple[float, float, float]:
-    """Rows a second of all writers together, straight and by the actor; bytes of a row of attempts."""
+    """Rows a second of one process straight, and of all writers together by the actor; bytes of an attempt."""
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/straight.sqlite"
         Store(path).close()
-        with multiprocessing.get_context("spawn").Pool(writers) as pool:
-            direct = sum(pool.starmap(straight, [(path, seconds, tokens, seed) for seed in range(writers)]))
+        direct = straight(path, seconds, tokens, 0)
         with Store(path) as store:
             ((attempts,),) = store.query("select count(*) from attempts")
             store.query("pragma wal_checkpoint(truncate)")
@@ -172,7 +170,7 @@ def main() -> None:
     options = parser.parse_args()
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     print(f"load {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores\n")
-    print("| writers | straight into SQLite, rows/s | by the actor, rows/s | actor / straight |\n|---|---|---|---|")
+    print("| writers | one process straight, rows/s | by the actor, rows/s | actor / straight |\n|---|---|---|---|")
     for writers in map(int, options.writers.split(",")):
         direct, told, size = rates(writers, options.seconds, options.text_tokens, ray)
         print(f"| {writers} | {direct:.0f} | {told:.0f} | {told / direct:.2f} |", flush=True)
