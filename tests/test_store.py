@@ -193,6 +193,38 @@ def test_a_record_of_a_newer_version_is_noticed(tmp_path: Path) -> None:
         Store(tmp_path / "a.sqlite")
 
 
+WRITER = """
+import sys
+from tests.records import begin
+from ttsd.running.store import Store
+with Store(sys.argv[1]) as store:
+    print(flush=True)
+    sys.stdin.readline()
+    for _ in range(300):
+        begin(store)
+"""
+
+
+def test_two_programs_write_into_one_database(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.sqlite")
+    Store(path).close()
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    for writer in writers:
+        assert writer.stdout
+        writer.stdout.readline()
+        writer.stdout.close()
+    for writer in writers:
+        assert writer.stdin
+        writer.stdin.write(b"\n")
+        writer.stdin.close()
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    with Store(path) as store:
+        assert len(store.query("select run from runs")) == 900
+
+
 def test_a_locked_database_has_its_own_remedy(tmp_path: Path) -> None:
     with Store(tmp_path / "a.sqlite") as store:
         holder = sqlite3.connect(tmp_path / "a.sqlite", isolation_level=None)

@@ -111,7 +111,7 @@ class Store:
             "created": now(),
             "updated": now(),
         }
-        with faults_in_words(self.path), self._db.atomic():
+        with self._writing():
             return int(str(self._db.table("runs").insert(row).last_pk))
 
     def runs_of(self, question: str, method: str, seed: int) -> list[Row]:
@@ -209,16 +209,28 @@ class Store:
 
     def resume(self, run: int, config: Mapping[str, Any]) -> None:
         """Notes the settings under which an unfinished run continues: its budget may have grown."""
-        with faults_in_words(self.path), self._db.atomic():
+        with self._writing():
             changed = {"config": as_json(config), "status": "running", "ended": None, "updated": now()}
             self._db.table("runs").update(run, changed)
 
     def finish(self, run: int, ended: str) -> None:
         """Closes a run; `ended` says by what: discovery, attempts, tokens or seconds."""
-        with faults_in_words(self.path), self._db.atomic():
+        with self._writing():
             found = self.run(run)["discovery_attempt"] is not None
             status = "discovered" if found else "exhausted"
             self._db.table("runs").update(run, {"status": status, "ended": ended, "updated": now()})
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A transaction that waits for its turn: SQLite refuses whoever read before another program wrote."""
+        with faults_in_words(self.path):
+            self._db.execute("begin immediate")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("rollback")
+                raise
+            self._db.execute("commit")
 
     @contextmanager
     def claim(self, run: int) -> Iterator[Path]:
@@ -230,7 +242,7 @@ class Store:
 
     def add_attempt(self, run: int, rollout: Rollout) -> None:
         """Writes one judged attempt."""
-        with faults_in_words(self.path), self._db.atomic():
+        with self._writing():
             self._db.table("attempts").insert({"run": run, **attempt_row(rollout)})
 
     def add_step(self, run: int, step: Step, state: Path | None, gains: Gains | None = None) -> None:
@@ -248,7 +260,7 @@ class Store:
             "state": state.name if state else None,
             "created": now(),
         }
-        with faults_in_words(self.path), self._db.atomic():
+        with self._writing():
             self._db.table("steps").insert(row)
             self._db.table("token_gains").insert_all(gain_rows(run, step, gains or {}))
             if discovery is not None and self.run(run)["discovery_attempt"] is None:
