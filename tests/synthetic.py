@@ -32,11 +32,10 @@ class World:
 def populate(store: Store, hazards: Hazards, world: World = World(), seed: int = 0) -> None:
     """One run for every question, method and seed, with attempts, steps, metrics and timings."""
     rng = np.random.default_rng(seed)
-    with store._db.atomic():
-        for question, methods in hazards.items():
-            for method, hazard in methods.items():
-                for number in range(world.seeds):
-                    _run(store, question, method, number, hazard, world, rng)
+    for question, methods in hazards.items():
+        for method, hazard in methods.items():
+            for number in range(world.seeds):
+                _run(store, question, method, number, hazard, world, rng)
 
 
 def _run(
@@ -120,19 +119,19 @@ select run, i, (i + 15) / 16, 0, 'wrong_answer', 0, abs(random() % 3), 3, 0, 1, 
 def populate_much(store: Store, questions: int, seeds: int, attempts: int, characters: int = 400) -> None:
     """Runs of three methods with `attempts` undiscovered attempts each, written by SQL: for measuring size and time."""
     text, blob = "x" * characters, bytes(characters)
-    with store._db.atomic():
-        for question in range(questions):
-            for method in ("sdpo", "multi-turn", "best-of-k"):
-                for seed in range(seeds):
-                    run = store.new_run(
-                        question=f"q{question}",
-                        method=method,
-                        seed=seed,
-                        model="m",
-                        config={},
-                        split={},
-                        environment={},
-                    )
+    for question in range(questions):
+        for method in ("sdpo", "multi-turn", "best-of-k"):
+            for seed in range(seeds):
+                run = store.new_run(
+                    question=f"q{question}",
+                    method=method,
+                    seed=seed,
+                    model="m",
+                    config={},
+                    split={},
+                    environment={},
+                )
+                with store._db.atomic():
                     store._db.execute(MILLION, [attempts, text, blob, blob, run])
                     store._db.execute(
                         """insert into steps (run, step, first_attempt, attempts, loss, metrics, seconds, created)
@@ -140,6 +139,7 @@ def populate_much(store: Store, questions: int, seeds: int, attempts: int, chara
                         from attempts where run = ? group by step""",
                         ['{"loss": 0.2, "entropy": 0.5, "grad_norm": 1.0}' if method == "sdpo" else "{}", run],
                     )
+    with store._db.atomic():
         store._db.execute("update attempts set round = step")
         store._db.execute(
             "update attempts set discovered = 1, verdict = 'accepted' where (run * 7919 + attempt * 104729) % 40009 = 0"
