@@ -85,6 +85,7 @@ async def judged(folder: Path, text: str, limits: Limits = LIMITS) -> tuple[str 
         return await judge(completion(text))
 
 
+@pytest.mark.slow
 async def test_an_answer_is_judged_and_the_right_one_is_never_told(tmp_path: Path) -> None:
     folder = made(tmp_path, problem__toml='kind = "answer"\nanswer = "3/4711"\n')
     assert "boxed" in student_prompt(problems.load(str(folder)))
@@ -102,6 +103,7 @@ async def test_an_answer_is_judged_and_the_right_one_is_never_told(tmp_path: Pat
         assert (text, verdict.status) == (None, Status.TRUNCATED)
 
 
+@pytest.mark.slow
 async def test_an_answer_that_is_not_worked_out_has_a_verdict_of_its_own(tmp_path: Path) -> None:
     folder = made(tmp_path, problem__toml='kind = "answer"\nanswer = "1/3"\n')
     _, verdict = await judged(folder, r"Answer: \int_0^1 x^2 dx")
@@ -120,6 +122,7 @@ async def test_an_answer_that_takes_work_costs_its_cpu_time_and_no_waiting(tmp_p
         assert verdict.accepted, "the next answer has its own time"
 
 
+@pytest.mark.slow
 async def test_a_small_memory_limit_is_the_answers_own_and_not_the_librarys(tmp_path: Path) -> None:
     folder = made(tmp_path, problem__toml='kind = "answer"\nanswer = "x^2"\n')
     async with judge_of(folder, Limits(wall_seconds=20.0, memory_bytes=64 << 20)) as judge:
@@ -127,6 +130,7 @@ async def test_a_small_memory_limit_is_the_answers_own_and_not_the_librarys(tmp_
     assert verdict.accepted
 
 
+@pytest.mark.slow
 async def test_the_right_answer_stands_on_no_command_line(tmp_path: Path) -> None:
     folder = made(tmp_path, problem__toml='kind = "answer"\nanswer = "471108150"\n')
     seen: list[bytes] = []
@@ -145,6 +149,7 @@ async def test_the_right_answer_stands_on_no_command_line(tmp_path: Path) -> Non
     assert not any(b"471108150" in line for line in seen)
 
 
+@pytest.mark.slow
 async def test_a_tower_of_powers_costs_its_time_limit_and_nothing_else(tmp_path: Path) -> None:
     folder, start = made(tmp_path, problem__toml='kind = "answer"\nanswer = "x^2"\n'), time.monotonic()
     _, verdict = await judged(folder, "Answer: $x^{10^{10^{10^{10}}}}$", Limits(wall_seconds=1.0))
@@ -185,6 +190,7 @@ async def test_a_broken_judge_is_the_users_mistake(tmp_path: Path, function: str
     assert str(tmp_path) in str(caught.value)
 
 
+@pytest.mark.slow
 async def test_processes_are_shared_replaced_and_ended(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         "import os, time\n"

@@ -137,6 +137,7 @@ async def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch:
     assert names["answer"].ended in ("discovery", "attempts")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_a_record_is_frames_of_either_library(tmp_path: Path, library: Any) -> None:
     pytest.importorskip(library, reason=f"{library} is not installed here")

@@ -14,6 +14,7 @@ from ttsd.config import load_config
 from ttsd.judging.by_hand import judge_batch, judge_program
 
 
+@pytest.mark.slow
 async def test_limits_come_from_the_question_and_are_told(tmp_path: Path) -> None:
     file, config = tmp_path / "rows.jsonl", load_config()
     file.write_text(json.dumps(row()) + "\n")
@@ -35,6 +36,7 @@ async def test_questions_are_read_before_the_sandbox_starts(tmp_path: Path) -> N
         await anext(judge_batch([line], config))
 
 
+@pytest.mark.slow
 async def test_a_program_that_sleeps_does_so_once_and_not_in_every_case(tmp_path: Path) -> None:
     cases = "".join(f"[[case]]\ninput = '{n}'\nexpected = '{n}'\n" for n in range(8))
     sleeper = "import time; time.sleep(1.4); print(input())"

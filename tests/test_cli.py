@@ -70,6 +70,7 @@ def test_without_vllm_the_way_round_is_said(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("**/run-*"))
 
 
+@pytest.mark.slow
 def test_judging_by_hand(folder: Path, tmp_path: Path) -> None:
     right = ttsd(
         "judge", str(folder), "-", "--json", stdin="a, b = map(int, input().split())\nprint(a + b)\n", cwd=tmp_path
@@ -84,6 +85,7 @@ def test_judging_by_hand(folder: Path, tmp_path: Path) -> None:
     assert "Expected:\n11" in wrong.stdout
 
 
+@pytest.mark.slow
 def test_judging_many_keeps_the_order(folder: Path, tmp_path: Path) -> None:
     programs = ["import time; time.sleep(1); print(3)", "print(", "a, b = map(int, input().split()); print(a + b)"]
     lines = "".join(json.dumps({"question": str(folder), "program": program}) + "\n" for program in programs)

@@ -107,6 +107,7 @@ def test_what_the_student_reads_of_rows_of_livecodebench(question: str, tokenize
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == OTHERS[question]
 
 
+@pytest.mark.slow
 def test_thinking_on_and_off_differ_in_the_opening_of_the_answer_alone(tokenizer: Tokenizer) -> None:
     thinking = Tokenizer.load(str(DATA / "qwen3"), enable_thinking=True)
     without, with_ = (read(one, one.chat("Q")) for one in (tokenizer, thinking))

@@ -93,6 +93,7 @@ async def test_no_verdict_tells_of_a_hidden_case(name: str, judge: Judge) -> Non
     assert leaks(verdict, verdict.feedback, json.dumps(asdict(verdict))) == []
 
 
+@pytest.mark.slow
 async def test_nothing_that_is_read_shown_or_kept_tells_of_a_hidden_case(
     question: tuple[Problem, Split], judge: Judge, tmp_path: Path
 ) -> None:

@@ -164,6 +164,7 @@ def test_a_dumb_terminal_gets_lines(term: str, renews: bool) -> None:
     assert said_in_terminal([sys.executable, "-c", look], TERM=term) == ("RichView" if renews else "PlainView")
 
 
+@pytest.mark.slow
 def test_no_color_is_honoured() -> None:
     look = (
         "import time; from ttsd.loop import Past; from ttsd.reporting.live import RichView\n"

@@ -75,6 +75,7 @@ def test_the_command_writes_what_plan_reads(sizes: Path, tmp_path: Path) -> None
     assert "m2.json' is not a file of measurements" in refused(ttsd("doctor", "--plan", "m2.json", cwd=tmp_path))
 
 
+@pytest.mark.slow
 def test_a_kind_of_model_that_is_unknown_is_refused(sizes: Path, tmp_path: Path) -> None:
     (sizes / "config.json").write_text(json.dumps({name: SMALL[name] for name in SMALL if name != "model_type"}))
     chosen = [part for one in settings(sizes) for part in ("--set", one)]

@@ -109,6 +109,7 @@ def test_the_table_is_markdown() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_model_is_refused_in_a_sentence(tmp_path: Path) -> None:
     assert "ttsd micro train" in refused(ttsd("micro", "evaluate", str(tmp_path)))
 

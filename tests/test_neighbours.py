@@ -111,6 +111,7 @@ async def session(tmp_path: Path) -> AsyncGenerator[run.Session, None]:
         yield session
 
 
+@pytest.mark.slow
 async def test_a_judge_that_fails_ends_its_own_run_which_then_goes_on(session: run.Session) -> None:
     troubled = replace(session, sandbox=TroubledSandbox(session.sandbox))
     failed, *others = await asyncio.gather(*(started(*which) for which in ((troubled, 0), (session, 1), (session, 2))))
@@ -121,6 +122,7 @@ async def test_a_judge_that_fails_ends_its_own_run_which_then_goes_on(session: r
     check(session, await started(session, 0))
 
 
+@pytest.mark.slow
 async def test_a_step_that_fails_ends_its_own_run_which_then_goes_on(session: run.Session) -> None:
     trainer = session.engine.trainer
     session.engine.trainer = TroubledTrainer(trainer, "run-1")
@@ -133,6 +135,7 @@ async def test_a_step_that_fails_ends_its_own_run_which_then_goes_on(session: ru
     check(session, await started(session, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.05, 0.3, 0.8])
 async def test_an_interrupted_run_leaves_its_neighbours_and_the_engine_alone(
     session: run.Session, seconds: float

@@ -32,6 +32,7 @@ def database(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_an_old_record_is_read_and_reported(database: Path, tmp_path: Path) -> None:
     with Store(database) as store:
         states = {row["method"]: (row["status"], row["attempts"]) for row in store.overview()}

@@ -109,6 +109,7 @@ def test_subset_files_are_what_batch_takes(tmp_path: Path) -> None:
     assert [file.name for file in write_subsets(found[1:2], tmp_path / "other.toml")] == ["other-easy.toml"]
 
 
+@pytest.mark.slow
 def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
     assert "nosubset" in refused(ttsd("probe", "nosubset", cwd=tmp_path))
     assert "no/folder" in refused(ttsd("probe", "micro-demo", "--out", "no/folder/x.toml", cwd=tmp_path))

@@ -75,6 +75,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         assert words in ended.refusal()
 
 
+@pytest.mark.slow
 def test_checking_a_folder_of_folders(tmp_path: Path) -> None:
     folders = tmp_path / "folders"
     made(folders / "a", cases__toml=CASES, solution__py=RIGHT)

@@ -260,6 +260,7 @@ def test_fuzzed_bytes_give_a_question_or_a_sentence(tmp_path: Path, data: st.Dat
     loads_or_refuses(f"{tmp_path / 'r.jsonl'}#abc1_a")
 
 
+@pytest.mark.slow
 def test_rows_broken_at_every_layer_give_a_question_or_a_sentence() -> None:
     from tests.bench.fuzz_livecodebench import fuzz
 

@@ -125,6 +125,7 @@ def test_views_answer_the_usual_questions(store: Store) -> None:
         assert attempts == sum(run.attempts for run in counted)
 
 
+@pytest.mark.slow
 def test_what_is_drawn_is_what_is_written(store: Store, findings: Findings, tmp_path: Path) -> None:
     files = build_report(store, tmp_path)
     written = json.loads(files.json.read_text())

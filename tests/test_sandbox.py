@@ -310,6 +310,7 @@ async def test_all_canaries_hold(box: Sandbox) -> None:
     assert [row for row in await canaries.rows(box.once) if not row.held and row.essential] == []
 
 
+@pytest.mark.slow
 async def test_canaries_see_what_is_merely_wanted(box: Sandbox) -> None:
     wanted = {row.name: row.held for row in await canaries.rows(box.once) if not row.essential}
     assert wanted["hidden: files"] == ("hidden files" in box.tier)

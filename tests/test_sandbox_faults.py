@@ -30,6 +30,7 @@ async def box() -> AsyncIterator[Sandbox]:
         yield sandbox
 
 
+@pytest.mark.slow
 async def test_killed_zygote_costs_a_retry(box: Sandbox) -> None:
     zygotes = box.zygotes
     slow = Program("import time\ntime.sleep(0.5)\nprint(input())")

@@ -26,6 +26,7 @@ def family(config: Config) -> str:
     return "llama" if "SmolLM2" in path else "qwen2" if "Qwen2.5" in path else "qwen3"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in shipped_configs() if load_config(name).model.path != "micro"])
 async def test_a_shipped_configuration_goes_round_the_ring(name: str, tmp_path: Path) -> None:
     """Its own but for what a tiny model and a CPU change: path, device, sampler, quantisation and how much is drawn."""

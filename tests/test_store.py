@@ -225,6 +225,7 @@ def test_two_programs_write_into_one_database(tmp_path: Path) -> None:
         assert len(store.query("select run from runs")) == 900
 
 
+@pytest.mark.slow
 def test_a_locked_database_has_its_own_remedy(tmp_path: Path) -> None:
     with Store(tmp_path / "a.sqlite") as store:
         holder = sqlite3.connect(tmp_path / "a.sqlite", isolation_level=None)
@@ -268,6 +269,7 @@ def test_what_counts_towards_budgets_goes_on_over_resumptions(tmp_path: Path) ->
         assert store.spent(run) == Spent(attempts=3, tokens=60, seconds=10.0)
 
 
+@pytest.mark.slow
 def test_opening_a_record_loads_no_pandas_and_leaves_it_to_be_found() -> None:
     check = "import sys, ttsd.running.store; print('pandas' in sys.modules); import pandas; print(pandas.__name__)"
     ended = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)

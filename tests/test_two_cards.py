@@ -81,6 +81,7 @@ def test_a_trainer_that_the_sampler_leaves_a_card_is_apart(
     assert shares_card(Config(model=model), Found(GIB, GIB)) != apart
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a card")
 def test_a_card_that_is_not_here_is_named_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"cuda:1 is wanted in \[model\], but PyTorch finds no CUDA device here"):

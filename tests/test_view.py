@@ -134,6 +134,7 @@ def test_tokens_have_what_the_teacher_made_of_them_or_a_reason_why_not(served: S
     assert "best-of-k has no teacher" in served.get("1/run/2/attempt/2")[1]
 
 
+@pytest.mark.slow
 def test_curves_are_counted_again_only_when_the_record_holds_more(served: Served) -> None:
     status, text, headers = served.get("1/curves.json")
     pooled = json.loads(text)["pooled"]["attempts"]
@@ -173,6 +174,7 @@ def test_a_page_is_sent_again_only_when_it_has_changed(served: Served) -> None:
     assert served.get("1/run/2", **{"If-None-Match": tag})[0] == 200
 
 
+@pytest.mark.slow
 def test_mistakes_are_one_sentence(served: Served, tmp_path: Path) -> None:
     assert "there is no database" in refused(ttsd("view", "none.sqlite", cwd=tmp_path))
     port = str(urlsplit(served.address).port)
@@ -254,6 +256,7 @@ def test_a_browser_follows_steps_through_and_reads(served: Served, tmp_path: Pat
         assert page.complaints == []
 
 
+@pytest.mark.slow
 @needs_browser
 def test_a_browser_draws_the_reports_curves_and_they_grow(served: Served, tmp_path: Path) -> None:
     with tab(tmp_path / "profile") as page:
@@ -270,6 +273,7 @@ def test_a_browser_draws_the_reports_curves_and_they_grow(served: Served, tmp_pa
         assert page.complaints == []
 
 
+@pytest.mark.slow
 @needs_browser
 def test_a_browser_sees_a_run_go_on_without_being_reloaded(served: Served, tmp_path: Path) -> None:
     with tab(tmp_path / "profile") as page:
@@ -287,6 +291,7 @@ def test_a_browser_sees_a_run_go_on_without_being_reloaded(served: Served, tmp_p
         assert page.complaints == []
 
 
+@pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_phone_shows_every_page_without_scrolling_sideways(served: Served, tmp_path: Path, dark: bool) -> None:
