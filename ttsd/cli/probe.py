@@ -40,9 +40,7 @@ def probe(
     ] = 16,
     forms: Annotated[
         str,
-        typer.Option(
-            help="Forms of hindsight: feedback, shuffled (a control), several, attempt, examples, diagnosis; or all."
-        ),
+        typer.Option(help="Of hindsight: feedback, shuffled (control), several, attempt, examples, diagnosis; or all."),
     ] = "feedback,shuffled",
     out: Annotated[
         Path | None,
