@@ -31,6 +31,10 @@ def step(given: argparse.Namespace, settings: tuple[str, ...]) -> tuple[float, f
         f"sampling.max_tokens={given.tokens}",
         f"budget.attempts={given.group}",
         "budget.continue_after_discovery=true",
+        # One round, as in the paper: what was read would differ from run to run.
+        "sampling.teacher_fraction=0",
+        "sampling.round_size=none",
+        "reprompt.student_reads=question",
         *settings,
     )
     with tempfile.TemporaryDirectory() as folder:
