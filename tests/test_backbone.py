@@ -24,6 +24,7 @@ from ttsd.backbone import (
     model_sizes,
     replacing,
 )
+from ttsd.backbone.generation import _inverted
 from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Packed
 from ttsd.backbone.packing import pack
 from ttsd.errors import UserError
@@ -91,11 +92,12 @@ def test_packed_sequences_read_like_single_ones(base: Base) -> None:
             torch.testing.assert_close(packed[forest.rows(index)], plain_logits(base, sequence), atol=2e-5, rtol=1e-4)
 
 
-def test_attention_of_one_token_is_sdpas() -> None:
+@pytest.mark.parametrize("rows", [3, 37])
+def test_attention_of_one_token_is_sdpas(rows: int) -> None:
     torch.manual_seed(0)
-    query, key, value = torch.randn(3, 6, 1, 8), torch.randn(3, 2, 20, 8), torch.randn(3, 2, 20, 8)
-    seen = torch.rand(3, 1, 1, 20) < 0.6
-    for mask in (None, seen):
+    query, key, value = torch.randn(rows, 6, 1, 8), torch.randn(rows, 2, 20, 8), torch.randn(rows, 2, 20, 8)
+    seen = torch.rand(rows, 1, 1, 20) < 0.6
+    for mask in (None, seen, seen[:1]):
         found, _ = forest_attention(torch.nn.Module(), query, key, value, mask, scaling=0.3)
         truth = torch.nn.functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, scale=0.3, enable_gqa=True
@@ -192,6 +194,18 @@ def test_tokens_are_drawn_as_often_as_they_are_likely(base: Base) -> None:
     expected = torch.cat([probabilities[often], probabilities[~often].sum()[None]]) * 4000
     found = torch.cat([counts[often], counts[~often].sum()[None]]).double()
     assert scipy.stats.chisquare(found, expected).pvalue > 1e-3
+
+
+def test_a_draw_by_blocks_is_one_through_the_whole_vocabulary() -> None:
+    """Rows whose mass lies in one word, in the last word, or around words that can't be drawn."""
+    mass = torch.rand(5, 1000)
+    mass[0, 200:900], mass[1], mass[2] = 0, 0, 0
+    mass[1, 999] = mass[2, 0] = 1
+    for seed in range(300):
+        uniform = torch.rand(5, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        sums = mass.cumsum(dim=-1, dtype=torch.float64)
+        plain = torch.searchsorted(sums, uniform * sums[:, -1:], right=True)
+        assert torch.equal(_inverted(mass, torch.Generator().manual_seed(seed)), plain)
 
 
 def test_an_adapter_is_merged_only_where_that_is_exact(base: Base, folder: Path) -> None:

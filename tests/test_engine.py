@@ -26,6 +26,16 @@ from ttsd.running.engine import (
 )
 from ttsd.running.shared_time import Spending
 from ttsd.sampling.loading import in_background
+from ttsd.sampling.transformers_sampler import HfSampler
+
+
+async def test_without_a_trainer_too_layers_are_made_ready_to_decode(tmp_path: Path) -> None:
+    model = {"path": str(write_model(tmp_path / "model")), "sampler": "transformers", "dtype": "bfloat16"}
+    config = Config.model_validate({"model": model, "sampling": {"max_tokens": 8}})
+    async with open_engine(config, load_tokenizer(config), learns=False) as engine:
+        sampler = engine.sampler
+        assert engine.trainer is None and isinstance(sampler, HfSampler)
+        assert sampler._started().readied(None).layers
 
 
 async def test_a_policy_that_begins_anew_draws_from_the_base_again_and_learns_as_at_first(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch  # noqa: TID253
-from torch import Tensor  # noqa: TID253
+from torch import Tensor, nn  # noqa: TID253
 
 from ttsd.backbone.base import Base
 from ttsd.backbone.lora import Adapter, Readied
+
+_BLOCK = 256  # words of the vocabulary that are summed first
 
 FinishReason = Literal["stop", "length", "abort"]
 Generated = tuple[tuple[int, ...], tuple[float, ...], FinishReason]
@@ -124,8 +126,22 @@ def _draw(logits: Tensor, temperature: float, top_p: float, generator: torch.Gen
         before = ordered.exp().cumsum(dim=-1) - ordered.exp()
         dropped = torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before >= top_p)
         log_probs = torch.log_softmax(log_probs.masked_fill(dropped, -torch.inf), dim=-1)
-    # By inversion: one random number a row, where torch.multinomial draws one for each word of the vocabulary.
-    mass = log_probs.exp().cumsum(dim=-1, dtype=torch.float64)
-    drawn = torch.rand(len(mass), 1, dtype=torch.float64, device=mass.device, generator=generator)
-    tokens = torch.searchsorted(mass, drawn * mass[:, -1:], right=True)
+    tokens = _inverted(log_probs.exp(), generator)
     return tokens[:, 0], log_probs.gather(-1, tokens)[:, 0]
+
+
+def _inverted(mass: Tensor, generator: torch.Generator) -> Tensor:
+    """A column of each row of `mass` (n, vocab), drawn in proportion to it: (n, 1).
+
+    By inversion: one random number a row, where torch.multinomial draws one for each word. It is looked up among the
+    sums of blocks, then within one block, so nothing runs through the whole vocabulary in double precision.
+    """
+    blocks = nn.functional.pad(mass, (0, -mass.shape[1] % _BLOCK)).unflatten(1, (-1, _BLOCK))
+    below = blocks.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+    drawn = torch.rand(len(mass), 1, dtype=torch.float64, device=mass.device, generator=generator) * below[:, -1:]
+    at = torch.searchsorted(below, drawn, right=True)
+    block = blocks.gather(1, at[:, :, None].expand(-1, -1, _BLOCK))[:, 0].double()
+    left = drawn - (below.gather(1, at) - block.sum(dim=-1, keepdim=True))
+    within = torch.searchsorted(block.cumsum(dim=-1), left, right=True)
+    last = (block > 0).long().mul(torch.arange(_BLOCK, device=mass.device)).amax(dim=-1, keepdim=True)
+    return at * _BLOCK + torch.minimum(within, last)  # a sum rounded otherwise must not lead past the block's end

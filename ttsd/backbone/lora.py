@@ -6,7 +6,7 @@ numbers mean (A, B, alpha / rank) is PEFT's, so is the file (`backbone.Base.expo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,11 @@ class LoraShape:
     rank: int
     alpha: float
     target_modules: str | tuple[str, ...]
+
+    @classmethod
+    def of(cls, rank: int, alpha: float, target_modules: str | Sequence[str]) -> LoraShape:
+        """From what a configuration gives."""
+        return cls(rank, alpha, target_modules if isinstance(target_modules, str) else tuple(target_modules))
 
 
 class Adapter:

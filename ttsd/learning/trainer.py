@@ -54,8 +54,7 @@ class Trainer:
             gradient_checkpointing=distillation.gradient_checkpointing,
             threads=threads,
         )
-        targets = lora.target_modules
-        self.base.wire(LoraShape(lora.rank, lora.alpha, targets if isinstance(targets, str) else tuple(targets)))
+        self.base.wire(LoraShape.of(lora.rank, lora.alpha, lora.target_modules))
         self._learners: dict[str, LearnerState] = {}
         self._scale = _FLOAT16_SCALE if self.base.dtype == torch.float16 else 1.0
         self._divergence = losses.Divergence(

@@ -39,7 +39,7 @@ from ttsd.sampling.loading import beside, in_background
 from ttsd.sampling.protocol import AdapterRef, Sampler
 
 if TYPE_CHECKING:
-    from ttsd.backbone import Tokenizer
+    from ttsd.backbone import Base, Tokenizer
     from ttsd.learning.learner_state import Snapshot
     from ttsd.learning.trainer import Trainer
 
@@ -280,7 +280,7 @@ class _Parts:
     loading: Callable[[], Future[Trainer]] | None
 
     def transformers(self) -> Sampler:
-        from ttsd.backbone import load_base
+        from ttsd.backbone import LoraShape, load_base
         from ttsd.sampling.transformers_sampler import HfSampler, HfSettings
 
         model, sampling, loading = self.config.model, self.config.sampling, self.loading
@@ -292,14 +292,19 @@ class _Parts:
             max_model_len=model.max_model_len,
             seed=self.seed,
         )
-        load = partial(
-            load_base,
-            self.path,
-            dtype=model.dtype,
-            device=model.trainer_card,
-            quantize=model.quantize_base,
-            threads=self.threads,
-        )
+
+        def load() -> Base:
+            base = load_base(
+                self.path,
+                dtype=model.dtype,
+                device=model.trainer_card,
+                quantize=model.quantize_base,
+                threads=self.threads,
+            )
+            lora = self.config.lora  # lent to nobody here, but only layers that can borrow are made ready to decode
+            base.wire(LoraShape.of(lora.rank, lora.alpha, lora.target_modules))
+            return base
+
         return HfSampler(settings, self.tokenizer.decode, (lambda: loading().result().base) if loading else load)
 
     def vllm(self, cache_bytes: int) -> Sampler:
