@@ -259,6 +259,28 @@ def test_rows_are_handed_over_when_they_end(base: Base) -> None:
     assert [len(ids) for ids, _, _ in found] == [9, 9, 1, 9]
 
 
+@pytest.mark.parametrize("use_adapter", [False, True])
+def test_prompts_that_join_while_others_are_drawn_are_read_like_any(base: Base, use_adapter: bool) -> None:
+    """Shorter and longer ones, at several times, after earlier rows have ended."""
+    lent, waiting = adapter(base) if use_adapter else None, [[tokens(4), tokens(31)], [], [tokens(9)] * 3, [tokens(50)]]
+    prompts = [tokens(12), tokens(7)]
+    room: list[int] = []
+
+    def more(drawn_now: int) -> list[tuple[int, ...]]:
+        room.append(drawn_now)
+        late = [tuple(prompt) for prompt in waiting.pop(0)] if waiting else []
+        prompts.extend(late)
+        return late
+
+    found = generate(base, lent, list(prompts), max_tokens=20, seed=3, stop_token_ids=(2,), more=more)
+    assert len(found) == len(prompts) == 8
+    assert room[:2] == [2, 4]
+    for prompt, (ids, logprobs, _) in zip(prompts, found, strict=True):
+        with base.lending(lent), torch.no_grad():
+            rows = plain_logits(base, (*prompt, *ids[:-1]))[-len(ids) :].log_softmax(-1)
+        torch.testing.assert_close(rows[range(len(ids)), list(ids)], torch.tensor(logprobs), atol=1e-4, rtol=1e-4)
+
+
 def test_a_trainer_gets_its_turn_while_tokens_are_drawn(base: Base) -> None:
     turns = Event(), Event()
 

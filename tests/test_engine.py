@@ -34,7 +34,8 @@ async def test_without_a_trainer_too_layers_are_made_ready_to_decode(tmp_path: P
     config = Config.model_validate({"model": model, "sampling": {"max_tokens": 8}})
     async with open_engine(config, load_tokenizer(config), learns=False) as engine:
         sampler = engine.sampler
-        assert engine.trainer is None and isinstance(sampler, HfSampler)
+        assert engine.trainer is None
+        assert isinstance(sampler, HfSampler)
         assert sampler._started().readied(None).layers
 
 

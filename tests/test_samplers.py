@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +156,35 @@ async def test_a_completion_is_delivered_when_it_ends(trainer: Trainer) -> None:
     lengths = [len((await task).token_ids) for task in drawing]
     assert sampler.stats.tokens == sum(lengths)
     await sampler.close()
+
+
+async def test_a_request_joins_the_batch_that_is_drawn(trainer: Trainer) -> None:
+    sampler = _sampler(trainer.base, stop_token_ids=(), max_tokens=1500)
+    await sampler.start()
+    first = asyncio.create_task(sampler.complete(PROMPT, None))
+    while not sampler.stats.tokens:
+        await asyncio.sleep(0.01)
+    late, before = await sampler.complete(PROMPT[:3], None), len(sampler._waiting)
+    assert before == 0
+    assert len((await first).token_ids) == len(late.token_ids) == 1500
+    assert sampler.stats.tokens == 3000
+    assert _distance(late.logprobs, trainer.logprobs(None, PROMPT[:3], late.token_ids)) < 1e-4
+    assert next(sampler._batches) == 1
+    await sampler.close()
+
+
+async def test_nobody_joins_while_another_adapter_waits(sampler: HfSampler, refs: list[AdapterRef]) -> None:
+    await sampler.swap(None, refs[0])
+    sampler.settings = replace(sampler.settings, stop_token_ids=())
+    requests = [asyncio.create_task(sampler.complete(PROMPT, None, max_tokens=1500))]
+    while not sampler.stats.tokens:
+        await asyncio.sleep(0.01)
+    requests += [asyncio.create_task(sampler.complete(PROMPT, ref, max_tokens=1500)) for ref in (refs[0], None)]
+    await asyncio.sleep(0.2)
+    assert len(sampler._waiting) == 2
+    await sampler.close()
+    results = await asyncio.gather(*requests, return_exceptions=True)
+    assert all(isinstance(result, InfrastructureError) for result in results)
 
 
 async def test_a_length_beyond_the_model_is_refused(trainer: Trainer) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn  # noqa: TID253
 from ttsd.backbone.base import Base
 from ttsd.backbone.lora import Adapter, Readied
 
+_TOKENS_BETWEEN_JOINS = 8  # a join copies the cache
 _BLOCK = 256  # words of the vocabulary that are summed first
 
 FinishReason = Literal["stop", "length", "abort"]
@@ -31,23 +32,31 @@ def generate(
     seed: int | None = None,
     should_stop: Callable[[int], bool] = lambda row: False,
     on_end: Callable[[int, Generated], None] = lambda row, generated: None,
+    more: Callable[[int], Sequence[Sequence[int]]] = lambda drawn_now: (),
 ) -> list[Generated]:
     """Samples one completion per prompt: (token ids, their log-probabilities, finish reason), in the prompts' order.
 
     The log-probabilities are those of the distribution that was sampled from, temperature and top-p applied. A drawn
     stop token is part of the completion. `should_stop(i)` is asked before every token; a row it gives up ends as
-    "abort" and costs nothing further. `on_end(i, its completion)` is called as soon as a row ends. The base is lent
-    for one forward pass at a time, and tokens are drawn outside, so a trainer gets its turn.
+    "abort" and costs nothing further. `on_end(i, its completion)` is called as soon as a row ends. Every few tokens
+    `more(rows that are drawn now)` may add prompts, which become the next rows. The base is lent for one forward pass
+    at a time, and tokens are drawn outside, so a trainer gets its turn.
     """
     generator = torch.Generator(base.device)
     generator.manual_seed(generator.seed() if seed is None else seed)
-    rows = [_Row(index, [], []) for index in range(len(prompts))]
     done: dict[int, Generated] = {}
     lent = base.readied(adapter)
     with base.lending(lent):
         logits, cache, mask = _prefill(base, lent, prompts)
-    alive = list(rows)
+    alive = [_Row(index, [], []) for index in range(len(prompts))]
+    rows, steps = len(alive), 0
     while alive:
+        if steps % _TOKENS_BETWEEN_JOINS == 0 and (late := more(len(alive))):
+            with base.lending(lent):
+                logits, cache, mask = _joined((logits, cache, mask), _prefill(base, lent, late))
+            alive += [_Row(index, [], []) for index in range(rows, rows + len(late))]
+            rows += len(late)
+        steps += 1
         tokens, logprobs = _draw(logits, temperature, top_p, generator)
         for row, token, logprob in zip(alive, tokens.tolist(), logprobs.tolist(), strict=True):
             row.take(token, logprob)
@@ -66,7 +75,7 @@ def generate(
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
         with base.lending(lent):
             logits = _decode(base, lent, tokens, cache, mask)
-    return [done[row.index] for row in rows]
+    return [done[row] for row in range(rows)]
 
 
 @dataclass(slots=True)
@@ -109,6 +118,22 @@ def _prefill(base: Base, lent: Readied, prompts: Sequence[Sequence[int]]) -> tup
     return lent.head(output.last_hidden_state[:, -1])[order], output.past_key_values, mask[order]
 
 
+def _joined(drawn: tuple[Tensor, Any, Tensor], late: tuple[Tensor, Any, Tensor]) -> tuple[Tensor, Any, Tensor]:
+    """Next-token logits, cache and mask of two batches as one; columns that no row sees any more are left out."""
+    masks = [mask[:, int(mask.any(dim=0).long().argmax()) :] for _, _, mask in (drawn, late)]
+    longest = max(mask.shape[1] for mask in masks)
+
+    def column(*parts: Tensor) -> Tensor:
+        kept = [part[..., -mask.shape[1] :, :] for part, mask in zip(parts, masks, strict=True)]
+        return torch.cat([nn.functional.pad(part, (0, 0, longest - part.shape[-2], 0)) for part in kept])
+
+    (logits, cache, _), (late_logits, late_cache, _) = drawn, late
+    for own, other in zip(cache.layers, late_cache.layers, strict=True):
+        own.keys, own.values = column(own.keys, other.keys), column(own.values, other.values)
+    mask = torch.cat([nn.functional.pad(mask, (longest - mask.shape[1], 0)) for mask in masks])
+    return torch.cat([logits, late_logits]), cache, mask
+
+
 def _decode(base: Base, lent: Readied, tokens: Tensor, cache: Any, mask: Tensor) -> Tensor:
     positions = mask.sum(dim=1, keepdim=True) - 1
     body = base.model.get_decoder()
@@ -136,7 +161,7 @@ def _inverted(mass: Tensor, generator: torch.Generator) -> Tensor:
     By inversion: one random number a row, where torch.multinomial draws one for each word. It is looked up among the
     sums of blocks, then within one block, so nothing runs through the whole vocabulary in double precision.
     """
-    blocks = nn.functional.pad(mass, (0, -mass.shape[1] % _BLOCK)).unflatten(1, (-1, _BLOCK))
+    blocks = nn.functional.pad(mass, (0, -mass.shape[1] % _BLOCK)).reshape(len(mass), -1, _BLOCK)
     below = blocks.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
     drawn = torch.rand(len(mass), 1, dtype=torch.float64, device=mass.device, generator=generator) * below[:, -1:]
     at = torch.searchsorted(below, drawn, right=True)

@@ -1,8 +1,8 @@
 """The `transformers` sampler, for where vLLM can't be installed: the `Sampler` protocol over `backbone.generate`.
 
-Requests that wait for the same adapter are drawn as one batch, one batch at a time; those that come meanwhile wait
-for its end. Each completion is delivered as soon as it ends. The base may be a trainer's: it is lent for a token at a
-time.
+Requests that wait for the same adapter are drawn as one batch, one batch at a time. Those that come meanwhile join it,
+or wait for its end where some of them are for another adapter. Each completion is delivered as soon as it ends. The
+base may be a trainer's: it is lent for a token at a time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
+from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 from ttsd.errors import InfrastructureError, TtsdError, UserError
@@ -52,6 +53,11 @@ class _Request:
     answer: asyncio.Future[Generated]
     counted: int = 0
 
+    @property
+    def kind(self) -> tuple[AdapterRef | None, int]:
+        """What the requests of a batch have in common."""
+        return self.adapter, self.max_tokens
+
 
 class HfSampler:
     """A `Sampler` on transformers. `load` gives the base, the trainer's own where there is one; start() calls it."""
@@ -65,6 +71,7 @@ class HfSampler:
         self._base: Base | None = None
         self._resident: dict[AdapterRef, Adapter] = {}
         self._waiting: list[_Request] = []
+        self._lock = Lock()
         self._arrival = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sampler")
@@ -88,7 +95,8 @@ class HfSampler:
         resident(self._resident, adapter)
         limit = checked_length(len(prompt_ids), max_tokens or self.settings.max_tokens, self._length())
         start, answer = time.monotonic(), asyncio.get_running_loop().create_future()
-        self._waiting.append(_Request(tuple(prompt_ids), adapter, limit, answer))
+        with self._lock:
+            self._waiting.append(_Request(tuple(prompt_ids), adapter, limit, answer))
         self._arrival.set()
         try:
             token_ids, logprobs, finish_reason = await answer
@@ -121,8 +129,9 @@ class HfSampler:
             worker.cancel()
             with suppress(asyncio.CancelledError):
                 await worker
-        _fail(self._waiting, InfrastructureError("the sampler was closed"))
-        self._waiting.clear()
+        with self._lock:
+            _fail(self._waiting, InfrastructureError("the sampler was closed"))
+            self._waiting.clear()
         self._resident.clear()
         self._base = None
         await asyncio.to_thread(self._thread.shutdown)
@@ -135,7 +144,7 @@ class HfSampler:
         while True:
             await self._arrival.wait()
             await asyncio.sleep(GATHERING_SECONDS)
-            batch = self._next_batch()
+            batch = self._take(self.settings.max_batch)
             if not batch:
                 self._arrival.clear()
                 continue
@@ -147,20 +156,32 @@ class HfSampler:
             except Exception as error:
                 _fail(batch, error)
 
-    def _next_batch(self) -> list[_Request]:
-        """The oldest request and those that can be drawn with it; they wait no longer."""
-        self._waiting = [request for request in self._waiting if not request.answer.done()]
-        if not self._waiting:
-            return []
-        kind = (self._waiting[0].adapter, self._waiting[0].max_tokens)
-        alike = [request for request in self._waiting if (request.adapter, request.max_tokens) == kind]
-        batch = alike[: self.settings.max_batch]
-        self._waiting = [request for request in self._waiting if request not in batch]
-        return batch
+    def _take(self, room: int, joining: _Request | None = None) -> list[_Request]:
+        """The oldest request and those that can be drawn with it, `room` at most; they wait no longer.
 
-    def _generate(self, batch: Sequence[_Request], loop: asyncio.AbstractEventLoop) -> None:
-        """Draws `batch` in this thread, and hands each completion to the loop as soon as it ends."""
+        With `joining` they must go with that one, which is drawn already, and with all that wait: else they would
+        keep others from their turn. The thread that draws asks this too, so `_waiting` is behind a lock.
+        """
+        with self._lock:
+            self._waiting = [request for request in self._waiting if not request.answer.done()]
+            kinds = {request.kind for request in self._waiting}
+            if not kinds or (joining and (kinds != {joining.kind} or self._worker is None)):
+                return []
+            alike = [request for request in self._waiting if request.kind == self._waiting[0].kind][: max(room, 0)]
+            self._waiting = [request for request in self._waiting if request not in alike]
+            return alike
+
+    def _generate(self, batch: list[_Request], loop: asyncio.AbstractEventLoop) -> None:
+        """Draws `batch` in this thread, and hands each completion to the loop as soon as it ends.
+
+        Requests of the same kind join it meanwhile, unless others wait for their turn.
+        """
         from ttsd.backbone import generate
+
+        def joining(drawn_now: int) -> list[tuple[int, ...]]:
+            late = self._take(self.settings.max_batch - drawn_now, joining=batch[0])
+            batch.extend(late)
+            return [request.prompt_ids for request in late]
 
         def given_up(row: int) -> bool:
             batch[row].counted += 1
@@ -181,6 +202,7 @@ class HfSampler:
             seed=self.settings.seed + next(self._batches),
             should_stop=given_up,
             on_end=ended,
+            more=joining,
         )
 
     def _deliver(self, request: _Request, generated: Generated) -> None:

@@ -17,7 +17,9 @@ from pathlib import Path
 from problems import humaneval
 from problems.problem import ProblemError
 
-EXAMPLES = re.compile(r"^.*\b(?:examples?|input/output|for instance)\b.*$|^\s*(?:>>>|\w+\(.*\)\s*(?:=|-|➞|should|#)).*$", re.I | re.M)
+EXAMPLES = re.compile(
+    r"^.*\b(?:examples?|input/output|for instance)\b.*$|^\s*(?:>>>|\w+\(.*\)\s*(?:=|-|➞|should|#)).*$", re.I | re.M
+)
 
 
 def main(source: str, target: str) -> None:
