@@ -19,7 +19,7 @@ from ttsd.backbone.files import loaded, replacing
 from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Readied, views
 from ttsd.backbone.packed_weight import PackedWeight, packs
 from ttsd.backbone.packing import Forest
-from ttsd.backbone.processor import cpu_threads, device_named, resolved_dtype
+from ttsd.backbone.processor import cpu_threads, device_named, keep_freed_memory, resolved_dtype
 from ttsd.errors import InfrastructureError, UserError
 
 _PREFIX = "base_model.model."  # what peft and vLLM put before a module's name in adapter files
@@ -223,6 +223,7 @@ def load_base(
     place = device_named(device)
     if place.type == "cpu":
         torch.set_num_threads(threads or cpu_threads(None, alone=False))
+        keep_freed_memory()
     number = getattr(torch, resolved_dtype(dtype, place.type, path))
     options = {"dtype": number, "attn_implementation": attention.NAME, **_placement(place)}
     if quantize == "nf4":
