@@ -1,0 +1,46 @@
+"""Keeps the numbers of a record and leaves out its texts: small enough to go with the sources.
+
+    python -m tests.bench.real.numbers evidence/test.sqlite numbers.sqlite.xz     # keep
+    python -m tests.bench.real.numbers numbers.sqlite.xz evidence/test.sqlite     # take up again
+
+Tables and reports are made from the numbers, and `ttsd evidence` repeats no run that has come to its end. Runs that have
+not are left out: they could not be resumed.
+"""
+
+import lzma
+import sqlite3
+import sys
+import tempfile
+from pathlib import Path
+
+LEAVE_OUT = (
+    "delete from attempts where run in (select run from runs where ended is null)",
+    "delete from steps where run in (select run from runs where ended is null)",
+    "delete from token_gains",
+    "delete from runs where ended is null",
+    "update attempts set completion = '', program = null, feedback = '', token_ids = x'', logprobs = x''",
+    "update runs set program = null",
+    "vacuum",
+)
+
+
+def keep(source: Path, target: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy.sqlite"
+        with sqlite3.connect(source) as record, sqlite3.connect(copy) as numbers:
+            record.backup(numbers)
+        numbers = sqlite3.connect(copy, isolation_level=None)
+        for statement in LEAVE_OUT:
+            numbers.execute(statement)
+        numbers.close()
+        target.write_bytes(lzma.compress(copy.read_bytes(), preset=9))
+
+
+if __name__ == "__main__":
+    source, target = map(Path, sys.argv[1:])
+    if source.suffix == ".xz":
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(lzma.decompress(source.read_bytes()))
+    else:
+        keep(source, target)
+    print(f"{target.stat().st_size:,} bytes")
