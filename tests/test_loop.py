@@ -336,23 +336,6 @@ def test_a_lessons_reward_is_success_or_what_passed(reward: str, expected: list[
     assert [lesson.reward for lesson in teaching(reward=reward).lessons(group)] == expected
 
 
-def test_a_partial_success_that_is_repeated_comes_to_be_worth_less() -> None:
-    """By how often the run failed alike, this group included; whatever the program's text; never below a success."""
-
-    def failing(number: int, feedback: str, passed: int = 2) -> Rollout:
-        return rollout(number, f"text {number}", Verdict(Status.WRONG_ANSWER, passed, 4, 0, 0, feedback=feedback))
-
-    lessons = teaching(reward="shared-fraction")
-    first = [failing(1, "a"), failing(2, "a"), failing(3, "b"), failing(4, "a", passed=1)]
-    assert [lesson.reward for lesson in lessons.lessons(first)] == [0.25, 0.25, 0.5, 0.25]
-    lessons.remember(first)
-    lessons.discard()
-    success = rollout(6, "right", Verdict(Status.WRONG_ANSWER, 4, 4, 0, 1))
-    assert [lesson.reward for lesson in lessons.lessons([failing(5, "a"), success])] == [0.5 / 3, 1.0]
-    lessons.remember([success])
-    assert [lesson.reward for lesson in lessons.lessons([replace(success, attempt=7)])] == [1.0]
-
-
 FALL = ["wrong"] * 16 + ["broken"] * 12
 
 

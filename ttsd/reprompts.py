@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -10,8 +9,6 @@ from ttsd.config import Reprompt
 from ttsd.errors import UserError
 from ttsd.nouns import Lesson, Reading, Rollout, Status
 from ttsd.prompts import ChatTokenizer, as_examples, attempt_and_feedback, teacher_prompt, without_thinking
-
-Behaviour = tuple[int, str]
 
 
 class Reprompts:
@@ -36,7 +33,6 @@ class Reprompts:
         self._teacher_fraction = teacher_fraction
         self._successes: list[Rollout] = []
         self._texts: dict[str, frozenset[str]] = {}
-        self._behaved: Counter[Behaviour] = Counter()
         self.prompt_ids = tokenizer.chat(question)
         if len(self.prompt_ids) > max_prompt_len:
             raise UserError(
@@ -45,15 +41,14 @@ class Reprompts:
             )
 
     def remember(self, rollouts: Sequence[Rollout]) -> None:
-        """Keeps how a finished group failed, and what of its successes and feedback later steps may read."""
-        self._behaved.update(map(_behaviour, rollouts))
+        """Keeps the successes and the feedback of a finished group, where the settings let later steps read them."""
         if self._settings.demonstrations_from == "run":
             self._successes += [rollout for rollout in rollouts if rollout.verdict.visible_accepted]
         if self._settings.feedback_from == "run":
             self._texts |= _lines(rollouts)
 
     def discard(self) -> None:
-        """Drops the feedback that `remember` kept; successes stay, and how often a failure was seen."""
+        """Drops the feedback that `remember` kept; successes stay."""
         self._texts.clear()
 
     def readings(self, size: int, known: Sequence[Rollout]) -> list[Reading]:
@@ -77,36 +72,11 @@ class Reprompts:
         successes = [rollout for rollout in answered if self._succeeded(rollout)] + self._successes
         # Ties: the newest text first.
         texts = _lines(reversed(answered)) | dict(reversed(self._texts.items()))
-        rewards = self._rewards(answered)
-        return [
-            self._lesson(rollout, reward, readings.get(rollout.attempt), successes, texts)
-            for rollout, reward in zip(answered, rewards, strict=True)
-        ]
-
-    def _rewards(self, group: Sequence[Rollout]) -> list[float]:
-        """What GRPO compares within `group`.
-
-        `shared-fraction` divides the visible fraction of a failure by how many attempts of the run have failed alike:
-        fitness sharing (Goldberg and Richardson, 1987). A partial success that is repeated comes to be worth nothing,
-        so the policy does not settle on it, where the plain fraction has no gradient left.
-        """
-        behaved = self._behaved + Counter(map(_behaviour, group))
-        rewards = []
-        for rollout in group:
-            fraction, success = rollout.verdict.visible_fraction, rollout.verdict.visible_accepted
-            match self._settings.reward:
-                case "success":
-                    rewards.append(float(success))
-                case "visible-fraction":
-                    rewards.append(fraction)
-                case "shared-fraction":
-                    rewards.append(fraction if success else fraction / behaved[_behaviour(rollout)])
-        return rewards
+        return [self._lesson(rollout, readings.get(rollout.attempt), successes, texts) for rollout in answered]
 
     def _lesson(
         self,
         rollout: Rollout,
-        reward: float,
         reading: Reading | None,
         successes: Sequence[Rollout],
         texts: Mapping[str, frozenset[str]],
@@ -115,14 +85,15 @@ class Reprompts:
         feedback = self._feedback(rollout, texts) if self._settings.include_environment_feedback else []
         if demonstration is not None and self._settings.environment_feedback_only_without_solution:
             feedback = []
-        completion = rollout.completion
+        completion, verdict = rollout.completion, rollout.verdict
         as_read = reading is not None and self._settings.student_reads == "reading"
+        by_success = self._settings.reward == "success"
         return Lesson(
             attempt=rollout.attempt,
             prompt_ids=reading.prompt_ids if reading is not None and as_read else self.prompt_ids,
             completion_ids=completion.token_ids,
             sampler_logprobs=completion.logprobs,
-            reward=reward,
+            reward=float(verdict.visible_accepted) if by_success else verdict.visible_fraction,
             reprompt_ids=self._reprompt(demonstration, "\n\n".join(feedback)) if demonstration or feedback else None,
             feedback_used=bool(feedback),
             role="student" if as_read else rollout.role,
@@ -199,11 +170,6 @@ class Reprompts:
             feedback_template=settings.feedback_template,
         )
         return self._tokenizer.chat(text)
-
-
-def _behaviour(rollout: Rollout) -> Behaviour:
-    """What the judge saw of an attempt: how many visible cases passed, and how the first of the others failed."""
-    return rollout.verdict.visible_passed, rollout.verdict.feedback
 
 
 def _lines(rollouts: Iterable[Rollout]) -> dict[str, frozenset[str]]:

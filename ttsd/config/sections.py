@@ -179,10 +179,8 @@ class Reprompt(Section):
     student_reads: Literal["question", "reading"] = setting(
         "reading", "which prompt learns from an attempt: the question, or what that attempt had read"
     )
-    reward: Literal["success", "visible-fraction", "shared-fraction"] = setting(
-        "success",
-        "of an attempt, for GRPO: 1 or 0; the share of visible cases that it passed; or that share divided by how many "
-        "attempts of the run failed alike, so that a repeated partial success is worth less and less",
+    reward: Literal["success", "visible-fraction"] = setting(
+        "success", "of an attempt, for GRPO: 1 or 0, or the share of visible cases that it passed"
     )
     success_reward_threshold: float = setting(
         1.0,
