@@ -3,8 +3,8 @@
     python -m tests.bench.real.numbers evidence/test.sqlite numbers.sqlite.xz     # keep
     python -m tests.bench.real.numbers numbers.sqlite.xz evidence/test.sqlite     # take up again
 
-Tables and reports are made from the numbers, and `ttsd evidence` repeats no run that has come to its end. Runs that have
-not are left out: they could not be resumed.
+Tables and reports are made from the numbers, and `ttsd evidence` repeats no run that has come to its end. Others are
+left out: they could not be resumed.
 """
 
 import lzma
