@@ -1,4 +1,4 @@
-"""A step on a real pretrained model: the shipped configuration beside what it was, vLLM and float32 on one core.
+"""A step on a real pretrained model: the processor's own precision and all its cores, beside float32 on one core.
 
     python -m tests.bench.bench_real --model FOLDER [--question QUESTION] [--rounds 2] [--group 8] [--tokens 300]
 
@@ -17,8 +17,8 @@ from pathlib import Path
 from tests.commands import rows, ttsd
 
 SETTINGS = {
-    "vLLM, float32, one core": ("model.sampler=vllm", "model.dtype=float32", "model.threads=1"),
-    "as shipped": (),
+    "float32, one core": ("model.dtype=float32", "model.threads=1"),
+    "auto": ("model.dtype=auto",),
 }
 
 
@@ -26,10 +26,15 @@ def step(given: argparse.Namespace, settings: tuple[str, ...]) -> tuple[float, f
     """Seconds of drawing and of learning, and the tokens that were drawn."""
     wanted = (
         f"model.path={Path(given.model).absolute()}",
+        f"model.sampler={given.sampler}",
         f"sampling.group_size={given.group}",
         f"sampling.max_tokens={given.tokens}",
         f"budget.attempts={given.group}",
         "budget.continue_after_discovery=true",
+        # One round, as in the paper: what was read would differ from run to run.
+        "sampling.teacher_fraction=0",
+        "sampling.round_size=none",
+        "reprompt.student_reads=question",
         *settings,
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -47,6 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--question", default="micro:numbers:5:7")
+    parser.add_argument("--sampler", default="vllm")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=300)
