@@ -166,7 +166,7 @@ def _inverted(mass: Tensor, generator: torch.Generator) -> Tensor:
     drawn = torch.rand(len(mass), 1, dtype=torch.float64, device=mass.device, generator=generator) * below[:, -1:]
     at = torch.searchsorted(below, drawn, right=True)
     block = blocks.gather(1, at[:, :, None].expand(-1, -1, _BLOCK))[:, 0].double()
-    left = drawn - (below.gather(1, at) - block.sum(dim=-1, keepdim=True))
+    left = (drawn - (below.gather(1, at) - block.sum(dim=-1, keepdim=True))).clamp(min=0)
     within = torch.searchsorted(block.cumsum(dim=-1), left, right=True)
     last = (block > 0).long().mul(torch.arange(_BLOCK, device=mass.device)).amax(dim=-1, keepdim=True)
-    return at * _BLOCK + torch.minimum(within, last)  # a sum rounded otherwise must not lead past the block's end
+    return at * _BLOCK + torch.minimum(within, last)  # sums are rounded: never past the words that have mass
