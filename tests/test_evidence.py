@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,15 +13,14 @@ import pytest
 from problems import micro
 from tests.synthetic import World, populate
 from ttsd.config import load_config
-from ttsd.machine.step_time import Span
-from ttsd.reporting.evidence import Study, gather, remaining
+from ttsd.reporting.evidence import Study, gather
 from ttsd.reporting.evidence_table import TITLES, figures, table
 from ttsd.reporting.live import PlainOverview
 from ttsd.reporting.milestones import Gain, gain, milestone
 from ttsd.reporting.report.book import Book
 from ttsd.reporting.report.record import read
 from ttsd.running.batch import Failure
-from ttsd.running.estimate import LUCKY, Pace, chance, expected
+from ttsd.running.estimate import LUCKY, chance, expected
 from ttsd.running.store import Store
 from ttsd.statistics import Resamples
 
@@ -72,14 +72,15 @@ def test_of_a_question_that_nobody_tried_little_is_expected(tmp_path: Path) -> N
     assert expected(one.config, 512, None) == (4, 512)
 
 
-def test_the_cost_is_announced_as_a_range(tmp_path: Path) -> None:
-    asked = study(tmp_path)
-    pace = Pace(Span(0.01, 0.01), Span(200.0, 200.0), "measured")
-    cost = remaining(asked, {"micro-hard": asked.missing("micro-hard")}, pace)
-    assert cost.runs == len(micro.subset("micro-hard")) * 5 * 2  # two arms of sdpo
-    assert cost.seconds is not None
-    assert 0 < cost.seconds.low < cost.seconds.high
-    assert cost.tokens.high == pytest.approx(cost.seconds.high * 100 * 200)
+def test_the_cost_is_announced_as_a_range_and_nothing_is_run_for_it(tmp_path: Path) -> None:
+    said = Quiet()
+    assert asyncio.run(gather(study(tmp_path / "out", seeds=1), said, dry_run=True)) == []
+    (cost,) = said.said
+    runs = len(micro.subset("micro-hard")) * 5  # two arms of sdpo
+    assert re.match(
+        rf"to do: {runs} runs, \d+ to \d+ attempts, .+ to .+, .+ to .+ tokens \(computed for \d+ cores\)", cost
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_chance_of_any_question_is_what_best_of_k_found(store: Store) -> None:
