@@ -7,6 +7,7 @@ import tempfile
 import threading
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ from ttsd.running.engine import (
     shares_card,
 )
 from ttsd.running.shared_time import Spending
-from ttsd.sampling.loading import in_background
+from ttsd.sampling.background import in_background
 from ttsd.sampling.transformers_sampler import HfSampler
 
 
@@ -37,6 +38,27 @@ async def test_without_a_trainer_too_layers_are_made_ready_to_decode(tmp_path: P
         assert engine.trainer is None
         assert isinstance(sampler, HfSampler)
         assert sampler._started().readied(None).layers
+
+
+async def test_no_thread_that_computed_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ttsd.backbone
+
+    drew, draw = list[threading.Thread](), ttsd.backbone.generate
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        drew.append(threading.current_thread())
+        return draw(*args, **kwargs)
+
+    monkeypatch.setattr(ttsd.backbone, "generate", watched)
+    model = {"path": str(write_model(tmp_path / "model")), "sampler": "transformers", "dtype": "float32"}
+    config = Config.model_validate({"model": model, "sampling": {"max_tokens": 4}})
+    async with open_engine(config, load_tokenizer(config)) as engine:
+        await engine.sample(Spending(), engine.tokenizer.chat("question"), None)
+        learnt = await engine.train(Spending(), threading.current_thread)
+        for thread in (*drew, learnt):
+            await asyncio.to_thread(thread.join, 5)
+            assert not thread.is_alive(), "its helpers would slow the next one's"
+    assert len(drew) == 3  # two for the agreement's adapters, and ours
 
 
 async def test_a_policy_that_begins_anew_draws_from_the_base_again_and_learns_as_at_first(tmp_path: Path) -> None:

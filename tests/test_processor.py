@@ -87,13 +87,13 @@ async def test_sampler_and_trainer_have_all_cores_in_turn_or_half_each(
 ) -> None:
     from tests.tiny import write_model
     from ttsd.running.engine import load_tokenizer, open_engine
+    from ttsd.sampling.background import beside
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     model = {"path": str(write_model(tmp_path / "model")), "sampler": "transformers", "dtype": "float32"}
     config = Config.model_validate({"model": model, "sampling": {"pipeline": pipeline}})
-    async with open_engine(config, load_tokenizer(config), adapters=runs) as engine:
-        sampler = await engine.sampler._in_thread(torch.get_num_threads)  # type: ignore[attr-defined]
-        trainer = engine._thread.submit(torch.get_num_threads).result()
-    assert (sampler, trainer) == ((4, 4) if alone else (2, 2))
+    async with open_engine(config, load_tokenizer(config), adapters=runs):
+        threads = await beside(torch.get_num_threads)
+    assert threads == (4 if alone else 2)
     torch.set_num_threads(1)

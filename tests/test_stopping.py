@@ -105,7 +105,7 @@ import asyncio, os
 from ttsd.config import load_config
 from ttsd.running.probe import Hindsight, probe
 from ttsd.reporting.live import PlainOverview
-from ttsd.sampling.loading import unfinished
+from ttsd.sampling.background import unfinished
 class Impatient(PlainOverview):
     def expect(self, runs):
         asyncio.current_task().cancel()

@@ -161,7 +161,7 @@ async def test_an_import_of_vllm_is_not_waited_for(model: Path) -> None:
     """In a process of its own, where vLLM has not been imported yet; its end comes while the import goes on."""
     interrupted = """
 import asyncio, os, sys
-from ttsd.sampling.loading import unfinished
+from ttsd.sampling.background import unfinished
 from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
 
 async def main(model):

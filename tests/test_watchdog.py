@@ -12,7 +12,7 @@ import pytest
 from ttsd.running.bring_up import bring_up
 from ttsd.running.shared_time import Shared, Spending
 from ttsd.running.watchdog import Watchdog, Watched, speaker
-from ttsd.sampling.loading import in_background
+from ttsd.sampling.background import in_background
 
 
 class Clock:

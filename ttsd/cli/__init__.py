@@ -50,7 +50,7 @@ def _ending(error: BaseException) -> tuple[str, int]:
 
 def _end(sentence: str, status: int) -> None:
     from ttsd.judging.feedback import readable
-    from ttsd.sampling.loading import unfinished
+    from ttsd.sampling.background import unfinished
 
     print(f"ttsd: {readable(sentence)}", file=sys.stderr)
     if unfinished() or stop_requests.received is not None:  # whoever asked for a stop waits for no tidying up of Python

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from ttsd.errors import InfrastructureError
 from ttsd.nouns import Completion
+from ttsd.sampling.background import beside
 from ttsd.sampling.protocol import AdapterRef, Sampler
 
 if TYPE_CHECKING:
@@ -57,17 +58,17 @@ async def check_agreement(
     """
     with tempfile.TemporaryDirectory(prefix="ttsd-agreement-") as folder:
         ref = AdapterRef(NAME, 1, Path(folder) / "adapter")
-        await asyncio.to_thread(_make_scratch, trainer, tuple(prompt_ids), ref.path)
+        await beside(_make_scratch, trainer, tuple(prompt_ids), ref.path)
         try:
             await sampler.swap(None, ref)
             drawn = await asyncio.gather(
                 *(sampler.complete(prompt_ids, who, max_tokens=TOKENS) for who in [ref, None] * COMPLETIONS)
             )
-            adapted = await asyncio.to_thread(_read, trainer, [NAME, None] * COMPLETIONS, prompt_ids, drawn)
-            base = await asyncio.to_thread(_read, trainer, [None, None] * COMPLETIONS, prompt_ids, drawn)
+            adapted = await beside(_read, trainer, [NAME, None] * COMPLETIONS, prompt_ids, drawn)
+            base = await beside(_read, trainer, [None, None] * COMPLETIONS, prompt_ids, drawn)
         finally:
             await sampler.drop(ref)
-            await asyncio.to_thread(trainer.drop, NAME)
+            await beside(trainer.drop, NAME)
     findings = compare([value for completion in drawn for value in completion.logprobs], adapted, base, top_p)
     judge(findings, "fewer bits" if quantised else sampler.info["dtype"])
     return findings

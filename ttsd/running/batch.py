@@ -28,7 +28,7 @@ from ttsd.running.self_teacher import SelfTeacher
 from ttsd.running.shared_time import Usage
 from ttsd.running.store import Store
 from ttsd.running.writer import View
-from ttsd.sampling.loading import beside
+from ttsd.sampling.background import beside
 
 if TYPE_CHECKING:
     from ttsd.backbone import Tokenizer

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -35,7 +35,7 @@ from ttsd.running.agreement import check_agreement
 from ttsd.running.bring_up import bring_up
 from ttsd.running.shared_time import Shared, Spending
 from ttsd.running.watchdog import waiting_for
-from ttsd.sampling.loading import beside, in_background
+from ttsd.sampling.background import beside, in_background
 from ttsd.sampling.protocol import AdapterRef, Sampler
 
 if TYPE_CHECKING:
@@ -50,12 +50,12 @@ T = TypeVar("T")
 
 
 class Engine:
-    """Sampler, trainer and tokenizer of one base model. The trainer works in one thread, one call at a time.
+    """Sampler, trainer and tokenizer of one base model. The trainer does one call at a time.
 
     `sampling` and `training` know how busy both are.
     """
 
-    def __init__(self, tokenizer: Tokenizer, sampler: Sampler, thread: ThreadPoolExecutor, scratch: Path) -> None:
+    def __init__(self, tokenizer: Tokenizer, sampler: Sampler, scratch: Path) -> None:
         self.tokenizer = tokenizer
         self.sampler = sampler
         self.trainer: Trainer | None = None
@@ -63,7 +63,6 @@ class Engine:
         self.scratch = scratch
         self.sampling = Shared("sample")
         self.training = Shared("train", places=1)
-        self._thread = thread
 
     async def sample(self, spending: Spending, prompt_ids: Sequence[int], adapter: AdapterRef | None) -> Completion:
         """One completion, on the account of `spending`."""
@@ -71,12 +70,12 @@ class Engine:
             return await self.sampler.complete(prompt_ids, adapter)
 
     async def train(self, spending: Spending, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs `call` in the trainer's thread, in the order of asking, on the account of `spending`.
+        """Runs `call` in the background, after what was asked for before, on the account of `spending`.
 
         A call that has begun is waited for even when we are cancelled.
         """
         async with self.training.use(spending):
-            future = self._thread.submit(call, *args, **kwargs)
+            future = in_background(partial(call, *args, **kwargs))
             try:
                 return await asyncio.wrap_future(future)
             finally:
@@ -85,7 +84,6 @@ class Engine:
 
     async def close(self) -> None:
         await self.sampler.close()
-        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
@@ -220,12 +218,11 @@ async def open_engine(
     threads = cpu_threads(config.model.threads, alone=takes_turns(config, adapters, learns=learns))
     found, sizes = found_memory(config.model), model_sizes(path)
     scratch = scratch_folder(adapters_bytes(config, sizes, adapters) if learns else 0.0)
-    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trainer")
     loading = cache(lambda: in_background(partial(Trainer, path, config, threads=threads))) if learns else None
     parts = _Parts(config, path, tokenizer, adapters if learns else 0, seed, threads, loading)
     by_vllm = config.model.sampler == "vllm"
     sampler = parts.vllm(vllm_cache_bytes(config, sizes, found, adapters)) if by_vllm else parts.transformers()
-    engine = Engine(tokenizer, sampler, thread, scratch)
+    engine = Engine(tokenizer, sampler, scratch)
     try:
         engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_card(config, found))
         if engine.trainer is not None:

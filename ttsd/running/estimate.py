@@ -27,7 +27,7 @@ from ttsd.running.methods import BEST_OF_K, Method
 from ttsd.running.readings import group_size_of, teaching
 from ttsd.running.record import Spent
 from ttsd.running.store import Store
-from ttsd.sampling.loading import beside
+from ttsd.sampling.background import beside
 
 if TYPE_CHECKING:
     from ttsd.backbone import Tokenizer

@@ -28,7 +28,7 @@ from ttsd.machine.shape import Shape
 from ttsd.nouns import Lesson
 from ttsd.running.engine import Engine, load_tokenizer, open_engine
 from ttsd.running.shared_time import Spending
-from ttsd.sampling.loading import beside
+from ttsd.sampling.background import beside
 from ttsd.sampling.protocol import AdapterRef
 
 AT_ONCE = (1, 16, 64)

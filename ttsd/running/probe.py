@@ -21,7 +21,7 @@ from ttsd.running.methods import BEST_OF_K
 from ttsd.running.record import Answer
 from ttsd.running.self_teacher import FeedbackOf, Form, self_teacher
 from ttsd.running.store import Store
-from ttsd.sampling.loading import beside
+from ttsd.sampling.background import beside
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from ttsd.running.record import Answer, Row
 from ttsd.running.resume import Job
 from ttsd.running.store import Store
 from ttsd.running.writer import View
-from ttsd.sampling.loading import beside
+from ttsd.sampling.background import beside
 
 
 class Talk(View, Protocol):

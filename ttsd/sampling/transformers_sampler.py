@@ -11,23 +11,21 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.nouns import Completion
-from ttsd.sampling.loading import beside
+from ttsd.sampling.background import beside, in_background
 from ttsd.sampling.protocol import AdapterRef, Decode, SamplerStats, check_new, checked_length, resident
 
 if TYPE_CHECKING:
     from ttsd.backbone import Adapter, Base, Generated
-
-T = TypeVar("T")
 
 GATHERING_SECONDS = 0.005  # the members of a group are requested within one turn of the event loop
 
@@ -74,7 +72,7 @@ class HfSampler:
         self._lock = Lock()
         self._arrival = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sampler")
+        self._drawing: Future[None] | None = None
         self._batches = itertools.count()
 
     async def start(self) -> None:
@@ -116,7 +114,7 @@ class HfSampler:
 
     async def swap(self, old: AdapterRef | None, new: AdapterRef) -> None:
         check_new(self._resident, new)
-        self._resident[new] = await asyncio.to_thread(self._started().load_adapter, new.path)
+        self._resident[new] = await beside(self._started().load_adapter, new.path)
         if old is not None:
             await self.drop(old)
 
@@ -134,7 +132,8 @@ class HfSampler:
             self._waiting.clear()
         self._resident.clear()
         self._base = None
-        await asyncio.to_thread(self._thread.shutdown)
+        if self._drawing is not None:
+            await asyncio.to_thread(self._drawing.exception)  # its end, at the next token
 
     async def health(self) -> None:
         self._started()
@@ -149,7 +148,8 @@ class HfSampler:
                 self._arrival.clear()
                 continue
             try:
-                await self._in_thread(partial(self._generate, batch, asyncio.get_running_loop()))
+                self._drawing = in_background(partial(self._generate, batch, asyncio.get_running_loop()))
+                await asyncio.wrap_future(self._drawing)
             except asyncio.CancelledError:
                 _fail(batch, InfrastructureError("the sampler was closed"))
                 raise
@@ -209,9 +209,6 @@ class HfSampler:
         self.stats.tokens += len(generated[0]) - request.counted
         if not request.answer.done():
             request.answer.set_result(generated)
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
     def _started(self) -> Base:
         if self._base is None:

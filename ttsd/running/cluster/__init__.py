@@ -25,7 +25,7 @@ from ttsd.running.cluster.places import Place, briefly, cause, places
 from ttsd.running.cluster.worker import Need
 from ttsd.running.record import Answer
 from ttsd.running.store import Store
-from ttsd.sampling.loading import beside
+from ttsd.sampling.background import beside
 
 
 async def batch(

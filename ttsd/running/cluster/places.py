@@ -19,7 +19,7 @@ from ttsd.running.cluster.worker import Machine, Need, Worker
 from ttsd.running.shared_time import Shared, Spending
 from ttsd.running.store import Store
 from ttsd.running.watchdog import QUIET_SECONDS, Watched, watching
-from ttsd.sampling.loading import beside
+from ttsd.sampling.background import beside
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle

@@ -29,7 +29,7 @@ from typing import Any
 
 from ttsd.config.model import card_of
 from ttsd.errors import InfrastructureError, TtsdError, UserError
-from ttsd.sampling.loading import in_background
+from ttsd.sampling.background import in_background
 from ttsd.sampling.vllm_sampler.engine_process import LOG
 from ttsd.sampling.vllm_sampler.settings import VllmSettings, engine_args
 

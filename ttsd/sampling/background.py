@@ -1,7 +1,11 @@
-"""Loading a model can't be interrupted, so it happens in threads whose end nobody has to wait for.
+"""Loading and computing happen in the background, each piece of work in a thread of its own that ends with it.
 
-Python waits for an executor's threads before it ends; for these it doesn't. Whoever ends the program while one still
-loads must leave by `os._exit` (see `unfinished`): torch's and vLLM's own code does not survive Python's tidying up.
+Loading can't be interrupted. Python waits for an executor's threads before it ends; for these it doesn't. Whoever ends
+the program while one still works must leave by `os._exit` (see `unfinished`): torch's and vLLM's own code does not
+survive Python's tidying up.
+
+A thread that stays keeps the helpers that OpenMP gave it. Once there are more of these than cores, GNU's OpenMP puts
+all of them to sleep after every product, and a token takes 1.7 times as long to draw.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_PREFIX = "ttsd-loading"
+_PREFIX = "ttsd-background"
 
 
 def in_background(call: Callable[[], T]) -> Future[T]:
@@ -40,5 +44,5 @@ async def beside(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def unfinished() -> bool:
-    """Whether something is still loading."""
+    """Whether some of it is still at work."""
     return any(thread.name.startswith(_PREFIX) for thread in threading.enumerate())
