@@ -11,12 +11,14 @@ from torch import Tensor, nn  # noqa: TID253
 
 from ttsd.backbone.base import Base
 from ttsd.backbone.lora import Adapter, Readied
+from ttsd.backbone.prefixes import Prefixes
 
 _TOKENS_BETWEEN_JOINS = 8  # a join copies the cache
 _BLOCK = 256  # words of the vocabulary that are summed first
 
 FinishReason = Literal["stop", "length", "abort"]
 Generated = tuple[tuple[int, ...], tuple[float, ...], FinishReason]
+Batch = tuple[Tensor, Any, Tensor]  # next-token logits (rows, vocab), transformers' cache, mask (rows, columns)
 
 
 @torch.inference_mode()
@@ -33,27 +35,30 @@ def generate(
     should_stop: Callable[[int], bool] = lambda row: False,
     on_end: Callable[[int, Generated], None] = lambda row, generated: None,
     more: Callable[[int], Sequence[Sequence[int]]] = lambda drawn_now: (),
+    known: Prefixes | None = None,
 ) -> list[Generated]:
     """Samples one completion per prompt: (token ids, their log-probabilities, finish reason), in the prompts' order.
 
     The log-probabilities are those of the distribution that was sampled from, temperature and top-p applied. A drawn
     stop token is part of the completion. `should_stop(i)` is asked before every token; a row it gives up ends as
     "abort" and costs nothing further. `on_end(i, its completion)` is called as soon as a row ends. Every few tokens
-    `more(rows that are drawn now)` may add prompts, which become the next rows. The base is lent for one forward pass
-    at a time, and tokens are drawn outside, so a trainer gets its turn.
+    `more(rows that are drawn now)` may add prompts, which become the next rows. `known` is of earlier calls with the
+    same adapter. The base is lent for one forward pass at a time, and tokens are drawn outside, so a trainer gets its
+    turn.
     """
+    known = Prefixes() if known is None else known
     generator = torch.Generator(base.device)
     generator.manual_seed(generator.seed() if seed is None else seed)
     done: dict[int, Generated] = {}
     lent = base.readied(adapter)
     with base.lending(lent):
-        logits, cache, mask = _prefill(base, lent, prompts)
+        logits, cache, mask = _prefill(base, lent, prompts, known)
     alive = [_Row(index, [], []) for index in range(len(prompts))]
     rows, steps = len(alive), 0
     while alive:
         if steps % _TOKENS_BETWEEN_JOINS == 0 and (late := more(len(alive))):
             with base.lending(lent):
-                logits, cache, mask = _joined((logits, cache, mask), _prefill(base, lent, late))
+                logits, cache, mask = _joined([(logits, cache, mask), _prefill(base, lent, late, known)])
             alive += [_Row(index, [], []) for index in range(rows, rows + len(late))]
             rows += len(late)
         steps += 1
@@ -100,38 +105,50 @@ class _Row:
         return "abort" if should_stop(self.index) else None
 
 
-def _prefill(base: Base, lent: Readied, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Any, Tensor]:
-    """Next-token logits, cache and attention mask of left-padded prompts; equal prompts are computed once."""
-    unique = list(dict.fromkeys(tuple(prompt) for prompt in prompts))
-    longest = max(len(prompt) for prompt in unique)
-    ids = torch.zeros(len(unique), longest, dtype=torch.long)
-    mask = torch.zeros(len(unique), longest, dtype=torch.long)
-    for row, prompt in enumerate(unique):
-        ids[row, longest - len(prompt) :] = torch.tensor(prompt)
-        mask[row, longest - len(prompt) :] = 1
-    ids, mask = ids.to(base.device), mask.to(base.device)
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    body = base.model.get_decoder()
-    output = body(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True)
-    order = torch.tensor([unique.index(tuple(prompt)) for prompt in prompts], device=base.device)
-    output.past_key_values.batch_select_indices(order)
-    return lent.head(output.last_hidden_state[:, -1])[order], output.past_key_values, mask[order]
+def _prefill(base: Base, lent: Readied, prompts: Sequence[Sequence[int]], known: Prefixes) -> Batch:
+    """The prompts as one batch, left-padded. They are read one by one: each begins where a known one ends."""
+    read = {prompt: _read(base, lent, prompt, known) for prompt in dict.fromkeys(map(tuple, prompts))}
+    logits, cache, mask = _joined(list(read.values()))
+    order = torch.tensor([list(read).index(tuple(prompt)) for prompt in prompts], device=base.device)
+    cache.batch_select_indices(order)
+    return logits[order], cache, mask[order]
 
 
-def _joined(drawn: tuple[Tensor, Any, Tensor], late: tuple[Tensor, Any, Tensor]) -> tuple[Tensor, Any, Tensor]:
-    """Next-token logits, cache and mask of two batches as one; columns that no row sees any more are left out."""
-    masks = [mask[:, int(mask.any(dim=0).long().argmax()) :] for _, _, mask in (drawn, late)]
+def _read(base: Base, lent: Readied, prompt: tuple[int, ...], known: Prefixes) -> Batch:
+    from transformers import DynamicCache
+
+    cache = DynamicCache()
+    for index, (keys, values) in enumerate(known.longest(prompt)):
+        cache.update(keys, values, index)
+    start = cache.get_seq_length()
+    mask = torch.ones(1, len(prompt), dtype=torch.long, device=base.device)
+    output = base.model.get_decoder()(
+        input_ids=torch.tensor([prompt[start:]], device=base.device),
+        attention_mask=mask,
+        position_ids=torch.arange(start, len(prompt), device=base.device)[None],
+        past_key_values=cache,
+        use_cache=True,
+    )
+    known.keep(prompt, cache)
+    return lent.head(output.last_hidden_state[:, -1]), cache, mask
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    """Batches as one, in a new cache; columns that no row sees any more are left out."""
+    from transformers import DynamicCache
+
+    masks = [mask[:, int(mask.any(dim=0).long().argmax()) :] for _, _, mask in batches]
     longest = max(mask.shape[1] for mask in masks)
 
-    def column(*parts: Tensor) -> Tensor:
+    def column(parts: Sequence[Tensor]) -> Tensor:
         kept = [part[..., -mask.shape[1] :, :] for part, mask in zip(parts, masks, strict=True)]
         return torch.cat([nn.functional.pad(part, (0, 0, longest - part.shape[-2], 0)) for part in kept])
 
-    (logits, cache, _), (late_logits, late_cache, _) = drawn, late
-    for own, other in zip(cache.layers, late_cache.layers, strict=True):
-        own.keys, own.values = column(own.keys, other.keys), column(own.values, other.values)
+    cache = DynamicCache()
+    for index, layers in enumerate(zip(*(cache.layers for _, cache, _ in batches), strict=True)):
+        cache.update(column([layer.keys for layer in layers]), column([layer.values for layer in layers]), index)
     mask = torch.cat([nn.functional.pad(mask, (longest - mask.shape[1], 0)) for mask in masks])
-    return torch.cat([logits, late_logits]), cache, mask
+    return torch.cat([logits for logits, _, _ in batches]), cache, mask
 
 
 def _decode(base: Base, lent: Readied, tokens: Tensor, cache: Any, mask: Tensor) -> Tensor:

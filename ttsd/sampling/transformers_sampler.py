@@ -25,7 +25,7 @@ from ttsd.sampling.background import beside, in_background
 from ttsd.sampling.protocol import AdapterRef, Decode, SamplerStats, check_new, checked_length, resident
 
 if TYPE_CHECKING:
-    from ttsd.backbone import Adapter, Base, Generated
+    from ttsd.backbone import Adapter, Base, Generated, Prefixes
 
 GATHERING_SECONDS = 0.005  # the members of a group are requested within one turn of the event loop
 
@@ -73,6 +73,7 @@ class HfSampler:
         self._arrival = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._drawing: Future[None] | None = None
+        self._known: tuple[AdapterRef | None, Prefixes] | None = None  # of the adapter that was drawn with last
         self._batches = itertools.count()
 
     async def start(self) -> None:
@@ -131,7 +132,7 @@ class HfSampler:
             _fail(self._waiting, InfrastructureError("the sampler was closed"))
             self._waiting.clear()
         self._resident.clear()
-        self._base = None
+        self._base = self._known = None
         if self._drawing is not None:
             await asyncio.to_thread(self._drawing.exception)  # its end, at the next token
 
@@ -176,7 +177,11 @@ class HfSampler:
 
         Requests of the same kind join it meanwhile, unless others wait for their turn.
         """
-        from ttsd.backbone import generate
+        from ttsd.backbone import Prefixes, generate
+
+        adapter = batch[0].adapter
+        if self._known is None or self._known[0] != adapter:
+            self._known = adapter, Prefixes()
 
         def joining(drawn_now: int) -> list[tuple[int, ...]]:
             late = self._take(self.settings.max_batch - drawn_now, joining=batch[0])
@@ -193,7 +198,7 @@ class HfSampler:
 
         generate(
             self._started(),
-            resident(self._resident, batch[0].adapter),
+            resident(self._resident, adapter),
             [request.prompt_ids for request in batch],
             max_tokens=batch[0].max_tokens,
             temperature=self.settings.temperature,
@@ -203,6 +208,7 @@ class HfSampler:
             should_stop=given_up,
             on_end=ended,
             more=joining,
+            known=self._known[1],
         )
 
     def _deliver(self, request: _Request, generated: Generated) -> None:
