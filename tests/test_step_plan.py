@@ -91,6 +91,23 @@ def test_an_80_gb_card_holds_both_copies_of_an_8b_model_and_a_24_gb_card_does_no
     assert small.needs["trainer"] < whole.needs["trainer"] - 9 * GIB
 
 
+def test_keeping_the_activations_of_small_micro_batches_costs_memory_and_saves_time() -> None:
+    budget = {"gradient_checkpointing": True, "token_budget": 1024}
+    made = [
+        plan(
+            settings(distillation={**budget, "checkpoint_over": over}),
+            QWEN3_8B,
+            CARDS["h100-80"],
+            completion_tokens=200,
+        )
+        for over in (0, 512, 1 << 20)
+    ]
+    kept = [next(part.bytes for part in one.memory.parts if part.what == "student activations") for one in made]
+    spent = [next(part.seconds.low for part in one.time if part.what == "student") for one in made]
+    assert kept[0] <= kept[1] < kept[2]
+    assert spent[0] == spent[1] > spent[2]
+
+
 def test_more_of_anything_never_costs_less() -> None:
     least = plan(settings(), QWEN3_8B, CARDS["h100-80"], completion_tokens=512)
     most = plan(settings(), QWEN3_8B, CARDS["h100-80"], questions=2)

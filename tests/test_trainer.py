@@ -73,7 +73,13 @@ def moved(folder: Path, lessons: Sequence[Lesson], steps: int = 2, **sections: A
 
 @pytest.mark.parametrize(
     "distillation",
-    [{"token_budget": 1}, {"token_budget": 150}, {"chunk_tokens": 3}, {"gradient_checkpointing": True}],
+    [
+        {"token_budget": 1},
+        {"token_budget": 150},
+        {"chunk_tokens": 3},
+        {"gradient_checkpointing": True},
+        {"gradient_checkpointing": True, "checkpoint_over": 100, "token_budget": 100},
+    ],
 )
 def test_how_the_work_is_cut_is_invisible(folder: Path, lessons: list[Lesson], distillation: dict[str, Any]) -> None:
     for method in ({}, {"grpo_weight": 0.5, "kl_to_base": 0.1}):
@@ -81,6 +87,18 @@ def test_how_the_work_is_cut_is_invisible(folder: Path, lessons: list[Lesson], d
         cut = moved(folder, lessons, distillation=method | distillation)
         torch.testing.assert_close(cut[1], whole[1], rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(cut[0], whole[0], rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize(("over", "times"), [(0, 2), (10_000, 1)])
+def test_only_large_micro_batches_are_computed_again(
+    folder: Path, lessons: list[Lesson], over: int, times: int
+) -> None:
+    made, counts = trainer(folder, distillation={"gradient_checkpointing": True, "checkpoint_over": over}), list[bool]()
+    layer = made.base.model.get_decoder().layers[0]
+    layer.mlp.register_forward_pre_hook(lambda module, *_: counts.append(module.training))
+    for _ in range(2):
+        made.step("q", lessons)
+    assert sum(counts) == 2 * times
 
 
 @pytest.mark.parametrize("token_budget", [100, 100_000])

@@ -22,6 +22,7 @@ from ttsd.backbone.packing import Forest
 from ttsd.backbone.processor import cpu_threads, device_named, keep_freed_memory, resolved_dtype
 from ttsd.errors import InfrastructureError, UserError
 
+_CHECKPOINTING = {"use_reentrant": False}
 _PREFIX = "base_model.model."  # what peft and vLLM put before a module's name in adapter files
 
 
@@ -90,23 +91,30 @@ class Base:
         return values.to(self.device)
 
     @contextmanager
-    def lending(self, adapter: Adapter | Readied | None, *, learns: bool = False) -> Iterator[None]:
+    def lending(
+        self, adapter: Adapter | Readied | None, *, learns: bool = False, recomputes: bool = True
+    ) -> Iterator[None]:
         """While inside, the model is base + `adapter` (None: the base alone) and nobody else's.
 
         `learns`: a gradient will be taken before the end. Only then is the model in training mode, in which
         transformers checkpoints gradients (and drops its cache of keys and values), and in which bitsandbytes has
-        gradients on a CPU. There is no dropout to wake.
+        gradients on a CPU. There is no dropout to wake. Without `recomputes` activations are kept nevertheless.
         """
         with self.lock:
             self._lend(adapter)
             if not learns:
                 yield
                 return
+            checkpoints = self.model.is_gradient_checkpointing
             self.model.train()
+            if not recomputes:
+                self.model.gradient_checkpointing_disable()
             try:
                 yield
             finally:
                 self.model.eval()
+                if checkpoints and not recomputes:
+                    self.model.gradient_checkpointing_enable(_CHECKPOINTING)
 
     @torch.no_grad()
     def readied(self, adapter: Adapter | None) -> Readied:
@@ -234,7 +242,7 @@ def load_base(
     model.requires_grad_(False)
     model.eval()
     if gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.gradient_checkpointing_enable(_CHECKPOINTING)
     return Base(model, path)
 
 

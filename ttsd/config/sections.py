@@ -118,6 +118,11 @@ class Distillation(Section):
         "compute activations again in the backward pass: less memory for one more forward pass",
         code="model.enable_gradient_checkpointing",
     )
+    checkpoint_over: int = setting(
+        0,
+        "tokens of a micro-batch over which gradient_checkpointing applies; smaller ones keep their activations",
+        ge=0,
+    )
 
     @model_validator(mode="after")
     def _sampled_token_is_reverse(self) -> Distillation:

@@ -181,8 +181,10 @@ def _trainer(config: Config, shape: Shape, width: int, lengths: Lengths, questio
     linear = NF4_BYTES if config.model.quantize_base == "nf4" else width
     row = max(lengths.prompt + lengths.completion, min(distillation.token_budget, lengths.student))
     layer = shape.layer_bytes(config.lora.rank) * width / 2
-    checkpointed = distillation.gradient_checkpointing
-    kept = row * (shape.layers * shape.hidden * width + layer if checkpointed else shape.layers * layer)
+    whole = min(row, distillation.checkpoint_over) if distillation.gradient_checkpointing else row
+    checkpointed = whole < row
+    recomputed = row * (shape.layers * shape.hidden * width + layer) if checkpointed else 0.0
+    kept = max(whole * shape.layers * layer, recomputed)
     passing = max(lengths.reprompt + lengths.completion, min(distillation.token_budget, lengths.teacher))
     logits = 3 * width + 3 * 4  # student, teacher, gradient; their float32 log-softmaxes
     chunk = f"{distillation.chunk_tokens} tokens at a time"

@@ -114,8 +114,10 @@ class StepTime:
             tokens = lengths.teacher + lengths.student
             seconds = self._measured.learning_seconds(tokens)
             return (Part("trainer", "teacher and student", Span(seconds, seconds), f"{tokens} tokens"),)
-        shape = self._shape
-        backward = 3.0 if self._config.distillation.gradient_checkpointing else 2.0  # forward, backward, forward again
+        shape, distillation = self._shape, self._config.distillation
+        longest = max(lengths.prompt + lengths.completion, min(distillation.token_budget, lengths.student))
+        recomputes = distillation.gradient_checkpointing and longest > distillation.checkpoint_over
+        backward = 3.0 if recomputes else 2.0  # forward, backward, forward again
         vocabulary = 2.0 * shape.vocab * shape.hidden * lengths.group * lengths.completion
         student = self._forward(lengths.student, lengths.prompt + lengths.completion) * backward + 2 * vocabulary
         passes = 2 if self._config.teacher.teacher_regularization == "trust-region" else 1
