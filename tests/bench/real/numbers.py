@@ -4,7 +4,7 @@
     python -m tests.bench.real.numbers numbers.sqlite.xz evidence/test.sqlite     # take up again
 
 Tables and reports are made from the numbers, and `ttsd evidence` repeats no run that has come to its end. Unfinished
-runs that learn are left out, since their weights are not here; the others keep their texts and go on.
+runs that learn are left out, since their weights are not here; chains keep the feedback that they read, and go on.
 """
 
 import lzma
@@ -19,9 +19,11 @@ LEAVE_OUT = (
     f"delete from steps where run in ({LOST})",
     f"delete from runs where run in ({LOST})",
     "delete from token_gains",
-    "update attempts set token_ids = x'', logprobs = x''",
-    "update attempts set completion = '', program = null, feedback = '' "
-    "where run in (select run from runs where ended is not null)",
+    "update attempts set completion = '', program = null, token_ids = x'', logprobs = x''",
+    "update attempts set feedback = '' where run in (select run from runs where ended is not null)",
+    "update attempts set sample_seconds = round(sample_seconds, 2), judge_seconds = round(judge_seconds, 3), "
+    "mean_logprob = round(mean_logprob, 3), min_logprob = round(min_logprob, 2)",
+    "update steps set metrics = '{}' where run not in (select run from runs where method in ('sdpo', 'grpo'))",
     "update runs set program = null",
     "vacuum",
 )
