@@ -25,7 +25,7 @@ from ttsd.backbone import (
     replacing,
 )
 from ttsd.backbone.generation import _inverted
-from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Packed
+from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape
 from ttsd.backbone.packing import pack
 from ttsd.errors import UserError
 
@@ -229,11 +229,29 @@ def test_a_base_readied_in_bfloat16_decodes_the_same(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not cpu_computes_bfloat16(), reason="this processor has no bfloat16 instructions")
-def test_weights_are_packed_where_the_processor_reads_them_faster(folder: Path) -> None:
-    coarse = load_base(str(folder), dtype="bfloat16")
-    coarse.wire(SHAPE)
-    for lent in (None, adapter(coarse)):
-        assert all(isinstance(loan, Packed) for loan in coarse.readied(lent).layers.values())
+def test_packed_weights_learn_the_same(folder: Path) -> None:
+    """Decoding leaves no plain weights; loss and gradient are those of a base that never decoded."""
+    found = []
+    for decodes in (False, True):
+        coarse = load_base(str(folder), dtype="bfloat16")
+        coarse.wire(SHAPE)
+        plain = sum(weight.numel() for weight in coarse.model.parameters())
+        if decodes:
+            generate(coarse, None, [tokens(5)], max_tokens=2, seed=0)
+            assert sum(weight.numel() for weight in coarse.model.parameters()) < plain / 2
+        lent = Adapter(
+            coarse.shapes,
+            torch.randn(coarse.adapter_size, generator=torch.Generator().manual_seed(0)) / 20,
+            trainable=True,
+        )
+        with coarse.lending(lent, learns=True):
+            loss = (coarse.hidden(pack([tokens(40)])) @ coarse.head.T).float().log_softmax(-1)[:, 3].mean()
+            loss.backward()
+        found.append((loss.detach(), lent.gradient))
+    (plain_loss, plain_gradient), (loss, gradient) = found
+    torch.testing.assert_close(loss, plain_loss, atol=0.02, rtol=0.01)
+    assert plain_gradient.norm() > 0
+    assert torch.nn.functional.cosine_similarity(gradient, plain_gradient, dim=0) > 0.99
 
 
 def test_rows_that_are_not_wanted_any_more_stop(base: Base) -> None:

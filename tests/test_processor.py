@@ -55,6 +55,20 @@ def test_memory_of_freed_tensors_is_kept_for_the_next() -> None:
     assert kept == "False" or int(pages) < 1000  # 5 x 64 MiB are 81,920 pages
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has heaps for threads")
+def test_threads_in_the_background_share_one_heap() -> None:
+    """In a process of its own: glibc's own account of its heaps, while two threads hold memory."""
+    script = (
+        "import ctypes, threading; from ttsd.sampling.background import in_background\n"
+        "libc, met = ctypes.CDLL(None), threading.Barrier(2)\n"
+        "libc.malloc.restype, libc.stdout = ctypes.c_void_p, ctypes.c_void_p.in_dll(libc, 'stdout')\n"
+        "def work(): libc.malloc(1000); met.wait()\n"
+        "for done in [in_background(work), in_background(work)]: done.result()\n"
+        "libc.malloc_info(0, libc.stdout); libc.fflush(libc.stdout)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).count("<heap nr=") == 1
+
+
 def test_a_lone_question_gets_all_cores_and_several_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

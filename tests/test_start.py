@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import ROOT, refused, ttsd
+from ttsd.cli.start import global_options
 
 
 def test_the_version_names_the_commit_that_is_checked_out() -> None:
@@ -33,6 +34,17 @@ def test_an_unknown_option_that_is_no_setting_is_typers_business() -> None:
     ended = ttsd("solve", "micro:numbers:2:1", "--sead", "5")
     assert ended.returncode == 2
     assert "No such option: --sead" in ended.stderr
+
+
+@pytest.mark.parametrize("own", [{}, {"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "ACTIVE"}])
+def test_threads_that_wait_leave_the_cores_to_others_soon(own: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    global_options()
+    found = {name: os.environ[name] for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY") if name in os.environ}
+    assert found == (own or {"GOMP_SPINCOUNT": "5000"})
 
 
 @pytest.mark.parametrize("name", ["problems", "sandbox", "configs"])

@@ -91,7 +91,7 @@ def test_an_80_gb_card_holds_both_copies_of_an_8b_model_and_a_24_gb_card_does_no
     assert small.needs["trainer"] < whole.needs["trainer"] - 9 * GIB
 
 
-def test_keeping_the_activations_of_small_micro_batches_costs_memory_and_saves_time() -> None:
+def test_keeping_activations_costs_memory_and_saves_time() -> None:
     budget = {"gradient_checkpointing": True, "token_budget": 1024}
     made = [
         plan(
@@ -104,8 +104,9 @@ def test_keeping_the_activations_of_small_micro_batches_costs_memory_and_saves_t
     ]
     kept = [next(part.bytes for part in one.memory.parts if part.what == "student activations") for one in made]
     spent = [next(part.seconds.low for part in one.time if part.what == "student") for one in made]
-    assert kept[0] <= kept[1] < kept[2]
-    assert spent[0] == spent[1] > spent[2]
+    assert kept == sorted(kept)
+    assert kept[0] < kept[2]
+    assert spent[0] > spent[1] > spent[2]
 
 
 def test_more_of_anything_never_costs_less() -> None:

@@ -89,16 +89,19 @@ def test_how_the_work_is_cut_is_invisible(folder: Path, lessons: list[Lesson], d
         torch.testing.assert_close(cut[0], whole[0], rtol=1e-3, atol=2e-5)
 
 
-@pytest.mark.parametrize(("over", "times"), [(0, 2), (10_000, 1)])
-def test_only_large_micro_batches_are_computed_again(
-    folder: Path, lessons: list[Lesson], over: int, times: int
+@pytest.mark.parametrize(("over", "again"), [(0, 1.0), (0.5, 0.5), (10, 0.0)])
+def test_layers_beyond_what_is_kept_are_computed_again(
+    folder: Path, lessons: list[Lesson], over: float, again: float
 ) -> None:
-    made, counts = trainer(folder, distillation={"gradient_checkpointing": True, "checkpoint_over": over}), list[bool]()
-    layer = made.base.model.get_decoder().layers[0]
-    layer.mlp.register_forward_pre_hook(lambda module, *_: counts.append(module.training))
+    """`over`: in row lengths; `again`: share of the layers."""
+    row = trainer(folder).step("q", lessons)["tokens/student"]
+    made = trainer(folder, distillation={"gradient_checkpointing": True, "checkpoint_over": int(over * row)})
+    layers, counts = made.base.model.get_decoder().layers, list[bool]()
+    for layer in layers:
+        layer.mlp.register_forward_pre_hook(lambda module, *_: counts.append(module.training))
     for _ in range(2):
         made.step("q", lessons)
-    assert sum(counts) == 2 * times
+    assert sum(counts) == 2 * len(layers) * (1 + again)
 
 
 @pytest.mark.parametrize("token_budget", [100, 100_000])

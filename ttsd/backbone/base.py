@@ -40,9 +40,11 @@ class Base:
             for name, module in model.named_modules()
             if isinstance(module, nn.Linear) and module is not head
         }
+        self._checkpointed = [layer for layer in model.modules() if _checkpoints(layer)]
         self._shape: LoraShape | None = None
         self._layers: dict[str, LoraLinear] = {}
         self._lent: Adapter | Readied | None = None
+        self._packed_head: PackedWeight | None = None
 
     @property
     def device(self) -> torch.device:
@@ -91,41 +93,45 @@ class Base:
         return values.to(self.device)
 
     @contextmanager
-    def lending(
-        self, adapter: Adapter | Readied | None, *, learns: bool = False, recomputes: bool = True
-    ) -> Iterator[None]:
+    def lending(self, adapter: Adapter | Readied | None, *, learns: bool = False, keeps: float = 0.0) -> Iterator[None]:
         """While inside, the model is base + `adapter` (None: the base alone) and nobody else's.
 
         `learns`: a gradient will be taken before the end. Only then is the model in training mode, in which
         transformers checkpoints gradients (and drops its cache of keys and values), and in which bitsandbytes has
-        gradients on a CPU. There is no dropout to wake. Without `recomputes` activations are kept nevertheless.
+        gradients on a CPU. There is no dropout to wake. `keeps`: share of the layers that aren't checkpointed then.
         """
         with self.lock:
             self._lend(adapter)
             if not learns:
                 yield
                 return
-            checkpoints = self.model.is_gradient_checkpointing
+            keeping = self._checkpointed[: int(keeps * len(self._checkpointed))]
             self.model.train()
-            if not recomputes:
-                self.model.gradient_checkpointing_disable()
+            for layer in keeping:
+                layer.gradient_checkpointing = False
             try:
                 yield
             finally:
                 self.model.eval()
-                if checkpoints and not recomputes:
-                    self.model.gradient_checkpointing_enable(_CHECKPOINTING)
+                for layer in keeping:
+                    layer.gradient_checkpointing = True
 
     @torch.no_grad()
     def readied(self, adapter: Adapter | None) -> Readied:
-        """The base with `adapter`, made ready to decode; a second copy of the layers' weights where that pays.
+        """The base with `adapter`, made ready to decode.
 
-        In float32 the adapter is merged, which takes a third of the calls for the same numbers. In bfloat16 that would
-        round a young adapter away: there the weights are packed for the processor.
+        In float32 the adapter is merged, which takes a third of the calls for the same numbers, and a copy of the
+        layers. In bfloat16 that would round a young adapter away: there the weights are packed for the processor.
         """
-        layers = {name: layer.readied(adapter.pair(name) if adapter else None) for name, layer in self._layers.items()}
-        head = self.model.get_output_embeddings()
-        return Readied(layers, PackedWeight.of(head.weight).product if packs(head) else head)
+        with self.lock:
+            self._lend(None)  # what is readied already would be kept beside it
+            self._pack()
+            layers = {
+                name: layer.readied(adapter.pair(name) if adapter else None) for name, layer in self._layers.items()
+            }
+            return Readied(
+                layers, self._packed_head.product if self._packed_head else self.model.get_output_embeddings()
+            )
 
     def hidden(self, forest: Forest) -> Tensor:
         """Last hidden states (tokens, hidden) of the packed row, after the final norm. Call it within `lending`."""
@@ -192,6 +198,16 @@ class Base:
             base_model_name_or_path=self.path,
         )
 
+    @torch.inference_mode(mode=False)  # where they are packed they are learnt with later
+    def _pack(self) -> None:
+        """Packs layers and head where that pays; the head has a plain copy beside it, in which words are looked up."""
+        if sum(layer.pack() for layer in self._layers.values()):
+            for weight in self.model.parameters():
+                weight.data = weight.data.clone()  # lets go of the file that was mapped, all layers in it
+        head = self.model.get_output_embeddings()
+        if self._packed_head is None and packs(head):
+            self._packed_head = PackedWeight.of(head.weight)
+
     def _lend(self, adapter: Adapter | Readied | None) -> None:
         if adapter is self._lent:
             return
@@ -204,6 +220,12 @@ class Base:
                 case Adapter():
                     layer.lent = adapter.pair(name)
         self._lent = adapter
+
+
+def _checkpoints(module: nn.Module) -> bool:
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    return isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing
 
 
 def load_base(

@@ -66,15 +66,7 @@ class Readied:
     head: Callable[[Tensor], Tensor]  # hidden states (n, hidden) to logits (n, vocab)
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """A layer's weight packed for few rows, and a pair in the weight's precision beside it."""
-
-    weight: PackedWeight
-    pair: Pair | None
-
-
-Loan = Pair | Tensor | Packed | None
+Loan = Pair | Tensor | None
 
 
 class LoraLinear(nn.Module):
@@ -85,43 +77,48 @@ class LoraLinear(nn.Module):
         self.inner = inner
         self.scaling = scaling
         self.lent: Loan = None
+        self._packed: PackedWeight | None = None
 
     @property
     def exact(self) -> bool:
         """Whether a pair can be added to the weight; in bfloat16 that would round a young adapter away."""
         return self.inner.weight.dtype == torch.float32
 
+    def pack(self) -> bool:
+        """Packs the weight, which has no plain copy from now on; False: that is done, or does not pay."""
+        if self._packed is not None or not packs(self.inner):
+            return False
+        weight = self.inner.weight
+        self._packed = PackedWeight.of(weight)
+        self.inner.weight = nn.Parameter(weight.new_empty(0), requires_grad=False)
+        return True
+
     def readied(self, pair: Pair | None) -> Loan:
-        """What makes many products of few rows cheap: the sum where it is exact, else the packed weight."""
+        """What makes many products of few rows cheap: the sum where it is exact, else a pair in the weight's format."""
         weight = self.inner.weight
         if pair is not None and self.exact:
             return torch.addmm(weight, pair[1], pair[0], alpha=self.scaling)
         if pair is not None and weight.is_floating_point():  # one of four bits does not say what it computes in
-            pair = (pair[0].to(weight.dtype), pair[1].to(weight.dtype))
-        return Packed(PackedWeight.of(weight), pair) if packs(self.inner) else pair
+            return pair[0].to(weight.dtype), pair[1].to(weight.dtype)
+        return pair
 
     def forward(self, states: Tensor) -> Tensor:
         if self.lent is None:
-            output: Tensor = self.inner(states)
-            return output
+            return self._product(states)
         if isinstance(self.lent, Tensor):
             return nn.functional.linear(states, self.lent, self.inner.bias)
-        if isinstance(self.lent, Packed):
-            return self._packed(states, self.lent)
         a, b = self.lent
         if self.exact and states.dtype == torch.float32 and states.numel() > _MERGE_FROM * a.numel():
             merged: Tensor = _MergedLinear.apply(states, self.inner.weight, self.inner.bias, a, b, self.scaling)  # type: ignore[no-untyped-call]
             return merged
-        narrow = nn.functional.linear(states, a.to(states.dtype)) * self.scaling
-        added: Tensor = self.inner(states) + nn.functional.linear(narrow, b.to(states.dtype))
-        return added
+        product, narrow = self._product(states), nn.functional.linear(states, a.to(states.dtype))
+        rows = product.flatten(0, -2)
+        return torch.addmm(rows, narrow.flatten(0, -2), b.to(states.dtype).T, alpha=self.scaling).view_as(product)
 
-    def _packed(self, states: Tensor, lent: Packed) -> Tensor:
-        output = lent.weight.product(states, self.inner.bias)
-        if lent.pair is not None:
-            a, b = lent.pair
-            narrow = nn.functional.linear(states, a).flatten(0, -2)
-            output.view(-1, output.shape[-1]).addmm_(narrow, b.T, alpha=self.scaling)
+    def _product(self, states: Tensor) -> Tensor:
+        if self._packed is not None:
+            return self._packed.product(states, self.inner.bias)
+        output: Tensor = self.inner(states)
         return output
 
 

@@ -1,15 +1,16 @@
-"""Weights in the order that a processor's bfloat16 kernels read, for the products of few rows that decoding takes."""
+"""Weights in the order that a processor's bfloat16 kernels read: the only copy, for decoding and for learning."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
 from ttsd.backbone.processor import cpu_computes_bfloat16
 
-_ROWS = 8  # that the order is chosen for; others are as exact
+_ROWS = 8  # that the order is chosen for, as decoding has them; others are as exact, and as fast
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,32 @@ class PackedWeight:
         return cls(torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _ROWS))
 
     def product(self, states: Tensor, bias: Tensor | None = None) -> Tensor:
-        """`states` times the matrix, plus `bias`; without gradient."""
+        """`states` times the matrix, plus `bias`. A gradient reaches `states` alone."""
+        if torch.is_grad_enabled() and states.requires_grad:
+            found: Tensor = _Product.apply(states, self, bias)  # type: ignore[no-untyped-call]
+            return found
+        return self._product(states, bias)
+
+    def plain(self) -> Tensor:
+        """The matrix as it was, bit for bit."""
+        return self.blocks.to_dense()
+
+    def _product(self, states: Tensor, bias: Tensor | None) -> Tensor:
         found: Tensor = torch.ops.mkldnn._linear_pointwise(states, self.blocks, bias, "none", [], "")
         return found
+
+
+class _Product(torch.autograd.Function):
+    """Back through the product one needs the matrix the other way round: it is made plain for that moment."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: PackedWeight, bias: Tensor | None) -> Tensor:
+        ctx.weight = weight
+        return weight._product(states, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return grads[0] @ ctx.weight.plain(), None, None
 
 
 def packs(layer: nn.Module) -> bool:

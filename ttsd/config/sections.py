@@ -120,7 +120,7 @@ class Distillation(Section):
     )
     checkpoint_over: int = setting(
         0,
-        "tokens of a micro-batch over which gradient_checkpointing applies; smaller ones keep their activations",
+        "tokens whose activations are kept nevertheless; a larger micro-batch computes a share of its layers again",
         ge=0,
     )
 

@@ -165,8 +165,8 @@ class Trainer:
             teacher = self._teacher_logits(learner, [a.lesson for a in taught], stats) if taught else None
             reference = self._base_logprobs(part) if any(a.stay for a in part) else None
             forest = pack([student_reading(a.lesson) for a in part])
-            recomputes = forest.size > self._config.distillation.checkpoint_over
-            with self.base.lending(learner.student, learns=True, recomputes=recomputes):
+            keeps = min(1.0, self._config.distillation.checkpoint_over / forest.size)
+            with self.base.lending(learner.student, learns=True, keeps=keeps):
                 hidden = self.base.hidden(forest)
                 stats.read["student"] += forest.size
                 loss = hidden.new_zeros((), dtype=torch.float32)

@@ -181,10 +181,9 @@ def _trainer(config: Config, shape: Shape, width: int, lengths: Lengths, questio
     linear = NF4_BYTES if config.model.quantize_base == "nf4" else width
     row = max(lengths.prompt + lengths.completion, min(distillation.token_budget, lengths.student))
     layer = shape.layer_bytes(config.lora.rank) * width / 2
-    whole = min(row, distillation.checkpoint_over) if distillation.gradient_checkpointing else row
-    checkpointed = whole < row
-    recomputed = row * (shape.layers * shape.hidden * width + layer) if checkpointed else 0.0
-    kept = max(whole * shape.layers * layer, recomputed)
+    keeps = min(1.0, distillation.checkpoint_over / row) if distillation.gradient_checkpointing else 1.0
+    again = (1 - keeps) * row * shape.layers * shape.hidden * width + (keeps < 1) * row * layer
+    kept = keeps * row * shape.layers * layer + again
     passing = max(lengths.reprompt + lengths.completion, min(distillation.token_budget, lengths.teacher))
     logits = 3 * width + 3 * 4  # student, teacher, gradient; their float32 log-softmaxes
     chunk = f"{distillation.chunk_tokens} tokens at a time"
@@ -196,7 +195,7 @@ def _trainer(config: Config, shape: Shape, width: int, lengths: Lengths, questio
             questions * learner_bytes(config, shape),
             f"{numbers / 1e6:.0f} M numbers",
         ),
-        Need("trainer", "student activations", kept * _SLACK, f"{row} tokens{', checkpointed' * checkpointed}"),
+        Need("trainer", "student activations", kept * _SLACK, f"{row} tokens{', checkpointed' * (keeps < 1)}"),
         Need("trainer", "teacher activations", passing * layer / 2 * _SLACK, f"{passing} tokens, one layer at a time"),
         Need("trainer", "hidden states", 3.0 * row * shape.hidden * width, "student, its gradient, teacher"),
         Need("trainer", "logits", float(distillation.chunk_tokens * shape.vocab * logits), chunk),
@@ -209,7 +208,8 @@ def _sampler(config: Config, shape: Shape, width: int, lengths: Lengths, questio
         cache = shape.kv_bytes(lengths.group * (lengths.prompt + lengths.completion), width)
         needs = [Need("sampler", KV_CACHE, cache, "of one group, all at full length")]
         if card.is_cpu:  # `Base.readied`
-            needs.append(Need("sampler", "weights to decode with", (shape.linear + shape.embedding) * width, "a copy"))
+            copied = shape.embedding if width == 2 else shape.linear
+            needs.append(Need("sampler", "weights to decode with", copied * width, "a copy"))
         return needs
     cards, slots = _cards(config), questions + 1  # the version in use and the one that replaces it
     least = shape.kv_bytes(lengths.prompt + lengths.completion, width) / cards

@@ -116,8 +116,8 @@ class StepTime:
             return (Part("trainer", "teacher and student", Span(seconds, seconds), f"{tokens} tokens"),)
         shape, distillation = self._shape, self._config.distillation
         longest = max(lengths.prompt + lengths.completion, min(distillation.token_budget, lengths.student))
-        recomputes = distillation.gradient_checkpointing and longest > distillation.checkpoint_over
-        backward = 3.0 if recomputes else 2.0  # forward, backward, forward again
+        keeps = min(1.0, distillation.checkpoint_over / longest) if distillation.gradient_checkpointing else 1.0
+        backward = 3.0 - keeps  # forward, backward, forward again
         vocabulary = 2.0 * shape.vocab * shape.hidden * lengths.group * lengths.completion
         student = self._forward(lengths.student, lengths.prompt + lengths.completion) * backward + 2 * vocabulary
         passes = 2 if self._config.teacher.teacher_regularization == "trust-region" else 1
