@@ -83,6 +83,11 @@ def test_an_overview_says_what_all_runs_still_take(capsys: pytest.CaptureFixture
     left = overview.left()
     assert left is not None
     assert left.attempts == 3 * 6 - 2
+    for number in range(3, 9):
+        run.add(rollout(number, "x", FAILED))
+    left = overview.left()
+    assert left is not None
+    assert left.attempts == 2 * 6 + 2  # the second has made more than the first did: at most its budget
     assert " tokens left | a | failed" in capsys.readouterr().err
 
 

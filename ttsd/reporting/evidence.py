@@ -92,7 +92,8 @@ def write(study: Study) -> Path:
     path = study.out / "evidence.md"
     for subset, store in _opened(study):
         build_report(store, study.out / folder_name(subset))
-    path.write_text(markdown(summary(study), study.config.budget.attempts), "utf-8")
+    found = {folder_name(subset): rows for subset, rows in summary(study).items()}
+    path.write_text(markdown(found, study.config.budget.attempts), "utf-8")
     return path
 
 

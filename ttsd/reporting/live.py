@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -164,16 +165,26 @@ class PlainOverview:
         self.say(" | ".join(part for part in [*parts, _ending(answer)] if part))
 
     def left(self) -> Left | None:
-        """What all runs will still take, if the others make as many attempts as those that ended; None: unknown."""
+        """What all runs will still take, if the others make as many attempts as those that ended; None: unknown.
+
+        A run that has made more than some of them did is like the rest of them.
+        """
         running = [board.meter for view in self.boards.values() if (board := view.board).meter is not None]
         attempts = sum(made for made, _ in self._ended) + sum(meter.made for meter in running)
         tokens = sum(of_run for _, of_run in self._ended) + sum(meter.made_tokens for meter in running)
         if not attempts:
             return None
         usual = [made for made, _ in self._ended] or [meter.budget.attempts for meter in running]
-        open_runs = self._total - len(self._ended)
-        left = max(0.0, open_runs * sum(usual) / len(usual) - sum(meter.made for meter in running))
+        waiting = self._total - len(self._ended) - len(running)
+        left = waiting * fmean(usual) + sum(_still(meter, usual) for meter in running)
         return Left(left, left * (time.monotonic() - self._started) / attempts, left * tokens / attempts)
+
+
+def _still(meter: Meter, usual: Sequence[int]) -> float:
+    """Attempts that a run will still make."""
+    at_most = found.attempts if (found := meter.left()) else float(meter.budget.attempts)
+    longer = [made - meter.made for made in usual if made > meter.made]
+    return min(at_most, fmean(longer)) if longer else at_most
 
 
 class RichOverview(PlainOverview):
