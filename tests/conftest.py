@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from ttsd.cli.start import yield_cores_soon
+
+yield_cores_soon()  # before any test imports torch
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

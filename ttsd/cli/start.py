@@ -56,11 +56,11 @@ def global_options(
         _start_log(verbose, log_file)
     else:
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # no retries of the hub's client before our one sentence
-    _yield_cores_soon()
+    yield_cores_soon()
     _check_neighbours()
 
 
-def _yield_cores_soon() -> None:
+def yield_cores_soon() -> None:
     """How long threads of OpenMP wait awake for the next product, unless the user has said so.
 
     By themselves they wait for milliseconds. On cores that another program wants too, each product then takes as long
