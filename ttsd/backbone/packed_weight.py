@@ -1,4 +1,4 @@
-"""Weights in the order that a processor's bfloat16 kernels read: the only copy, for decoding and for learning."""
+"""Weights in the order that a processor's bfloat16 kernels read: a layer's only copy, to decode and to learn with."""
 
 from __future__ import annotations
 

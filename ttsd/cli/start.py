@@ -64,7 +64,7 @@ def yield_cores_soon() -> None:
     """How long threads of OpenMP wait awake for the next product, unless the user has said so.
 
     By themselves they wait for milliseconds. On cores that another program wants too, each product then takes as long
-    as the others' turns: a token of a 0.5B model took seconds instead of three tenths of one.
+    as the others' turns: a token of a 0.5B model takes seconds instead of three tenths of one.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)

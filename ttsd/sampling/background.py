@@ -8,7 +8,7 @@ A thread that stays keeps the helpers that OpenMP gave it. Once there are more o
 all of them to sleep after every product, and a token takes 1.7 times as long to draw.
 
 All threads share one heap. By itself glibc gives them heaps of 64 MiB, in which large tensors leave gaps: a step of
-learning that needs 3.6 GiB took 5.4.
+learning that needs 3.6 GiB takes 5.4.
 """
 
 from __future__ import annotations
