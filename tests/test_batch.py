@@ -13,9 +13,9 @@ from problems.problem import ProblemError
 from problems.subsets import questions
 from tests.commands import GAPS, SETTINGS, attempts, finish, rows, start, wait_for, wait_until_gone
 from ttsd.config import Config
-from ttsd.running.batch import plan
 from ttsd.running.resume import Job, unfinished
 from ttsd.running.store import Store
+from ttsd.running.tasks import plan
 
 
 def test_the_plan_goes_seed_by_seed() -> None:

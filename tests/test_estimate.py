@@ -22,8 +22,6 @@ from ttsd.machine.memory import Found
 from ttsd.machine.shape import KNOWN
 from ttsd.machine.step_time import Span
 from ttsd.nouns import Rollout, Step
-from ttsd.running import batch
-from ttsd.running.batch import Task, Wanted
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.estimate import UNSPENT, Estimate, Machine, Pace, announcement, cost_of, estimate
 from ttsd.running.methods import BEST_OF_K, GRPO, SDPO
@@ -32,6 +30,7 @@ from ttsd.running.readings import group_size_of, readings_of, rounds_of
 from ttsd.running.record import Spent
 from ttsd.running.resume import Job, unfinished
 from ttsd.running.store import Store
+from ttsd.running.tasks import Task, Wanted, plan
 
 QUESTION = "micro:numbers:5:7"
 SETTINGS = ["model.sampler=transformers", "budget.attempts=64"]
@@ -204,7 +203,7 @@ async def test_the_prompts_shown_are_those_that_the_run_then_reads(
 
 def test_a_prompt_that_many_runs_read_is_shown_once(store: Store, tokenizer: Tokenizer) -> None:
     config = micro()
-    wanted = batch.plan([QUESTION], ["grpo", "best-of-k"], 2, config)
+    wanted = plan([QUESTION], ["grpo", "best-of-k"], 2, config)
     shown = first_prompts([Task(one, problems.load(QUESTION), None) for one in wanted], tokenizer, store)
     (prompt,) = shown
     assert prompt.runs == tuple(map(str, wanted))

@@ -11,9 +11,9 @@ from tests.records import rollout
 from ttsd.config import load_config, recorded_config
 from ttsd.errors import UserError
 from ttsd.reporting.report.record import read
-from ttsd.running.batch import plan
 from ttsd.running.methods import METHODS, method_named
 from ttsd.running.store import Store
+from ttsd.running.tasks import plan
 
 PACKAGE = Path(__file__).parents[1] / "ttsd"
 

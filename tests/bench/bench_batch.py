@@ -25,6 +25,7 @@ from ttsd.running import batch, run
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.shared_time import Shared, Stopwatch, Usage
 from ttsd.running.store import Store
+from ttsd.running.tasks import Task, plan, sorted_out
 
 
 def main() -> None:
@@ -74,9 +75,9 @@ def settings(options: argparse.Namespace) -> Config:
 
 def tasks_of(
     questions: Sequence[str], options: argparse.Namespace, config: Config, store: Store, seeds: int | None = None
-) -> list[batch.Task]:
+) -> list[Task]:
     methods = options.methods.split(",")
-    return batch.sorted_out(batch.plan(questions, methods, seeds or options.seeds, config), store)[1]
+    return sorted_out(plan(questions, methods, seeds or options.seeds, config), store)[1]
 
 
 async def work(

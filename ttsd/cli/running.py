@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ttsd.config import Config
-    from ttsd.running.batch import Overview, Results, Wanted
+    from ttsd.running.batch import Overview, Results
     from ttsd.running.preview import Preview
+    from ttsd.running.tasks import Wanted
 
 
 def solve(
@@ -109,10 +110,11 @@ def batch(
     from ttsd.reporting.live import overview_for_stderr
     from ttsd.running import batch as work
     from ttsd.running.methods import method_named
+    from ttsd.running.tasks import plan
 
     settings = settings_of(config, set_, unsafe_no_sandbox)
     chosen = [method_named(name.strip()).name for name in methods.split(",")]
-    wanted = work.plan(questions(subset), chosen, seeds, settings, windows_of(windows), fractions_of(teacher_fractions))
+    wanted = plan(questions(subset), chosen, seeds, settings, windows_of(windows), fractions_of(teacher_fractions))
     if ray is None and ray_workers is not None:
         raise UserError(f"--ray-workers {ray_workers} needs --ray: give its ADDRESS, or local")
     if dry_run:

@@ -20,6 +20,7 @@ from ttsd.running.estimate import NOTHING
 from ttsd.running.methods import METHODS
 from ttsd.running.preview import looked_at
 from ttsd.running.store import Row, Store
+from ttsd.running.tasks import Wanted, plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,11 @@ class Study:
         store = self.config.store.model_copy(update={"path": path, "state_dir": None})
         return self.config.model_copy(update={"store": store})
 
-    def wanted(self, subset: str) -> list[batch.Wanted]:
+    def wanted(self, subset: str) -> list[Wanted]:
         config = self.configured(subset)
-        return batch.plan(questions([subset]), self.methods, self.seeds, config, self.windows, self.fractions)
+        return plan(questions([subset]), self.methods, self.seeds, config, self.windows, self.fractions)
 
-    def missing(self, subset: str) -> list[batch.Wanted]:
+    def missing(self, subset: str) -> list[Wanted]:
         """Runs that have not come to their end yet."""
         with looked_at(self.configured(subset)) as store:
             return [one for one in self.wanted(subset) if resume.finished(store, one.job, one.config) is None]

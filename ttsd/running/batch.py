@@ -7,42 +7,28 @@ trainer and the judge serve them in the order they ask, so none is starved. A ru
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-import problems
-from problems.problem import Problem
 from ttsd.config import Config
 from ttsd.machine.capacity import Capacity, capacity
 from ttsd.machine.memory import found_memory
-from ttsd.running import resume, run
+from ttsd.running import run
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.estimate import announcement
-from ttsd.running.methods import METHODS, MULTI_TURN, SDPO, Method
 from ttsd.running.preview import Preview, looked_at, previewed
 from ttsd.running.readings import teaching
-from ttsd.running.record import Answer, Row
+from ttsd.running.record import Answer
 from ttsd.running.resume import Job
 from ttsd.running.self_teacher import SelfTeacher
 from ttsd.running.shared_time import Usage
-from ttsd.running.store import Store
+from ttsd.running.tasks import Task, Wanted, group_of, learns, sorted_out
 from ttsd.running.writer import View
 from ttsd.sampling.background import beside
 
 if TYPE_CHECKING:
     from ttsd.backbone import Tokenizer
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A job and its settings."""
-
-    job: Job
-    config: Config
-
-    def __str__(self) -> str:
-        return self.job.label(self.config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +55,6 @@ class Results:
         return [one for one in self.runs if isinstance(one, Failure)]
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What is wanted, with its question loaded, and the run that it resumes (None: a new one)."""
-
-    wanted: Wanted
-    problem: Problem
-    resumed: Row | None
-
-
 class Overview(Protocol):
     """Whoever watches many runs."""
 
@@ -90,42 +67,6 @@ class Overview(Protocol):
         """A place for one run, which is about to begin."""
 
     def end(self, name: str, answer: Answer | Failure) -> None: ...
-
-
-def plan(
-    questions: Sequence[str],
-    methods: Sequence[str],
-    seeds: int,
-    config: Config,
-    windows: Sequence[int | None] = (None,),
-    fractions: Sequence[float | None] = (None,),
-) -> list[Wanted]:
-    """All runs, seed by seed, so that an interrupted batch has seen every question.
-
-    multi-turn runs once with each of `windows`, sdpo with each of the teacher's `fractions` (None: what the
-    configuration says). A method that pools its attempts spends its whole budget: only then is its pass@k unbiased.
-    """
-    arms: dict[str, Sequence[float | None]] = {MULTI_TURN.name: windows, SDPO.name: fractions}
-    return [
-        Wanted(Job(question, method, seed), _arm(METHODS[method], config, value))
-        for seed in range(seeds)
-        for question in questions
-        for method in methods
-        for value in arms.get(method, (None,))
-    ]
-
-
-def _arm(method: Method, config: Config, value: float | None) -> Config:
-    """`value`: of the setting that the method is compared by; None: the configuration's."""
-    if method.pools:
-        return _changed(config, "budget", continue_after_discovery=True)
-    if method.arm is None or value is None:
-        return config
-    return _changed(config, method.arm.section, **{method.arm.setting: value})
-
-
-def _changed(config: Config, section: str, **settings: object) -> Config:
-    return config.model_copy(update={section: getattr(config, section).model_copy(update=settings)})
 
 
 async def batch(wanted: Sequence[Wanted], config: Config, *, runs_at_once: int | None, overview: Overview) -> Results:
@@ -170,15 +111,6 @@ def checked(tasks: Sequence[Task], config: Config) -> Tokenizer:
     return tokenizer
 
 
-def learns(tasks: Iterable[Task]) -> bool:
-    return any(task.wanted.job.kind.learns for task in tasks)
-
-
-def group_of(tasks: Iterable[Task], config: Config) -> int:
-    """The most completions that one of these runs draws at a time."""
-    return max(1 if task.wanted.job.kind.converses else config.sampling.group_size for task in tasks)
-
-
 def room_for(tasks: Sequence[Task], runs: int, runs_at_once: int | None, config: Config) -> Capacity:
     """How many of `runs` such runs share an engine on this machine, and why."""
     return decided(runs_at_once, group_of(tasks, config), runs, config)
@@ -192,20 +124,6 @@ def decided(runs_at_once: int | None, group: int, runs: int, config: Config) -> 
 
     sizes = model_sizes(resolve(config.model.path))
     return capacity(config, sizes, group, runs, found_memory(config.model))
-
-
-def sorted_out(wanted: Sequence[Wanted], store: Store) -> tuple[list[int], list[Task]]:
-    """Runs that are finished, and what is left to do."""
-    loaded = {one.job.question: problems.load(one.job.question) for one in wanted}
-    done, tasks = [], []
-    for asked in wanted:
-        one = replace(asked, config=resume.as_begun(store, asked.job, asked.config))
-        finished = resume.finished(store, one.job, one.config)
-        if finished is not None:
-            done.append(finished)
-        else:
-            tasks.append(Task(one, loaded[one.job.question], resume.unfinished(store, one.job, one.config)))
-    return done, tasks
 
 
 async def all_of(

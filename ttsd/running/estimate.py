@@ -31,7 +31,7 @@ from ttsd.sampling.background import beside
 
 if TYPE_CHECKING:
     from ttsd.backbone import Tokenizer
-    from ttsd.running.batch import Task
+    from ttsd.running.tasks import Task
 
 # A learning or conversing run is expected to take between this share of best-of-k's mean attempts and all of them.
 LUCKY = 0.25

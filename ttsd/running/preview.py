@@ -17,7 +17,7 @@ from ttsd.running.store import Store
 
 if TYPE_CHECKING:
     from ttsd.backbone import Tokenizer
-    from ttsd.running.batch import Task
+    from ttsd.running.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from ttsd.running.methods import BEST_OF_K
 from ttsd.running.record import Answer
 from ttsd.running.self_teacher import FeedbackOf, Form, self_teacher
 from ttsd.running.store import Store
+from ttsd.running.tasks import Task, Wanted, plan, sorted_out
 from ttsd.sampling.background import beside
 
 
@@ -52,16 +53,16 @@ async def probe(
 ) -> Probe:
     """Draws until every question has `samples` attempts, then those of its self-teacher."""
     config = config.model_copy(update={"budget": config.budget.model_copy(update={"attempts": samples})})
-    wanted = batch.plan(questions, [BEST_OF_K.name], 1, config)
+    wanted = plan(questions, [BEST_OF_K.name], 1, config)
     with run.open_store(config) as store:
-        done, tasks = batch.sorted_out(wanted, store)
+        done, tasks = sorted_out(wanted, store)
         overview.say(f"{len(tasks)} questions to sample, {len(done)} sampled before")
         overview.expect(len(tasks))
         found = {answer.question: answer for answer in map(store.answer, done)}
         teachers = Teachers(store, config, hindsight, found)
         if not tasks and not teachers.missing():
             return Probe(teachers.measured(questions), [])
-        everything = tasks or [batch.Task(one, problems.load(one.job.question), None) for one in wanted]
+        everything = tasks or [Task(one, problems.load(one.job.question), None) for one in wanted]
         tokenizer = await beside(batch.checked, everything, config)
         room = batch.room_for(everything, len(everything), runs_at_once, config)
         async with run.open_session(config, store, tokenizer, learns=False, runs_at_once=room.runs) as session:
@@ -76,7 +77,7 @@ async def probe(
         return Probe(teachers.measured(questions), failures, seconds / drawn if drawn > 0 else None)
 
 
-def _recorded(store: Store, tasks: Sequence[batch.Task]) -> int:
+def _recorded(store: Store, tasks: Sequence[Task]) -> int:
     """Attempts of runs that were interrupted."""
     return sum(store.answer(task.resumed["run"]).attempts for task in tasks if task.resumed is not None)
 
@@ -129,8 +130,8 @@ class Teachers:
             return None
         rollouts = self.store.rollouts(source.run)
         teacher = self_teacher(problem, session.engine.tokenizer, config, source, rollouts)
-        wanted = batch.Wanted(job, config)
-        result = await batch.to_its_end(session, batch.Task(wanted, problem, begun), overview.view, teacher)
+        wanted = Wanted(job, config)
+        result = await batch.to_its_end(session, Task(wanted, problem, begun), overview.view, teacher)
         overview.end(str(wanted), result)
         return result
 

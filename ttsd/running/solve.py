@@ -10,7 +10,6 @@ import problems
 from problems import Problem
 from ttsd.config import Config
 from ttsd.running import resume, run
-from ttsd.running.batch import Task, Wanted
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.estimate import announcement
 from ttsd.running.preview import Preview, looked_at, previewed
@@ -18,6 +17,7 @@ from ttsd.running.readings import teaching
 from ttsd.running.record import Answer, Row
 from ttsd.running.resume import Job
 from ttsd.running.store import Store
+from ttsd.running.tasks import Task, Wanted
 from ttsd.running.writer import View
 from ttsd.sampling.background import beside
 

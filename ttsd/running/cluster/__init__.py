@@ -20,11 +20,12 @@ from typing import Any
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.running import resume, run
-from ttsd.running.batch import Failure, Overview, Results, Task, Wanted, checked, group_of, learns, sorted_out
+from ttsd.running.batch import Failure, Overview, Results, checked
 from ttsd.running.cluster.places import Place, briefly, cause, places
 from ttsd.running.cluster.worker import Need
 from ttsd.running.record import Answer
 from ttsd.running.store import Store
+from ttsd.running.tasks import Task, Wanted, group_of, learns, sorted_out
 from ttsd.sampling.background import beside
 
 

@@ -12,11 +12,12 @@ from ttsd.config import Config
 from ttsd.loop import Event, Past
 from ttsd.machine.capacity import Capacity
 from ttsd.running import run
-from ttsd.running.batch import Failure, Task, decided, to_its_end
+from ttsd.running.batch import Failure, decided, to_its_end
 from ttsd.running.cluster.keeper import DistantStore
 from ttsd.running.engine import load_tokenizer, takes_turns
 from ttsd.running.meter import Meter
 from ttsd.running.record import Answer
+from ttsd.running.tasks import Task
 from ttsd.running.watchdog import speaker
 
 if TYPE_CHECKING:
