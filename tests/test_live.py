@@ -89,6 +89,11 @@ def test_an_overview_says_what_all_runs_still_take(capsys: pytest.CaptureFixture
     assert left is not None
     assert left.attempts == 2 * 6 + 2  # the second has made more than the first did: at most its budget
     assert " tokens left | a | failed" in capsys.readouterr().err
+    overview.end("b", Failure(Job("q", "sdpo", 0), "OSError: gone"))
+    overview.expect(2)  # of another list
+    overview.view("c")
+    overview.end("c", Failure(Job("q", "sdpo", 0), "OSError: gone"))
+    assert "\n1/2 | 0 s | c | failed" in capsys.readouterr().err
 
 
 def test_an_alarm_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -151,6 +151,7 @@ class PlainOverview:
 
     def expect(self, runs: int) -> None:
         self._total = runs
+        self._ended.clear()
 
     def view(self, name: str) -> QuietView:
         if not self.boards and not self._ended:

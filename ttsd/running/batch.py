@@ -61,7 +61,7 @@ class Overview(Protocol):
     def say(self, text: str) -> None: ...
 
     def expect(self, runs: int) -> None:
-        """How many runs there are to do."""
+        """So many runs are to do now; what was done before is another piece of work, as of another list."""
 
     def view(self, name: str) -> View:
         """A place for one run, which is about to begin."""
