@@ -42,7 +42,7 @@ def test_a_configuration_that_does_not_speak_of_the_method_gets_the_best_known(t
     for config in (load_config(str(tmp_path / "mine.toml")), load_config("qwen3-4b"), load_config("micro-cpu")):
         assert rounds_of(SDPO, config) == Rounds(8, 0.25, 1)
         assert (config.sampling.teacher_fraction, config.reprompt.student_reads) == (1.0, "reading")
-        assert (config.reprompt.feedback_blocks, config.reprompt.feedback_from) == (8, "run")
+        assert (config.reprompt.feedback_blocks, config.reprompt.feedback_from) == (6, "run")
 
 
 def test_the_papers_preset_is_what_runs_did_before_the_defaults_changed() -> None:

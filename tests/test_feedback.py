@@ -17,7 +17,7 @@ from ttsd.judging.feedback import (
     readable,
 )
 from ttsd.nouns import Case, CaseResult, Problem, Status, Verdict
-from ttsd.prompts import as_examples, told
+from ttsd.prompts import as_examples
 
 PROBLEM = Problem(
     "p",
@@ -137,23 +137,3 @@ def test_a_teacher_reads_each_restated_case_once() -> None:
     assert read.count("Example\nInput:\n10\nOutput:\n20") == 1
     assert "Wrong Answer" not in read
     assert "18" not in read
-
-
-def test_what_is_told_of_the_question_is_cases_and_what_is_right_on_them() -> None:
-    assert told(feedback_text(PROBLEM, [wrong(0, "18\n"), wrong(2, "Output:\n")])) == {"3", "3\n6", "10", "10\n20"}
-    crashed = feedback_text(PROBLEM, [CaseResult(0, Status.RUNTIME_ERROR, error="line 7\nZeroDivisionError")])
-    slow = feedback_text(PROBLEM, [CaseResult(0, Status.TIME_LIMIT)], truncated=True)
-    assert told(crashed) == told(slow) == {"10"}
-    assert told(NO_PROGRAM) == set(NO_PROGRAM.splitlines())
-    assert told("") == set()
-
-
-def test_a_teacher_reads_what_is_right_before_other_errors_on_the_same_case() -> None:
-    crashes = [CaseResult(0, Status.RUNTIME_ERROR, error=f"line {n}\nin f\nNameError: {n}") for n in (1, 2)]
-    texts = [feedback_text(PROBLEM, [result]) for result in (*crashes, wrong(0), wrong(2))]
-    verdicts = [Verdict(Status.WRONG_ANSWER, 0, 1, 0, 0, feedback=text) for text in texts]
-    rollouts = [rollout(number, "program", verdict) for number, verdict in enumerate(verdicts, 1)]
-    for blocks, shown in [(3, [True, False, True, True]), (4, [True] * 4)]:
-        lesson = teaching(feedback_blocks=blocks).lessons(rollouts)[0]
-        read = "".join(map(chr, lesson.reprompt_ids or ()))
-        assert [text in read for text in texts] == shown

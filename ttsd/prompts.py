@@ -34,10 +34,6 @@ FEEDBACK_TEMPLATE = "\n\nThe following is feedback from your unsuccessful earlie
 _WRONG_ANSWER = re.compile(
     r"^Wrong Answer\nInput:\n(.*?)\nOutput:\n.*?\nExpected:\n(.*?)(?=\n\nWrong Answer\n|\Z)", re.DOTALL | re.MULTILINE
 )
-# And as it names any case: what is right stands only below a wrong answer.
-_CASE = re.compile(
-    r"^Input:\n(.*?)(?:\nOutput:\n.*?\nExpected:\n(.*?))?(?=\n\nWrong Answer\n|\Z)", re.DOTALL | re.MULTILINE
-)
 
 
 class ChatTokenizer(Protocol):
@@ -83,17 +79,6 @@ def teacher_prompt(
 def attempt_and_feedback(attempt: str, feedback: str) -> str:
     """An attempt, without its thinking, above the feedback on it."""
     return _fill(ATTEMPT_TEMPLATE, attempt=without_thinking(attempt), feedback=feedback)
-
-
-def told(feedback: str) -> frozenset[str]:
-    """What feedback says of the question, not of an attempt: the cases it names, and what is right on them.
-
-    All lines of a text that names no case, as a judge of the user's own may write it.
-    """
-    cases = _CASE.findall(feedback)
-    if not cases:
-        return frozenset(feedback.splitlines())
-    return frozenset(case for case, _ in cases) | {f"{case}\n{right}" for case, right in cases if right}
 
 
 def as_examples(feedback: str) -> str:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from ttsd.config import Reprompt
 from ttsd.errors import UserError
 from ttsd.nouns import Lesson, Reading, Rollout, Status
-from ttsd.prompts import ChatTokenizer, as_examples, attempt_and_feedback, teacher_prompt, told, without_thinking
+from ttsd.prompts import ChatTokenizer, as_examples, attempt_and_feedback, teacher_prompt, without_thinking
 
 
 class Reprompts:
@@ -45,7 +45,7 @@ class Reprompts:
         if self._settings.demonstrations_from == "run":
             self._successes += [rollout for rollout in rollouts if rollout.verdict.visible_accepted]
         if self._settings.feedback_from == "run":
-            self._texts |= _texts(rollouts)
+            self._texts |= _lines(rollouts)
 
     def discard(self) -> None:
         """Drops the feedback that `remember` kept; successes stay."""
@@ -71,7 +71,7 @@ class Reprompts:
         answered = [rollout for rollout in rollouts if rollout.verdict.status is not Status.ABORTED]
         successes = [rollout for rollout in answered if self._succeeded(rollout)] + self._successes
         # Ties: the newest text first.
-        texts = _texts(reversed(answered)) | dict(reversed(self._texts.items()))
+        texts = _lines(reversed(answered)) | dict(reversed(self._texts.items()))
         return [self._lesson(rollout, readings.get(rollout.attempt), successes, texts) for rollout in answered]
 
     def _lesson(
@@ -103,18 +103,15 @@ class Reprompts:
         return rollout.verdict.visible_fraction >= self._settings.success_reward_threshold
 
     def _feedback(self, rollout: Rollout, texts: Mapping[str, frozenset[str]]) -> list[str]:
-        """At most `feedback_blocks` texts: the attempt's own one last, before it those that say most that is new.
-
-        New on the question: by lines, tracebacks and outputs would come before what is right. The newest fill the rest,
-        for what is said twice is read better.
-        """
+        """At most `feedback_blocks` texts: the attempt's own one last, before it those that say most that is new."""
         own = rollout.verdict.feedback
         if not own:
             return []
-        chosen, known, left = [own], set(told(own)), [text for text in texts if text != own]
-        while left and len(chosen) < self._settings.feedback_blocks:
-            best = max(left, key=lambda text: len(texts[text] - known))
-            left.remove(best)
+        chosen, known = [own], set(own.splitlines())
+        while len(chosen) < self._settings.feedback_blocks:
+            best = max(texts, key=lambda text: len(texts[text] - known))
+            if texts[best] <= known:
+                break
             chosen.append(best)
             known |= texts[best]
         if self._settings.feedback_restates_cases:
@@ -175,6 +172,6 @@ class Reprompts:
         return self._tokenizer.chat(text)
 
 
-def _texts(rollouts: Iterable[Rollout]) -> dict[str, frozenset[str]]:
-    """The different feedback texts, in order, and what each says of the question."""
-    return {text: told(text) for rollout in rollouts if (text := rollout.verdict.feedback)}
+def _lines(rollouts: Iterable[Rollout]) -> dict[str, frozenset[str]]:
+    """The different feedback texts, in order, and the lines of each."""
+    return {text: frozenset(text.splitlines()) for rollout in rollouts if (text := rollout.verdict.feedback)}

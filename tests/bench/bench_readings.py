@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,11 +17,21 @@ import problems.micro
 from problems.micro import load, named, program
 from ttsd.micro.evaluation import log_p
 from ttsd.micro.model import load as load_model
-from ttsd.prompts import student_prompt, teacher_prompt, told
+from ttsd.prompts import student_prompt, teacher_prompt
 from ttsd.running.methods import SDPO
 from ttsd.running.store import Store
 
 NEWEST = 3  # texts that end a prompt, one each, as in a round of three attempts
+
+CASE = re.compile(
+    r"^Input:\n(.*?)(?:\nOutput:\n.*?\nExpected:\n(.*?))?(?=\n\nWrong Answer\n|\Z)", re.DOTALL | re.MULTILINE
+)
+
+
+def told(text: str) -> frozenset[str]:
+    """What feedback says of the question: the cases it names, and what is right on them."""
+    cases = CASE.findall(text)
+    return frozenset(case for case, _ in cases) | {f"{case}\n{right}" for case, right in cases if right}
 
 
 def lines(text: str) -> frozenset[str]:

@@ -206,9 +206,7 @@ class Reprompt(Section):
         True, "the teacher reads the judge's feedback", code="self_distillation.include_environment_feedback"
     )
     feedback_blocks: int = setting(
-        8,
-        "feedback texts that a teacher reads: its own attempt's, those that say most new of the question, the newest",
-        ge=1,
+        6, "feedback texts that a teacher reads: its own attempt's, and those that add most to it", ge=1
     )
     feedback_from: Literal["run", "group"] = setting(
         "run", "whose texts those others are: run: any earlier attempt's of this run too"
