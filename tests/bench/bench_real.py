@@ -1,11 +1,12 @@
-"""A step on a real pretrained model with the shipped configuration, beside what it was: float32 on one core, with vLLM.
+"""A step on a real pretrained model with the shipped configuration, beside what it was: float32, one core, groups of 4.
 
     python -m tests.bench.bench_real --model FOLDER [--question QUESTION] [--rounds 2] [--group 8] [--tokens 300]
-        [--sampler transformers]
+        [--group-before 4] [--sampler transformers]
 
-Each round is one `ttsd solve` of one step with the old settings and one with the new; what a step spent is read from
-its record. Given are seconds a thousand drawn tokens, drawing (with judging) and learning apart, and the ratio of the
-rounds' sums: texts differ in length from run to run, so steps are compared by the token. Leave the machine idle.
+Each round is one `ttsd solve` of a group's attempts with the old settings (in groups of `--group-before`) and one with
+the new; what their steps spent is read from the record. Given are seconds a thousand drawn tokens, drawing (with
+judging) and learning apart, and the ratio of the rounds' sums, by the token and by the attempt: texts differ in length
+from run to run. Leave the machine idle.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from tests.commands import rows, ttsd
 
 SETTINGS = {
-    "float32, one core, vLLM": (
+    "before": (  # float32, one core, vLLM
         "model.dtype=float32",
         "model.threads=1",
         "model.sampler=vllm",
@@ -29,8 +30,8 @@ SETTINGS = {
 }
 
 
-def step(given: argparse.Namespace, settings: tuple[str, ...]) -> tuple[float, float, int]:
-    """Seconds of drawing and of learning, and the tokens that were drawn."""
+def group(given: argparse.Namespace, settings: tuple[str, ...]) -> tuple[float, float, int]:
+    """Seconds of drawing and of learning for `--group` attempts, and the tokens that were drawn."""
     wanted = (
         f"model.path={Path(given.model).absolute()}",
         f"sampling.group_size={given.group}",
@@ -48,10 +49,9 @@ def step(given: argparse.Namespace, settings: tuple[str, ...]) -> tuple[float, f
         ended = ttsd("solve", given.question, "-c", "qwen2.5-coder-0.5b-cpu", *options, cwd=Path(folder))
         assert ended.returncode in (0, 1), ended.stderr
         database = Path(folder) / "ttsd.sqlite"
-        ((seconds,),) = rows(database, "select seconds from steps")
+        spent = [json.loads(str(seconds)) for (seconds,) in rows(database, "select seconds from steps")]
         ((tokens,),) = rows(database, "select sum(completion_tokens) from attempts")
-    spent = json.loads(str(seconds))
-    return spent["draw"], spent["distil"], int(str(tokens))
+    return sum(one["draw"] for one in spent), sum(one["distil"] for one in spent), int(str(tokens))
 
 
 def main() -> None:
@@ -61,15 +61,19 @@ def main() -> None:
     parser.add_argument("--sampler", help="of the new side, if not as shipped")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--group", type=int, default=8)
+    parser.add_argument("--group-before", type=int, default=4, help="what the configuration had then")
     parser.add_argument("--tokens", type=int, default=300)
     given = parser.parse_args()
+    attempts = dict.fromkeys(SETTINGS, 0.0)
     sums = dict.fromkeys(SETTINGS, (0.0, 0.0))
     for number in range(1, given.rounds + 1):
         for name, settings in SETTINGS.items():
-            asked = (f"model.sampler={given.sampler}",) if given.sampler and not settings else ()
-            drawing, learning, tokens = step(given, (*settings, *asked))
-            a_thousand = (1000 * drawing / tokens, 1000 * learning / tokens)
-            sums[name] = (sums[name][0] + a_thousand[0], sums[name][1] + a_thousand[1])
+            own = (f"sampling.group_size={given.group_before}",) if settings else ()
+            if given.sampler and not settings:
+                own = (f"model.sampler={given.sampler}",)
+            drawing, learning, tokens = group(given, (*settings, *own))
+            attempts[name] += drawing + learning
+            sums[name] = (sums[name][0] + 1000 * drawing / tokens, sums[name][1] + 1000 * learning / tokens)
             print(
                 f"round {number}, {name}: {tokens} tokens, drawing {drawing:.0f} s, learning {learning:.0f} s",
                 flush=True,
@@ -78,10 +82,12 @@ def main() -> None:
     for what, before, after in (
         ("drawing", old[0], new[0]),
         ("learning", old[1], new[1]),
-        ("step", sum(old), sum(new)),
+        ("both", sum(old), sum(new)),
     ):
         each = f"{before / given.rounds:.1f} -> {after / given.rounds:.1f} s a thousand tokens"
         print(f"{what}: {each}, {before / after:.2f} times")
+    before, after = (spent / given.rounds / given.group for spent in attempts.values())
+    print(f"an attempt: {before:.1f} -> {after:.1f} s, {before / after:.2f} times")
 
 
 if __name__ == "__main__":
