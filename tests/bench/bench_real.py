@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--group-before", type=int, default=4, help="what the configuration had then")
     parser.add_argument("--tokens", type=int, default=300)
     given = parser.parse_args()
-    attempts = dict.fromkeys(SETTINGS, 0.0)
+    seconds = dict.fromkeys(SETTINGS, 0.0)
     sums = dict.fromkeys(SETTINGS, (0.0, 0.0))
     for number in range(1, given.rounds + 1):
         for name, settings in SETTINGS.items():
@@ -72,7 +72,7 @@ def main() -> None:
             if given.sampler and not settings:
                 own = (f"model.sampler={given.sampler}",)
             drawing, learning, tokens = group(given, (*settings, *own))
-            attempts[name] += drawing + learning
+            seconds[name] += drawing + learning
             sums[name] = (sums[name][0] + 1000 * drawing / tokens, sums[name][1] + 1000 * learning / tokens)
             print(
                 f"round {number}, {name}: {tokens} tokens, drawing {drawing:.0f} s, learning {learning:.0f} s",
@@ -86,7 +86,7 @@ def main() -> None:
     ):
         each = f"{before / given.rounds:.1f} -> {after / given.rounds:.1f} s a thousand tokens"
         print(f"{what}: {each}, {before / after:.2f} times")
-    before, after = (spent / given.rounds / given.group for spent in attempts.values())
+    before, after = (spent / given.rounds / given.group for spent in seconds.values())
     print(f"an attempt: {before:.1f} -> {after:.1f} s, {before / after:.2f} times")
 
 
