@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word, papers_reprompt, rollout, teaching
 from ttsd.loop import START, Event, Past, Rounds, learn, read_by
-from ttsd.nouns import Completion, Lesson, Rollout, Status, Step, Verdict
+from ttsd.nouns import Completion, Lesson, Reading, Rollout, Status, Step, Verdict
 from ttsd.reprompts import Reprompts
 
 
@@ -227,6 +227,55 @@ def test_a_small_round_reads_what_the_newest_attempts_were_told() -> None:
         text_of(reading.prompt_ids) for reading in reprompts.readings(2, [wrong(1, "a"), wrong(2, "b"), wrong(3, "c")])
     ]
     assert ["\n\nc\n\n" in told[0], "\n\nb\n\n" in told[1]] == [True, True]
+
+
+def roles_by_score(read: Sequence[int], bare: Sequence[int], window: int | None) -> list[str]:
+    """Roles of a round after attempts that passed so many of four cases: those without a reading first."""
+    reprompts = Reprompts(
+        "question",
+        ByteTokenizer(),
+        papers_reprompt(),
+        max_prompt_len=100,
+        teacher_fraction=1.0,
+        reading_window=window,
+    )
+    scores = [*((passed, "student") for passed in bare), *((passed, "teacher") for passed in read)]
+    known = [
+        replace(
+            wrong(number, f"w{number}"), verdict=Verdict(Status.WRONG_ANSWER, passed, 4, 0, 0, feedback="no"), role=role
+        )
+        for number, (passed, role) in enumerate(scores, 1)
+    ]
+    return [reading.role for reading in reprompts.readings(2, known)]
+
+
+@pytest.mark.parametrize(
+    ("read", "bare", "window", "role"),
+    [
+        ([], [3], 64, "teacher"),  # whatever the first attempt passed, feedback is tried
+        ([0, 0, 0], [0], 64, "teacher"),  # (1 + 0) / 4 to (1/2 + 0) / 2
+        ([0, 0, 0, 0], [0], 64, "student"),
+        ([0, 0, 0, 0], [0, 0], 64, "teacher"),  # what passes as little is tried as well, half as often
+        ([1] * 8, [2] * 8, 64, "student"),
+        ([2] * 8, [1] * 8, 64, "teacher"),
+        ([1] * 8, [2] * 8, None, "teacher"),
+        ([0] * 8, [4] * 8, 8, "student"),  # the eight newest had all read: the question is tried
+        ([3] * 8, [4] * 8, 8, "teacher"),
+    ],
+)
+def test_a_round_reads_feedback_while_that_passes_more(
+    read: list[int], bare: list[int], window: int | None, role: str
+) -> None:
+    assert roles_by_score(read, bare, window) == [role] * 2
+
+
+def test_where_reading_does_not_pay_feedback_teaches_nothing_and_a_success_does() -> None:
+    reprompts = Reprompts("question", ByteTokenizer(), papers_reprompt(), max_prompt_len=100)
+    failed, passed = wrong(1, "a"), rollout(2, "right", Verdict(Status.ACCEPTED, 2, 2, 0, 0))
+    bare = dict.fromkeys((1, 2), Reading(reprompts.prompt_ids, taught=False))
+    assert [lesson.reprompt_ids for lesson in reprompts.lessons([failed], bare)] == [None]
+    told = [text_of(lesson.reprompt_ids) for lesson in reprompts.lessons([failed, passed], bare)]
+    assert ["Correct solution" in text for text in told] == [True, True]
 
 
 async def test_attempts_of_the_teacher_count_and_teach_like_any_other() -> None:

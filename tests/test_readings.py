@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from problems.problem import Case, Problem
@@ -24,6 +26,18 @@ def test_only_attempts_that_read_verdicts_wait_for_them() -> None:
     assert rounds_of(SDPO, config) == Rounds(4, 0.5, 3)
     assert [rounds_of(method, config) for method in (GRPO, MULTI_TURN, BEST_OF_K)] == [WHOLE_GROUPS] * 3
     assert rounds_of(SDPO, load_config("micro-cpu", [*rolling, "sampling.teacher_fraction=0"])) == WHOLE_GROUPS
+
+
+def test_a_run_weighs_its_readings_as_the_settings_say() -> None:
+    """Attempts that read failed, one that did not passed half: only a run that weighs them leaves the readings."""
+    known = [
+        replace(rollout(number, "wrong", Verdict(Status.WRONG_ANSWER, passed, 2, 0, 0, feedback="no")), role=role)
+        for number, (passed, role) in enumerate([(1, "student"), *[(0, "teacher")] * 5], 1)
+    ]
+    for window, role in [("64", "student"), ("none", "teacher")]:
+        config = load_config("micro-cpu", [f"sampling.reading_window={window}"])
+        prompts = teaching(Problem("q", "q", "?", (Case("1", "1"),)), ByteTokenizer(), config)
+        assert [reading.role for reading in prompts.readings(1, known)] == [role]
 
 
 def test_a_turn_of_all_chains_is_a_group() -> None:

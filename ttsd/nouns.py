@@ -118,10 +118,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A prompt, and the role in which the policy answers it."""
+    """A prompt, and the role in which the policy answers it. `taught`: feedback on the answer is distilled."""
 
     prompt_ids: tuple[int, ...]
     role: Role = "student"
+    taught: bool = True
 
 
 @dataclass(frozen=True, slots=True)

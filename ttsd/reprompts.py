@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
 from types import MappingProxyType
 
 from ttsd.config import Reprompt
@@ -26,11 +27,13 @@ class Reprompts:
         *,
         max_prompt_len: int,
         teacher_fraction: float = 0.0,
+        reading_window: int | None = None,
     ) -> None:
         self._question = question
         self._tokenizer = tokenizer
         self._settings = settings
         self._teacher_fraction = teacher_fraction
+        self._reading_window = reading_window
         self._successes: list[Rollout] = []
         self._texts: dict[str, frozenset[str]] = {}
         self.prompt_ids = tokenizer.chat(question)
@@ -55,14 +58,31 @@ class Reprompts:
         """What the next `size` attempts read: the question, but the last ones of them a teacher's prompt.
 
         That share (`sampling.teacher_fraction`) gets different reprompts of the newest step in `known`, the newest
-        attempt's first; before the first verdict there is no feedback, so all attempts read the bare question.
+        attempt's first; before the first verdict there is no feedback, so all attempts read the bare question. So do
+        those of a round in which reading does not pay (`sampling.reading_window`); feedback does not teach them either.
         """
         wanted = round(size * self._teacher_fraction)
+        if wanted and not self._reading_pays(known):
+            return [Reading(self.prompt_ids, taught=False)] * size
         newest = [rollout for rollout in known if rollout.step == known[-1].step] if wanted else []
         lessons = self.lessons(newest)
         reprompts = list(dict.fromkeys(lesson.reprompt_ids for lesson in reversed(lessons) if lesson.reprompt_ids))
         taught = [Reading(reprompts[at % len(reprompts)], "teacher") for at in range(wanted if reprompts else 0)]
         return [Reading(self.prompt_ids)] * (size - len(taught)) + taught
+
+    def _reading_pays(self, known: Sequence[Rollout]) -> bool:
+        """Whether the newest attempts passed at least as many visible cases where they had read a teacher's prompt.
+
+        An imagined attempt on either side, all right with a reading and half right without, has each tried for a while,
+        and again once its attempts are no longer among the newest.
+        """
+        if self._reading_window is None:
+            return True
+        answered = [rollout for rollout in known if rollout.verdict.status is not Status.ABORTED]
+        recent = answered[-self._reading_window :]
+        read = [1.0, *(rollout.verdict.visible_fraction for rollout in recent if rollout.role == "teacher")]
+        bare = [0.5, *(rollout.verdict.visible_fraction for rollout in recent if rollout.role == "student")]
+        return fmean(read) >= fmean(bare)
 
     def lessons(
         self, rollouts: Sequence[Rollout], readings: Mapping[int, Reading] = MappingProxyType({})
@@ -82,7 +102,8 @@ class Reprompts:
         texts: Mapping[str, frozenset[str]],
     ) -> Lesson:
         demonstration = self._demonstration(rollout, successes)
-        feedback = self._feedback(rollout, texts) if self._settings.include_environment_feedback else []
+        tells = self._settings.include_environment_feedback and (reading is None or reading.taught)
+        feedback = self._feedback(rollout, texts) if tells else []
         if demonstration is not None and self._settings.environment_feedback_only_without_solution:
             feedback = []
         completion, verdict = rollout.completion, rollout.verdict

@@ -22,7 +22,13 @@ RETIRED = {
 
 # What runs did before a setting was recorded, where that is not its default today.
 UNRECORDED: dict[str, dict[str, Any]] = {
-    "sampling": {"group_size": 16, "teacher_fraction": 0.0, "round_size": None, "round_growth": 1.0},
+    "sampling": {
+        "group_size": 16,
+        "teacher_fraction": 0.0,
+        "round_size": None,
+        "round_growth": 1.0,
+        "reading_window": None,
+    },
     "reprompt": {"student_reads": "question", "feedback_blocks": 1, "feedback_from": "group"},
 }
 
@@ -44,6 +50,12 @@ class Sampling(Section):
     temperature: float = setting(1.0, "sampling temperature", paper="temperature", code="rollout.temperature", gt=0)
     top_p: float = setting(1.0, "nucleus sampling: the share of probability kept", code="rollout.top_p", gt=0, le=1)
     teacher_fraction: float = setting(1.0, "share of a round that is drawn under a reprompt", ge=0, le=1)
+    reading_window: int | None = setting(
+        64,
+        "newest attempts by which reading is weighed: a round reads the question alone while that passes more of the "
+        "visible cases; none: every round reads",
+        ge=1,
+    )
     round_size: int | None = setting(
         8,
         "attempts drawn at once at most; each round's reprompts read the verdicts of the rounds before it; "

@@ -48,6 +48,7 @@ def teaching(problem: Problem, tokenizer: ChatTokenizer, config: Config, *, taug
         settings,
         max_prompt_len=config.sampling.max_prompt_len,
         teacher_fraction=drawn,
+        reading_window=config.sampling.reading_window,
     )
 
 
