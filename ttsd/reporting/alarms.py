@@ -42,7 +42,8 @@ ALARMS: tuple[tuple[str, Signature, str], ...] = (
     (
         "updated",
         _idle,
-        "the last steps had nothing to learn from: look at an attempt's feedback with `ttsd show`",
+        "the last steps had nothing to learn from: attempts have no feedback, or pass less with it than without "
+        "(look at one with `ttsd show`)",
     ),
     (
         "grad_finite",
