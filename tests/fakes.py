@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from sandbox.interface import Ending, Limits, Outcome, Program
 from ttsd.config import Reprompt, load_config
-from ttsd.nouns import Completion, Lesson, Rollout, Status, Verdict
+from ttsd.nouns import Attempt, Completion, Example, Status, Verdict
 from ttsd.reprompts import Reprompts
 
 
@@ -24,7 +24,7 @@ class ScriptedPolicy:
         self.requested = 0
         self.read: list[tuple[int, ...]] = []
         self.cancelled = 0
-        self.taught: list[list[Lesson]] = []
+        self.taught: list[list[Example]] = []
         self.restarts = 0
         self.adapter_version = 0
 
@@ -43,7 +43,7 @@ class ScriptedPolicy:
         ids = tuple(text.encode())
         return Completion(ids, text, tuple(-0.5 for _ in ids), "stop", version, len(prompt_ids))
 
-    async def distil(self, lessons: Sequence[Lesson]) -> Mapping[str, float]:
+    async def distil(self, lessons: Sequence[Example]) -> Mapping[str, float]:
         self.taught.append(list(lessons))
         self.adapter_version += 1
         return {"loss": 1.0 / self.adapter_version, "updated": 1.0}
@@ -117,6 +117,6 @@ def teaching(**settings: object) -> Reprompts:
     return Reprompts("question", ByteTokenizer(), papers_reprompt(**settings), max_prompt_len=100)
 
 
-def rollout(attempt: int, text: str, verdict: Verdict) -> Rollout:
+def rollout(attempt: int, text: str, verdict: Verdict) -> Attempt:
     ids = tuple(text.encode())
-    return Rollout(attempt, 1, Completion(ids, text, (-1.0,) * len(ids), "stop"), text, verdict)
+    return Attempt(attempt, 1, Completion(ids, text, (-1.0,) * len(ids), "stop"), text, verdict)

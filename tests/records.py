@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ttsd.nouns import Completion, Rollout, Status, Verdict
-from ttsd.running.store import Store
+from ttsd.nouns import Attempt, Completion, Status, Verdict
+from ttsd.record.store import Store
 
 
-def rollout(attempt: int, step: int = 1, verdict: Verdict | None = None) -> Rollout:
+def rollout(attempt: int, step: int = 1, verdict: Verdict | None = None) -> Attempt:
     completion = Completion((1, 2, 3), "text \N{SNOWMAN}", (-0.5, -0.25, -1.0), "stop", 4, 17, 0.5)
-    return Rollout(attempt, step, completion, "print(1)", verdict or failed(), 0.125)
+    return Attempt(attempt, step, completion, "print(1)", verdict or failed(), 0.125)
 
 
 def failed() -> Verdict:

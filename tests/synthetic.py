@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ttsd.nouns import Completion, Rollout, Status, Step, Verdict
-from ttsd.running.store import Store
+from ttsd.nouns import Attempt, Completion, Status, Step, Verdict
+from ttsd.record.store import Store
 
 Hazards = Mapping[str, Mapping[str, float]]  # question -> method -> chance of each attempt
 
@@ -74,20 +74,20 @@ def _run(
     store.finish(run, "discovery" if hits else "attempts")
 
 
-def _rollout(attempt: int, step: int, hits: set[int], rng: np.random.Generator) -> Rollout:
+def _rollout(attempt: int, step: int, hits: set[int], rng: np.random.Generator) -> Attempt:
     length = int(rng.integers(20, 60))
     completion = Completion(tuple(range(length)), f"```python\n{RIGHT}```", (-0.5,) * length, "stop", step, 100, 0.5)
     if attempt in hits:
-        return Rollout(attempt, step, completion, RIGHT, Verdict(Status.ACCEPTED, 3, 3, 1, 1), 0.1, round=step)
+        return Attempt(attempt, step, completion, RIGHT, Verdict(Status.ACCEPTED, 3, 3, 1, 1), 0.1, round=step)
     passed = int(rng.integers(0, 3)) if rng.random() > 0.02 else 3
     feedback = f"Wrong Answer\nInput:\n{attempt % 5} <b>\nOutput:\n0\nExpected:\n1"
     verdict = Verdict(Status.WRONG_ANSWER, passed, 3, 0, 1, first_failure=passed, feedback=feedback, cpu_seconds=0.01)
-    return Rollout(attempt, step, completion, f"print({attempt % 7})", verdict, 0.1, round=step)
+    return Attempt(attempt, step, completion, f"print({attempt % 7})", verdict, 0.1, round=step)
 
 
-def _aborted(attempt: int, step: int) -> Rollout:
+def _aborted(attempt: int, step: int) -> Attempt:
     completion = Completion((), "", (), "abort", step)
-    return Rollout(attempt, step, completion, None, Verdict(Status.ABORTED, 0, 0, 0, 0), round=step)
+    return Attempt(attempt, step, completion, None, Verdict(Status.ABORTED, 0, 0, 0, 0), round=step)
 
 
 def _metrics(step: int) -> dict[str, float]:

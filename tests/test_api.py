@@ -15,7 +15,7 @@ import pytest
 import ttsd
 from tests.commands import ROOT, rows
 from tests.synthetic import World, populate
-from ttsd.running.store import Store
+from ttsd.record.store import Store
 
 MODEL = ROOT / "problems" / "micro" / "model"
 EXAMPLES = ROOT / "examples"
@@ -77,7 +77,7 @@ async def test_events_come_while_it_runs_and_closing_stops_it_resumably(tmp_path
     stream = ttsd.aevents(IMPOSSIBLE, config(tmp_path, "budget.attempts=100000"))
     seen = [await anext(stream) for _ in range(6)]
     await stream.aclose()
-    assert [event.attempt for event in seen if isinstance(event, ttsd.Rollout)] == [1, 2, 3, 4, 5]
+    assert [event.attempt for event in seen if isinstance(event, ttsd.Attempt)] == [1, 2, 3, 4, 5]
     assert [event.number for event in seen if isinstance(event, ttsd.Step)] == [1]
     (count,) = rows(tmp_path / "ttsd.sqlite", "select count(*), max(attempt) from attempts")
     assert count[0] == count[1]

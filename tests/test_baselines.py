@@ -8,14 +8,14 @@ from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word, rollout, t
 from ttsd.baselines import Conversation, Frozen
 from ttsd.config import Reprompt
 from ttsd.loop import Past, learn
-from ttsd.nouns import Rollout, Status, Step, Verdict
+from ttsd.nouns import Attempt, Status, Step, Verdict
 
 
 def conversation(**settings: object) -> Conversation:
     return Conversation("question", ByteTokenizer(), Reprompt.model_validate(settings))
 
 
-def failed(attempt: int, text: str) -> Rollout:
+def failed(attempt: int, text: str) -> Attempt:
     return rollout(attempt, text, Verdict(Status.WRONG_ANSWER, 0, 1, 0, 0, feedback=f"{text} is wrong"))
 
 
@@ -50,7 +50,7 @@ async def test_chains_read_their_own_feedback_alone_and_take_their_turns_at_once
     policy = ScriptedPolicy(["one", "two", "three", "four", "five", "right"])
     turns = conversation(multi_turn_chains=2)
     events = learn(Frozen(policy.sample), judge_by_word, turns, group_size=2, budget=9)
-    rollouts = [event async for event in events if isinstance(event, Rollout)]
+    rollouts = [event async for event in events if isinstance(event, Attempt)]
     assert [rollout.round for rollout in rollouts] == [1, 1, 2, 2, 3, 3]
     last = [text(ids) for ids in policy.read[4:]]
     assert ["one is wrong\n\nthree is wrong" in last[0], "two is wrong\n\nfour is wrong" in last[1]] == [True, True]
@@ -65,7 +65,7 @@ async def test_multi_turn_goes_on_where_it_was_broken_off() -> None:
     events = [e async for e in learning]
     assert [(type(e).__name__, getattr(e, "attempt", getattr(e, "number", None))) for e in events] == [
         ("Step", 2),
-        ("Rollout", 3),
+        ("Attempt", 3),
         ("Step", 3),
     ]
     assert "one is wrong\n\ntwo is wrong" in text(policy.read[0])

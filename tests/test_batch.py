@@ -13,8 +13,8 @@ from problems.problem import ProblemError
 from problems.subsets import questions
 from tests.commands import GAPS, SETTINGS, attempts, finish, rows, start, wait_for, wait_until_gone
 from ttsd.config import Config
-from ttsd.running.resume import Job, unfinished
-from ttsd.running.store import Store
+from ttsd.record.resume import Job, unfinished
+from ttsd.record.store import Store
 from ttsd.running.tasks import plan
 
 

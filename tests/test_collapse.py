@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from ttsd.collapse import Collapse
-from ttsd.nouns import Completion, Rollout, Status, Verdict
+from ttsd.nouns import Attempt, Completion, Status, Verdict
 
 
 def collapses(passed: list[int]) -> list[bool]:
     """Of groups of two attempts at ten cases, of which one passes `passed` and the other one none."""
     collapse, completion = Collapse(), Completion((), "", (), "stop", 0)
     return [
-        collapse.seen([Rollout(1, 1, completion, "", Verdict(Status.WRONG_ANSWER, n, 10, 0, 0)) for n in (one, 0)])
+        collapse.seen([Attempt(1, 1, completion, "", Verdict(Status.WRONG_ANSWER, n, 10, 0, 0)) for n in (one, 0)])
         for one in passed
     ]
 

@@ -18,10 +18,10 @@ from ttsd.config import UNRECORDED, Config, Lora, load_config, recorded_config, 
 from ttsd.config.setting import section
 from ttsd.errors import UserError
 from ttsd.loop import WHOLE_GROUPS, Rounds
-from ttsd.running import store
-from ttsd.running.methods import SDPO
+from ttsd.methods import SDPO
+from ttsd.record import store
+from ttsd.record.resume import Job, as_begun, finished, unfinished
 from ttsd.running.readings import rounds_of
-from ttsd.running.resume import Job, as_begun, finished, unfinished
 
 JOB = Job("micro:numbers:2:3", "sdpo", 0)
 

@@ -16,7 +16,7 @@ import typer.main
 from tests.commands import ROOT
 from ttsd.cli.commands import app
 from ttsd.config import load_config, shipped_configs
-from ttsd.running.store import Store
+from ttsd.record.store import Store
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = sorted(

@@ -15,7 +15,7 @@ from tests.tiny import write_model
 from ttsd.config import Config
 from ttsd.machine.cards import GIB
 from ttsd.machine.memory import Found
-from ttsd.nouns import Lesson
+from ttsd.nouns import Example
 from ttsd.running.bring_up import bring_up
 from ttsd.running.engine import (
     LoraPolicy,
@@ -75,7 +75,7 @@ async def test_a_policy_that_begins_anew_draws_from_the_base_again_and_learns_as
             return trainer.logprobs("q", prompt, answer.token_ids)
 
         answer = await policy.sample(prompt)
-        lesson = Lesson(1, prompt, answer.token_ids, answer.logprobs, 0.0, reprompt, feedback_used=True)
+        lesson = Example(1, prompt, answer.token_ids, answer.logprobs, 0.0, reprompt, feedback_used=True)
         base, first = likely(), await policy.distil([lesson])
         taught = likely()
         assert taught != base

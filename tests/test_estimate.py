@@ -21,15 +21,15 @@ from ttsd.machine.cards import CARDS, GIB, card_called, cpu_with
 from ttsd.machine.memory import Found
 from ttsd.machine.shape import KNOWN
 from ttsd.machine.step_time import Span
-from ttsd.nouns import Rollout, Step
+from ttsd.methods import BEST_OF_K, GRPO, SDPO
+from ttsd.nouns import Attempt, Step
+from ttsd.record.protocol import Spent
+from ttsd.record.resume import Job, unfinished
+from ttsd.record.store import Store
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.estimate import UNSPENT, Estimate, Machine, Pace, announcement, cost_of, estimate
-from ttsd.running.methods import BEST_OF_K, GRPO, SDPO
 from ttsd.running.preview import first_prompts
 from ttsd.running.readings import group_size_of, readings_of, rounds_of
-from ttsd.running.record import Spent
-from ttsd.running.resume import Job, unfinished
-from ttsd.running.store import Store
 from ttsd.running.tasks import Task, Wanted, plan
 
 QUESTION = "micro:numbers:5:7"
@@ -57,7 +57,7 @@ def task(config: Config, method: str = "sdpo", store: Store | None = None) -> Ta
     return Task(Wanted(job, config), problems.load(QUESTION), unfinished(store, job, config) if store else None)
 
 
-def recorded(store: Store, config: Config, method: str, events: list[Rollout | Step], cores: str | None = None) -> int:
+def recorded(store: Store, config: Config, method: str, events: list[Attempt | Step], cores: str | None = None) -> int:
     environment = {} if cores is None else {"cores": cores}
     run = store.new_run(
         **asdict(Job(QUESTION, method, 0)), model=config.model.path, config=config.model_dump(), split={},
@@ -73,9 +73,9 @@ def recorded(store: Store, config: Config, method: str, events: list[Rollout | S
 
 async def replayed(
     config: Config, tokenizer: Tokenizer, wanted: int, past: Past = START
-) -> tuple[ScriptedPolicy, list[Rollout | Step]]:
+) -> tuple[ScriptedPolicy, list[Attempt | Step]]:
     """The loop as a run has it, until `wanted` attempts were requested."""
-    policy, events = ScriptedPolicy(f"wrong {n}" for n in count()), list[Rollout | Step]()
+    policy, events = ScriptedPolicy(f"wrong {n}" for n in count()), list[Attempt | Step]()
     running = learn(
         policy, judge_by_word, readings_of(SDPO, problems.load(QUESTION), tokenizer, config),
         group_size=group_size_of(SDPO, config), budget=config.budget.attempts, rounds=rounds_of(SDPO, config),
@@ -117,7 +117,7 @@ async def test_attempts_in_the_record_say_what_one_takes(store: Store, tokenizer
     # Steps of eight attempts: sampling alone took a second an attempt, everything together 14 / 8.
     assert found.cost.seconds == Span(8 * 1.0, 64 * 14 / 8)
     tokens = [
-        one.completion.prompt_tokens + len(one.completion.token_ids) for one in events if isinstance(one, Rollout)
+        one.completion.prompt_tokens + len(one.completion.token_ids) for one in events if isinstance(one, Attempt)
     ]
     assert found.cost.tokens.high == pytest.approx(64 * sum(tokens) / 24)
 
@@ -191,7 +191,7 @@ async def test_the_prompts_shown_are_those_that_the_run_then_reads(
     config = micro()
     if made:
         _, events = await replayed(config, tokenizer, made)
-        on_disk = [one for one in events if isinstance(one, Rollout) and one.attempt <= made]
+        on_disk = [one for one in events if isinstance(one, Attempt) and one.attempt <= made]
         steps = [one for one in events if isinstance(one, Step) and len(one.rollouts) == 8]
         recorded(store, config, "sdpo", [*on_disk, *steps])
     shown = first_prompts([task(config, store=store)], tokenizer, store)

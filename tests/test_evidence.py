@@ -13,6 +13,7 @@ import pytest
 from problems import micro
 from tests.synthetic import World, populate
 from ttsd.config import load_config
+from ttsd.record.store import Store
 from ttsd.reporting.evidence import Study, gather
 from ttsd.reporting.evidence_table import TITLES, figures, table
 from ttsd.reporting.live import PlainOverview
@@ -21,7 +22,6 @@ from ttsd.reporting.report.book import Book
 from ttsd.reporting.report.record import read
 from ttsd.running.batch import Failure
 from ttsd.running.estimate import LUCKY, chance, expected
-from ttsd.running.store import Store
 from ttsd.statistics import Resamples
 
 HARD = micro.subset("micro-hard")[0]

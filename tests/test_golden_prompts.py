@@ -22,7 +22,7 @@ from tests.own_rows import ROWS
 from tests.rows import DATA
 from ttsd.backbone import Tokenizer
 from ttsd.judging.judge import Judge
-from ttsd.nouns import Problem, Rollout
+from ttsd.nouns import Attempt, Problem
 from ttsd.prompts import student_prompt
 from ttsd.reprompts import Reprompts
 
@@ -69,11 +69,11 @@ def check(name: str, text: str) -> None:
     assert text == file.read_text("utf-8"), f"{file.name} differs"
 
 
-async def rollout(problem: Problem, answer: str, attempt: int = 1) -> Rollout:
+async def rollout(problem: Problem, answer: str, attempt: int = 1) -> Attempt:
     async with Sandbox(slots=1) as sandbox:
         judge = Judge(sandbox, problem, split(problem, problem.default_split, 0), limits=Limits())
         program, verdict = await judge(completion(answer))
-    return Rollout(attempt, 1, completion(answer), program, verdict)
+    return Attempt(attempt, 1, completion(answer), program, verdict)
 
 
 @pytest.mark.parametrize("name", list(ROWS))

@@ -24,15 +24,15 @@ from ttsd.baselines import Conversation
 from ttsd.config import Budget, Reprompt
 from ttsd.judging.judge import Judge
 from ttsd.loop import START, learn
-from ttsd.nouns import Problem, Rollout, Split, Step, Verdict
+from ttsd.nouns import Attempt, Problem, Split, Step, Verdict
 from ttsd.prompts import student_prompt
+from ttsd.record.protocol import Spent
+from ttsd.record.store import Store
 from ttsd.reporting.attempt import attempt_view, step_view
 from ttsd.reporting.live import PlainView, print_table
 from ttsd.reporting.show import attempt_text, step_text
 from ttsd.reprompts import Reprompts
-from ttsd.running.meter import Meter
-from ttsd.running.record import Spent
-from ttsd.running.store import Store
+from ttsd.running.budget import Meter
 
 GIVEN, WANTED = "sentinelgiven", "sentinelwanted"
 LIMITS = Limits(cpu_seconds=1.0, wall_seconds=4.0)
@@ -106,7 +106,7 @@ async def test_nothing_that_is_read_shown_or_kept_tells_of_a_hidden_case(
     )
     conversation = Conversation(student_prompt(problem), tokenizer, Reprompt())
     talk, said = io.StringIO(), io.StringIO()
-    rollouts: list[Rollout] = []
+    rollouts: list[Attempt] = []
     with Store(tmp_path / "t.sqlite") as store, redirect_stderr(talk), redirect_stdout(said):
         run = store.new_run(
             question=problem.name, method="sdpo", seed=0, model="m", split=asdict(parts), environment={},
@@ -137,7 +137,7 @@ async def test_nothing_that_is_read_shown_or_kept_tells_of_a_hidden_case(
     assert any("Expected:\n1" in prompt for prompt in prompts)  # of visible cases the prompts do tell
 
 
-def _turns(conversation: Conversation, rollouts: Sequence[Rollout]) -> list[tuple[int, ...]]:
+def _turns(conversation: Conversation, rollouts: Sequence[Attempt]) -> list[tuple[int, ...]]:
     return [conversation.prompt_ids(rollouts[:number]) for number in range(len(rollouts) + 1)]
 
 

@@ -15,11 +15,11 @@ from tests.fakes import rollout
 from ttsd.config import Budget
 from ttsd.loop import Past
 from ttsd.nouns import Status, Step, Verdict
+from ttsd.record.protocol import Spent
+from ttsd.record.resume import Job
 from ttsd.reporting.live import PlainOverview, PlainView, RichOverview, RichView, print_table
 from ttsd.running.batch import Failure
-from ttsd.running.meter import Meter
-from ttsd.running.record import Spent
-from ttsd.running.resume import Job
+from ttsd.running.budget import Meter
 
 FAILED = Verdict(Status.WRONG_ANSWER, 1, 2, 0, 0, feedback="no")
 PASSED = Verdict(Status.ACCEPTED, 2, 2, 0, 0)
@@ -178,7 +178,8 @@ def test_a_dumb_terminal_gets_lines(term: str, renews: bool) -> None:
 def test_no_color_is_honoured() -> None:
     look = (
         "import time; from ttsd.loop import Past; from ttsd.reporting.live import RichView\n"
-        "from ttsd.config import Budget; from ttsd.running.meter import Meter; from ttsd.running.record import Spent\n"
+        "from ttsd.config import Budget; from ttsd.running.budget import Meter\n"
+        "from ttsd.record.protocol import Spent\n"
         "meter = Meter(Budget(attempts=4), Spent(0, 0, 0.0))\n"
         "with RichView() as view: view.begin(1, 'q', Past(), meter, 2); time.sleep(0.3)"
     )

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word, papers_reprompt, rollout, teaching
 from ttsd.loop import START, Event, Past, Rounds, learn, read_by
-from ttsd.nouns import Completion, Lesson, Reading, Rollout, Status, Step, Verdict
+from ttsd.nouns import Attempt, Completion, Example, Reading, Status, Step, Verdict
 from ttsd.reprompts import Reprompts
 
 
@@ -19,9 +19,9 @@ async def events_of(policy: ScriptedPolicy, **options: object) -> list[Event]:
     return [event async for event in learn(policy, judge_by_word, teaching(), **settings)]  # type: ignore[arg-type]
 
 
-async def run(policy: ScriptedPolicy, **options: object) -> tuple[list[Rollout], list[Step]]:
+async def run(policy: ScriptedPolicy, **options: object) -> tuple[list[Attempt], list[Step]]:
     events = await events_of(policy, **options)
-    return [e for e in events if isinstance(e, Rollout)], [e for e in events if isinstance(e, Step)]
+    return [e for e in events if isinstance(e, Attempt)], [e for e in events if isinstance(e, Step)]
 
 
 def text_of(prompt_ids: tuple[int, ...] | None) -> str:
@@ -136,14 +136,14 @@ async def test_a_broken_off_step_with_a_discovery_only_finishes_the_lower_number
 
 async def test_one_step_off_draws_a_group_from_the_weights_before_the_step_that_is_taken_meanwhile() -> None:
     class Slow(ScriptedPolicy):
-        async def distil(self, lessons: Sequence[Lesson]) -> Mapping[str, float]:
+        async def distil(self, lessons: Sequence[Example]) -> Mapping[str, float]:
             while self.requested < min(12, 4 * (self.adapter_version + 2)):  # until the next group has been asked for
                 await asyncio.sleep(0)
             return await super().distil(lessons)
 
     policy = Slow(["wrong"] * 12)
     events = await events_of(policy, one_step_off=True)
-    rollouts, steps = [e for e in events if isinstance(e, Rollout)], [e for e in events if isinstance(e, Step)]
+    rollouts, steps = [e for e in events if isinstance(e, Attempt)], [e for e in events if isinstance(e, Step)]
     assert [rollout.attempt for rollout in rollouts] == list(range(1, 13))
     assert [rollout.completion.adapter_version for rollout in rollouts] == [0] * 8 + [1] * 4
     assert [step.number for step in steps] == [1, 2, 3]
@@ -176,14 +176,14 @@ async def test_one_step_off_goes_on_with_two_broken_off_steps() -> None:
 @pytest.mark.parametrize("one_step_off", [False, True])
 async def test_a_fault_of_the_learner_ends_the_loop(one_step_off: bool) -> None:
     class Stubborn(ScriptedPolicy):
-        async def distil(self, lessons: Sequence[Lesson]) -> Mapping[str, float]:
+        async def distil(self, lessons: Sequence[Example]) -> Mapping[str, float]:
             raise OSError("no gradient today")
 
     with pytest.raises(OSError, match="no gradient"):
         await events_of(Stubborn(["wrong"] * 12), one_step_off=one_step_off)
 
 
-def wrong(attempt: int, feedback: str) -> Rollout:
+def wrong(attempt: int, feedback: str) -> Attempt:
     return rollout(attempt, f"program {attempt}", Verdict(Status.WRONG_ANSWER, 0, 2, 0, 0, feedback=feedback))
 
 
@@ -282,19 +282,19 @@ async def test_attempts_of_the_teacher_count_and_teach_like_any_other() -> None:
     reprompts = Reprompts("question", ByteTokenizer(), papers_reprompt(), max_prompt_len=100, teacher_fraction=0.25)
     policy = ScriptedPolicy(["wrong"] * 8)
     events = learn(policy, judge_by_word, reprompts, group_size=4, budget=8)
-    rollouts = [event async for event in events if isinstance(event, Rollout)]
+    rollouts = [event async for event in events if isinstance(event, Attempt)]
     assert [rollout.role for rollout in rollouts] == ["student"] * 7 + ["teacher"]
     assert rollouts[-1].completion.prompt_tokens > rollouts[0].completion.prompt_tokens
     lesson = policy.taught[1][-1]
     assert (lesson.role, lesson.prompt_ids) == ("teacher", reprompts.prompt_ids)
 
 
-async def rolling(policy: ScriptedPolicy, past: Past = START, **settings: object) -> list[Rollout]:
+async def rolling(policy: ScriptedPolicy, past: Past = START, **settings: object) -> list[Attempt]:
     """Attempts in rounds of 1, 1, 2, 4, 4, ..., each reading up to 20 texts; groups of 8."""
     chosen = papers_reprompt(feedback_blocks=20, feedback_from="run", max_reprompt_len=9999, **settings)
     reprompts = Reprompts("question", ByteTokenizer(), chosen, max_prompt_len=100, teacher_fraction=1.0)
     events = learn(policy, judge_by_word, reprompts, group_size=8, budget=16, rounds=Rounds(4), past=past)
-    return [event async for event in events if isinstance(event, Rollout)]
+    return [event async for event in events if isinstance(event, Attempt)]
 
 
 WORDS = [f"w{number}" for number in range(1, 17)]
@@ -415,7 +415,7 @@ async def test_a_resumed_run_collapses_where_it_would_have(steps: int) -> None:
     answers = [*FALL, *["other"] * 8]
     whole = ScriptedPolicy(answers)
     events = [event async for event in watched(whole)]
-    done = tuple(event for event in events if isinstance(event, Rollout))[: 4 * steps]
+    done = tuple(event for event in events if isinstance(event, Attempt))[: 4 * steps]
     rest = ScriptedPolicy(answers[4 * steps :])
     past = Past(steps=steps, rollouts=done)
     async for _ in watched(rest, past):

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor  # noqa: TID253
 
-from ttsd import losses
-from ttsd.losses import Divergence, chunked_distillation_loss, distillation_loss
+from ttsd.training import losses
+from ttsd.training.losses import Divergence, chunked_distillation_loss, distillation_loss
 
 torch.set_num_threads(1)
 

@@ -8,10 +8,10 @@ from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word, papers_rep
 from tests.records import rollout
 from ttsd.config import Budget
 from ttsd.loop import Past, Rounds, learn
-from ttsd.nouns import Rollout, Step
+from ttsd.nouns import Attempt, Step
+from ttsd.record.protocol import Spent
 from ttsd.reprompts import Reprompts
-from ttsd.running.meter import Meter, amount, duration
-from ttsd.running.record import Spent
+from ttsd.running.budget import Meter, amount, duration
 
 NOTHING = Spent(0, 0, 0.0)
 
@@ -63,10 +63,10 @@ def test_amounts_have_the_unit_that_suits_them() -> None:
     assert [amount(tokens) for tokens in (7, 999, 3400, 56e3, 1.25e6)] == ["7", "999", "3.4 k", "56 k", "1.2 M"]
 
 
-async def drawn(enough_after: int, past: Past = Past(), rounds: Rounds = Rounds()) -> list[Rollout | Step]:  # noqa: B008
+async def drawn(enough_after: int, past: Past = Past(), rounds: Rounds = Rounds()) -> list[Attempt | Step]:  # noqa: B008
     policy = ScriptedPolicy(f"wrong {n}" for n in range(100))
     prompts = Reprompts("question", ByteTokenizer(), papers_reprompt(), max_prompt_len=100)
-    events: list[Rollout | Step] = []
+    events: list[Attempt | Step] = []
     running = learn(
         policy, judge_by_word, prompts, group_size=4, budget=100, rounds=rounds, past=past,
         enough=lambda: policy.requested >= enough_after,
@@ -76,7 +76,7 @@ async def drawn(enough_after: int, past: Past = Past(), rounds: Rounds = Rounds(
     return events
 
 
-def sizes(events: list[Rollout | Step]) -> list[int]:
+def sizes(events: list[Attempt | Step]) -> list[int]:
     return [len(event.rollouts) for event in events if isinstance(event, Step)]
 
 
@@ -90,6 +90,6 @@ async def test_a_round_is_what_a_budget_can_leave_out() -> None:
 
 
 async def test_attempts_on_disk_belong_to_the_run_even_when_the_budget_is_spent() -> None:
-    begun = [event for event in await drawn(enough_after=4) if isinstance(event, Rollout)]
+    begun = [event for event in await drawn(enough_after=4) if isinstance(event, Attempt)]
     events = await drawn(enough_after=0, past=Past(unfinished=tuple(begun[:3])), rounds=Rounds(1))
     assert sizes(events) == [3]

@@ -10,9 +10,9 @@ import pytest
 from tests.records import rollout
 from ttsd.config import load_config, recorded_config
 from ttsd.errors import UserError
+from ttsd.methods import METHODS, method_named
+from ttsd.record.store import Store
 from ttsd.reporting.report.record import read
-from ttsd.running.methods import METHODS, method_named
-from ttsd.running.store import Store
 from ttsd.running.tasks import plan
 
 PACKAGE = Path(__file__).parents[1] / "ttsd"

@@ -19,7 +19,7 @@ from ttsd.judging.judge import Judge
 from ttsd.judging.sandbox_settings import limits_of, open_sandbox
 from ttsd.loop import learn
 from ttsd.micro.corpus import answer
-from ttsd.nouns import Lesson, Reading, Rollout
+from ttsd.nouns import Attempt, Example, Reading
 from ttsd.prompts import student_prompt, teacher_prompt
 from ttsd.reprompts import Reprompts
 from ttsd.running.engine import Engine, LoraPolicy, load_tokenizer, open_engine
@@ -38,13 +38,13 @@ class Silent:
     told: Reprompts
     reprompt_ids: tuple[int, ...]
 
-    def readings(self, size: int, known: Sequence[Rollout]) -> list[Reading]:
+    def readings(self, size: int, known: Sequence[Attempt]) -> list[Reading]:
         return self.told.readings(size, known)
 
-    def lessons(self, rollouts: Sequence[Rollout], readings: Mapping[int, Reading]) -> list[Lesson]:
+    def lessons(self, rollouts: Sequence[Attempt], readings: Mapping[int, Reading]) -> list[Example]:
         return [replace(lesson, reprompt_ids=self.reprompt_ids) for lesson in self.told.lessons(rollouts, readings)]
 
-    def remember(self, rollouts: Sequence[Rollout]) -> None:
+    def remember(self, rollouts: Sequence[Attempt]) -> None:
         self.told.remember(rollouts)
 
     def discard(self) -> None:

@@ -15,12 +15,12 @@ import problems
 from problems import micro
 from sandbox import Limits, Outcome, Program, SandboxFault
 from ttsd.config import Config, load_config
+from ttsd.record.resume import Job, unfinished
+from ttsd.record.store import Answer, Store
 from ttsd.reporting.board import QuietView
 from ttsd.running import run
 from ttsd.running.batch import Failure, to_its_end
 from ttsd.running.engine import load_tokenizer
-from ttsd.running.resume import Job, unfinished
-from ttsd.running.store import Answer, Store
 from ttsd.running.tasks import Task, Wanted
 
 BUDGET, GROUP = 8, 4

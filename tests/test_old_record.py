@@ -17,8 +17,8 @@ import pytest
 from tests.commands import finish, rows
 from ttsd.config import recorded_config
 from ttsd.config.setting import written
+from ttsd.record.store import Store
 from ttsd.reporting.report import build_report
-from ttsd.running.store import Store
 
 DUMP = Path(__file__).parent / "golden" / "record-before-rounds.sql"
 QUESTION = "micro:numbers:5:7"

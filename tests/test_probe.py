@@ -11,13 +11,13 @@ import pytest
 from problems import micro
 from tests.commands import attempts, finish, refused, rows, ttsd
 from ttsd.config import Config, load_config
+from ttsd.record.store import Store
 from ttsd.reporting.attempt import attempt_view
 from ttsd.reporting.report.record import read
 from ttsd.running.advice import advice, proposed, write_config
 from ttsd.running.hardness import Drawn, Measured, estimates, write_subsets
 from ttsd.running.hardness import rows as rows_of
 from ttsd.running.self_teacher import DIAGNOSIS_TEMPLATE
-from ttsd.running.store import Store
 
 SETTINGS = ["--config", "micro-cpu", "--set", "model.sampler=transformers"]
 

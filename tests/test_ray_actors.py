@@ -15,10 +15,10 @@ from tests.records import rollout
 from ttsd.config import load_config
 from ttsd.errors import InfrastructureError
 from ttsd.nouns import Step
+from ttsd.record.store import Store
 from ttsd.running.cluster.keeper import DistantStore
 from ttsd.running.cluster.places import Place, found_room, kept
 from ttsd.running.cluster.worker import with_its_cores
-from ttsd.running.store import Store
 from ttsd.running.watchdog import speaker
 
 pytestmark = [

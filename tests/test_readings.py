@@ -10,8 +10,8 @@ from problems.problem import Case, Problem
 from tests.fakes import ByteTokenizer, rollout
 from ttsd.config import Config, load_config
 from ttsd.loop import WHOLE_GROUPS, Rounds
+from ttsd.methods import BEST_OF_K, GRPO, MULTI_TURN, SDPO
 from ttsd.nouns import Status, Verdict
-from ttsd.running.methods import BEST_OF_K, GRPO, MULTI_TURN, SDPO
 from ttsd.running.readings import group_size_of, rounds_of, teaching
 
 

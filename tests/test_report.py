@@ -13,13 +13,13 @@ import pytest
 
 from tests.browser import Tab, chromium, tab
 from tests.synthetic import World, populate, populate_much
+from ttsd.record.store import Store
 from ttsd.reporting.alarms import attempt_alarms as alarms
 from ttsd.reporting.report import build_report, summary_rows
 from ttsd.reporting.report.book import evidence
 from ttsd.reporting.report.findings import Findings, find
 from ttsd.reporting.report.page import sentence
 from ttsd.reporting.report.record import COSTS, natural, read
-from ttsd.running.store import Store
 from ttsd.statistics import Pool, Times
 
 HAZARDS = {

@@ -12,8 +12,8 @@ import pytest
 from tests.records import rollout
 from ttsd.config import Config, load_config
 from ttsd.errors import UserError
-from ttsd.running.resume import Job, changed_settings, finished, unfinished
-from ttsd.running.store import Store
+from ttsd.record.resume import Job, changed_settings, finished, unfinished
+from ttsd.record.store import Store
 
 JOB = Job("q", "sdpo", 0)
 CONFIG = load_config("micro-cpu")

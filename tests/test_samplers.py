@@ -16,13 +16,13 @@ from tests.tiny import write_model
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.nouns import Completion
-from ttsd.running import agreement
+from ttsd.running import parity
 from ttsd.sampling.protocol import AdapterRef, check_new, checked_length, resident
 from ttsd.sampling.transformers_sampler import HfSampler, HfSettings
 
 if TYPE_CHECKING:
     from ttsd.backbone import Base
-    from ttsd.learning.trainer import Trainer
+    from ttsd.training.trainer import Trainer
 
 PROMPT = (5, 6, 7, 8, 9, 10)
 STOP = 3
@@ -31,7 +31,7 @@ REF = AdapterRef("question", 1, Path("somewhere"))
 
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
-    from ttsd.learning.trainer import Trainer
+    from ttsd.training.trainer import Trainer
 
     folder = write_model(tmp_path_factory.mktemp("model"))
     return Trainer(
@@ -206,19 +206,19 @@ async def test_same_seed_same_completions(trainer: Trainer) -> None:
 
 
 async def test_agreement_of_sampler_and_trainer(sampler: HfSampler, trainer: Trainer) -> None:
-    findings = await agreement.check_agreement(sampler, trainer, PROMPT)
+    findings = await parity.check_parity(sampler, trainer, PROMPT)
     assert findings["gap/max"] < 1e-4
     assert findings["change"] > 0.01
     with pytest.raises(InfrastructureError, match="not in the sampler"):
-        await sampler.complete(PROMPT, AdapterRef(agreement.NAME, 1, Path("gone")))
+        await sampler.complete(PROMPT, AdapterRef(parity.NAME, 1, Path("gone")))
 
 
 async def test_agreement_allows_for_truncated_sampling(trainer: Trainer) -> None:
     sampler = _sampler(trainer.base, top_p=0.8)
     await sampler.start()
-    await agreement.check_agreement(sampler, trainer, PROMPT, top_p=0.8)
+    await parity.check_parity(sampler, trainer, PROMPT, top_p=0.8)
     with pytest.raises(InfrastructureError, match="sampler and trainer disagree"):
-        await agreement.check_agreement(sampler, trainer, PROMPT)
+        await parity.check_parity(sampler, trainer, PROMPT)
     await sampler.close()
 
 
@@ -235,7 +235,7 @@ async def test_a_sampler_that_ignores_adapters_is_found_out(trainer: Trainer) ->
     sampler = Deaf(HfSettings(max_tokens=24, stop_token_ids=(STOP,)), str, lambda: trainer.base)
     await sampler.start()
     with pytest.raises(InfrastructureError, match="the sampler ignores adapters"):
-        await agreement.check_agreement(sampler, trainer, PROMPT)
+        await parity.check_parity(sampler, trainer, PROMPT)
     await sampler.close()
 
 
@@ -255,12 +255,12 @@ async def test_a_sampler_that_ignores_adapters_is_found_out(trainer: Trainer) ->
 )
 def test_what_counts_as_agreement(dtype: str, gap: float, change: float, agree: bool) -> None:
     trainer = [-1.0, -2.0, -0.5]
-    findings = agreement.compare([p + gap for p in trainer], trainer, [p - change for p in trainer], 1.0)
+    findings = parity.compare([p + gap for p in trainer], trainer, [p - change for p in trainer], 1.0)
     if agree:
-        agreement.judge(findings, dtype)
+        parity.judge(findings, dtype)
     else:
         with pytest.raises(InfrastructureError):
-            agreement.judge(findings, dtype)
+            parity.judge(findings, dtype)
 
 
 @pytest.mark.parametrize(("noise", "agree"), [(0.05, True), (0.1, True), (0.3, False)])
@@ -270,17 +270,17 @@ def test_noise_of_16_bits_is_no_disagreement(noise: float, agree: bool) -> None:
     trainer = [-generator.expovariate(1.0) for _ in range(256)]
     base = [p - generator.gauss(0.0, 0.5) for p in trainer]
     sampler = [p + generator.gauss(0.0, noise * math.sqrt(math.pi / 2)) for p in trainer]
-    findings = agreement.compare(sampler, trainer, base, 1.0)
+    findings = parity.compare(sampler, trainer, base, 1.0)
     assert findings["gap/mean"] == pytest.approx(noise, rel=0.15)
     if agree:
-        agreement.judge(findings, "bfloat16")
+        parity.judge(findings, "bfloat16")
     else:
         with pytest.raises(InfrastructureError, match=r"use another version .*model\.sampler=transformers"):
-            agreement.judge(findings, "bfloat16")
+            parity.judge(findings, "bfloat16")
 
 
 def test_an_adapter_served_twice_over_is_found_in_16_bits() -> None:
     trainer, base = [-1.0, -2.0, -0.5], [-1.05, -1.9, -0.6]
     twice = [2 * with_it - without for with_it, without in zip(trainer, base, strict=True)]
     with pytest.raises(InfrastructureError, match="the sampler shows 200%"):
-        agreement.judge(agreement.compare(twice, trainer, base, 1.0), "bfloat16")
+        parity.judge(parity.compare(twice, trainer, base, 1.0), "bfloat16")

@@ -8,10 +8,10 @@ import pytest
 
 from tests.tiny import write_model
 from ttsd.config import Config, load_config, shipped_configs
+from ttsd.record.store import Store
 from ttsd.reporting.board import QuietView
 from ttsd.running.run import Job
 from ttsd.running.solve import solve
-from ttsd.running.store import Store
 
 
 class SilentView(QuietView):

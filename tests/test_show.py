@@ -17,16 +17,16 @@ from ttsd.backbone import Tokenizer
 from ttsd.baselines import Frozen
 from ttsd.config import Config, Reprompt, load_config
 from ttsd.errors import UserError
-from ttsd.learning.trainer import Trainer
 from ttsd.loop import Rounds, learn
-from ttsd.nouns import Completion, Rollout, Status, Step, Verdict
+from ttsd.nouns import Attempt, Completion, Status, Step, Verdict
+from ttsd.record.store import Store
 from ttsd.reporting.attempt import attempt_view, step_view
 from ttsd.reporting.export import card, export
 from ttsd.reporting.report.attempt_page import attempt_page
 from ttsd.reporting.show import attempt_text, difference_text, run_text, step_text
 from ttsd.reporting.token_scores import recorded_tokens, scored_tokens, token_rows, tokens_of
 from ttsd.running.readings import conversation, teaching
-from ttsd.running.store import Store
+from ttsd.training.trainer import Trainer
 
 STATEMENT = "Print the sum of the two numbers."
 ANSWER = "```python\nprint(<1>)\n```"
@@ -79,13 +79,13 @@ def world(question: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     store.close()
 
 
-def rollout(attempt: int, step: int, tokenizer: Tokenizer) -> Rollout:
+def rollout(attempt: int, step: int, tokenizer: Tokenizer) -> Attempt:
     ids = tokenizer.encode(f"{ANSWER} {attempt}")
     completion = Completion(ids, f"{ANSWER} {attempt}", (-1.5,) * len(ids), "stop", step - 1, 0, 0.1)
     verdict = Verdict(Status.WRONG_ANSWER, 0, 1, 0, 1, first_failure=0, feedback=f"<i>{attempt}</i> is wrong")
     if attempt == 4:
         verdict = Verdict(Status.WRONG_ANSWER, 1, 1, 0, 1, first_failure=1)
-    return Rollout(attempt, step, completion, "print(<1>)", verdict, 0.1)
+    return Attempt(attempt, step, completion, "print(<1>)", verdict, 0.1)
 
 
 @pytest.mark.slow
@@ -178,7 +178,7 @@ async def test_show_has_the_prompts_that_were_read(
     )  # fmt: skip
     turns = conversation(problems.load(str(question)), tokenizer, config)
     async for event in learn(Frozen(policy.sample), judge_by_word, turns, group_size=1, budget=4):
-        if isinstance(event, Rollout):
+        if isinstance(event, Attempt):
             world.store.add_attempt(run, event)
     views = [attempt_view(world.store, run, attempt) for attempt in range(1, 5)]
     assert tuple((view.student_prompt or "").count("is wrong") for view in views) == told

@@ -12,8 +12,8 @@ import pytest
 from tests.records import begin, passed, rollout
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.nouns import Status, Step, Verdict
-from ttsd.running.record import Spent
-from ttsd.running.store import Store
+from ttsd.record.protocol import Spent
+from ttsd.record.store import Store
 
 SCHEMA = """\
 attempts: run attempt step adapter_version verdict discovered visible_passed visible_total hidden_passed \
@@ -109,8 +109,8 @@ def test_a_killed_writer_loses_no_attempt_and_frees_the_run(tmp_path: Path) -> N
     writer = f"""
 import os, signal
 from tests.records import begin, rollout
-from ttsd.running.record import Spent
-from ttsd.running.store import Store
+from ttsd.record.protocol import Spent
+from ttsd.record.store import Store
 store = Store({str(path)!r})
 run = begin(store)
 with store.claim(run):
@@ -196,7 +196,7 @@ def test_a_record_of_a_newer_version_is_noticed(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from tests.records import begin
-from ttsd.running.store import Store
+from ttsd.record.store import Store
 with Store(sys.argv[1]) as store:
     print(flush=True)
     sys.stdin.readline()
@@ -271,6 +271,6 @@ def test_what_counts_towards_budgets_goes_on_over_resumptions(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_opening_a_record_loads_no_pandas_and_leaves_it_to_be_found() -> None:
-    check = "import sys, ttsd.running.store; print('pandas' in sys.modules); import pandas; print(pandas.__name__)"
+    check = "import sys, ttsd.record.store; print('pandas' in sys.modules); import pandas; print(pandas.__name__)"
     ended = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["False", "pandas"]

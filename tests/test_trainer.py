@@ -16,10 +16,10 @@ from tests.tiny import write_model
 from ttsd.backbone import generate
 from ttsd.config import Config, Lora
 from ttsd.errors import UserError
-from ttsd.learning.token_stats import TokenStats
-from ttsd.learning.trainer import Trainer
-from ttsd.losses import distillation_loss
-from ttsd.nouns import Lesson
+from ttsd.nouns import Example
+from ttsd.training.losses import distillation_loss
+from ttsd.training.token_stats import TokenStats
+from ttsd.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +40,12 @@ def ids(count: int, seed: int) -> tuple[int, ...]:
 
 
 @pytest.fixture(scope="module")
-def lessons(folder: Path) -> list[Lesson]:
+def lessons(folder: Path) -> list[Example]:
     """A group of six of different lengths; two share a reprompt, the last has none."""
     made, prompt = trainer(folder), ids(40, 0)
     drawn = generate(made.base, None, [prompt] * 6, max_tokens=25, stop_token_ids=tuple(range(3, 20)), seed=0)
     return [
-        Lesson(
+        Example(
             attempt, prompt, tokens, logprobs, float(attempt == 2),
             None if attempt == 6 else (*prompt[:30], *ids(20, min(attempt, 4)), *prompt[30:]),
         )
@@ -64,7 +64,7 @@ def state(made: Trainer) -> list[Tensor]:
     return [*(tensor.clone() for tensor in kept), torch.tensor(question.updates)]
 
 
-def moved(folder: Path, lessons: Sequence[Lesson], steps: int = 2, **sections: Any) -> tuple[Tensor, list[float]]:
+def moved(folder: Path, lessons: Sequence[Example], steps: int = 2, **sections: Any) -> tuple[Tensor, list[float]]:
     """Student weights after some steps and every step's loss and gradient norm."""
     made = trainer(folder, **sections)
     found = [made.step("q", lessons) for _ in range(steps)]
@@ -81,7 +81,7 @@ def moved(folder: Path, lessons: Sequence[Lesson], steps: int = 2, **sections: A
         {"gradient_checkpointing": True, "checkpoint_over": 100, "token_budget": 100},
     ],
 )
-def test_how_the_work_is_cut_is_invisible(folder: Path, lessons: list[Lesson], distillation: dict[str, Any]) -> None:
+def test_how_the_work_is_cut_is_invisible(folder: Path, lessons: list[Example], distillation: dict[str, Any]) -> None:
     for method in ({}, {"grpo_weight": 0.5, "kl_to_base": 0.1}):
         whole = moved(folder, lessons, distillation=method)
         cut = moved(folder, lessons, distillation=method | distillation)
@@ -91,7 +91,7 @@ def test_how_the_work_is_cut_is_invisible(folder: Path, lessons: list[Lesson], d
 
 @pytest.mark.parametrize(("over", "again"), [(0, 1.0), (0.5, 0.5), (10, 0.0)])
 def test_layers_beyond_what_is_kept_are_computed_again(
-    folder: Path, lessons: list[Lesson], over: float, again: float
+    folder: Path, lessons: list[Example], over: float, again: float
 ) -> None:
     """`over`: in row lengths; `again`: share of the layers."""
     row = trainer(folder).step("q", lessons)["tokens/student"]
@@ -106,7 +106,7 @@ def test_layers_beyond_what_is_kept_are_computed_again(
 
 @pytest.mark.parametrize("token_budget", [100, 100_000])
 def test_a_step_leaves_what_teacher_and_student_made_of_each_token(
-    folder: Path, lessons: list[Lesson], token_budget: int
+    folder: Path, lessons: list[Example], token_budget: int
 ) -> None:
     made = trainer(folder, distillation={"token_budget": token_budget})
     made.step("q", lessons)
@@ -123,7 +123,7 @@ def test_a_step_leaves_what_teacher_and_student_made_of_each_token(
 @pytest.mark.parametrize("mode", ["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_the_loss_is_that_of_plain_padded_forwards(
-    folder: Path, lessons: list[Lesson], mode: str, temperature: float
+    folder: Path, lessons: list[Example], mode: str, temperature: float
 ) -> None:
     """Every lesson read on its own by plain transformers, whole logits, padded to a batch."""
     made = trainer(folder, distillation={"loss_agg_mode": mode}, sampling={"temperature": temperature})
@@ -131,7 +131,7 @@ def test_the_loss_is_that_of_plain_padded_forwards(
     taught = [lesson for lesson in lessons if lesson.reprompt_ids is not None]
     length = max(len(lesson.completion_ids) for lesson in taught)
 
-    def logits(prompt: tuple[int, ...], lesson: Lesson) -> Tensor:
+    def logits(prompt: tuple[int, ...], lesson: Example) -> Tensor:
         count = len(lesson.completion_ids)
         read = made.base.model(input_ids=torch.tensor([(*prompt, *lesson.completion_ids[:-1])])).logits[0, -count:]
         return torch.cat([read / temperature, torch.zeros(length - count, read.shape[-1])])
@@ -156,7 +156,7 @@ def test_the_loss_is_that_of_plain_padded_forwards(
     assert made.step("q", lessons)["loss"] == pytest.approx(truth.item(), rel=1e-4)
 
 
-def test_nothing_to_teach_moves_nothing(folder: Path, lessons: list[Lesson]) -> None:
+def test_nothing_to_teach_moves_nothing(folder: Path, lessons: list[Example]) -> None:
     made = trainer(folder)
     made.step("q", lessons)
     before = state(made)
@@ -166,14 +166,14 @@ def test_nothing_to_teach_moves_nothing(folder: Path, lessons: list[Lesson]) -> 
     assert made.step("q", [])["updated"] == 0
 
 
-def test_a_reprompt_that_says_nothing_gives_no_loss(folder: Path, lessons: list[Lesson]) -> None:
+def test_a_reprompt_that_says_nothing_gives_no_loss(folder: Path, lessons: list[Example]) -> None:
     made = trainer(folder)
     metrics = made.step("q", [replace(lesson, reprompt_ids=lesson.prompt_ids) for lesson in lessons])
     assert metrics["loss"] == pytest.approx(0, abs=1e-9)
     assert metrics["grad_norm"] == pytest.approx(0, abs=1e-6)
 
 
-def test_only_the_adapter_learns(folder: Path, lessons: list[Lesson]) -> None:
+def test_only_the_adapter_learns(folder: Path, lessons: list[Example]) -> None:
     made = trainer(folder)
     base = {name: tensor.clone() for name, tensor in made.base.model.state_dict().items()}
     start = weights(made)
@@ -185,7 +185,7 @@ def test_only_the_adapter_learns(folder: Path, lessons: list[Lesson]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ema", "trust-region", "frozen"])
-def test_every_regularised_teacher_draws_the_student_to_itself(folder: Path, lessons: list[Lesson], kind: str) -> None:
+def test_every_regularised_teacher_draws_the_student_to_itself(folder: Path, lessons: list[Example], kind: str) -> None:
     made = trainer(folder, teacher={"teacher_regularization": kind, "teacher_update_rate": 0.1})
     lesson = lessons[0]
     student, teacher = made.per_token("q", lesson)
@@ -200,7 +200,7 @@ def test_every_regularised_teacher_draws_the_student_to_itself(folder: Path, les
     assert made.per_token("q", replace(lesson, reprompt_ids=None)) == (after, [])
 
 
-def test_a_live_teacher_is_the_student_reading_the_reprompt(folder: Path, lessons: list[Lesson]) -> None:
+def test_a_live_teacher_is_the_student_reading_the_reprompt(folder: Path, lessons: list[Example]) -> None:
     made = trainer(folder, teacher={"teacher_regularization": "live"})
     made.step("q", lessons)
     lesson = lessons[0]
@@ -209,14 +209,14 @@ def test_a_live_teacher_is_the_student_reading_the_reprompt(folder: Path, lesson
     assert made.per_token("q", lesson)[1] == pytest.approx(student, abs=1e-5)
 
 
-def test_the_mean_teacher_starts_as_a_copy_and_follows_at_its_rate(folder: Path, lessons: list[Lesson]) -> None:
+def test_the_mean_teacher_starts_as_a_copy_and_follows_at_its_rate(folder: Path, lessons: list[Example]) -> None:
     made = trainer(folder, teacher={"teacher_update_rate": 0.25})
     start = weights(made)
     made.step("q", lessons)
     torch.testing.assert_close(state(made)[1], start.lerp(weights(made), 0.25))
 
 
-def test_a_trust_region_teacher_interpolates_logits(folder: Path, lessons: list[Lesson]) -> None:
+def test_a_trust_region_teacher_interpolates_logits(folder: Path, lessons: list[Example]) -> None:
     found = {}
     for rate in (0.0, 0.5, 1.0):
         made = trainer(folder, teacher={"teacher_regularization": "trust-region", "teacher_update_rate": rate})
@@ -228,7 +228,9 @@ def test_a_trust_region_teacher_interpolates_logits(folder: Path, lessons: list[
 
 
 @pytest.mark.parametrize("kind", ["ema", "frozen"])
-def test_saving_and_loading_goes_on_bit_for_bit(folder: Path, lessons: list[Lesson], tmp_path: Path, kind: str) -> None:
+def test_saving_and_loading_goes_on_bit_for_bit(
+    folder: Path, lessons: list[Example], tmp_path: Path, kind: str
+) -> None:
     made = trainer(folder, teacher={"teacher_regularization": kind})
     for _ in range(3):
         made.step("q", lessons)
@@ -246,7 +248,7 @@ def test_a_state_of_other_settings_is_refused(folder: Path, tmp_path: Path) -> N
         trainer(folder, lora={"rank": 8}).load("q", tmp_path / "state")
 
 
-def test_questions_on_one_base_do_not_touch_each_other(folder: Path, lessons: list[Lesson]) -> None:
+def test_questions_on_one_base_do_not_touch_each_other(folder: Path, lessons: list[Example]) -> None:
     alone, _ = moved(folder, lessons)
     made = trainer(folder)
     made.create("other", seed=5)
@@ -258,14 +260,14 @@ def test_questions_on_one_base_do_not_touch_each_other(folder: Path, lessons: li
     assert weights(made).shape == alone.shape
 
 
-def test_the_exported_adapter_is_the_student(folder: Path, lessons: list[Lesson], tmp_path: Path) -> None:
+def test_the_exported_adapter_is_the_student(folder: Path, lessons: list[Example], tmp_path: Path) -> None:
     made = trainer(folder)
     made.step("q", lessons)
     made.export("q", tmp_path / "adapter")
     assert torch.equal(made.base.load_adapter(tmp_path / "adapter").values, weights(made))
 
 
-def test_a_fresh_adapter_says_what_the_base_says(folder: Path, lessons: list[Lesson]) -> None:
+def test_a_fresh_adapter_says_what_the_base_says(folder: Path, lessons: list[Example]) -> None:
     made = trainer(folder)
     lesson = lessons[0]
     assert made.logprobs("q", lesson.prompt_ids, lesson.completion_ids) == pytest.approx(
@@ -278,7 +280,7 @@ def test_a_fresh_adapter_says_what_the_base_says(folder: Path, lessons: list[Les
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_sixteen_bits_point_the_same_way(folder: Path, lessons: list[Lesson], dtype: str) -> None:
+def test_sixteen_bits_point_the_same_way(folder: Path, lessons: list[Example], dtype: str) -> None:
     """The update goes the way of float32's, and the adapter stays in float32."""
     gradients = []
     for kind in ("float32", dtype):
@@ -294,14 +296,14 @@ def test_sixteen_bits_point_the_same_way(folder: Path, lessons: list[Lesson], dt
     assert rounded.norm() == pytest.approx(float(exact.norm()), rel=0.1)
 
 
-def test_what_was_drawn_under_a_reprompt_says_nothing_of_the_sampler(folder: Path, lessons: list[Lesson]) -> None:
+def test_what_was_drawn_under_a_reprompt_says_nothing_of_the_sampler(folder: Path, lessons: list[Example]) -> None:
     far = tuple(value - 3.0 for value in lessons[0].sampler_logprobs)
     taught = replace(lessons[0], role="teacher", sampler_logprobs=far)
     assert trainer(folder).step("q", [taught, *lessons[1:]])["logprob_gap/max"] < 1e-3
     assert "logprob_gap/max" not in trainer(folder).step("q", [taught])
 
 
-def test_tokens_of_the_teacher_count_by_how_likely_the_student_finds_them(folder: Path, lessons: list[Lesson]) -> None:
+def test_tokens_of_the_teacher_count_by_how_likely_the_student_finds_them(folder: Path, lessons: list[Example]) -> None:
     """Truncated importance weights: half as likely halves the gradient; from twice as likely on it is doubled."""
 
     def gradient(shift: float) -> float:
@@ -316,7 +318,7 @@ def test_tokens_of_the_teacher_count_by_how_likely_the_student_finds_them(folder
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_four_bit_base_stays_as_it_is_and_points_the_same_way(folder: Path, lessons: list[Lesson]) -> None:
+def test_a_four_bit_base_stays_as_it_is_and_points_the_same_way(folder: Path, lessons: list[Example]) -> None:
     pytest.importorskip("bitsandbytes", reason="four-bit bases need bitsandbytes")
     gradients = []
     for kind in ("none", "nf4"):
@@ -329,7 +331,7 @@ def test_a_four_bit_base_stays_as_it_is_and_points_the_same_way(folder: Path, le
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.8
 
 
-def test_grpo_makes_the_rewarded_attempt_likelier(folder: Path, lessons: list[Lesson]) -> None:
+def test_grpo_makes_the_rewarded_attempt_likelier(folder: Path, lessons: list[Example]) -> None:
     made = trainer(folder, lora={"lr": 1e-3})
 
     def likelihoods() -> list[float]:
@@ -345,7 +347,7 @@ def test_grpo_makes_the_rewarded_attempt_likelier(folder: Path, lessons: list[Le
     assert unmoved["updated"] == 0
 
 
-def test_the_pull_to_the_base_holds_the_student_back(folder: Path, lessons: list[Lesson]) -> None:
+def test_the_pull_to_the_base_holds_the_student_back(folder: Path, lessons: list[Example]) -> None:
     free, held = trainer(folder), trainer(folder, distillation={"kl_to_base": 5.0})
     for _ in range(8):
         far, near = free.step("q", lessons), held.step("q", lessons)
@@ -375,7 +377,7 @@ def test_a_gradient_that_is_not_finite_moves_nothing(folder: Path) -> None:
     torch.testing.assert_close(state(made), before, rtol=0, atol=0)
 
 
-def test_a_step_that_broke_off_leaves_nothing_behind(folder: Path, lessons: list[Lesson]) -> None:
+def test_a_step_that_broke_off_leaves_nothing_behind(folder: Path, lessons: list[Example]) -> None:
     made = trainer(folder)
     made._learners["q"].student.gradient.fill_(7.0)
     made.step("q", lessons)

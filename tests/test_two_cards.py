@@ -17,7 +17,6 @@ from tests.tiny import write_model
 from ttsd.backbone import device_named
 from ttsd.config import Config, Model, Reprompt, load_config
 from ttsd.errors import UserError
-from ttsd.learning.trainer import Trainer
 from ttsd.loop import learn
 from ttsd.machine.cards import CARDS, GIB
 from ttsd.machine.memory import Found, Memory, found_memory, memory_of, vllm_cache_bytes
@@ -30,6 +29,7 @@ from ttsd.running.engine import LoraPolicy, _Parts, load_tokenizer, open_engine,
 from ttsd.running.shared_time import Spending
 from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
 from ttsd.sampling.vllm_sampler.launch import _check_device
+from ttsd.training.trainer import Trainer
 
 QWEN = KNOWN["Qwen/Qwen3-8B"]
 H100 = CARDS["h100-80"]

@@ -20,9 +20,9 @@ from tests.commands import refused, ttsd
 from tests.synthetic import World, populate
 from ttsd.config import load_config
 from ttsd.errors import UserError
-from ttsd.nouns import Completion, Rollout, Status, Step, Verdict
+from ttsd.nouns import Attempt, Completion, Status, Step, Verdict
+from ttsd.record.store import Store
 from ttsd.reporting.view.app import changes
-from ttsd.running.store import Store
 
 QUESTION = "micro:numbers:2:1"
 ROOT = Path(__file__).parents[1]
@@ -76,7 +76,7 @@ def learnt_from(store: Store) -> None:
     run = store.new_run(
         question=QUESTION, method="sdpo", seed=9, model="micro", config=config.model_dump(), split={}, environment={}
     )
-    rollouts = tuple(Rollout(number, 1, completion, "print(<1>)", verdict, 0.1) for number in (1, 2))
+    rollouts = tuple(Attempt(number, 1, completion, "print(<1>)", verdict, 0.1) for number in (1, 2))
     for one in rollouts:
         store.add_attempt(run, one)
     store.add_step(run, Step(1, rollouts, 1), None, {1: [0.5 * at - 2.5 for at in range(len(ids))]})
@@ -88,7 +88,7 @@ def add_attempt(path: Path, run: int, text: str) -> int:
         number = store.answer(run).attempts + 1
         completion = Completion((1, 2), text, (-0.5, -0.5), "stop", 0, 10)
         verdict = Verdict(Status.WRONG_ANSWER, 1, 3, 0, 1, first_failure=1, feedback=f"{text} is wrong")
-        store.add_attempt(run, Rollout(number, 99, completion, text, verdict, 0.1, round=99))
+        store.add_attempt(run, Attempt(number, 99, completion, text, verdict, 0.1, round=99))
         return number
 
 
@@ -183,7 +183,7 @@ def test_mistakes_are_one_sentence(served: Served, tmp_path: Path) -> None:
 
 def test_changes_are_drawn_from_programs() -> None:
     completion, verdict = Completion((), "", (), "stop"), Verdict(Status.WRONG_ANSWER, 0, 1, 0, 0)
-    before, after = (Rollout(n, 1, completion, text, verdict) for n, text in ((1, "a\nb"), (2, "a\nc")))
+    before, after = (Attempt(n, 1, completion, text, verdict) for n, text in ((1, "a\nb"), (2, "a\nc")))
     assert changes(before, after) == [("kept", "a"), ("removed", "b"), ("added", "c")]
     assert changes(None, after) == []
 

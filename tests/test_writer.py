@@ -14,8 +14,8 @@ from tests.records import begin, rollout
 from ttsd.errors import InfrastructureError
 from ttsd.loop import Event
 from ttsd.nouns import Step
+from ttsd.record.store import Store
 from ttsd.reporting.board import QuietView
-from ttsd.running.store import Store
 from ttsd.running.trackers import open_tracker
 from ttsd.running.writer import Writer
 

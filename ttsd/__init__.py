@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ttsd.api import (
         Answer,
+        Attempt,
         Config,
         Event,
         Frames,
         InfrastructureError,
         Preview,
         Problem,
-        Rollout,
         Step,
         TtsdError,
         UserError,
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "Attempt",
     "Config",
     "Event",
     "Frames",
     "InfrastructureError",
     "Preview",
     "Problem",
-    "Rollout",
     "Step",
     "TtsdError",
     "UserError",

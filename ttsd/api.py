@@ -31,12 +31,12 @@ from problems.problem import checked
 from ttsd.config import Config, load_config
 from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.loop import Event
-from ttsd.nouns import Rollout, Step, Verdict
+from ttsd.methods import SDPO, method_named
+from ttsd.nouns import Attempt, Step, Verdict
+from ttsd.record.protocol import Answer
+from ttsd.record.resume import Job
 from ttsd.reporting.board import QuietView
-from ttsd.running.methods import SDPO, method_named
 from ttsd.running.preview import Preview
-from ttsd.running.record import Answer
-from ttsd.running.resume import Job
 from ttsd.running.solve import Talk
 from ttsd.running.solve import preview as preview_one
 from ttsd.running.solve import solve as run_one
@@ -47,13 +47,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "Attempt",
     "Config",
     "Event",
     "Frames",
     "InfrastructureError",
     "Preview",
     "Problem",
-    "Rollout",
     "Step",
     "TtsdError",
     "UserError",
@@ -149,7 +149,7 @@ def solve(question: str | Problem, config: Config | str | None = None, **options
 async def aevents(
     question: str | Problem, config: Config | str | None = None, **options: Any
 ) -> AsyncGenerator[Event, None]:
-    """Each judged `Rollout` once it is on disk, and each `Step` once it is learnt from. Closing it stops the run."""
+    """Each judged `Attempt` once it is on disk, and each `Step` once it is learnt from. Closing it stops the run."""
     waiting: asyncio.Queue[Event | None] = asyncio.Queue()
     running = asyncio.create_task(asolve(question, config, view=_Listener(waiting.put_nowait), **options))
     running.add_done_callback(lambda _: waiting.put_nowait(None))
@@ -243,8 +243,8 @@ def read_record(path: str | Path = "ttsd.sqlite", *, library: str = "pandas") ->
 
 def export(run: int, folder: str | Path, path: str | Path = "ttsd.sqlite") -> Path:
     """A run's adapter as a new PEFT folder, for `peft` and `vllm serve --lora-modules`."""
+    from ttsd.record.store import Store
     from ttsd.reporting.export import export as write
-    from ttsd.running.store import Store
 
     with Store.existing(str(path)) as store:
         return write(store, run, Path(folder))

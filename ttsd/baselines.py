@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from ttsd.config import Reprompt
-from ttsd.nouns import Completion, Lesson, Reading, Rollout
+from ttsd.nouns import Attempt, Completion, Example, Reading
 from ttsd.prompts import ChatTokenizer, attempt_and_feedback, teacher_prompt
 
 
@@ -24,7 +24,7 @@ class Frozen:
     async def sample(self, prompt_ids: Sequence[int]) -> Completion:
         return await self._draw(prompt_ids)
 
-    async def distil(self, lessons: Sequence[Lesson]) -> Mapping[str, float]:
+    async def distil(self, lessons: Sequence[Example]) -> Mapping[str, float]:
         return {}
 
     async def restart(self) -> None: ...
@@ -46,19 +46,19 @@ class Conversation:
         self._settings = settings
         self._limit = min(settings.multi_turn_max_prompt_len, room or settings.multi_turn_max_prompt_len)
 
-    def readings(self, size: int, known: Sequence[Rollout]) -> list[Reading]:
+    def readings(self, size: int, known: Sequence[Attempt]) -> list[Reading]:
         """What the next `size` attempts read, the first of which has the number len(known) + 1."""
         chains, numbers = self._settings.multi_turn_chains, range(len(known), len(known) + size)
         return [Reading(self.prompt_ids(known[number % chains :: chains])) for number in numbers]
 
-    def lessons(self, rollouts: Sequence[Rollout], readings: Mapping[int, Reading]) -> list[Lesson]:
+    def lessons(self, rollouts: Sequence[Attempt], readings: Mapping[int, Reading]) -> list[Example]:
         return []
 
-    def remember(self, rollouts: Sequence[Rollout]) -> None: ...
+    def remember(self, rollouts: Sequence[Attempt]) -> None: ...
 
     def discard(self) -> None: ...
 
-    def prompt_ids(self, earlier: Sequence[Rollout]) -> tuple[int, ...]:
+    def prompt_ids(self, earlier: Sequence[Attempt]) -> tuple[int, ...]:
         """The next turn's prompt after the rollouts `earlier` of its chain, given in order."""
         window = self._settings.multi_turn_window
         texts = [self._block(rollout) for rollout in earlier if rollout.verdict.feedback][-window if window else 0 :]
@@ -70,7 +70,7 @@ class Conversation:
             low, high = (middle, high) if fits else (low, middle - 1)
         return self._ids(texts[len(texts) - low :])
 
-    def _block(self, rollout: Rollout) -> str:
+    def _block(self, rollout: Attempt) -> str:
         if self._settings.multi_turn_history == "feedback":
             return rollout.verdict.feedback
         return attempt_and_feedback(rollout.completion.text, rollout.verdict.feedback)

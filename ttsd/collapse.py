@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from statistics import fmean
 
-from ttsd.nouns import Rollout
+from ttsd.nouns import Attempt
 
 RECENT = 4  # groups that have to agree
 
@@ -22,7 +22,7 @@ class Collapse:
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._best = 0.0
 
-    def seen(self, rollouts: Sequence[Rollout]) -> bool:
+    def seen(self, rollouts: Sequence[Attempt]) -> bool:
         self._recent.append(fmean(rollout.verdict.visible_fraction for rollout in rollouts))
         if len(self._recent) < RECENT:
             return False

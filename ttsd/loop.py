@@ -1,6 +1,6 @@
 """The algorithm: sample, judge, reprompt, distil, swap, until an attempt passes (SDPO, section 5, figure 12).
 
-`learn` yields each judged `Rollout` as soon as it is there and each `Step` once its gradient step is done; storing,
+`learn` yields each judged `Attempt` as soon as it is there and each `Step` once its gradient step is done; storing,
 showing and stopping stay with the caller. Whatever needs a device is behind `Policy`, whatever runs a program
 behind `Judge`.
 
@@ -21,7 +21,7 @@ from operator import attrgetter
 from typing import Protocol
 
 from ttsd.collapse import Collapse
-from ttsd.nouns import Completion, Lesson, Reading, Rollout, Status, Step, Verdict
+from ttsd.nouns import Attempt, Completion, Example, Reading, Status, Step, Verdict
 
 
 class Policy(Protocol):
@@ -32,7 +32,7 @@ class Policy(Protocol):
 
     async def sample(self, prompt_ids: Sequence[int]) -> Completion: ...
 
-    async def distil(self, lessons: Sequence[Lesson]) -> Mapping[str, float]: ...
+    async def distil(self, lessons: Sequence[Example]) -> Mapping[str, float]: ...
 
     async def restart(self) -> None: ...
 
@@ -45,17 +45,17 @@ class Teaching(Protocol):
     Both may use what finished groups said: all that `remember` was given, and, after `discard`, only its successes.
     """
 
-    def readings(self, size: int, known: Sequence[Rollout]) -> Sequence[Reading]: ...
+    def readings(self, size: int, known: Sequence[Attempt]) -> Sequence[Reading]: ...
 
-    def lessons(self, rollouts: Sequence[Rollout], readings: Mapping[int, Reading]) -> Sequence[Lesson]: ...
+    def lessons(self, rollouts: Sequence[Attempt], readings: Mapping[int, Reading]) -> Sequence[Example]: ...
 
-    def remember(self, rollouts: Sequence[Rollout]) -> None: ...
+    def remember(self, rollouts: Sequence[Attempt]) -> None: ...
 
     def discard(self) -> None: ...
 
 
 Judge = Callable[[Completion], Awaitable[tuple[str | None, Verdict]]]
-Event = Rollout | Step
+Event = Attempt | Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ class Past:
 
     steps: int = 0
     adapter_version: int = 0
-    rollouts: tuple[Rollout, ...] = ()
-    unfinished: tuple[Rollout, ...] = ()
+    rollouts: tuple[Attempt, ...] = ()
+    unfinished: tuple[Attempt, ...] = ()
 
     @property
     def attempts(self) -> int:
@@ -150,17 +150,17 @@ async def learn(
             await asyncio.gather(learning, return_exceptions=True)
 
 
-def recall(teaching: Teaching, collapse: Collapse | None, rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:
+def recall(teaching: Teaching, collapse: Collapse | None, rollouts: Sequence[Attempt]) -> tuple[Attempt, ...]:
     """Has `teaching` remember the rollouts of finished steps, in order; returns those that are kept."""
-    known: tuple[Rollout, ...] = ()
+    known: tuple[Attempt, ...] = ()
     for _, group in groupby(rollouts, key=attrgetter("step")):
         known = keep(teaching, collapse, known, tuple(group))
     return known
 
 
 def keep(
-    teaching: Teaching, collapse: Collapse | None, known: tuple[Rollout, ...], group: tuple[Rollout, ...]
-) -> tuple[Rollout, ...]:
+    teaching: Teaching, collapse: Collapse | None, known: tuple[Attempt, ...], group: tuple[Attempt, ...]
+) -> tuple[Attempt, ...]:
     """Remembers a finished group and adds it to `known`; on collapse returns nothing: the caller must then restart."""
     teaching.remember(group)
     if collapse is None or not collapse.seen(group):
@@ -172,8 +172,8 @@ def keep(
 async def take_step(
     policy: Policy,
     number: int,
-    rollouts: tuple[Rollout, ...],
-    lessons: Sequence[Lesson],
+    rollouts: tuple[Attempt, ...],
+    lessons: Sequence[Example],
     drawn: float,
     *,
     restart: bool = False,
@@ -195,14 +195,14 @@ class Group:
     `round` is the number of the last round that was drawn.
     """
 
-    def __init__(self, step: int, round: int, wanted: range = range(0), begun: Sequence[Rollout] = ()) -> None:
+    def __init__(self, step: int, round: int, wanted: range = range(0), begun: Sequence[Attempt] = ()) -> None:
         self.step = step
         self.round = round
         self.wanted = wanted
         self.readings: dict[int, Reading] = {}
         self.rollouts = {rollout.attempt: rollout for rollout in begun if rollout.attempt in wanted}
 
-    def next(self, attempts: int, size: int, begun: Sequence[Rollout] = ()) -> Group:
+    def next(self, attempts: int, size: int, begun: Sequence[Attempt] = ()) -> Group:
         """The group after this one, where `attempts` were made before it; `begun`: those that are there already."""
         return Group(self.step + 1, self.round, range(attempts + 1, attempts + 1 + size), begun)
 
@@ -211,7 +211,7 @@ class Group:
         """How many attempts no round has begun yet."""
         return len(self.wanted) - len(self.readings)
 
-    def begin_round(self, known: Sequence[Rollout], teaching: Teaching, rounds: Rounds) -> range:
+    def begin_round(self, known: Sequence[Attempt], teaching: Teaching, rounds: Rounds) -> range:
         """Has `teaching` say what the next attempts read, and returns their numbers; `known`: of earlier groups."""
         known = (*known, *self.complete())
         size = rounds.next(len(known), self.missing)
@@ -220,18 +220,18 @@ class Group:
         self.readings |= dict(zip(attempts, teaching.readings(size, known), strict=True))
         return attempts
 
-    def add(self, rollout: Rollout) -> Rollout:
+    def add(self, rollout: Attempt) -> Attempt:
         self.rollouts[rollout.attempt] = rollout
         return rollout
 
-    def complete(self) -> tuple[Rollout, ...]:
+    def complete(self) -> tuple[Attempt, ...]:
         """The rollouts of all rounds that were begun, in order."""
         return tuple(self.rollouts[attempt] for attempt in self.readings)
 
 
 async def fill(
     group: Group,
-    known: Sequence[Rollout],
+    known: Sequence[Attempt],
     policy: Policy,
     judge: Judge,
     teaching: Teaching,
@@ -239,7 +239,7 @@ async def fill(
     enough: Callable[[], bool],
     *,
     keep_all: bool,
-) -> AsyncGenerator[Rollout, None]:
+) -> AsyncGenerator[Attempt, None]:
     """Draws `group` round by round, up to a discovery; `known`: the rollouts of earlier groups that may be read."""
     while group.missing:
         attempts = group.begin_round(known, teaching, rounds)
@@ -253,7 +253,7 @@ async def fill(
 
 
 def read_by(
-    wanted: range, group: Sequence[Rollout], known: Sequence[Rollout], teaching: Teaching, rounds: Rounds
+    wanted: range, group: Sequence[Attempt], known: Sequence[Attempt], teaching: Teaching, rounds: Rounds
 ) -> Mapping[int, Reading]:
     """What the attempts of a judged group had read, by number; `wanted`: those that were to be made."""
     again = Group(0, 0, wanted, group)
@@ -264,7 +264,7 @@ def read_by(
 
 async def draw(
     policy: Policy, judge: Judge, group: Group, attempts: range, *, keep_all: bool = False
-) -> AsyncGenerator[Rollout, None]:
+) -> AsyncGenerator[Attempt, None]:
     """Makes those of `attempts` that `group` lacks; yields each judged rollout, in the order they finish.
 
     Each completion is judged as soon as it ends. A discovery aborts the attempts with higher numbers (they are
@@ -273,7 +273,7 @@ async def draw(
     """
     found = (rollout.attempt for rollout in group.rollouts.values() if rollout.verdict.accepted and not keep_all)
     first = min(found, default=None)
-    pending: dict[asyncio.Task[Rollout], int] = {}
+    pending: dict[asyncio.Task[Attempt], int] = {}
     try:
         for attempt in attempts:
             if attempt in group.rollouts:
@@ -301,23 +301,23 @@ async def draw(
 
 async def one_attempt(
     policy: Policy, judge: Judge, reading: Reading, attempt: int, step: int, round: int = 1
-) -> Rollout:
+) -> Attempt:
     """Samples one completion and judges it."""
     completion = await policy.sample(reading.prompt_ids)
     start = time.monotonic()
     program, verdict = await judge(completion)
     seconds = time.monotonic() - start
-    return Rollout(attempt, step, completion, program, verdict, seconds, reading.role, round)
+    return Attempt(attempt, step, completion, program, verdict, seconds, reading.role, round)
 
 
-def aborted(attempt: int, group: Group, adapter_version: int) -> Rollout:
+def aborted(attempt: int, group: Group, adapter_version: int) -> Attempt:
     """An attempt that was requested, and counts, but whose answer nobody needed any more."""
     completion = Completion((), "", (), "abort", adapter_version)
     verdict = Verdict(Status.ABORTED, 0, 0, 0, 0)
-    return Rollout(attempt, group.step, completion, None, verdict, role=group.readings[attempt].role, round=group.round)
+    return Attempt(attempt, group.step, completion, None, verdict, role=group.readings[attempt].role, round=group.round)
 
 
-def group_metrics(rollouts: Sequence[Rollout], lessons: Sequence[Lesson]) -> dict[str, float]:
+def group_metrics(rollouts: Sequence[Attempt], lessons: Sequence[Example]) -> dict[str, float]:
     """Shares of a step's attempts, under the reference's names where it has them."""
     answered = [rollout for rollout in rollouts if rollout.verdict.status is not Status.ABORTED]
     count, programs = max(len(answered), 1), {rollout.program for rollout in answered}

@@ -14,15 +14,15 @@ from typing import Literal
 from problems.problem import Case, Problem, Split
 
 __all__ = [
+    "Attempt",
     "Case",
     "CaseResult",
     "Completion",
+    "Example",
     "Gains",
-    "Lesson",
     "Problem",
     "Reading",
     "Role",
-    "Rollout",
     "Split",
     "Status",
     "Step",
@@ -126,7 +126,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class Attempt:
     """One judged attempt. `attempt` is 1-based within the run, in the order of request.
 
     `role` says what its author had read: the question (student) or a teacher's prompt (teacher). Attempts of the same
@@ -144,7 +144,7 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class Example:
     """What one rollout teaches: its tokens, read by the student and by the teacher.
 
     `reward` is the paper's sparse one (1 for passing every visible case, else 0), or the share of visible cases passed.
@@ -167,12 +167,12 @@ class Step:
     """One turn of the ring, complete: its rollouts in attempt order, what was learnt and how long each phase took."""
 
     number: int
-    rollouts: tuple[Rollout, ...]
+    rollouts: tuple[Attempt, ...]
     adapter_version: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def discovery(self) -> Rollout | None:
+    def discovery(self) -> Attempt | None:
         """The discovery with the lowest attempt number, as if the samples had been drawn one by one."""
         return next((rollout for rollout in self.rollouts if rollout.verdict.accepted), None)

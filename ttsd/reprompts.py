@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from ttsd.config import Reprompt
 from ttsd.errors import UserError
-from ttsd.nouns import Lesson, Reading, Rollout, Status
+from ttsd.nouns import Attempt, Example, Reading, Status
 from ttsd.prompts import ChatTokenizer, as_examples, attempt_and_feedback, teacher_prompt, without_thinking
 
 
@@ -34,7 +34,7 @@ class Reprompts:
         self._settings = settings
         self._teacher_fraction = teacher_fraction
         self._reading_window = reading_window
-        self._successes: list[Rollout] = []
+        self._successes: list[Attempt] = []
         self._texts: dict[str, frozenset[str]] = {}
         self.prompt_ids = tokenizer.chat(question)
         if len(self.prompt_ids) > max_prompt_len:
@@ -43,7 +43,7 @@ class Reprompts:
                 f"sampling.max_prompt_len={max_prompt_len}; raise that setting (questions are never cut)"
             )
 
-    def remember(self, rollouts: Sequence[Rollout]) -> None:
+    def remember(self, rollouts: Sequence[Attempt]) -> None:
         """Keeps the successes and the feedback of a finished group, where the settings let later steps read them."""
         if self._settings.demonstrations_from == "run":
             self._successes += [rollout for rollout in rollouts if rollout.verdict.visible_accepted]
@@ -54,7 +54,7 @@ class Reprompts:
         """Drops the feedback that `remember` kept; successes stay."""
         self._texts.clear()
 
-    def readings(self, size: int, known: Sequence[Rollout]) -> list[Reading]:
+    def readings(self, size: int, known: Sequence[Attempt]) -> list[Reading]:
         """What the next `size` attempts read: the question, but the last ones of them a teacher's prompt.
 
         That share (`sampling.teacher_fraction`) gets different reprompts of the newest step in `known`, the newest
@@ -70,7 +70,7 @@ class Reprompts:
         taught = [Reading(reprompts[at % len(reprompts)], "teacher") for at in range(wanted if reprompts else 0)]
         return [Reading(self.prompt_ids)] * (size - len(taught)) + taught
 
-    def _reading_pays(self, known: Sequence[Rollout]) -> bool:
+    def _reading_pays(self, known: Sequence[Attempt]) -> bool:
         """Whether the newest attempts passed at least as many visible cases where they had read a teacher's prompt.
 
         An imagined attempt on either side, all right with a reading and half right without, has each tried for a while,
@@ -85,8 +85,8 @@ class Reprompts:
         return fmean(read) >= fmean(bare)
 
     def lessons(
-        self, rollouts: Sequence[Rollout], readings: Mapping[int, Reading] = MappingProxyType({})
-    ) -> list[Lesson]:
+        self, rollouts: Sequence[Attempt], readings: Mapping[int, Reading] = MappingProxyType({})
+    ) -> list[Example]:
         """One lesson for each answered rollout of a group; `readings`: what its attempts read, if not the question."""
         answered = [rollout for rollout in rollouts if rollout.verdict.status is not Status.ABORTED]
         successes = [rollout for rollout in answered if self._succeeded(rollout)] + self._successes
@@ -96,11 +96,11 @@ class Reprompts:
 
     def _lesson(
         self,
-        rollout: Rollout,
+        rollout: Attempt,
         reading: Reading | None,
-        successes: Sequence[Rollout],
+        successes: Sequence[Attempt],
         texts: Mapping[str, frozenset[str]],
-    ) -> Lesson:
+    ) -> Example:
         demonstration = self._demonstration(rollout, successes)
         tells = self._settings.include_environment_feedback and (reading is None or reading.taught)
         feedback = self._feedback(rollout, texts) if tells else []
@@ -109,7 +109,7 @@ class Reprompts:
         completion, verdict = rollout.completion, rollout.verdict
         as_read = reading is not None and self._settings.student_reads == "reading"
         by_success = self._settings.reward == "success"
-        return Lesson(
+        return Example(
             attempt=rollout.attempt,
             prompt_ids=reading.prompt_ids if reading is not None and as_read else self.prompt_ids,
             completion_ids=completion.token_ids,
@@ -120,10 +120,10 @@ class Reprompts:
             role="student" if as_read else rollout.role,
         )
 
-    def _succeeded(self, rollout: Rollout) -> bool:
+    def _succeeded(self, rollout: Attempt) -> bool:
         return rollout.verdict.visible_fraction >= self._settings.success_reward_threshold
 
-    def _feedback(self, rollout: Rollout, texts: Mapping[str, frozenset[str]]) -> list[str]:
+    def _feedback(self, rollout: Attempt, texts: Mapping[str, frozenset[str]]) -> list[str]:
         """At most `feedback_blocks` texts: the attempt's own one last, before it those that say most that is new."""
         own = rollout.verdict.feedback
         if not own:
@@ -141,7 +141,7 @@ class Reprompts:
             chosen[0] = attempt_and_feedback(rollout.completion.text, chosen[0])
         return chosen[::-1]
 
-    def _demonstration(self, rollout: Rollout, successes: Sequence[Rollout]) -> str | None:
+    def _demonstration(self, rollout: Attempt, successes: Sequence[Attempt]) -> str | None:
         # Another success is preferred: it teaches something even to a successful attempt. A lone success
         # demonstrates itself, so that it is not wasted, unless the released code's rule is asked for.
         others = [success for success in successes if success.attempt != rollout.attempt]
@@ -193,6 +193,6 @@ class Reprompts:
         return self._tokenizer.chat(text)
 
 
-def _lines(rollouts: Iterable[Rollout]) -> dict[str, frozenset[str]]:
+def _lines(rollouts: Iterable[Attempt]) -> dict[str, frozenset[str]]:
     """The different feedback texts, in order, and the lines of each."""
     return {text: frozenset(text.splitlines()) for rollout in rollouts if (text := rollout.verdict.feedback)}

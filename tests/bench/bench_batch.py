@@ -20,11 +20,11 @@ from pathlib import Path
 
 from problems import micro
 from ttsd.config import Config, load_config
+from ttsd.record.store import Store
 from ttsd.reporting.live import PlainOverview
 from ttsd.running import batch, run
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.shared_time import Shared, Stopwatch, Usage
-from ttsd.running.store import Store
 from ttsd.running.tasks import Task, plan, sorted_out
 
 

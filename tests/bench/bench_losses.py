@@ -25,7 +25,7 @@ def measure(kind: str, tokens: int, vocab: int, hidden: int, chunk: int) -> dict
     """Loss + backward once, in this process."""
     import torch
 
-    from ttsd.losses import chunked_distillation_loss, distillation_loss
+    from ttsd.training.losses import chunked_distillation_loss, distillation_loss
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

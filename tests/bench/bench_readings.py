@@ -15,11 +15,11 @@ from pathlib import Path
 
 import problems.micro
 from problems.micro import load, named, program
+from ttsd.methods import SDPO
 from ttsd.micro.evaluation import log_p
 from ttsd.micro.model import load as load_model
 from ttsd.prompts import student_prompt, teacher_prompt
-from ttsd.running.methods import SDPO
-from ttsd.running.store import Store
+from ttsd.record.store import Store
 
 NEWEST = 3  # texts that end a prompt, one each, as in a round of three attempts
 

@@ -30,11 +30,11 @@ from ttsd.machine.cards import card_named
 from ttsd.machine.memory import state_bytes
 from ttsd.machine.shape import Shape
 from ttsd.machine.step_plan import plan
-from ttsd.nouns import Completion, Rollout, Status, Step, Verdict
+from ttsd.nouns import Attempt, Completion, Status, Step, Verdict
+from ttsd.record.protocol import Record
+from ttsd.record.store import Store
 from ttsd.running.cluster.keeper import DistantStore
 from ttsd.running.cluster.places import kept
-from ttsd.running.record import Record
-from ttsd.running.store import Store
 
 GROUP, CASES, DAY = 16, 20, 86_400
 QWEN3_8B: dict[str, Any] = {
@@ -53,13 +53,13 @@ class Measured:
     report: float
 
 
-def attempt(number: int, step: int, tokens: int, rng: random.Random) -> Rollout:
+def attempt(number: int, step: int, tokens: int, rng: random.Random) -> Attempt:
     """Random text, so that nothing is smaller on disk than it would be."""
     text = "".join(rng.choices(string.printable, k=int(3.5 * tokens)))
     drawn = tuple(rng.randrange(150_000) for _ in range(tokens))
     completion = Completion(drawn, text, tuple(rng.random() for _ in drawn), "stop", step, 768, 12.0)
     verdict = Verdict(Status.WRONG_ANSWER, 3, 10, 0, 10, first_failure=3, feedback=text[:1500], cpu_seconds=0.4)
-    return Rollout(number, step, completion, text[: len(text) // 2], verdict, 0.9, round=step)
+    return Attempt(number, step, completion, text[: len(text) // 2], verdict, 0.9, round=step)
 
 
 def write(record: Record, seconds: float, tokens: int, seed: int) -> tuple[int, float]:

@@ -24,8 +24,8 @@ from torch import Tensor, nn  # noqa: TID253
 from ttsd.backbone import generate
 from ttsd.backbone.packed_weight import PackedWeight, packs
 from ttsd.config import Config
-from ttsd.learning.trainer import Trainer
-from ttsd.nouns import Lesson
+from ttsd.nouns import Example
+from ttsd.training.trainer import Trainer
 
 PEAK = (2048, 896, 4864)  # rows, in, out
 FEEDBACK = 0.5  # tokens of feedback per token of prompt
@@ -36,10 +36,10 @@ def ids(count: int, seed: int) -> tuple[int, ...]:
     return tuple(torch.randint(1000, 30000, (count,), generator=generator).tolist())
 
 
-def lessons(given: argparse.Namespace) -> list[Lesson]:
+def lessons(given: argparse.Namespace) -> list[Example]:
     prompt, feedback = ids(given.prompt, 0), int(FEEDBACK * given.prompt)
     return [
-        Lesson(at + 1, prompt, completion, (-2.0,) * given.tokens, 0.0, prompt + ids(feedback, 100 + at))
+        Example(at + 1, prompt, completion, (-2.0,) * given.tokens, 0.0, prompt + ids(feedback, 100 + at))
         for at, completion in enumerate(ids(given.tokens, 1 + at) for at in range(given.group))
     ]
 

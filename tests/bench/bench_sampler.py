@@ -18,10 +18,10 @@ from statistics import median
 
 from tests.tiny import write_model
 from ttsd.config import Config
-from ttsd.learning.trainer import Trainer
 from ttsd.sampling.protocol import AdapterRef, Sampler
 from ttsd.sampling.transformers_sampler import HfSampler, HfSettings
 from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
+from ttsd.training.trainer import Trainer
 
 PROMPT = tuple(5 + (7 * at) % 250 for at in range(160))
 WITH_ADAPTERS = (0, 1, 2, 4)

@@ -44,8 +44,8 @@ def ours(model: Path, steps: int) -> dict[str, Any]:
     """Seconds per step with one reprompt for all and with 16, and the phases of the latter."""
     from ttsd.backbone import Tokenizer, generate
     from ttsd.config import Config
-    from ttsd.learning.trainer import Trainer
-    from ttsd.nouns import Lesson
+    from ttsd.nouns import Example
+    from ttsd.training.trainer import Trainer
 
     tokenizer = Tokenizer.load(str(model))
     trainer = Trainer(str(model), Config.model_validate({"lora": {"rank": RANK, "alpha": 2.0 * RANK, "lr": 1e-3}}))
@@ -56,13 +56,13 @@ def ours(model: Path, steps: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for kind in ("one reprompt", "16 reprompts"):
         lessons = [
-            Lesson(index + 1, prompt, ids, logprobs, 0.0, tokenizer.chat(reprompt(index if kind[0] == "1" else 0)))
+            Example(index + 1, prompt, ids, logprobs, 0.0, tokenizer.chat(reprompt(index if kind[0] == "1" else 0)))
             for index, (ids, logprobs, _) in enumerate(drawn)
         ]
         trainer.create(kind, seed=0)
         with tempfile.TemporaryDirectory(dir=shared) as folder:
 
-            def step(name: str = kind, lessons: list[Lesson] = lessons, folder: str = folder) -> None:
+            def step(name: str = kind, lessons: list[Example] = lessons, folder: str = folder) -> None:
                 trainer.step(name, lessons)
                 trainer.export(name, Path(folder) / "adapter")
 

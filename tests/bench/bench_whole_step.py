@@ -69,7 +69,7 @@ def run(command: Sequence[str], ends: Sequence[int] = (0,)) -> tuple[str, float]
 
 def ours(given: argparse.Namespace) -> Side:
     from tests.commands import rows
-    from ttsd.running.store import Store
+    from ttsd.record.store import Store
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ttsd.sqlite"

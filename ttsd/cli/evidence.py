@@ -50,9 +50,9 @@ def evidence(
 
     Exit status: 0 all runs came to their end, 2 a mistake of yours, 3 at least one run failed, 130 or 143 stopped.
     """
+    from ttsd.methods import method_named
     from ttsd.reporting import evidence as work
     from ttsd.reporting.live import overview_for_stderr
-    from ttsd.running.methods import method_named
 
     study = work.Study(
         tuple(subset),

@@ -15,7 +15,7 @@ from ttsd.cli.options import ConfigOption, JsonOption, SetOption, settings_of
 from ttsd.errors import UserError
 
 if TYPE_CHECKING:
-    from ttsd.running.store import Store
+    from ttsd.record.store import Store
 
 
 def show(
@@ -47,7 +47,7 @@ def show(
 
     Without a number the runs of the database; with one its attempts; --attempt, --step and --diff look closer.
     """
-    from ttsd.running.store import Store
+    from ttsd.record.store import Store
 
     settings = settings_of(config, set_)
     close = attempt is not None or step is not None or diff is not None
@@ -132,9 +132,9 @@ def report(
 
     Per question and pooled, as an HTML page, PNG and SVG, CSV and JSON of every number drawn, and a table here.
     """
+    from ttsd.record.store import Store
     from ttsd.reporting.live import print_table
     from ttsd.reporting.report import build_report
-    from ttsd.running.store import Store
 
     settings = settings_of(config, set_)
     with Store.existing(settings.store.path, settings.store.state_dir) as store:
@@ -154,8 +154,8 @@ def export(
     set_: SetOption = None,
 ) -> None:
     """Take a run's adapter out as a PEFT folder with a card."""
+    from ttsd.record.store import Store
     from ttsd.reporting.export import export as work
-    from ttsd.running.store import Store
 
     settings = settings_of(config, set_)
     with Store.existing(settings.store.path, settings.store.state_dir) as store:

@@ -107,9 +107,9 @@ def batch(
     2 a mistake of yours, 3 at least one run failed, 130 or 143 stopped.
     """
     from problems.subsets import questions
+    from ttsd.methods import method_named
     from ttsd.reporting.live import overview_for_stderr
     from ttsd.running import batch as work
-    from ttsd.running.methods import method_named
     from ttsd.running.tasks import plan
 
     settings = settings_of(config, set_, unsafe_no_sandbox)

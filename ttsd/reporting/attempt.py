@@ -18,14 +18,14 @@ from ttsd.collapse import Collapse
 from ttsd.config import Config, recorded_config
 from ttsd.errors import UserError
 from ttsd.loop import Teaching, read_by, recall
-from ttsd.nouns import Lesson, Reading, Rollout, Status
+from ttsd.methods import METHODS
+from ttsd.nouns import Attempt, Example, Reading, Status
 from ttsd.prompts import ChatTokenizer
+from ttsd.record.store import Row, Store
 from ttsd.reprompts import Reprompts
 from ttsd.running.engine import load_tokenizer
-from ttsd.running.methods import METHODS
 from ttsd.running.readings import group_size_of, readings_of, rounds_of, teaching
 from ttsd.running.self_teacher import FeedbackOf, self_teacher
-from ttsd.running.store import Row, Store
 
 _ENDLESS = 1 << 40  # characters are not tokens: no limit of the settings applies to them
 _CURVE = 3  # steps on either side whose loss is shown
@@ -36,7 +36,7 @@ class AttemptView:
     """Everything about one attempt. A prompt is None where there was none, or it can't be made again."""
 
     run: Row
-    rollout: Rollout
+    rollout: Attempt
     student_prompt: str | None
     teacher_prompt: str | None
     steps: tuple[Row, ...]  # this step's row and those around it
@@ -112,7 +112,7 @@ class Read:
 
 
 def read_around(
-    store: Store, row: Row, rollout: Rollout, problem: Problem, tokenizer: ChatTokenizer, config: Config
+    store: Store, row: Row, rollout: Attempt, problem: Problem, tokenizer: ChatTokenizer, config: Config
 ) -> tuple[Read, str]:
     """What the run's policy read around `rollout`, in both roles; and why no teacher did, where that may surprise."""
     if "feedback_of" in row["environment"]:
@@ -133,7 +133,7 @@ def read_around(
 
 
 def _probed(
-    store: Store, row: Row, rollout: Rollout, problem: Problem, tokenizer: ChatTokenizer, config: Config
+    store: Store, row: Row, rollout: Attempt, problem: Problem, tokenizer: ChatTokenizer, config: Config
 ) -> Read:
     """What the self-teacher of a probe had read."""
     source = FeedbackOf.recorded(row)
@@ -142,7 +142,7 @@ def _probed(
     return Read(question, author=teacher.reading(rollout.attempt).prompt_ids)
 
 
-def lesson_of(store: Store, row: Row, rollout: Rollout, tokenizer: ChatTokenizer, config: Config) -> Lesson:
+def lesson_of(store: Store, row: Row, rollout: Attempt, tokenizer: ChatTokenizer, config: Config) -> Example:
     """What a learning run drew from `rollout`. UserError where its answer was not needed any more."""
     reprompts = teaching(problems.load(row["question"]), tokenizer, config)
     group = _group(store, row["run"], rollout.step)
@@ -152,7 +152,7 @@ def lesson_of(store: Store, row: Row, rollout: Rollout, tokenizer: ChatTokenizer
     return lesson
 
 
-def rollout_of(store: Store, run: int, attempt: int) -> Rollout:
+def rollout_of(store: Store, run: int, attempt: int) -> Attempt:
     """UserError where the run has no such attempt."""
     found = store.rollouts(run, first=attempt, last=attempt)
     if not found:
@@ -162,7 +162,7 @@ def rollout_of(store: Store, run: int, attempt: int) -> Rollout:
 
 
 def _readings(
-    store: Store, row: Row, group: Sequence[Rollout], reads: Teaching, config: Config
+    store: Store, row: Row, group: Sequence[Attempt], reads: Teaching, config: Config
 ) -> Mapping[int, Reading]:
     """What the attempts of `group` had read, by number; `reads` then remembers what lies before the group."""
     method, run, step = METHODS[row["method"]], row["run"], group[0].step
@@ -176,8 +176,8 @@ def _readings(
 
 
 def _lesson(
-    reprompts: Reprompts, group: Sequence[Rollout], rollout: Rollout, readings: Mapping[int, Reading]
-) -> Lesson | None:
+    reprompts: Reprompts, group: Sequence[Attempt], rollout: Attempt, readings: Mapping[int, Reading]
+) -> Example | None:
     if rollout.verdict.status is Status.ABORTED:
         return None
     return next(lesson for lesson in reprompts.lessons(group, readings) if lesson.attempt == rollout.attempt)
@@ -202,7 +202,7 @@ def _unlimited(config: Config) -> Config:
     return config.model_copy(update=sections)
 
 
-def _mismatch(read: Read, rollout: Rollout) -> str:
+def _mismatch(read: Read, rollout: Attempt) -> str:
     """A remark where the prompt made again is not as long as the one that was answered."""
     made, answered = len(read.author or read.student), rollout.completion.prompt_tokens
     if not answered or made == answered:
@@ -210,7 +210,7 @@ def _mismatch(read: Read, rollout: Rollout) -> str:
     return f"the question, the model or ttsd has changed: this prompt has {made} tokens, the one answered {answered}"
 
 
-def _group(store: Store, run: int, step: int) -> tuple[Rollout, ...]:
+def _group(store: Store, run: int, step: int) -> tuple[Attempt, ...]:
     ((first, last),) = store.query(
         "select min(attempt), max(attempt) from attempts where run = ? and step = ?", [run, step]
     )

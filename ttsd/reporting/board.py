@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ttsd.loop import Event, Past
-from ttsd.nouns import Rollout, Status, Step
+from ttsd.nouns import Attempt, Status, Step
 from ttsd.reporting.alarms import alarms
-from ttsd.running.meter import Meter
+from ttsd.running.budget import Meter
 
 
 @dataclass
@@ -41,12 +41,12 @@ class Board:
         self.tokens = 0  # those were not drawn in this process's time
 
     def add(self, event: Event) -> None:
-        if isinstance(event, Rollout):
+        if isinstance(event, Attempt):
             self._rollout(event)
         else:
             self._step(event)
 
-    def _rollout(self, rollout: Rollout) -> None:
+    def _rollout(self, rollout: Attempt) -> None:
         self.attempts += 1
         self.tokens += len(rollout.completion.token_ids)
         self.verdicts[rollout.verdict.status] += 1

@@ -13,13 +13,14 @@ from pathlib import Path
 from problems.subsets import questions
 from ttsd.config import Config
 from ttsd.errors import UserError
+from ttsd.methods import METHODS
+from ttsd.record import resume
+from ttsd.record.store import Row, Store
 from ttsd.reporting.evidence_table import figures, markdown
 from ttsd.reporting.report import build_report
-from ttsd.running import batch, resume
+from ttsd.running import batch
 from ttsd.running.estimate import NOTHING
-from ttsd.running.methods import METHODS
 from ttsd.running.preview import looked_at
-from ttsd.running.store import Row, Store
 from ttsd.running.tasks import Wanted, plan
 
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ttsd.methods import BEST_OF_K
+from ttsd.record.store import Row, Store
 from ttsd.reporting.milestones import Milestone, gain, milestone
 from ttsd.reporting.report.book import Book, curves, reach
 from ttsd.reporting.report.record import Run, read
-from ttsd.running.methods import BEST_OF_K
-from ttsd.running.store import Row, Store
 from ttsd.statistics import Evidence, Resamples, mean_bounds
 
 REFERENCE = BEST_OF_K.name

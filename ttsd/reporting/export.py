@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ttsd.config import recorded_config
 from ttsd.errors import UserError
-from ttsd.running.store import Row, Store
+from ttsd.record.store import Row, Store
 
 CARD = """\
 ---
@@ -59,7 +59,7 @@ def export(store: Store, run: int, folder: Path) -> Path:
     UserError: the run has no adapter, its state is gone, or `folder` exists.
     """
     from ttsd import backbone
-    from ttsd.learning.trainer import Trainer
+    from ttsd.training.trainer import Trainer
 
     row, state = store.run(run), _state(store, run)
     if folder.exists():

@@ -17,11 +17,11 @@ from rich.text import Text
 
 from ttsd.loop import Event, Past
 from ttsd.nouns import Step
+from ttsd.record.store import Answer
 from ttsd.reporting.board import Board, QuietView
 from ttsd.running.batch import Failure
-from ttsd.running.meter import Left, Meter
+from ttsd.running.budget import Left, Meter
 from ttsd.running.solve import ending
-from ttsd.running.store import Answer
 
 # Columns of the overview of many runs; a narrow terminal shows the first ones.
 TITLES = ("run", "attempts", "best", "discovery", "doing", "loss", "adapter", "tokens/s")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from ttsd.config import Config, recorded_config
 from ttsd.judging.feedback import readable
-from ttsd.nouns import Rollout
+from ttsd.nouns import Attempt
+from ttsd.record.store import Row
 from ttsd.reporting.alarms import alarms
 from ttsd.reporting.attempt import AttemptView, StepView
-from ttsd.running.store import Row
 
 SHORT = 40  # characters of a setting's value
 
@@ -42,7 +42,7 @@ def step_text(view: StepView) -> str:
     return "\n".join([*lines, loss_line(view.steps, view.step)])
 
 
-def difference_text(before: Rollout, after: Rollout) -> str:
+def difference_text(before: Attempt, after: Attempt) -> str:
     """What changed from one attempt's program to the other's; of the answers, where one of them has no program."""
     both = before.program is not None and after.program is not None
     old, new = ((one.program or "") if both else one.completion.text for one in (before, after))
@@ -88,7 +88,7 @@ def run_line(row: Row) -> str:
     return f"run {row['run']}: {row['question']}, {row['method']}, seed {row['seed']}, {end}"
 
 
-def attempt_line(rollout: Rollout) -> str:
+def attempt_line(rollout: Attempt) -> str:
     verdict, completion = rollout.verdict, rollout.completion
     return (
         f"attempt {rollout.attempt}, step {rollout.step}, adapter version {completion.adapter_version}: "

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from ttsd.config import recorded_config
 from ttsd.errors import UserError
+from ttsd.methods import kind_of
+from ttsd.record.store import Row, Store
 from ttsd.reporting.attempt import lesson_of, rollout_of
 from ttsd.running.engine import load_tokenizer
-from ttsd.running.methods import kind_of
-from ttsd.running.store import Row, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def scored_tokens(store: Store, run: int, attempt: int) -> tuple[list[Token], st
     UserError: the run has no teacher, or none of its states is left.
     """
     from ttsd import backbone
-    from ttsd.learning.trainer import Trainer
+    from ttsd.training.trainer import Trainer
 
     row, rollout = store.run(run), rollout_of(store, run, attempt)
     if not kind_of(row["method"]).taught:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Protocol
 from ttsd.config import Config
 from ttsd.machine.capacity import Capacity, capacity
 from ttsd.machine.memory import found_memory
+from ttsd.record.protocol import Answer
+from ttsd.record.resume import Job
 from ttsd.running import run
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.estimate import announcement
 from ttsd.running.preview import Preview, looked_at, previewed
 from ttsd.running.readings import teaching
-from ttsd.running.record import Answer
-from ttsd.running.resume import Job
 from ttsd.running.self_teacher import SelfTeacher
 from ttsd.running.shared_time import Usage
 from ttsd.running.tasks import Task, Wanted, group_of, learns, sorted_out

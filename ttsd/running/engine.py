@@ -30,9 +30,9 @@ from ttsd.machine.memory import (
     scratch_parent,
     vllm_cache_bytes,
 )
-from ttsd.nouns import Completion, Lesson
-from ttsd.running.agreement import check_agreement
+from ttsd.nouns import Completion, Example
 from ttsd.running.bring_up import bring_up
+from ttsd.running.parity import check_parity
 from ttsd.running.shared_time import Shared, Spending
 from ttsd.running.watchdog import waiting_for
 from ttsd.sampling.background import beside, in_background
@@ -40,8 +40,8 @@ from ttsd.sampling.protocol import AdapterRef, Sampler
 
 if TYPE_CHECKING:
     from ttsd.backbone import Base, Tokenizer
-    from ttsd.learning.learner_state import Snapshot
-    from ttsd.learning.trainer import Trainer
+    from ttsd.training.state import Snapshot
+    from ttsd.training.trainer import Trainer
 
 PROBE = "def f(s): return s"  # any text will do to see whether sampler and trainer agree
 
@@ -117,7 +117,7 @@ class LoraPolicy:
             if not self._drawing:
                 self._quiet.set()
 
-    async def distil(self, lessons: Sequence[Lesson]) -> dict[str, float]:
+    async def distil(self, lessons: Sequence[Example]) -> dict[str, float]:
         """One gradient step on `lessons`, and the new adapter into the sampler. Seconds of both are in the metrics."""
         start, new = time.monotonic(), self._ref(self._version + 1)
         metrics = await self._train(self._step_and_export, lessons, new.path)
@@ -164,7 +164,7 @@ class LoraPolicy:
     async def _train(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._engine.train(self._spending, call, *args, **kwargs)
 
-    def _step_and_export(self, lessons: Sequence[Lesson], folder: Path) -> dict[str, float]:
+    def _step_and_export(self, lessons: Sequence[Example], folder: Path) -> dict[str, float]:
         """In one call, because each call waits for its turn among the neighbours'."""
         metrics = self._trainer.step(self._name, lessons, rewards_only=self._rewards_only)
         if metrics["updated"]:
@@ -210,9 +210,9 @@ async def open_engine(
     `adapters`: how many questions will share the engine. Without `learns` there is no trainer.
     UserError: no such model, or a model that can't be used; InfrastructureError: the sampler or the check failed.
     """
-    await beside(import_module, "ttsd.learning.trainer")
+    await beside(import_module, "ttsd.training.trainer")
     from ttsd.backbone import cpu_threads, model_sizes, resolve
-    from ttsd.learning.trainer import Trainer
+    from ttsd.training.trainer import Trainer
 
     path = resolve(config.model.path)
     threads = cpu_threads(config.model.threads, alone=takes_turns(config, adapters, learns=learns))
@@ -227,7 +227,7 @@ async def open_engine(
         engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_card(config, found))
         if engine.trainer is not None:
             async with waiting_for("check that sampler and trainer agree"):
-                engine.agreement = await check_agreement(
+                engine.agreement = await check_parity(
                     sampler,
                     engine.trainer,
                     tokenizer.chat(PROBE),

@@ -22,11 +22,11 @@ from ttsd.machine.memory import Found, Memory, found_memory, memory_of
 from ttsd.machine.shape import Shape
 from ttsd.machine.step_plan import plan
 from ttsd.machine.step_time import Span
-from ttsd.running.meter import amount, duration
-from ttsd.running.methods import BEST_OF_K, Method
+from ttsd.methods import BEST_OF_K, Method
+from ttsd.record.protocol import Spent
+from ttsd.record.store import Store
+from ttsd.running.budget import amount, duration
 from ttsd.running.readings import group_size_of, teaching
-from ttsd.running.record import Spent
-from ttsd.running.store import Store
 from ttsd.sampling.background import beside
 
 if TYPE_CHECKING:

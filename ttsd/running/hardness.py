@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ttsd.nouns import Rollout
+from ttsd.nouns import Attempt
 from ttsd.statistics import LEVEL, Interval, Pool, proportion_interval
 
 AT = 64
@@ -32,7 +32,7 @@ class Drawn:
     tokens: float = 0.0  # of a completion, on average
 
     @classmethod
-    def of(cls, rollouts: Sequence[Rollout]) -> Drawn:
+    def of(cls, rollouts: Sequence[Attempt]) -> Drawn:
         verdicts = [rollout.verdict for rollout in rollouts]
         tokens = fmean(len(rollout.completion.token_ids) for rollout in rollouts) if rollouts else 0.0
         return cls(tuple(one.accepted for one in verdicts), tuple(one.visible_fraction for one in verdicts), tokens)

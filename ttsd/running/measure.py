@@ -25,7 +25,7 @@ from ttsd.machine.lengths import Lengths, usual_lengths
 from ttsd.machine.measured import Learning, Measured, Rate
 from ttsd.machine.memory import Found, found_memory, memory_of
 from ttsd.machine.shape import Shape
-from ttsd.nouns import Lesson
+from ttsd.nouns import Example
 from ttsd.running.engine import Engine, load_tokenizer, open_engine
 from ttsd.running.shared_time import Spending
 from ttsd.sampling.background import beside
@@ -110,7 +110,7 @@ class _Bench:
         lengths = replace(self._lengths, completion=factor * self._lengths.completion)
         question = self._text(lengths.prompt)
         lessons = [
-            Lesson(
+            Example(
                 attempt,
                 question if lengths.shared else self._text(lengths.prompt),
                 self._text(lengths.completion),

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from ttsd.collapse import Collapse
 from ttsd.config import Config
 from ttsd.loop import START, Past, read_by, recall
+from ttsd.record.store import Store
 from ttsd.running.estimate import Estimate, estimate
 from ttsd.running.readings import group_size_of, readings_of, rounds_of
-from ttsd.running.store import Store
 
 if TYPE_CHECKING:
     from ttsd.backbone import Tokenizer

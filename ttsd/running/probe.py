@@ -15,12 +15,13 @@ from dataclasses import dataclass
 
 import problems
 from ttsd.config import Config
-from ttsd.running import batch, resume, run
+from ttsd.methods import BEST_OF_K
+from ttsd.record import resume
+from ttsd.record.protocol import Answer
+from ttsd.record.store import Store
+from ttsd.running import batch, run
 from ttsd.running.hardness import Drawn, Measured
-from ttsd.running.methods import BEST_OF_K
-from ttsd.running.record import Answer
 from ttsd.running.self_teacher import FeedbackOf, Form, self_teacher
-from ttsd.running.store import Store
 from ttsd.running.tasks import Task, Wanted, plan, sorted_out
 from ttsd.sampling.background import beside
 

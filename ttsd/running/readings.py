@@ -9,10 +9,10 @@ from __future__ import annotations
 from ttsd.baselines import Conversation
 from ttsd.config import Config
 from ttsd.loop import WHOLE_GROUPS, Rounds
+from ttsd.methods import Method
 from ttsd.nouns import Problem
 from ttsd.prompts import ChatTokenizer, student_prompt
 from ttsd.reprompts import Reprompts
-from ttsd.running.methods import Method
 
 
 def readings_of(method: Method, problem: Problem, tokenizer: ChatTokenizer, config: Config) -> Reprompts | Conversation:

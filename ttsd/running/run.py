@@ -21,15 +21,15 @@ from ttsd.errors import UserError
 from ttsd.judging.judge import judge_for
 from ttsd.judging.sandbox_settings import limits_of, open_sandbox
 from ttsd.loop import Event, Judge, Past, Policy, Teaching, learn
-from ttsd.nouns import Problem, Rollout, Split
+from ttsd.nouns import Attempt, Problem, Split
+from ttsd.record.protocol import Answer, Record, Row
+from ttsd.record.resume import Job, is_over
+from ttsd.record.store import Store
+from ttsd.running.budget import Meter
 from ttsd.running.engine import Engine, LoraPolicy, open_engine
-from ttsd.running.meter import Meter
 from ttsd.running.readings import group_size_of, readings_of, rounds_of
-from ttsd.running.record import Answer, Record, Row
-from ttsd.running.resume import Job, is_over
 from ttsd.running.self_teacher import SelfTeacher
 from ttsd.running.shared_time import Shared, Spending, Stopwatch, Usage
-from ttsd.running.store import Store
 from ttsd.running.trackers import Tracker, check_tracker, open_tracker
 from ttsd.running.watchdog import Watched, watching
 from ttsd.running.writer import View, Writer
@@ -199,7 +199,7 @@ async def _accounted(
     """Counts attempts; adds to each step's seconds what was spent of the things that runs share, and the run's own."""
     async with aclosing(events):
         async for event in events:
-            if isinstance(event, Rollout):
+            if isinstance(event, Attempt):
                 meter.add(event)
                 yield event
             else:

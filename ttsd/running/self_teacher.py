@@ -13,11 +13,11 @@ from typing import Any
 
 from ttsd.config import Config
 from ttsd.errors import UserError
-from ttsd.nouns import Lesson, Problem, Reading, Rollout
+from ttsd.nouns import Attempt, Example, Problem, Reading
 from ttsd.prompts import ChatTokenizer
+from ttsd.record.protocol import Row
+from ttsd.record.resume import Job
 from ttsd.running.readings import teaching
-from ttsd.running.record import Row
-from ttsd.running.resume import Job
 
 DIAGNOSIS_TEMPLATE = (
     "{prompt}{solution}{feedback}\n\n"
@@ -104,19 +104,19 @@ class SelfTeacher:
     def reading(self, attempt: int) -> Reading:
         return Reading(self._reprompts[(attempt - 1) % len(self._reprompts)], "teacher")
 
-    def readings(self, size: int, known: Sequence[Rollout]) -> list[Reading]:
+    def readings(self, size: int, known: Sequence[Attempt]) -> list[Reading]:
         return [self.reading(len(known) + number) for number in range(1, size + 1)]
 
-    def lessons(self, rollouts: Sequence[Rollout], readings: Mapping[int, Reading]) -> list[Lesson]:
+    def lessons(self, rollouts: Sequence[Attempt], readings: Mapping[int, Reading]) -> list[Example]:
         return []
 
-    def remember(self, rollouts: Sequence[Rollout]) -> None: ...
+    def remember(self, rollouts: Sequence[Attempt]) -> None: ...
 
     def discard(self) -> None: ...
 
 
 def self_teacher(
-    problem: Problem, tokenizer: ChatTokenizer, config: Config, source: FeedbackOf, rollouts: Sequence[Rollout]
+    problem: Problem, tokenizer: ChatTokenizer, config: Config, source: FeedbackOf, rollouts: Sequence[Attempt]
 ) -> SelfTeacher:
     """The self-teacher of `problem` that reads the chosen ones of `rollouts`, those of the source's run."""
     chosen = [rollout for rollout in rollouts if rollout.attempt in set(source.attempts)]

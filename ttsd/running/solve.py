@@ -9,14 +9,15 @@ from typing import Protocol
 import problems
 from problems import Problem
 from ttsd.config import Config
-from ttsd.running import resume, run
+from ttsd.record import resume
+from ttsd.record.protocol import Answer, Row
+from ttsd.record.resume import Job
+from ttsd.record.store import Store
+from ttsd.running import run
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.estimate import announcement
 from ttsd.running.preview import Preview, looked_at, previewed
 from ttsd.running.readings import teaching
-from ttsd.running.record import Answer, Row
-from ttsd.running.resume import Job
-from ttsd.running.store import Store
 from ttsd.running.tasks import Task, Wanted
 from ttsd.running.writer import View
 from ttsd.sampling.background import beside

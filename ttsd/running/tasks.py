@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import problems
 from problems.problem import Problem
 from ttsd.config import Config
-from ttsd.running import resume
-from ttsd.running.methods import METHODS, MULTI_TURN, SDPO, Method
-from ttsd.running.record import Row
-from ttsd.running.resume import Job
-from ttsd.running.store import Store
+from ttsd.methods import METHODS, MULTI_TURN, SDPO, Method
+from ttsd.record import resume
+from ttsd.record.protocol import Row
+from ttsd.record.resume import Job
+from ttsd.record.store import Store
 
 
 @dataclass(frozen=True, slots=True)

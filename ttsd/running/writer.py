@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from ttsd.baselines import Frozen
 from ttsd.loop import Event, Past
-from ttsd.nouns import Rollout, Step
+from ttsd.nouns import Attempt, Step
+from ttsd.record.protocol import Record
+from ttsd.running.budget import Meter
 from ttsd.running.engine import LoraPolicy
-from ttsd.running.meter import Meter
-from ttsd.running.record import Record
 from ttsd.running.trackers import Tracker, step_values
 
 if TYPE_CHECKING:
-    from ttsd.learning.learner_state import Snapshot
+    from ttsd.training.state import Snapshot
 
 
 class View(Protocol):
@@ -48,7 +48,7 @@ class Writer:
         try:
             async with aclosing(events):
                 async for event in events:
-                    if isinstance(event, Rollout):
+                    if isinstance(event, Attempt):
                         self._record.add_attempt(self._run, event)
                     else:
                         await self._step(event)

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ttsd.errors import UserError
+from ttsd.record.store import Row, Store
 from ttsd.reporting.report.findings import Findings, find
 from ttsd.reporting.report.record import read
-from ttsd.running.store import Row, Store
 
 TABLES = ("methods", "comparisons", "questions", "runs", "pooled_curves", "question_curves", "learning")
 HEADERS = {"comparisons": ("method", "against", "questions", "k", "difference", "p")}  # even where nothing is compared

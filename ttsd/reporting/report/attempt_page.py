@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ttsd.record.store import Row
 from ttsd.reporting.attempt import AttemptView
 from ttsd.reporting.report.page import code_style, environment, highlighted, template_text
 from ttsd.reporting.show import attempt_line, loss_line, run_line
 from ttsd.reporting.token_scores import Token
-from ttsd.running.store import Row
 
 FULL_COLOUR = 2.0  # nats of difference at which a token's colour is full
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ttsd.record.store import Row, Store
 from ttsd.reporting.report import figures
 from ttsd.reporting.report.book import Book
 from ttsd.reporting.report.curve_rows import discovery_curves
 from ttsd.reporting.report.record import COSTS, Tally, counted, learning_curves
-from ttsd.running.store import Row, Store
 
 
 def discovery_data(store: Store) -> Row:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ttsd.record.store import Row
 from ttsd.reporting.report.book import Book, curves, grid, last_cost, pooled_bounds, rounded
 from ttsd.reporting.report.record import COSTS, Cost
-from ttsd.running.store import Row
 from ttsd.statistics import Array, Pool, Resamples, Times, rising
 
 DRAWN = 120  # points on which curves are drawn

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from ttsd.record.store import Row
 from ttsd.reporting.report.record import Cost
-from ttsd.running.store import Row
 
 if TYPE_CHECKING:
     import altair as alt

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ttsd.record.store import Row
 from ttsd.reporting.alarms import alarms, attempt_alarms
 from ttsd.reporting.report.book import Book, curves, grid, pooled_bounds, reach, rounded
 from ttsd.reporting.report.curve_rows import discovery_curves
 from ttsd.reporting.report.record import COSTS, Cost, Run, Tally
-from ttsd.running.store import Row
 from ttsd.statistics import Resamples, Times, compare, log_rank, ratio_of_means, speed_up
 
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from ttsd.record.store import Row, Store
 from ttsd.reporting.report import figures
 from ttsd.reporting.report.charts import discovery_charts, learning_charts
 from ttsd.reporting.report.findings import Findings
 from ttsd.reporting.report.record import COSTS, Tally
-from ttsd.running.store import Row, Store
 
 FEEDBACK_SHOWN = 3
 SETTINGS_LEFT_OUT = {"store"}

@@ -12,8 +12,8 @@ from typing import Literal
 import problems
 from problems.problem import ProblemError
 from ttsd.config import recorded_config
-from ttsd.running.methods import METHODS
-from ttsd.running.store import Row, Store
+from ttsd.methods import METHODS
+from ttsd.record.store import Row, Store
 
 Cost = Literal["attempts", "rounds", "tokens", "seconds"]
 COSTS: tuple[Cost, ...] = ("attempts", "rounds", "tokens", "seconds")

@@ -16,15 +16,15 @@ from starlette.routing import Mount, Route
 
 from problems.problem import ProblemError
 from ttsd.errors import UserError
-from ttsd.nouns import Rollout
+from ttsd.methods import kind_of
+from ttsd.nouns import Attempt
+from ttsd.record.store import Row
 from ttsd.reporting.report.attempt_page import coloured
 from ttsd.reporting.report.figures import PANELS
 from ttsd.reporting.report.page import code_style, environment, highlighted, template_text
 from ttsd.reporting.report.record import COSTS
 from ttsd.reporting.show import attempt_line, run_line, run_text
 from ttsd.reporting.view.records import Records
-from ttsd.running.methods import kind_of
-from ttsd.running.store import Row
 
 PACKAGE = "ttsd.reporting.view"
 HEADERS = {
@@ -192,7 +192,7 @@ def asked(request: Request) -> tuple[str, int, int]:
     return record, run, attempt
 
 
-def changes(before: Rollout | None, after: Rollout) -> list[tuple[str, str]]:
+def changes(before: Attempt | None, after: Attempt) -> list[tuple[str, str]]:
     """Lines of the program, each with what happened to it since the attempt before: added, removed or kept."""
     if before is None or before.program is None or after.program is None:
         return []

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ttsd.errors import UserError
-from ttsd.nouns import Rollout
+from ttsd.nouns import Attempt
+from ttsd.record.store import Row, Store
 from ttsd.reporting.attempt import AttemptView, attempt_view, rollout_of
 from ttsd.reporting.report.charts import discovery_data, learning_data
 from ttsd.reporting.report.figures import scripts
 from ttsd.reporting.show import learning_alarms
 from ttsd.reporting.token_scores import Token, recorded_tokens
-from ttsd.running.store import Row, Store
 
 SHARE = "visible_passed * 1.0 / nullif(visible_total, 0)"
 
@@ -107,7 +107,7 @@ class Records:
             raise UserError(f"run {run} has no step {step}")
         return rows
 
-    def attempt(self, name: str, run: int, attempt: int) -> tuple[Row, dict[int, Rollout], bool]:
+    def attempt(self, name: str, run: int, attempt: int) -> tuple[Row, dict[int, Attempt], bool]:
         """The run's row, the attempt with its neighbours, by number, and whether the record has gains of its tokens."""
         with self.source(name).store() as store:
             near = {one.attempt: one for one in store.rollouts(run, first=attempt - 1, last=attempt + 1)}

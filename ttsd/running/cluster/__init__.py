@@ -19,12 +19,13 @@ from typing import Any
 
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError, UserError
-from ttsd.running import resume, run
+from ttsd.record import resume
+from ttsd.record.protocol import Answer
+from ttsd.record.store import Store
+from ttsd.running import run
 from ttsd.running.batch import Failure, Overview, Results, checked
 from ttsd.running.cluster.places import Place, briefly, cause, places
 from ttsd.running.cluster.worker import Need
-from ttsd.running.record import Answer
-from ttsd.running.store import Store
 from ttsd.running.tasks import Task, Wanted, group_of, learns, sorted_out
 from ttsd.sampling.background import beside
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from ttsd.loop import Past
-from ttsd.nouns import Gains, Rollout, Step
-from ttsd.running.claims import claimed
-from ttsd.running.record import Answer, Row, Spent
-from ttsd.running.store import Store
+from ttsd.nouns import Attempt, Gains, Step
+from ttsd.record.claims import claimed
+from ttsd.record.protocol import Answer, Row, Spent
+from ttsd.record.store import Store
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -26,7 +26,7 @@ class Keeper(Store):
     A run has one writer at a time, so a row that is there already is that writer's own.
     """
 
-    def add_attempt(self, run: int, rollout: Rollout) -> None:
+    def add_attempt(self, run: int, rollout: Attempt) -> None:
         if not self.query("select 1 from attempts where run = ? and attempt = ?", [run, rollout.attempt]):
             super().add_attempt(run, rollout)
 
@@ -82,7 +82,7 @@ class DistantStore:
         with claimed(self._state_dir, run, self._path) as folder:
             yield folder
 
-    def add_attempt(self, run: int, rollout: Rollout) -> None:
+    def add_attempt(self, run: int, rollout: Attempt) -> None:
         self._ask(Store.add_attempt, run, rollout)
 
     def add_step(self, run: int, step: Step, state: Path | None, gains: Gains | None = None) -> None:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError
 from ttsd.machine.capacity import Capacity
+from ttsd.record.store import Store
 from ttsd.running.batch import Overview
 from ttsd.running.cluster.keeper import Keeper
 from ttsd.running.cluster.worker import Machine, Need, Worker
 from ttsd.running.shared_time import Shared, Spending
-from ttsd.running.store import Store
 from ttsd.running.watchdog import QUIET_SECONDS, Watched, watching
 from ttsd.sampling.background import beside
 

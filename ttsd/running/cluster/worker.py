@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from ttsd.config import Config
 from ttsd.loop import Event, Past
 from ttsd.machine.capacity import Capacity
+from ttsd.record.protocol import Answer
 from ttsd.running import run
 from ttsd.running.batch import Failure, decided, to_its_end
+from ttsd.running.budget import Meter
 from ttsd.running.cluster.keeper import DistantStore
 from ttsd.running.engine import load_tokenizer, takes_turns
-from ttsd.running.meter import Meter
-from ttsd.running.record import Answer
 from ttsd.running.tasks import Task
 from ttsd.running.watchdog import speaker
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ttsd.config import UNRECORDED, Config, recorded_config
 from ttsd.errors import UserError
-from ttsd.running.methods import Method, kind_of
-from ttsd.running.record import Row
+from ttsd.methods import Method, kind_of
+from ttsd.record.protocol import Row
 
 if TYPE_CHECKING:
-    from ttsd.running.store import Store
+    from ttsd.record.store import Store
 
 # What may differ when a run is resumed: how far it goes, where the record lies, and how many processes help.
 FREE_SETTINGS = {

@@ -6,8 +6,14 @@ from collections.abc import Callable
 
 from torch import Tensor  # noqa: TID253
 
-from ttsd.losses.chunked import Projection, RowLoss, chunked_rows
-from ttsd.losses.terms import Aggregation, Divergence, aggregation_weights, importance_weights, token_divergence
+from ttsd.training.losses.chunked import Projection, RowLoss, chunked_rows
+from ttsd.training.losses.terms import (
+    Aggregation,
+    Divergence,
+    aggregation_weights,
+    importance_weights,
+    token_divergence,
+)
 
 _PLAIN_CHUNK_BYTES = 1 << 24  # logits looked at together where they exist anyway
 

@@ -11,8 +11,8 @@ Not here: where hidden states come from, and clipping of the summed gradient.
 
 from __future__ import annotations
 
-from ttsd.losses.chunked import Projection, RowLoss, chunked_rows
-from ttsd.losses.terms import (
+from ttsd.training.losses.chunked import Projection, RowLoss, chunked_rows
+from ttsd.training.losses.terms import (
     Aggregation,
     Divergence,
     aggregation_weights,
@@ -24,7 +24,7 @@ from ttsd.losses.terms import (
     policy_gradient,
     token_divergence,
 )
-from ttsd.losses.whole_batch import chunked_distillation_loss, distillation_loss
+from ttsd.training.losses.whole_batch import chunked_distillation_loss, distillation_loss
 
 __all__ = [
     "Aggregation",

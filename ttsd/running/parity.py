@@ -23,7 +23,7 @@ from ttsd.sampling.background import beside
 from ttsd.sampling.protocol import AdapterRef, Sampler
 
 if TYPE_CHECKING:
-    from ttsd.learning.trainer import Trainer
+    from ttsd.training.trainer import Trainer
 
 NAME = "ttsd-agreement"
 COMPLETIONS, TOKENS = 4, 32  # with the adapter, and as many without
@@ -47,7 +47,7 @@ SIXTEEN_BITS = Tolerance(mean=0.15, least_served=0.7, most_served=1.3)  # 0.01 t
 FEWER_BITS = Tolerance(mean=0.3, least_served=0.5, most_served=2.0)
 
 
-async def check_agreement(
+async def check_parity(
     sampler: Sampler, trainer: Trainer, prompt_ids: Sequence[int], *, top_p: float = 1.0, quantised: bool = False
 ) -> dict[str, float]:
     """Findings in nats per token: how far sampler and trainer are apart, and how far the adapter moves the output.

@@ -17,14 +17,14 @@ from typing import Any
 from ttsd.config import recorded_config
 from ttsd.errors import UserError
 from ttsd.loop import Past
-from ttsd.nouns import Gains, Rollout, Step
-from ttsd.running.claims import claimed, is_claimed
-from ttsd.running.faults import faults_in_words
-from ttsd.running.methods import kind_of
-from ttsd.running.record import Answer, Row, Spent
-from ttsd.running.rows import as_json, attempt_row, decoded, gain_rows, gains_of, now, rollout_of
-from ttsd.running.schema import migrations, unknown
-from ttsd.running.tables import sqlite_utils
+from ttsd.methods import kind_of
+from ttsd.nouns import Attempt, Gains, Step
+from ttsd.record.claims import claimed, is_claimed
+from ttsd.record.faults import faults_in_words
+from ttsd.record.protocol import Answer, Row, Spent
+from ttsd.record.rows import as_json, attempt_row, decoded, gain_rows, gains_of, now, rollout_of
+from ttsd.record.schema import migrations, unknown
+from ttsd.record.tables import sqlite_utils
 
 __all__ = ["Answer", "Row", "Store"]
 
@@ -240,7 +240,7 @@ class Store:
 
     # -- what happens in a run ----------------------------------------------------------------------------------
 
-    def add_attempt(self, run: int, rollout: Rollout) -> None:
+    def add_attempt(self, run: int, rollout: Attempt) -> None:
         """Writes one judged attempt."""
         with self._writing():
             self._db.table("attempts").insert({"run": run, **attempt_row(rollout)})
@@ -291,7 +291,7 @@ class Store:
         """The run's finished steps in order, JSON columns decoded."""
         yield from (decoded(row) for row in self._db.table("steps").rows_where("run = ?", [run], order_by="step"))
 
-    def rollouts(self, run: int, *, first: int = 1, last: int | None = None) -> tuple[Rollout, ...]:
+    def rollouts(self, run: int, *, first: int = 1, last: int | None = None) -> tuple[Attempt, ...]:
         """Attempts `first` to `last` of the run (None: to its end), in order."""
         where, values = "run = ? and attempt between ? and ?", [run, first, last if last is not None else 1 << 62]
         return tuple(

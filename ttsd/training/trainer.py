@@ -22,16 +22,16 @@ from pathlib import Path
 import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
-from ttsd import losses
 from ttsd.backbone import Base, load_base
 from ttsd.backbone.lora import Adapter, LoraShape
 from ttsd.backbone.packing import Tokens, batches, pack
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError
-from ttsd.learning.learner_state import LearnerState, Snapshot
-from ttsd.learning.lesson_weights import Assignment, Rows, assign, joined, student_reading, teacher_reading
-from ttsd.learning.token_stats import TokenStats
-from ttsd.nouns import Lesson
+from ttsd.nouns import Example
+from ttsd.training import losses
+from ttsd.training.state import LearnerState, Snapshot
+from ttsd.training.token_stats import TokenStats
+from ttsd.training.token_weights import Assignment, Rows, assign, joined, student_reading, teacher_reading
 
 Metrics = dict[str, float]
 
@@ -80,7 +80,7 @@ class Trainer:
         """Discards what is kept of question `name`; an unknown name changes nothing."""
         self._learners.pop(name, None)
 
-    def step(self, name: str, lessons: Sequence[Lesson], *, rewards_only: bool = False) -> Metrics:
+    def step(self, name: str, lessons: Sequence[Example], *, rewards_only: bool = False) -> Metrics:
         """One gradient step of question `name`, and its metrics. `updated` is 0 where nothing could be learnt.
 
         `rewards_only`: GRPO's gradient alone, whatever `grpo_weight` says; no teacher reads anything.
@@ -111,7 +111,7 @@ class Trainer:
         with self.base.lending(adapter), torch.no_grad():
             return self._sampled_logprobs([(tuple(prompt_ids), tuple(completion_ids))]).tolist()
 
-    def per_token(self, name: str, lesson: Lesson) -> tuple[list[float], list[float]]:
+    def per_token(self, name: str, lesson: Example) -> tuple[list[float], list[float]]:
         """Student's and teacher's log-probabilities of the lesson's tokens; the teacher's list is empty without one."""
         student = self.logprobs(name, lesson.prompt_ids, lesson.completion_ids)
         if lesson.reprompt_ids is None:
@@ -223,7 +223,7 @@ class Trainer:
         return logits if temperature == 1.0 else logits / temperature
 
     def _teacher_logits(
-        self, learner: LearnerState, lessons: Sequence[Lesson], stats: TokenStats
+        self, learner: LearnerState, lessons: Sequence[Example], stats: TokenStats
     ) -> Callable[[slice], Tensor]:
         """The teacher's logits of the lessons' tokens, by slice; only hidden states are kept."""
         readings = [(teacher_reading(lesson), len(lesson.completion_ids)) for lesson in lessons]

@@ -10,11 +10,11 @@ from array import array
 from collections.abc import Mapping
 from typing import Any
 
-from ttsd.nouns import Completion, Gains, Rollout, Status, Step, Verdict
-from ttsd.running.record import Row
+from ttsd.nouns import Attempt, Completion, Gains, Status, Step, Verdict
+from ttsd.record.protocol import Row
 
 
-def attempt_row(rollout: Rollout) -> Row:
+def attempt_row(rollout: Attempt) -> Row:
     completion, verdict = rollout.completion, rollout.verdict
     logprobs = completion.logprobs
     return {
@@ -61,7 +61,7 @@ def gains_of(stored: bytes) -> tuple[float, ...]:
     return tuple(array("f", stored))
 
 
-def rollout_of(row: Row) -> Rollout:
+def rollout_of(row: Row) -> Attempt:
     completion = Completion(
         token_ids=tuple(array("i", row["token_ids"])),
         text=row["completion"],
@@ -82,7 +82,7 @@ def rollout_of(row: Row) -> Rollout:
         cpu_seconds=row["cpu_seconds"],
         score=row["score"],
     )
-    return Rollout(
+    return Attempt(
         attempt=row["attempt"],
         step=row["step"],
         completion=completion,

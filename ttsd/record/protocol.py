@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ttsd.loop import Past
-from ttsd.nouns import Gains, Rollout, Step
+from ttsd.nouns import Attempt, Gains, Step
 
 Row = dict[str, Any]
 
@@ -75,7 +75,7 @@ class Record(Protocol):
     def claim(self, run: int) -> AbstractContextManager[Path]:
         """The run's own folder, held against other processes."""
 
-    def add_attempt(self, run: int, rollout: Rollout) -> None:
+    def add_attempt(self, run: int, rollout: Attempt) -> None:
         """Writes one judged attempt."""
 
     def add_step(self, run: int, step: Step, state: Path | None, gains: Gains | None = None) -> None:

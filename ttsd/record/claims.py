@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from ttsd.errors import UserError
-from ttsd.running.faults import faults_in_words
+from ttsd.record.faults import faults_in_words
 
 
 @contextmanager

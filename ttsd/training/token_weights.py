@@ -8,23 +8,23 @@ from dataclasses import dataclass
 import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
-from ttsd import losses
 from ttsd.backbone.packing import Forest, Tokens
 from ttsd.config import Distillation
-from ttsd.nouns import Lesson
+from ttsd.nouns import Example
+from ttsd.training import losses
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """A lesson and the weight of each of its tokens in the three parts of the loss."""
 
-    lesson: Lesson
+    lesson: Example
     distil: float  # times the divergence from the teacher
     policy: float  # times the score: GRPO's advantage is in it
     stay: float  # times the distance to the base
 
 
-def assign(lessons: Sequence[Lesson], distillation: Distillation, *, grpo: bool) -> list[Assignment]:
+def assign(lessons: Sequence[Example], distillation: Distillation, *, grpo: bool) -> list[Assignment]:
     """The lessons that move the student, each with its weights; empty where none does.
 
     `grpo`: the policy gradient alone, whatever `distillation.grpo_weight` says.
@@ -85,12 +85,12 @@ def joined(prompt: Tokens, completion: Tokens) -> Tokens:
     return (*prompt, *completion[:-1])
 
 
-def student_reading(lesson: Lesson) -> Tokens:
+def student_reading(lesson: Example) -> Tokens:
     """What the student reads of a lesson: the question and the completion."""
     return joined(lesson.prompt_ids, lesson.completion_ids)
 
 
-def teacher_reading(lesson: Lesson) -> Tokens:
+def teacher_reading(lesson: Example) -> Tokens:
     """What the teacher reads of a lesson: the reprompt and the completion."""
     assert lesson.reprompt_ids is not None, "only lessons with a reprompt are distilled"
     return joined(lesson.reprompt_ids, lesson.completion_ids)

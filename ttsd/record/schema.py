@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ttsd.running.tables import Migrations, sqlite_utils
+from ttsd.record.tables import Migrations, sqlite_utils
 
 migrations = Migrations("ttsd")
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
-from ttsd.losses.terms import parts, wider
+from ttsd.training.losses.terms import parts, wider
 
 RowLoss = Callable[[Tensor, slice], Tensor]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
-from ttsd import losses
+from ttsd.training import losses
 
 
 @dataclass(slots=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ttsd.config import Budget
-from ttsd.nouns import Rollout
-from ttsd.running.record import Spent
+from ttsd.nouns import Attempt
+from ttsd.record.protocol import Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Meter:
     def made_seconds(self) -> float:
         return self._clock() - self._start
 
-    def add(self, rollout: Rollout) -> None:
+    def add(self, rollout: Attempt) -> None:
         self.made += 1
         self.made_tokens += rollout.completion.prompt_tokens + len(rollout.completion.token_ids)
 
