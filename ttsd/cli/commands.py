@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ttsd.cli import config, evidence, looking, machine, micro, probe, questions, running, view
+from ttsd.cli import config, looking, machine, micro, probe, questions, running, view
 from ttsd.cli.start import Commands, global_options
 
 app = typer.Typer(
@@ -19,11 +19,11 @@ for command in (
     running.solve,
     running.batch,
     running.judge,
-    evidence.evidence,
     looking.show,
     looking.report,
     view.view,
     looking.export,
+    config.methods,
     machine.doctor,
     probe.probe,
 ):

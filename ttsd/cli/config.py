@@ -28,6 +28,19 @@ counterpart: each group is used for one update, so there is no ratio of new to o
 """
 
 
+def methods(as_json: JsonOption = False) -> None:
+    """List the methods: what an attempt reads, and what the weights learn from it."""
+    from ttsd.methods import METHODS
+
+    rows = [{"method": name, "reads": one.row.reads, "learns": one.column.learns} for name, one in METHODS.items()]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    from ttsd.reporting.live import print_table
+
+    print_table([{**row, "learns": f"{'from ' * METHODS[row['method']].learns}{row['learns']}"} for row in rows])
+
+
 @app.command()
 def show(config: ConfigOption = None, set_: SetOption = None, as_json: JsonOption = False) -> None:
     """Print the settings that a command with the same --config and --set would have, as a TOML file."""
@@ -39,6 +52,7 @@ def show(config: ConfigOption = None, set_: SetOption = None, as_json: JsonOptio
     from ttsd.config.setting import written
 
     defaults = Config().model_dump()
+    print(f"method = {written(settings.pop('method'))}\n")
     for name, table in settings.items():
         print(f"[{name}]")
         for key, value in table.items():
@@ -59,9 +73,12 @@ def _settings() -> Iterator[dict[str, Any]]:
     from ttsd.config import Config
     from ttsd.config.setting import section
 
+    own = Config.model_fields["method"]
+    yield {"setting": "method", "default": own.default, "values": "text", "description": own.description or ""}
     for name in Config.model_fields:
         kind = section(Config, name)
-        assert kind is not None
+        if kind is None:
+            continue
         for key, field in kind.model_fields.items():
             elsewhere = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
             yield {

@@ -2,10 +2,10 @@
 
 from ttsd.config.model import BUNDLED_MODEL, Model
 from ttsd.config.sections import (
-    UNRECORDED,
     Budget,
     Config,
     Distillation,
+    Extensions,
     JudgeSection,
     Lora,
     Reprompt,
@@ -18,10 +18,10 @@ from ttsd.config.sources import BUNDLED_CONFIG, load_config, recorded_config, sh
 __all__ = [
     "BUNDLED_CONFIG",
     "BUNDLED_MODEL",
-    "UNRECORDED",
     "Budget",
     "Config",
     "Distillation",
+    "Extensions",
     "JudgeSection",
     "Lora",
     "Model",

@@ -49,7 +49,7 @@ class Lengths:
 
 def longest_lengths(config: Config) -> Lengths:
     """Everything at its limit."""
-    sampling, reads = config.sampling, config.sampling.teacher_fraction > 0
+    sampling, reads = config.sampling, True
     question, reprompt, room = sampling.max_prompt_len, config.reprompt.max_reprompt_len, config.model.max_model_len
     if reads and room is not None:
         reprompt = min(reprompt, room - sampling.max_tokens)
@@ -63,6 +63,6 @@ def usual_lengths(config: Config, completion_tokens: int | None) -> Lengths:
     if completion_tokens is None:
         return longest
     question = min(_USUAL_PROMPT, config.sampling.max_prompt_len)
-    reprompt = min(question + config.reprompt.feedback_blocks * _USUAL_FEEDBACK, longest.reprompt)
+    reprompt = min(question + config.extensions.feedback_items * _USUAL_FEEDBACK, longest.reprompt)
     prompt = question if longest.shared else max(question, reprompt)
     return replace(longest, prompt=prompt, reprompt=reprompt, completion=min(completion_tokens, longest.limit))

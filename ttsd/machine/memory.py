@@ -21,6 +21,7 @@ from ttsd.errors import UserError
 from ttsd.machine.cards import GIB, Card, card_called, cpu_with
 from ttsd.machine.lengths import Lengths, longest_lengths
 from ttsd.machine.shape import Shape
+from ttsd.training import LOGITS_AT_ONCE
 
 RAM_SHARE = 0.8  # of a machine's memory that may be planned with: the rest is the system's
 NF4_BYTES = 0.516  # 4 bits and doubly quantised scales
@@ -186,7 +187,7 @@ def _trainer(config: Config, shape: Shape, width: int, lengths: Lengths, questio
     kept = keeps * row * shape.layers * layer + again
     passing = max(lengths.reprompt + lengths.completion, min(distillation.token_budget, lengths.teacher))
     logits = 3 * width + 3 * 4  # student, teacher, gradient; their float32 log-softmaxes
-    chunk = f"{distillation.chunk_tokens} tokens at a time"
+    chunk = f"{LOGITS_AT_ONCE // shape.vocab} tokens at a time"
     return [
         Need("trainer", "base weights", shape.linear * linear + shape.embedding * width, config.model.quantize_base),
         Need(
@@ -198,7 +199,7 @@ def _trainer(config: Config, shape: Shape, width: int, lengths: Lengths, questio
         Need("trainer", "student activations", kept * _SLACK, f"{row} tokens{', checkpointed' * (keeps < 1)}"),
         Need("trainer", "teacher activations", passing * layer / 2 * _SLACK, f"{passing} tokens, one layer at a time"),
         Need("trainer", "hidden states", 3.0 * row * shape.hidden * width, "student, its gradient, teacher"),
-        Need("trainer", "logits", float(distillation.chunk_tokens * shape.vocab * logits), chunk),
+        Need("trainer", "logits", float(LOGITS_AT_ONCE * logits), chunk),
         Need("trainer", "process", _PROCESS),
     ]
 

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from ttsd.errors import UserError
+from ttsd.errors import RunHeld
 from ttsd.record.faults import faults_in_words
 
 
 @contextmanager
 def claimed(state_dir: Path, run: int, path: Path) -> Iterator[Path]:
-    """Run `run`'s folder in `state_dir`, held against other processes. The lock goes with the process, however it ends.
+    """Holds the folder of run `run` in `state_dir` against other processes. The lock ends with its process.
 
     `path`: the database that errors speak of.
     """
@@ -26,8 +26,8 @@ def claimed(state_dir: Path, run: int, path: Path) -> Iterator[Path]:
         lock: IO[str] = (folder / "lock").open("w")
     with lock:
         if not _locked(lock, fcntl.LOCK_EX):
-            raise UserError(
-                f"run {run} is being worked on by another process; wait for it, or start another run with --fresh"
+            raise RunHeld(
+                f"run {run} is being worked on by another process; wait for it, or start another with --fresh"
             )
         for draft in folder.glob(".step-*"):  # of a process that was killed while it wrote
             shutil.rmtree(draft, ignore_errors=True)

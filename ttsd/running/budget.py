@@ -43,9 +43,9 @@ class Meter:
     def made_seconds(self) -> float:
         return self._clock() - self._start
 
-    def add(self, rollout: Attempt) -> None:
+    def add(self, attempt: Attempt) -> None:
         self.made += 1
-        self.made_tokens += rollout.completion.prompt_tokens + len(rollout.completion.token_ids)
+        self.made_tokens += attempt.prompt_tokens + len(attempt.completion.token_ids)
 
     def left(self) -> Left | None:
         """What the run will take at most, as its attempts have since it was begun or resumed; None: it made none."""

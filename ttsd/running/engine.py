@@ -87,13 +87,32 @@ class Engine:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
+class FrozenPolicy:
+    """The base model's weights, which never move."""
+
+    adapter_version = 0
+
+    def __init__(self, engine: Engine, spending: Spending) -> None:
+        self._engine, self._spending = engine, spending
+
+    async def sample(self, prompt_ids: Sequence[int]) -> Completion:
+        """Samples one completion."""
+        return await self._engine.sample(self._spending, prompt_ids, None)
+
+    async def distil(self, examples: Sequence[Example]) -> Mapping[str, float]:
+        """Learns nothing."""
+        return {}
+
+    async def restart(self) -> None:
+        """Changes nothing."""
+
+
 class LoraPolicy:
     """One question's weights: version 0 is the base model, each gradient step makes the next version."""
 
-    def __init__(self, engine: Engine, name: str, spending: Spending, *, rewards_only: bool = False, seed: int) -> None:
+    def __init__(self, engine: Engine, name: str, spending: Spending, seed: int) -> None:
         self._engine = engine
         self._name = name
-        self._rewards_only = rewards_only
         self._spending = spending
         self._seed = seed
         self._adapter: AdapterRef | None = None
@@ -117,10 +136,10 @@ class LoraPolicy:
             if not self._drawing:
                 self._quiet.set()
 
-    async def distil(self, lessons: Sequence[Example]) -> dict[str, float]:
-        """One gradient step on `lessons`, and the new adapter into the sampler. Seconds of both are in the metrics."""
+    async def distil(self, examples: Sequence[Example]) -> dict[str, float]:
+        """Takes one gradient step on `examples` and puts the new adapter into the sampler; the metrics have seconds."""
         start, new = time.monotonic(), self._ref(self._version + 1)
-        metrics = await self._train(self._step_and_export, lessons, new.path)
+        metrics = await self._train(self._step_and_export, examples, new.path)
         stepped = time.monotonic()
         if metrics["updated"]:
             await self._swap(new)
@@ -164,9 +183,9 @@ class LoraPolicy:
     async def _train(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._engine.train(self._spending, call, *args, **kwargs)
 
-    def _step_and_export(self, lessons: Sequence[Example], folder: Path) -> dict[str, float]:
+    def _step_and_export(self, examples: Sequence[Example], folder: Path) -> dict[str, float]:
         """In one call, because each call waits for its turn among the neighbours'."""
-        metrics = self._trainer.step(self._name, lessons, rewards_only=self._rewards_only)
+        metrics = self._trainer.step(self._name, examples)
         if metrics["updated"]:
             self._trainer.export(self._name, folder)
         return metrics

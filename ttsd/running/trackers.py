@@ -95,11 +95,11 @@ def _client(kind: str) -> Any:
 
 def step_values(step: Step) -> dict[str, float]:
     """What a tracker receives of a step: its metrics and seconds, and how its attempts fared."""
-    fractions = [rollout.verdict.visible_fraction for rollout in step.rollouts]
+    fractions = [attempt.verdict.visible_fraction for attempt in step.attempts]
     return {
         **step.metrics,
         **{f"seconds/{name}": seconds for name, seconds in step.seconds.items()},
-        "attempts": float(step.rollouts[-1].attempt),
+        "attempts": float(step.attempts[-1].number),
         "visible_fraction/mean": sum(fractions) / len(fractions),
         "visible_fraction/best": max(fractions),
         "discovered": float(step.discovery is not None),

@@ -109,7 +109,6 @@ class HfSampler:
             logprobs=logprobs,
             finish_reason=finish_reason,
             adapter_version=adapter.version if adapter else 0,
-            prompt_tokens=len(prompt_ids),
             seconds=time.monotonic() - start,
         )
 

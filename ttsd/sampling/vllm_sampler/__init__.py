@@ -78,7 +78,6 @@ class VllmSampler:
             logprobs=tuple(drawn.logprobs),
             finish_reason=drawn.finish_reason,
             adapter_version=adapter.version if adapter else 0,
-            prompt_tokens=len(prompt_ids),
             seconds=time.monotonic() - start,
         )
 
