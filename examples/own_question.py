@@ -7,7 +7,7 @@ double = ttsd.question(
     name="change",
     cases=[("red\n4\n", "3\n"), ("red\n-3\n", "-4\n"), ("red\n0\n", "-1\n")],
 )
-config = ttsd.load_config("micro-cpu", ["model.sampler=transformers", "budget.attempts=8"])
+config = ttsd.load_config("micro", ["model.sampler=transformers", "budget.attempts=8"])
 
 if __name__ == "__main__":
     for event in ttsd.events(double, config):

@@ -66,7 +66,7 @@ def test_a_database_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
 
 
 def config(folder: Path, *settings: str) -> ttsd.Config:
-    return ttsd.load_config("micro-cpu", [*FAST, *settings, f"store.path={folder / 'ttsd.sqlite'}"])
+    return ttsd.load_config("micro", [*FAST, *settings, f"store.path={folder / 'ttsd.sqlite'}"])
 
 
 IMPOSSIBLE = ttsd.question("# No\n\nRead n.\nred: grow\n", name="no", cases=[("1\n", "no\n"), ("1\n", "never\n")])

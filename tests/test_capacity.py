@@ -60,7 +60,7 @@ def test_a_cpu_counts_the_width_that_it_computes_in() -> None:
     own = SMALL | {"num_key_value_heads": 4, "num_hidden_layers": 32}
     runs = {
         (dtype, device): capacity(
-            load_config("micro-cpu", [*small, f"model.dtype={dtype}", f"model.device={device}"]), own, 8, 999, desk
+            load_config("micro", [*small, f"model.dtype={dtype}", f"model.device={device}"]), own, 8, 999, desk
         )
         for dtype in ("auto", "float32", "bfloat16")
         for device in ("auto", "cpu")

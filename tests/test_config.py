@@ -39,7 +39,7 @@ def test_a_configuration_that_does_not_speak_of_the_method_gets_the_best_known(t
     (tmp_path / "mine.toml").write_text(
         '[model]\npath = "some/model"\nmax_model_len = 4096\n[sampling]\nmax_tokens = 512\n'
     )
-    for config in (load_config(str(tmp_path / "mine.toml")), load_config("qwen3-4b"), load_config("micro-cpu")):
+    for config in (load_config(str(tmp_path / "mine.toml")), load_config("qwen3-4b"), load_config("micro")):
         assert rounds_of(SDPO, config) == Rounds(8, 0.25, 1)
         assert (config.sampling.teacher_fraction, config.reprompt.student_reads) == (1.0, "reading")
         assert (config.reprompt.feedback_blocks, config.reprompt.feedback_from) == (6, "run")
@@ -64,8 +64,8 @@ def test_file_beats_default_and_override_beats_file(tmp_path: Path) -> None:
 
 
 def test_the_bundled_model_comes_with_its_own_settings() -> None:
-    assert load_config() == load_config("micro-cpu")
-    assert load_config(None, ["lora.rank=4"]) == load_config("micro-cpu", ["lora.rank=4"])
+    assert load_config() == load_config("micro")
+    assert load_config(None, ["lora.rank=4"]) == load_config("micro", ["lora.rank=4"])
 
 
 @pytest.mark.parametrize("name", shipped_configs())
@@ -74,7 +74,7 @@ def test_every_shipped_configuration_loads(name: str) -> None:
 
 
 def test_there_are_shipped_configurations() -> None:
-    assert {"micro-cpu", "qwen3-8b-80gb"} <= set(shipped_configs())
+    assert {"micro", "qwen3-8b-80gb"} <= set(shipped_configs())
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_mistakes_are_one_sentence_with_the_remedy(override: str, said: str) -> 
 
 @pytest.mark.parametrize(
     ("source", "said"),
-    [("micro-cpo", "did you mean 'micro-cpu'"), ("missing/file.toml", "can't read"), ("broken.toml", "not valid TOML")],
+    [("micro-cpo", "did you mean 'micro'"), ("missing/file.toml", "can't read"), ("broken.toml", "not valid TOML")],
 )
 def test_bad_files_are_named(tmp_path: Path, source: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

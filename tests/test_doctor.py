@@ -11,7 +11,7 @@ import torch  # noqa: TID253
 from tests.commands import refused, ttsd
 from tests.tiny import write_model
 from ttsd.config import Config, load_config, shipped_configs
-from ttsd.machine.cards import CARDS
+from ttsd.machine.gpus import CARDS
 from ttsd.machine.doctor import Finding, examine_model, plan_for
 from ttsd.machine.shape import KNOWN
 from ttsd.machine.step_plan import plan
@@ -49,7 +49,7 @@ def test_every_model_configuration_fits_the_card_that_it_names(name: str) -> Non
 
 
 def test_every_shipped_configuration_is_known_here() -> None:
-    assert set(shipped_configs()) == {*CARD_OF, "micro-cpu", "micro-paper", "paper"}
+    assert set(shipped_configs()) == {*CARD_OF, "micro", "micro-paper", "paper"}
 
 
 def test_the_header_gives_the_memory_and_time_of_the_plan() -> None:
@@ -63,9 +63,7 @@ def test_the_header_gives_the_memory_and_time_of_the_plan() -> None:
 
 
 def test_a_local_model_is_seen_through(model: Path) -> None:
-    config = load_config(
-        "micro-cpu", [f"model.path={model}", "model.max_model_len=2048", "reprompt.max_reprompt_len=1024"]
-    )
+    config = load_config("micro", [f"model.path={model}", "model.max_model_len=2048", "reprompt.max_reprompt_len=1024"])
     config = config.model_copy(update={"sampling": config.sampling.model_copy(update={"max_prompt_len": 1024})})
     findings = found(config)
     for what in ("model", "chat template", "LoRA", "context length", "memory", "disk for store"):
@@ -96,7 +94,7 @@ def test_what_can_not_be_is_found(
     model: Path, settings: list[str], what: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    finding = found(load_config("micro-cpu", [f"model.path={model}", *settings]))[what]
+    finding = found(load_config("micro", [f"model.path={model}", *settings]))[what]
     assert not finding.works
     assert said in finding.detail
     assert "\n" not in finding.detail
@@ -105,7 +103,7 @@ def test_what_can_not_be_is_found(
 def test_a_model_without_template_or_of_another_kind_is_found(model: Path, tmp_path: Path) -> None:
     other = changed(model, tmp_path / "other", architectures=["Qwen3MoeForCausalLM"])
     (other / "chat_template.jinja").unlink()
-    findings = found(load_config("micro-cpu", [f"model.path={other}"]))
+    findings = found(load_config("micro", [f"model.path={other}"]))
     assert not findings["chat template"].works
     assert not findings["LoRA"].works
     assert "--hot-swap" in findings["LoRA"].detail
@@ -113,9 +111,7 @@ def test_a_model_without_template_or_of_another_kind_is_found(model: Path, tmp_p
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a card")
 def test_a_card_that_is_not_here_is_found_and_the_rest_is_examined_too(model: Path) -> None:
-    findings = found(
-        load_config("micro-cpu", [f"model.path={model}", "model.device=auto", "model.trainer_device=cuda:1"])
-    )
+    findings = found(load_config("micro", [f"model.path={model}", "model.device=auto", "model.trainer_device=cuda:1"]))
     assert not findings["memory"].works
     assert "cuda:1 is wanted in [model], but PyTorch finds no CUDA device here" in findings["memory"].detail
     assert findings["LoRA"].works

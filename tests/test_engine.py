@@ -13,7 +13,7 @@ import pytest
 
 from tests.tiny import write_model
 from ttsd.config import Config
-from ttsd.machine.cards import GIB
+from ttsd.machine.gpus import GIB
 from ttsd.machine.memory import Found
 from ttsd.nouns import Example
 from ttsd.running.bring_up import bring_up
@@ -23,7 +23,7 @@ from ttsd.running.engine import (
     load_tokenizer,
     open_engine,
     scratch_folder,
-    shares_card,
+    shares_gpu,
 )
 from ttsd.running.shared_time import Spending
 from ttsd.sampling.background import in_background
@@ -95,7 +95,7 @@ async def test_a_policy_that_begins_anew_draws_from_the_base_again_and_learns_as
 )
 def test_vllm_and_trainer_divide_a_card_where_there_is_one(sampler: str, card: float, shares: bool) -> None:
     config = Config.model_validate({"model": {"sampler": sampler}})
-    assert shares_card(config, Found(card * GIB, 100 * GIB)) == shares
+    assert shares_gpu(config, Found(card * GIB, 100 * GIB)) == shares
 
 
 @pytest.mark.parametrize(

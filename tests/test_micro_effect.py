@@ -18,7 +18,7 @@ from ttsd.config import Config, load_config
 from ttsd.judging.judge import Judge
 from ttsd.judging.sandbox_settings import limits_of, open_sandbox
 from ttsd.loop import learn
-from ttsd.micro.corpus import answer
+from tools.micro.corpus import answer
 from ttsd.nouns import Attempt, Example, Reading
 from ttsd.prompts import student_prompt, teacher_prompt
 from ttsd.reprompts import Reprompts

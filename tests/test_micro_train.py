@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -14,16 +16,16 @@ import problems.micro
 from problems import load, micro
 from problems.micro import named, program
 from problems.micro.families import FAMILIES, WEIGHTS
-from tests.commands import refused, ttsd
+from tests.commands import ROOT
 from ttsd.judging.extract import extract_program
 from ttsd.judging.feedback import MAX_CHARACTERS
-from ttsd.micro import corpus, training
-from ttsd.micro.corpus import CURRICULUM, answer, conversation, example, feedback
-from ttsd.micro.evaluation import log_p, meanings, shown, table
-from ttsd.micro.model import load as load_model
-from ttsd.micro.tokenizer import CHAT_TEMPLATE, END, chat, phrases, terms
-from ttsd.micro.training import Muon, Recipe, orthogonal, train
-from ttsd.prompts import student_prompt
+from tools.micro import corpus, training
+from tools.micro.corpus import CURRICULUM, answer, conversation, example, feedback
+from tools.micro.evaluation import log_p, meanings, shown, table
+from tools.micro.model import load as load_model
+from tools.micro.tokenizer import CHAT_TEMPLATE, END, chat, phrases, terms
+from tools.micro.training import Muon, Recipe, orthogonal, train
+from ttsd.prompts import question_text
 
 MODEL = Path(problems.micro.__file__).parent / "model"
 
@@ -111,7 +113,10 @@ def test_the_table_is_markdown() -> None:
 
 @pytest.mark.slow
 def test_a_folder_without_a_model_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    assert "ttsd micro train" in refused(ttsd("micro", "evaluate", str(tmp_path)))
+    command = [sys.executable, "-m", "tools.micro", "evaluate", str(tmp_path)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "is no model folder; give one that `python -m tools.micro train` wrote" in ended.stderr
 
 
 def test_newton_schulz_flattens_the_singular_values() -> None:
@@ -164,7 +169,7 @@ def test_transformers_reads_the_shipped_model_as_we_do() -> None:
     ours, _ = load_model(MODEL)
     theirs = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
-    prompt = student_prompt(load("micro:lists:4:1"))
+    prompt = question_text(load("micro:lists:4:1"))
     rendered = tokenizer.apply_chat_template(
         [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
     )
@@ -197,6 +202,6 @@ def test_the_shipped_model_guesses_as_often_as_verbs_mean(family: str) -> None:
 def test_the_recorded_probabilities_are_the_shipped_models(family: str) -> None:
     model, tokenizer = load_model(MODEL)
     names = [name for name in micro.subset("micro-hard") if name.startswith(f"micro:{family}:")][:2]
-    pairs = [(student_prompt(load(name)), program(named(name.removeprefix("micro:")))) for name in names]
+    pairs = [(question_text(load(name)), program(named(name.removeprefix("micro:")))) for name in names]
     found = torch.tensor(log_p(model, tokenizer, pairs)).exp().tolist()
     assert found == pytest.approx([micro.p_solve(name) for name in names], rel=0.02)

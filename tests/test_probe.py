@@ -19,7 +19,7 @@ from ttsd.running.hardness import Drawn, Measured, estimates, write_subsets
 from ttsd.running.hardness import rows as rows_of
 from ttsd.running.self_teacher import DIAGNOSIS_TEMPLATE
 
-SETTINGS = ["--config", "micro-cpu", "--set", "model.sampler=transformers"]
+SETTINGS = ["--config", "micro", "--set", "model.sampler=transformers"]
 
 
 def drawn(attempts: int, successes: int, tokens: float = 100.0, visible: float = 0.0) -> Drawn:
@@ -88,7 +88,7 @@ def test_a_few_attempts_prove_nothing() -> None:
 
 
 def test_the_proposed_configuration_is_one(tmp_path: Path) -> None:
-    config = load_config("micro-cpu", ["reprompt.multi_turn_window=4", "model.sampler=transformers"])
+    config = load_config("micro", ["reprompt.multi_turn_window=4", "model.sampler=transformers"])
     file = write_config(config, probed(0.3, feedback=0.1, diagnosis=0.6), tmp_path / "mine.toml")
     assert file.name == "mine-config.toml"
     loaded = load_config(str(file))

@@ -44,7 +44,7 @@ class Guest:
 
     def threads(self) -> tuple[str | None, int | None]:
         """What Ray says of threads, and what a worker makes of four cores."""
-        own = with_its_cores(load_config("micro-cpu"), 4, 1, learns=True)
+        own = with_its_cores(load_config("micro"), 4, 1, learns=True)
         return os.environ.get("OMP_NUM_THREADS"), own.model.threads
 
 

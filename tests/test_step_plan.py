@@ -13,7 +13,7 @@ from torch import Tensor  # noqa: TID253
 from ttsd.backbone.packing import pack
 from ttsd.config import Config, load_config
 from ttsd.errors import UserError
-from ttsd.machine.cards import CARDS, GIB, Card
+from ttsd.machine.gpus import CARDS, GIB, Card
 from ttsd.machine.lengths import SPREADS, Lengths, longest_lengths, usual_lengths
 from ttsd.machine.measured import Learning, Measured, Rate, read, write
 from ttsd.machine.memory import Found, Memory, memory_of, number_bytes, vllm_cache_bytes

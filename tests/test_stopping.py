@@ -110,7 +110,7 @@ class Impatient(PlainOverview):
     def expect(self, runs):
         asyncio.current_task().cancel()
 async def main():
-    config = load_config("micro-cpu", ["store.path={database}"])
+    config = load_config("micro", ["store.path={database}"])
     await probe(["micro:numbers:2:3"], config, samples=8, hindsight=Hindsight(0, ()), runs_at_once=1,
                 overview=Impatient())
 try:

@@ -18,14 +18,14 @@ from ttsd.backbone import device_named
 from ttsd.config import Config, Model, Reprompt, load_config
 from ttsd.errors import UserError
 from ttsd.loop import learn
-from ttsd.machine.cards import CARDS, GIB
+from ttsd.machine.gpus import CARDS, GIB
 from ttsd.machine.memory import Found, Memory, found_memory, memory_of, vllm_cache_bytes
 from ttsd.machine.plan_table import plan_table
 from ttsd.machine.shape import KNOWN, Shape
 from ttsd.machine.step_plan import Plan, plan
 from ttsd.nouns import Step
 from ttsd.reprompts import Reprompts
-from ttsd.running.engine import LoraPolicy, _Parts, load_tokenizer, open_engine, shares_card
+from ttsd.running.engine import LoraPolicy, _Parts, load_tokenizer, open_engine, shares_gpu
 from ttsd.running.shared_time import Spending
 from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
 from ttsd.sampling.vllm_sampler.launch import _check_device
@@ -78,7 +78,7 @@ def test_a_trainer_that_the_sampler_leaves_a_card_is_apart(
 ) -> None:
     model = Model(sampler_device=sampler, trainer_device=trainer, tensor_parallel_size=parallel)
     assert (model.apart, model.cards) == (apart, cards)
-    assert shares_card(Config(model=model), Found(GIB, GIB)) != apart
+    assert shares_gpu(Config(model=model), Found(GIB, GIB)) != apart
 
 
 @pytest.mark.slow
@@ -144,23 +144,23 @@ def test_eight_bits_need_a_card_that_computes_in_them(
 
 
 def memory(settings: Config, found: Found) -> Memory:
-    return memory_of(settings, Shape.read(QWEN), found.as_card(), questions=1)
+    return memory_of(settings, Shape.read(QWEN), found.as_gpu(), questions=1)
 
 
 def test_each_has_all_of_its_own_card() -> None:
-    one, two = memory(config(), Found(80 * GIB, GIB)), memory(config(*TWO), Found(80 * GIB, GIB, trainer_card=40 * GIB))
+    one, two = memory(config(), Found(80 * GIB, GIB)), memory(config(*TWO), Found(80 * GIB, GIB, trainer_on=40 * GIB))
     assert two.needs == one.needs
     assert (one.limits["sampler"] / GIB, one.limits["trainer"] / GIB) == pytest.approx((36, 44))
     assert (two.limits["sampler"] / GIB, two.limits["trainer"] / GIB) == pytest.approx((72, 40))
     large = config(*TWO, "model.gpu_memory_utilization=0.95")
-    assert memory(large, Found(80 * GIB, GIB, trainer_card=40 * GIB)).limits["sampler"] / GIB == pytest.approx(76)
+    assert memory(large, Found(80 * GIB, GIB, trainer_on=40 * GIB)).limits["sampler"] / GIB == pytest.approx(76)
 
 
 def test_two_small_cards_hold_what_one_of_them_can_not() -> None:
     assert not plan(config(), QWEN, CARDS["l40s-48"]).fits
     assert plan(config(*TWO), QWEN, CARDS["l40s-48"]).fits
     with pytest.raises(UserError, match=r"the sampler's share=0\.9 of a card of 17\.0 GiB leaves 0\.0 GiB .*; lower"):
-        vllm_cache_bytes(config(*TWO), QWEN, Found(17 * GIB, GIB, trainer_card=80 * GIB), 1)
+        vllm_cache_bytes(config(*TWO), QWEN, Found(17 * GIB, GIB, trainer_on=80 * GIB), 1)
 
 
 def step(*overrides: str, questions: int = 1) -> Plan:
@@ -183,7 +183,7 @@ def test_drawing_and_learning_overlap_where_there_are_two_cards_and_something_to
 
 def started_with(*overrides: str) -> VllmSettings:
     """What an engine of these settings would give vLLM."""
-    settings, micro = config(*overrides), load_config("micro-cpu")
+    settings, micro = config(*overrides), load_config("micro")
     sampler = _Parts(settings, "folder", load_tokenizer(micro), 1, 0, 1, None).vllm(GIB_BYTES)
     assert isinstance(sampler, VllmSampler)
     return sampler.settings

@@ -69,7 +69,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def learnt_from(store: Store) -> None:
     """A third run, of the bundled model: one step, whose teacher finds each token likelier than the one before."""
-    config = load_config("micro-cpu")
+    config = load_config("micro")
     ids = range(20, 31)
     completion = Completion(tuple(ids), "text", tuple(-0.1 * at for at in range(len(ids))), "stop", 0, 10)
     verdict = Verdict(Status.WRONG_ANSWER, 1, 3, 0, 1, first_failure=1, feedback="no")

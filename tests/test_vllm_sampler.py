@@ -23,7 +23,7 @@ from tests.tiny import write_model
 from ttsd.config import Config, load_config
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.machine.capacity import capacity
-from ttsd.machine.cards import GIB
+from ttsd.machine.gpus import GIB
 from ttsd.machine.memory import Found, vllm_cache_bytes
 from ttsd.machine.shape import KNOWN
 from ttsd.nouns import Completion

@@ -70,7 +70,7 @@ async def bench(options: argparse.Namespace, folder: Path) -> dict[str, list[Usa
 
 def settings(options: argparse.Namespace) -> Config:
     same = ["budget.continue_after_discovery=true", "reprompt.multi_turn_window=4"]
-    return load_config("micro-cpu", [*same, f"budget.attempts={options.attempts}", *options.set])
+    return load_config("micro", [*same, f"budget.attempts={options.attempts}", *options.set])
 
 
 def tasks_of(

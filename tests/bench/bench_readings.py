@@ -16,8 +16,8 @@ from pathlib import Path
 import problems.micro
 from problems.micro import load, named, program
 from ttsd.methods import SDPO
-from ttsd.micro.evaluation import log_p
-from ttsd.micro.model import load as load_model
+from tools.micro.evaluation import log_p
+from tools.micro.model import load as load_model
 from ttsd.prompts import student_prompt, teacher_prompt
 from ttsd.record.store import Store
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from tests.synthetic import populate_much
 from ttsd.config import Config, load_config
-from ttsd.machine.cards import card_named
+from ttsd.machine.gpus import card_named
 from ttsd.machine.memory import state_bytes
 from ttsd.machine.shape import Shape
 from ttsd.machine.step_plan import plan

@@ -27,7 +27,7 @@ from problems import micro
 
 ROOT = Path(__file__).parents[2]
 GROUP = 4
-SETTINGS = ("--config", "micro-cpu", "--set", f"sampling.group_size={GROUP}")
+SETTINGS = ("--config", "micro", "--set", f"sampling.group_size={GROUP}")
 PHASES = ("loading", "sampling", "judging", "learning", "saving")
 # Runs that learn and have drawn a group whose step is not recorded yet.
 COMPLETE = f"""select run from attempts a join runs using (run) where method in ('sdpo', 'grpo')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ttsd.cli import config, looking, machine, micro, probe, questions, running, view
+from ttsd.cli import config, looking, machine, probe, questions, running, view
 from ttsd.cli.start import Commands, global_options
 
 app = typer.Typer(
@@ -29,5 +29,4 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(questions.app, name="problems")
-app.add_typer(micro.micro_app, name="micro")
 app.add_typer(config.app, name="config")

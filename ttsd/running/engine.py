@@ -21,6 +21,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+import psutil
+
 from ttsd.config import Config, Model
 from ttsd.machine.memory import (
     Found,
@@ -243,7 +245,7 @@ async def open_engine(
     sampler = parts.vllm(vllm_cache_bytes(config, sizes, found, adapters)) if by_vllm else parts.transformers()
     engine = Engine(tokenizer, sampler, scratch)
     try:
-        engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_card(config, found))
+        engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_gpu(config, found))
         if engine.trainer is not None:
             async with waiting_for("check that sampler and trainer agree"):
                 engine.agreement = await check_parity(
@@ -268,12 +270,12 @@ def scratch_folder(least_bytes: float) -> Path:
     parent = scratch_parent(least_bytes)
     for folder in parent.glob("ttsd-adapters-*"):
         owner = folder.name.split("-")[2]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"ttsd-adapters-{os.getpid()}-", dir=parent))
 
 
-def shares_card(config: Config, found: Found) -> bool:
+def shares_gpu(config: Config, found: Found) -> bool:
     """Whether vLLM's own process and the trainer have one card to divide."""
     return config.model.sampler == "vllm" and not found.is_cpu and not config.model.apart
 
@@ -313,7 +315,7 @@ class _Parts:
             base = load_base(
                 self.path,
                 dtype=model.dtype,
-                device=model.trainer_card,
+                device=model.trainer_on,
                 quantize=model.quantize_base,
                 threads=self.threads,
             )
@@ -336,7 +338,7 @@ class _Parts:
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             dtype=model.dtype,
-            device=model.sampler_cards[0],
+            device=model.sampler_on[0],
             quantization=model.sampler_quantization,
             max_model_len=model.max_model_len,
             gpu_memory_utilization=sampler_share(self.config),

@@ -49,7 +49,7 @@ class Trainer:
         self.base: Base = load_base(
             model_path,
             dtype=model.dtype,
-            device=model.trainer_card,
+            device=model.trainer_on,
             quantize=model.quantize_base,
             gradient_checkpointing=distillation.gradient_checkpointing,
             threads=threads,

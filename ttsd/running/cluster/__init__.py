@@ -57,7 +57,7 @@ async def batch(
 async def _cluster(address: str, workers: int | None, config: Config) -> AsyncGenerator[int, None]:
     """Connects, and disconnects at the end; gives how many workers there will be."""
     ray = _imported()
-    parallel = config.model.cards
+    parallel = config.model.gpus
     local = local_resources(_gpus(config), workers, parallel) if address == "local" else {}
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -48,7 +48,7 @@ async def places(
     """The workers, ready. InfrastructureError if none of them can start."""
     import ray
 
-    gpus = config.model.cards if ray.cluster_resources().get("GPU") else 0
+    gpus = config.model.gpus if ray.cluster_resources().get("GPU") else 0
     kind = ray.remote(num_cpus=1, num_gpus=gpus)(Worker)
     keeper = kept(store)
     made = [

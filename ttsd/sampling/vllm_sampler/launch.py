@@ -27,7 +27,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ttsd.config.model import card_of
+from ttsd.config.model import gpu_number
 from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.sampling.background import in_background
 from ttsd.sampling.vllm_sampler.engine_process import LOG
@@ -140,7 +140,7 @@ class Launch:
             warnings.simplefilter("ignore")
             arguments, llm, device = _imported()
             _check_device(self.settings, device)
-            self.info |= _info(device, card_of(self.settings.device))
+            self.info |= _info(device, gpu_number(self.settings.device))
             wanted = engine_args(self.settings, device.device_type)
             try:
                 config = arguments(**wanted).create_engine_config()
@@ -214,11 +214,11 @@ def _check_device(settings: VllmSettings, platform: Any) -> None:
             "install the other build or set model.device=auto"
         )
     if settings.quantization == "fp8" and not (
-        found == "cuda" and platform.has_device_capability(_EIGHT_BITS, card_of(settings.device))
+        found == "cuda" and platform.has_device_capability(_EIGHT_BITS, gpu_number(settings.device))
     ):
         raise UserError(
             "model.sampler_quantization=fp8 needs a card that computes in 8 bits (Ada, Hopper or newer), and the "
-            f"sampler runs on {platform.get_device_name(card_of(settings.device))}; use sampler_quantization=none"
+            f"sampler runs on {platform.get_device_name(gpu_number(settings.device))}; use sampler_quantization=none"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ttsd.config.model import card_of
+from ttsd.config.model import gpu_number
 from ttsd.errors import UserError
 from ttsd.sampling.vllm_sampler.engine_process import executor
 
@@ -91,7 +91,7 @@ def _card_args(settings: VllmSettings) -> dict[str, Any]:
 
     vLLM's own "fp8" reads folders that hold 8 bits already.
     """
-    first, last = card_of(settings.device), card_of(settings.device) + settings.tensor_parallel_size
+    first, last = gpu_number(settings.device), gpu_number(settings.device) + settings.tensor_parallel_size
     cards = {"device_ids": list(range(first, last))} if ":" in settings.device else {}
     return cards | ({"quantization": "fp8_per_channel"} if settings.quantization == "fp8" else {})
 

@@ -14,7 +14,8 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from problems.micro.families import ARGUMENTS, FAMILIES, Family, evaluate
-from ttsd.prompts import FEEDBACK_TEMPLATE, FUNCTION_FORMAT, REPROMPT_TEMPLATE, SOLUTION_TEMPLATE, STDIN_FORMAT
+from ttsd.config.sections import FEEDBACK_TEMPLATE, REPROMPT_TEMPLATE, SOLUTION_TEMPLATE
+from ttsd.prompts import FUNCTION_FORMAT, STDIN_FORMAT
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -1,4 +1,4 @@
-"""Builds the bundled model from a seed: tokenizer, corpus, weights. `ttsd micro train --out FOLDER`.
+"""Builds the bundled model from a seed: tokenizer, corpus, weights. `python -m tools.micro train --out FOLDER`.
 
 Muon moves the matrices, AdamW the embedding and the norms. The corpus is a function of seed and step, and gradients
 are added in a fixed order, so a run that was interrupted goes on from its last checkpoint with `--resume` exactly as if
@@ -22,9 +22,9 @@ import torch  # noqa: TID253
 import torch.nn.functional as F  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
-from ttsd.micro.corpus import TOKENIZER_STAGE, Example, example, stage_at
-from ttsd.micro.model import CONFIG, MicroModel
-from ttsd.micro.tokenizer import CHAT_TEMPLATE, END, PAD, build_tokenizer, chat
+from tools.micro.corpus import TOKENIZER_STAGE, Example, example, stage_at
+from tools.micro.model import CONFIG, MicroModel
+from tools.micro.tokenizer import CHAT_TEMPLATE, END, PAD, build_tokenizer, chat
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -18,11 +18,13 @@ from typing import Any
 
 from problems.micro import Question, guess, problem, program, question
 from problems.micro.families import FAMILIES, Operation, evaluate
+from ttsd.config import Reprompt
 from ttsd.judging.feedback import feedback_text, no_program_feedback
 from ttsd.nouns import CaseResult, Status
-from ttsd.prompts import student_prompt, teacher_prompt
+from ttsd.prompts import context_text, question_text
 
 _MARKED = "<a failing line>"
+TEMPLATES = Reprompt()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +78,18 @@ def stage_at(step: int) -> Stage:
 
 def example(rng: random.Random, stage: Stage) -> Example:
     asked = training_question(rng, rng.choice(stage.rules))
-    prompt, right = student_prompt(problem(asked, "")), answer(program(asked))
+    prompt, right = question_text(problem(asked, "")), answer(program(asked))
     kind = rng.random() - stage.student
     if kind < 0:
         return Example(prompt, right)
     if kind < stage.demonstration:
-        return Example(teacher_prompt(prompt, demonstration=right), right)
+        return Example(context_text(prompt, TEMPLATES, solution=right), right)
     if kind < stage.demonstration + stage.bare:
-        return Example(teacher_prompt(prompt), right)
+        return Example(context_text(prompt, TEMPLATES), right)
     heed, luck = rng.choice((0.0, 0.5, 0.9, 1.0)), rng.choice((0.0, 0.0, 0.3, 0.6))
     marked = stage.marked > 0 and rng.random() < stage.marked
     told = conversation(asked, rng.choice(stage.blocks), rng, heed=heed, luck=luck, marked=marked)
-    return Example(teacher_prompt(prompt, feedback=told), right)
+    return Example(context_text(prompt, TEMPLATES, feedback=told), right)
 
 
 def training_question(rng: random.Random, rules: int) -> Question:

@@ -13,7 +13,7 @@ import torch  # noqa: TID253
 import torch.nn.functional as F  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
-from ttsd.micro.tokenizer import VOCABULARY
+from tools.micro.tokenizer import VOCABULARY
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -1,6 +1,6 @@
-"""How likely the bundled model is to write the right program, alone and with hindsight; which questions suit it.
+"""How likely the bundled model is to write the right program, alone and with context; which questions suit it.
 
-`ttsd micro evaluate FOLDER` prints the table of a model folder; with `--subsets` it also writes the lists
+`python -m tools.micro evaluate FOLDER` prints the table of a model folder; with `--subsets` it also writes the lists
 `problems/micro/subsets.json` and the probabilities `problems/micro/p_solve.json`, which belong to one set of weights.
 
 The tests of a question tell the four operations of each verb apart, so almost all probability of solving it lies on
@@ -27,10 +27,10 @@ import problems.micro
 from problems.micro import Part, Question, hash_draw, named, problem, program, question
 from problems.micro import load as load_problem
 from problems.micro.families import FAMILIES, MAX_RULES
-from ttsd.micro.corpus import answer, conversation
-from ttsd.micro.model import MicroModel
-from ttsd.micro.tokenizer import END, chat
-from ttsd.prompts import student_prompt, teacher_prompt
+from tools.micro.corpus import TEMPLATES, answer, conversation
+from tools.micro.model import MicroModel
+from tools.micro.tokenizer import END, chat
+from ttsd.prompts import context_text, question_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -93,7 +93,7 @@ def table(
         for count in rules:
             rng = random.Random(f"{family}/{count}")
             asked = [_of_part("tuning", family, count, rng) for _ in range(questions)]
-            pairs = [(prompt, program(q)) for q in asked for prompt in hindsight(q, rng, heed)]
+            pairs = [(prompt, program(q)) for q in asked for prompt in contexts(q, rng, heed)]
             logs = torch.tensor(log_p(model, tokenizer, pairs)).view(questions, len(COLUMNS))
             rows[f"{family}:{count}"] = logs.mean(dim=0).exp().tolist()
     return rows
@@ -106,7 +106,7 @@ def meanings(model: MicroModel, tokenizer: Tokenizer, family: str, *, questions:
     asked = [_of_part("tuning", family, rules, rng) for _ in range(questions)]
     before = [[rule.operation for rule in one.rules[:-1]] for one in asked]
     pairs = [
-        (student_prompt(problem(one, "")), program(one, [*known, operation]))
+        (question_text(problem(one, "")), program(one, [*known, operation]))
         for one, known in zip(asked, before, strict=True)
         for operation in one.family.verbs[one.rules[-1].verb]
     ]
@@ -115,12 +115,12 @@ def meanings(model: MicroModel, tokenizer: Tokenizer, family: str, *, questions:
     return found
 
 
-def hindsight(asked: Question, rng: random.Random, heed: float) -> list[str]:
+def contexts(asked: Question, rng: random.Random, heed: float) -> list[str]:
     """The prompts behind COLUMNS."""
-    prompt = student_prompt(problem(asked, ""))
+    prompt = question_text(problem(asked, ""))
     told = [conversation(asked, blocks, rng, heed=heed, luck=0.0) for blocks in BLOCKS[1:]]
-    demonstrated = teacher_prompt(prompt, demonstration=answer(program(asked)))
-    return [prompt, *(teacher_prompt(prompt, feedback=texts) for texts in told), demonstrated]
+    demonstrated = context_text(prompt, TEMPLATES, solution=answer(program(asked)))
+    return [prompt, *(context_text(prompt, TEMPLATES, feedback=texts) for texts in told), demonstrated]
 
 
 def choose(model: MicroModel, tokenizer: Tokenizer, wanted: Subset) -> dict[str, float]:
@@ -138,7 +138,7 @@ def _candidates(model: MicroModel, tokenizer: Tokenizer, family: str, wanted: Su
     names = (f"{family}:{wanted.rules[seed % len(wanted.rules)]}:{seed}" for seed in range(20_000))
     of_part = (name for name in names if named(name).part == wanted.part)
     while some := list(islice(of_part, 16)):
-        right = [(student_prompt(load_problem(name)), program(named(name))) for name in some]
+        right = [(question_text(load_problem(name)), program(named(name))) for name in some]
         yield from (
             (f"micro:{name}", math.exp(log)) for name, log in zip(some, log_p(model, tokenizer, right), strict=True)
         )
