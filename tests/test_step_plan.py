@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
+from ttsd.machine.measured import Learning, Measured, Rate, read, write
+from ttsd.machine.step_plan import plan
 
 from ttsd.backbone.packing import pack
 from ttsd.config import Config, load_config
 from ttsd.errors import UserError
 from ttsd.machine.gpus import CARDS, GIB, Card
 from ttsd.machine.lengths import SPREADS, Lengths, longest_lengths, usual_lengths
-from ttsd.machine.measured import Learning, Measured, Rate, read, write
 from ttsd.machine.memory import Found, Memory, memory_of, number_bytes, vllm_cache_bytes
 from ttsd.machine.shape import KNOWN, Shape
-from ttsd.machine.step_plan import plan
 
 QWEN3_8B = {
     "hidden_size": 4096, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 import torch  # noqa: TID253
+from ttsd.machine.plan_table import plan_table
+from ttsd.machine.step_plan import Plan, plan
+from ttsd.reprompts import Reprompts
 
 from tests.fakes import judge_by_word
 from tests.tiny import write_model
@@ -20,11 +23,8 @@ from ttsd.errors import UserError
 from ttsd.loop import learn
 from ttsd.machine.gpus import CARDS, GIB
 from ttsd.machine.memory import Found, Memory, found_memory, memory_of, vllm_cache_bytes
-from ttsd.machine.plan_table import plan_table
 from ttsd.machine.shape import KNOWN, Shape
-from ttsd.machine.step_plan import Plan, plan
 from ttsd.nouns import Step
-from ttsd.reprompts import Reprompts
 from ttsd.running.engine import LoraPolicy, _Parts, load_tokenizer, open_engine, shares_gpu
 from ttsd.running.shared_time import Spending
 from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
