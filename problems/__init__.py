@@ -7,7 +7,7 @@
     FILE.jsonl#<question_id>     a local file in LiveCodeBench's schema, .jsonl.gz too
     FOLDER                       a question of the user's own
 
-Nothing that a question's text or tests contain is executed here, whoever wrote it; what can't be read in full is
+Nothing that a question's text or tests contain is executed here, no matter who wrote it; what can't be read in full is
 refused with a ProblemError. Special judges (several right answers) are not supported: a case has one expected output.
 """
 

@@ -1,4 +1,4 @@
-"""What lies on the Hugging Face hub, or was downloaded from there. The door to datasets.
+"""Reads what is on the Hugging Face hub, or was downloaded from there. The door to datasets.
 
 Files are fetched into the hub's own cache, where a broken-off download resumes; dataset scripts are never run.
 """

@@ -1,4 +1,4 @@
-"""HumanEval and HumanEval+: functions, with tests written as Python, of which those that say `f(x) == y` become cases.
+"""HumanEval and HumanEval+: functions, with tests written as Python; those that say `f(x) == y` become cases.
 
 HumanEval+ stores its results as literals in the `test` field of the hub's rows, so nothing has to be run to know them.
 Its comparison lets floats differ by 1e-6, which a case can't, so questions whose results are floats are refused, as are

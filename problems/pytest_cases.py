@@ -32,7 +32,7 @@ def read(texts: Mapping[str, str], entry_point: str | None, public: Sequence[obj
 
     Cases of the test functions named in `public` are public.
     """
-    found = [(path, name, call) for path, text in texts.items() for name, call in _told(text, path)]
+    found = [(path, name, call) for path, text in texts.items() for name, call in _asserted(text, path)]
     first = next(iter(texts))
     if not found:
         raise ProblemError(f"{first} has no assertion in a function test_...: write one.")
@@ -45,7 +45,7 @@ def read(texts: Mapping[str, str], entry_point: str | None, public: Sequence[obj
     return function, tuple(call.case(path, public=name in public) for path, name, call in found)
 
 
-def _told(text: str, path: str) -> Iterator[tuple[str, Call]]:
+def _asserted(text: str, path: str) -> Iterator[tuple[str, Call]]:
     """Every assertion of every test function, as often as its parameters ask, with the function's name."""
     constants: dict[str, object] = {}
     count = 0

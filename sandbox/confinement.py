@@ -111,19 +111,19 @@ def _works(*steps: Callable[[], object]) -> bool:
 
 def attempt(*steps: Callable[[], object]) -> None:
     """Takes them in a process of no consequence; OSError where this machine refuses one."""
-    reading, writing = os.pipe()
+    source, target = os.pipe()
     pid = kernel.patiently(os.fork)
     if pid == 0:
         try:
             for step in steps:
                 step()
         except BaseException as error:
-            os.write(writing, str(error).encode())
+            os.write(target, str(error).encode())
         os._exit(0)
-    os.close(writing)
+    os.close(target)
     _pid, status = os.waitpid(pid, 0)
-    complaint = os.read(reading, 1000).decode()
-    os.close(reading)
+    complaint = os.read(source, 1000).decode()
+    os.close(source)
     if complaint or status:
         raise OSError(complaint or f"wait status {status}")
 

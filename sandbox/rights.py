@@ -25,7 +25,7 @@ _PLACES = ("/tmp", "/dev/shm", "/var/tmp", "/run")  # where an empty directory c
 def lower_zygote() -> None:
     """Leaves the zygote the rights to confine its supervisors, and no others."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
-        score.write("1000")  # where memory runs out, a program goes before the trainer does
+        score.write("1000")  # where memory runs out, a program is killed before the trainer is
     if os.geteuid() != 0:
         kernel.libc.unshare(_NEW_USER_NAMESPACE)  # refused in most containers
     for capability in range(_LAST_CAPABILITY + 1):

@@ -236,7 +236,7 @@ def _not_compiled(ending: Ending, message: str) -> Outcome:
 
 
 def _end(zygote: subprocess.Popen[bytes]) -> None:
-    """It ends by itself, and reaps what is below it, when its connection closes; the kill is for one that can't."""
+    """Waits until the process ends, as it does when its connection closes, and kills one that can't."""
     try:
         zygote.wait(timeout=STOP_SECONDS)
     except subprocess.TimeoutExpired:

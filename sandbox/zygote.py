@@ -119,7 +119,7 @@ def _run_supervisor(
 
 
 def outlive(pid: int, control: _socket.socket) -> int:
-    """Waits for a supervisor, or ends it when told to; afterwards no process of the program is left."""
+    """Waits for a supervisor, or ends it when asked to; afterwards no process of the program is left."""
     pidfd = os.pidfd_open(pid)
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)

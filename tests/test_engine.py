@@ -37,7 +37,7 @@ async def test_without_a_trainer_too_layers_are_made_ready_to_decode(tmp_path: P
         sampler = engine.sampler
         assert engine.trainer is None
         assert isinstance(sampler, HfSampler)
-        assert sampler._started().readied(None).layers
+        assert sampler._started().prepared(None).layers
 
 
 async def test_no_thread_that_computed_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

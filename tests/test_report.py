@@ -147,7 +147,7 @@ def test_words_go_no_further_than_intervals(findings: Findings) -> None:
     for row in findings.comparisons:
         text = sentence(row)
         apart = row["difference_low"] > 0 or row["difference_high"] < 0
-        assert ("can't be told apart" in text) is not apart
+        assert ("can't be distinguished" in text) is not apart
     row = findings.comparisons[0] | {"difference": 0.4, "difference_low": 0.1, "difference_high": 0.8}
     assert "may discover more" in sentence(row | {"p": 0.25})
     assert "sdpo discovers more" in sentence(row | {"p": 0.01})
@@ -230,9 +230,9 @@ def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
     [
         ({"q": {"sdpo": 0.1}}, "one method only"),
         ({"q": {"sdpo": 0.1, "best-of-k": 0.1}}, "on one question only"),
-        ({"a": {"sdpo": 0.0, "best-of-k": 0.0}, "b": {"sdpo": 0.0, "best-of-k": 0.0}}, "can&#39;t be told apart"),
+        ({"a": {"sdpo": 0.0, "best-of-k": 0.0}, "b": {"sdpo": 0.0, "best-of-k": 0.0}}, "can&#39;t be distinguished"),
         ({"a": {"sdpo": 0.1}, "b": {"best-of-k": 0.1}}, "have no question in common"),
-        ({"a": {"sdpo": 1.0, "multi-turn": 1.0}, "b": {"sdpo": 1.0, "multi-turn": 1.0}}, "can&#39;t be told apart"),
+        ({"a": {"sdpo": 1.0, "multi-turn": 1.0}, "b": {"sdpo": 1.0, "multi-turn": 1.0}}, "can&#39;t be distinguished"),
         ({"a": {"sdpo": 0.1, "best-of-k": 0.1}, "b": {"sdpo": 0.1}}, "1 question that every method attempted, of 2"),
     ],
 )
@@ -279,8 +279,8 @@ def test_what_a_model_wrote_is_never_markup(store: Store, tmp_path: Path) -> Non
     assert "micro:<b>" not in text
 
 
-READY = """(() => { const drawn = [...document.querySelectorAll('.chart[data-drawn]:not([hidden])')];
-    return drawn.length > 3 && drawn.every((chart) => chart.querySelector('svg')); })()"""
+READY = """(() => { const plotted = [...document.querySelectorAll('.chart[data-plotted]:not([hidden])')];
+    return plotted.length > 3 && plotted.every((chart) => chart.querySelector('svg')); })()"""
 FITS = "document.documentElement.scrollWidth <= innerWidth"
 COLUMN = """[...document.querySelectorAll('#runs tbody tr')].filter((row) => !row.hidden)
     .map((row) => row.cells[%d].dataset.value)"""

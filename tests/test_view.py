@@ -163,7 +163,7 @@ def test_only_this_machine_asks_and_nobody_writes(served: Served) -> None:
     assert served.get("", Host="evil.example")[0] == 400
     for method in ("POST", "PUT", "DELETE"):
         assert served.get("1/run/1", method=method)[0] == 405
-    with Store.reading(served.path) as store, pytest.raises(UserError, match="readonly"):
+    with Store.read_only(served.path) as store, pytest.raises(UserError, match="readonly"):
         store.query("delete from attempts")
 
 

@@ -147,7 +147,7 @@ def reference(base: Base, ref: AdapterRef | None, prompt: Sequence[int], complet
 
     adapter = None if ref is None else base.load_adapter(ref.path)
     ids = torch.tensor([[*prompt, *completion.token_ids]])
-    with torch.no_grad(), base.lending(adapter):
+    with torch.no_grad(), base.attached(adapter):
         logits = base.model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
     table = torch.log_softmax(logits, dim=-1)
     return table[torch.arange(len(table)), ids[0, len(prompt) :]].tolist()

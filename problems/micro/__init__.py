@@ -1,6 +1,6 @@
 """The bundled suite: little questions that the bundled model can't guess and can learn from their tests.
 
-`<family>:<rules>:<seed>` names a question, the same on every machine and under every version of Python: all draws
+`<family>:<rules>:<seed>` names a question, the same on every machine and under every version of Python: all choices
 come from a hash of the name. Every question belongs to one of three parts by a hash of what its right program does,
 whatever its name: `training` (the only part that the model was trained on), `tuning` (for choosing settings) and
 `test`. So no list of questions can hold a program that the model was taught.
@@ -21,14 +21,14 @@ from problems.micro.families import ARGUMENTS, FAMILIES, MAX_RULES, NAMES, WEIGH
 from problems.problem import Case, Problem, ProblemError
 
 Part = Literal["training", "tuning", "test"]
-Draw = Callable[[int], int]
+Pick = Callable[[int], int]
 
 __all__ = [
     "Part",
     "Question",
     "Rule",
     "guess",
-    "hash_draw",
+    "hash_pick",
     "load",
     "named",
     "p_solve",
@@ -75,7 +75,7 @@ def load(rest: str) -> Problem:
 def named(rest: str) -> Question:
     """The question called `micro:<rest>` with what its statement leaves open."""
     family, rules = _parsed(rest)
-    return question(family, rules, hash_draw(rest))
+    return question(family, rules, hash_pick(rest))
 
 
 def subsets() -> list[str]:
@@ -97,10 +97,10 @@ def p_solve(name: str) -> float | None:
     return recorded.get(name)
 
 
-def question(family: Family, rules: int, draw: Draw) -> Question:
-    """A question with `rules` rules, drawn by `draw` (n -> a number below n)."""
-    names = _shuffled(NAMES, draw)[:rules]
-    return Question(family, tuple(_rule(family, name, draw) for name in names))
+def question(family: Family, rules: int, pick: Pick) -> Question:
+    """A question with `rules` rules, chosen by `pick` (n -> a number below n)."""
+    names = _shuffled(NAMES, pick)[:rules]
+    return Question(family, tuple(_rule(family, name, pick) for name in names))
 
 
 def problem(question: Question, name: str) -> Problem:
@@ -132,9 +132,9 @@ def program(question: Question, operations: Sequence[Operation] | None = None) -
     return family.head + "".join(branches)
 
 
-def guess(family: Family, verb: str, draw: Draw) -> Operation:
+def guess(family: Family, verb: str, pick: Pick) -> Operation:
     """What `verb` means this time."""
-    ticket = draw(sum(WEIGHTS))
+    ticket = pick(sum(WEIGHTS))
     for operation, weight in zip(family.verbs[verb], WEIGHTS, strict=True):
         ticket -= weight
         if ticket < 0:
@@ -142,24 +142,24 @@ def guess(family: Family, verb: str, draw: Draw) -> Operation:
     raise AssertionError("WEIGHTS cover every ticket")
 
 
-def hash_draw(seed: str) -> Draw:
-    """Uniform draws that depend on `seed` alone."""
+def hash_pick(seed: str) -> Pick:
+    """Returns uniform choices that depend on `seed` alone."""
     count = 0
 
-    def draw(below: int) -> int:
+    def pick(below: int) -> int:
         nonlocal count
         count += 1
         return int.from_bytes(hashlib.sha256(f"{seed}/{count}".encode()).digest()[:8]) % below
 
-    return draw
+    return pick
 
 
-def _rule(family: Family, name: str, draw: Draw) -> Rule:
+def _rule(family: Family, name: str, pick: Pick) -> Rule:
     verbs = list(family.verbs)
-    verb = verbs[draw(len(verbs))]
-    operation = guess(family, verb, draw)
+    verb = verbs[pick(len(verbs))]
+    operation = guess(family, verb, pick)
     arguments = telling_arguments(family.name, verb, operation)
-    return Rule(name, verb, operation, arguments[draw(len(arguments))])
+    return Rule(name, verb, operation, arguments[pick(len(arguments))])
 
 
 @cache
@@ -182,9 +182,9 @@ def _case(family: Family, rule: Rule) -> Case:
     return Case(f"{json.dumps(rule.name)}\n{rule.argument}", expected)
 
 
-def _shuffled(items: Sequence[str], draw: Draw) -> list[str]:
+def _shuffled(items: Sequence[str], pick: Pick) -> list[str]:
     left = list(items)
-    return [left.pop(draw(len(left))) for _ in items]
+    return [left.pop(pick(len(left))) for _ in items]
 
 
 def _parsed(rest: str) -> tuple[Family, int]:

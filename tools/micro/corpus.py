@@ -2,7 +2,7 @@
 
 An example is one user turn and its answer. The turn is a question alone, with a demonstration, or with feedback on
 one to six wrong attempts; all text comes from `prompts` and `feedback`, so the model knows the tool's own words.
-The wrong attempts are drawn here and their results computed by evaluating known expressions: nothing foreign runs.
+The wrong attempts are sampled here and their results computed by evaluating known expressions: nothing foreign runs.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Stage:
 
     `rules` and `blocks` list how many rules a question has and how many attempts were judged, each entry as likely.
     Of the examples a share `student` shows the question alone, `demonstration` a right answer, and `bare` a
-    teacher's prompt that has nothing to tell; the rest shows feedback, of which a share `marked` has the lines that
-    Python draws under the failing expression (`~~~^~~~`), as most interpreters do.
+    teacher's prompt that has no feedback; the rest shows feedback, of which a share `marked` has the lines that
+    Python puts under the failing expression (`~~~^~~~`), as most interpreters do.
     """
 
     start: int
@@ -88,8 +88,8 @@ def example(rng: random.Random, stage: Stage) -> Example:
         return Example(context_text(prompt, TEMPLATES), right)
     heed, luck = rng.choice((0.0, 0.5, 0.9, 1.0)), rng.choice((0.0, 0.0, 0.3, 0.6))
     marked = stage.marked > 0 and rng.random() < stage.marked
-    told = conversation(asked, rng.choice(stage.blocks), rng, heed=heed, luck=luck, marked=marked)
-    return Example(context_text(prompt, TEMPLATES, feedback=told), right)
+    feedback = conversation(asked, rng.choice(stage.blocks), rng, heed=heed, luck=luck, marked=marked)
+    return Example(context_text(prompt, TEMPLATES, feedback=feedback), right)
 
 
 def training_question(rng: random.Random, rules: int) -> Question:
@@ -113,16 +113,16 @@ def conversation(
     An attempt gets a rule right with probability `heed` where earlier feedback spoke of it and `luck` elsewhere;
     otherwise it guesses. The first attempt is never right; a later one that is ends the conversation. `luck` < 1.
     """
-    told: set[int] = set()
+    named: set[int] = set()
     texts: list[str] = []
     while len(texts) < blocks:
-        attempt = _attempt(asked, told, heed, luck, rng)
+        attempt = _attempt(asked, named, heed, luck, rng)
         text = feedback(asked, attempt, marked=marked)
-        if not text and told:
+        if not text and named:
             break
         if text:
             texts.append(text)
-            told |= {index for index, rule in enumerate(asked.rules) if _mentions(text, rule.name)}
+            named |= {index for index, rule in enumerate(asked.rules) if _mentions(text, rule.name)}
     if texts and rng.random() < 0.005:
         texts[0] = no_program_feedback(truncated=rng.random() < 0.5)
     return texts
@@ -147,10 +147,10 @@ def results(asked: Question, attempt: Sequence[Operation], *, marked: bool = Tru
     return found
 
 
-def _attempt(asked: Question, told: set[int], heed: float, luck: float, rng: random.Random) -> list[Operation]:
+def _attempt(asked: Question, named: set[int], heed: float, luck: float, rng: random.Random) -> list[Operation]:
     return [
         rule.operation
-        if rng.random() < (heed if index in told else luck)
+        if rng.random() < (heed if index in named else luck)
         else guess(asked.family, rule.verb, rng.randrange)
         for index, rule in enumerate(asked.rules)
     ]
@@ -170,7 +170,7 @@ def _traceback(asked: Question, attempt: Sequence[Operation], index: int, error:
 
 @lru_cache(maxsize=4096)
 def _marks(line: str, variable: str, argument: str) -> str:
-    """The line that this Python draws under `line` when it fails for `argument`; empty where it draws none."""
+    """Returns the line that this Python puts under `line` when it fails for `argument`; empty where it puts none."""
     source = f"def f({variable}):\n    {line}\n"
     linecache.cache[_MARKED] = (len(source), None, source.splitlines(keepends=True), _MARKED)
     space: dict[str, Any] = {}
@@ -178,6 +178,6 @@ def _marks(line: str, variable: str, argument: str) -> str:
     try:
         space["f"](json.loads(argument))
     except Exception as error:
-        drawn = traceback.format_exception(error)[-2].splitlines(keepends=True)[2:]
-        return "".join(drawn)
+        marks = traceback.format_exception(error)[-2].splitlines(keepends=True)[2:]
+        return "".join(marks)
     raise ValueError(f"{line!r} does not fail for {argument}")

@@ -3,7 +3,7 @@
 `python -m tools.micro evaluate FOLDER` prints the table of a model folder; with `--subsets` it also writes the lists
 `problems/micro/subsets.json` and the probabilities `problems/micro/p_solve.json`, which belong to one set of weights.
 
-The tests of a question tell the four operations of each verb apart, so almost all probability of solving it lies on
+The tests of a question tell the four operations of each verb apart, so almost all probability of solving it is on
 one text, the right program, whose exact probability is one forward pass. It is a lower bound: another operation that
 happens to pass a test, or another spelling in tokens, adds a little (compared with large samples in the model's card).
 """
@@ -24,7 +24,7 @@ import torch.nn.functional as F  # noqa: TID253
 from torch.nn.utils.rnn import pad_sequence  # noqa: TID253
 
 import problems.micro
-from problems.micro import Part, Question, hash_draw, named, problem, program, question
+from problems.micro import Part, Question, hash_pick, named, problem, program, question
 from problems.micro import load as load_problem
 from problems.micro.families import FAMILIES, MAX_RULES
 from tools.micro.corpus import TEMPLATES, answer, conversation
@@ -85,7 +85,7 @@ def table(
 ) -> dict[str, list[float]]:
     """Geometric means of p(right program) over tuning questions, one row a family and number of rules.
 
-    The wrong attempts behind the feedback heed a share `heed` of what they were told: 0.9 is a good multi-turn player,
+    The wrong attempts behind the feedback heed a share `heed` of what it said: 0.9 is a good multi-turn player,
     0 are independent attempts.
     """
     rows = {}
@@ -118,9 +118,9 @@ def meanings(model: MicroModel, tokenizer: Tokenizer, family: str, *, questions:
 def contexts(asked: Question, rng: random.Random, heed: float) -> list[str]:
     """The prompts behind COLUMNS."""
     prompt = question_text(problem(asked, ""))
-    told = [conversation(asked, blocks, rng, heed=heed, luck=0.0) for blocks in BLOCKS[1:]]
+    conversations = [conversation(asked, blocks, rng, heed=heed, luck=0.0) for blocks in BLOCKS[1:]]
     demonstrated = context_text(prompt, TEMPLATES, solution=answer(program(asked)))
-    return [prompt, *(context_text(prompt, TEMPLATES, feedback=texts) for texts in told), demonstrated]
+    return [prompt, *(context_text(prompt, TEMPLATES, feedback=texts) for texts in conversations), demonstrated]
 
 
 def choose(model: MicroModel, tokenizer: Tokenizer, wanted: Subset) -> dict[str, float]:
@@ -146,7 +146,7 @@ def _candidates(model: MicroModel, tokenizer: Tokenizer, family: str, wanted: Su
 
 def _of_part(part: Part, family: str, rules: int, rng: random.Random) -> Question:
     while True:
-        asked = question(FAMILIES[family], rules, hash_draw(str(rng.random())))
+        asked = question(FAMILIES[family], rules, hash_pick(str(rng.random())))
         if asked.part == part:
             return asked
 
@@ -159,7 +159,7 @@ def shown(rows: dict[str, list[float]]) -> str:
 
 
 def write_subsets(model: MicroModel, tokenizer: Tokenizer) -> None:
-    """Chooses SUBSETS for these weights and writes them, and the probabilities, beside the suite."""
+    """Chooses SUBSETS for these weights and writes them, and the probabilities, next to the suite."""
     lists = {wanted.name: choose(model, tokenizer, wanted) for wanted in SUBSETS}
     folder = Path(problems.micro.__file__).parent
     names = {name: list(chosen) for name, chosen in lists.items()}

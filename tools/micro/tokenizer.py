@@ -37,14 +37,14 @@ def chat(prompt: str) -> str:
 def phrases() -> list[str]:
     """The fixed texts of questions, prompts and feedback."""
     before, after = FUNCTION_FORMAT.split("{starter_code}")
-    told = FEEDBACK_TEMPLATE.replace("{feedback_raw}", "")
+    feedback = FEEDBACK_TEMPLATE.replace("{feedback_raw}", "")
     solved = SOLUTION_TEMPLATE.replace("{successful_previous_attempt}", "")
     asked = REPROMPT_TEMPLATE.replace("{prompt}{solution}{feedback}", "")
     judged = ["Wrong Answer\nInput:\n", "\nOutput:\n", "\nExpected:\n", "Runtime Error\n", "\nInput:\n"]
     judged += ["\n\nWrong Answer\nInput:\n", "\n\nRuntime Error\n", 'File "solution.py", line ']
     intros = [family.intro + "\n" for family in FAMILIES.values()]
     programs = ["\n```", *chain.from_iterable(_skeleton(family) for family in FAMILIES.values())]
-    fixed = ["\n\n" + STDIN_FORMAT, "\n\n" + before, after, told, solved, asked, "```python\n"]
+    fixed = ["\n\n" + STDIN_FORMAT, "\n\n" + before, after, feedback, solved, asked, "```python\n"]
     return list(dict.fromkeys([*intros, *fixed, *judged, *programs]))
 
 
@@ -60,7 +60,7 @@ def terms() -> list[str]:
 
 
 def _skeleton(family: Family) -> list[str]:
-    """What lies between the names and the expressions of a program."""
+    """Returns what stands between the names and the expressions of a program."""
     before, between, after = re.split(r"\{name\}|\{code\}", family.rule)
     return [family.head + before, between, after + re.split(r"\{name\}", family.next_rule)[0]]
 

@@ -61,9 +61,9 @@ def batches(recipe: Recipe, tokenizer: Tokenizer, first: int) -> Iterator[list[t
 
 
 def _step_batches(recipe: Recipe, tokenizer: Tokenizer, step: int) -> list[tuple[Tensor, Tensor]]:
-    drawn = examples(recipe, step)
-    prompts = tokenizer.encode_batch([chat(item.prompt) for item in drawn])
-    answers = tokenizer.encode_batch([item.answer + END for item in drawn])
+    batch = examples(recipe, step)
+    prompts = tokenizer.encode_batch([chat(item.prompt) for item in batch])
+    answers = tokenizer.encode_batch([item.answer + END for item in batch])
     pairs = sorted(((p.ids, a.ids) for p, a in zip(prompts, answers, strict=True)), key=lambda p: len(p[0] + p[1]))
     return [_padded(some, recipe.prompt_weight) for some in _pieces(pairs, recipe.token_budget)]
 
@@ -185,7 +185,7 @@ class Training:
 def train(recipe: Recipe, out: Path, *, resume: bool, stop_after: int | None = None) -> None:
     """Trains up to `stop_after` (None: all) steps and writes the model folder `out`.
 
-    The checkpoint lies beside it, in `out`.checkpoint; with `resume` the training goes on from there.
+    The checkpoint is next to it, in `out`.checkpoint; with `resume` the training goes on from there.
     """
     training, checkpoint = Training(recipe), out.with_suffix(".checkpoint")
     if resume and checkpoint.exists():
@@ -205,8 +205,8 @@ def train(recipe: Recipe, out: Path, *, resume: bool, stop_after: int | None = N
 def _tokenizer_texts(recipe: Recipe) -> Iterator[str]:
     rng = random.Random(f"{recipe.seed}/tokenizer")
     for _ in range(recipe.tokenizer_texts):
-        drawn = example(rng, TOKENIZER_STAGE)
-        yield from (drawn.prompt, drawn.answer)
+        item = example(rng, TOKENIZER_STAGE)
+        yield from (item.prompt, item.answer)
 
 
 def _is_matrix(name: str, parameter: Tensor) -> bool:

@@ -93,7 +93,7 @@ class Plan:
 
 
 def _suffix_mask(queries: int, keys: int, like: Tensor) -> Any:
-    """The last `queries` of `keys` positions see what lies before them. CUDA has a kernel for it, without a matrix."""
+    """The last `queries` of `keys` positions see what comes before them. CUDA has a kernel for it, without a matrix."""
     if like.device.type == "cuda":
         from torch.nn.attention.bias import causal_lower_right
 

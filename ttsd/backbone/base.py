@@ -1,4 +1,4 @@
-"""A frozen causal language model whose linear layers can borrow an adapter, and how it is loaded."""
+"""A frozen causal language model to whose linear layers an adapter can be attached, and how it is loaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn  # noqa: TID253
 
 from ttsd.backbone import attention
 from ttsd.backbone.files import loaded, replacing
-from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Readied, views
+from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Prepared, views
 from ttsd.backbone.packed_weight import PackedWeight, packs
 from ttsd.backbone.packing import Forest
 from ttsd.backbone.processor import cpu_threads, device_named, keep_freed_memory, resolved_dtype
@@ -43,7 +43,7 @@ class Base:
         self._checkpointed = [layer for layer in model.modules() if _checkpoints(layer)]
         self._shape: LoraShape | None = None
         self._layers: dict[str, LoraLinear] = {}
-        self._lent: Adapter | Readied | None = None
+        self._attached: Adapter | Prepared | None = None
         self._packed_head: PackedWeight | None = None
 
     @property
@@ -93,7 +93,9 @@ class Base:
         return values.to(self.device)
 
     @contextmanager
-    def lending(self, adapter: Adapter | Readied | None, *, learns: bool = False, keeps: float = 0.0) -> Iterator[None]:
+    def attached(
+        self, adapter: Adapter | Prepared | None, *, learns: bool = False, keeps: float = 0.0
+    ) -> Iterator[None]:
         """While inside, the model is base + `adapter` (None: the base alone) and nobody else's.
 
         `learns`: a gradient will be taken before the end. Only then is the model in training mode, in which
@@ -101,7 +103,7 @@ class Base:
         gradients on a CPU. There is no dropout to wake. `keeps`: share of the layers that aren't checkpointed then.
         """
         with self.lock:
-            self._lend(adapter)
+            self._attach(adapter)
             if not learns:
                 yield
                 return
@@ -117,24 +119,24 @@ class Base:
                     layer.gradient_checkpointing = True
 
     @torch.no_grad()
-    def readied(self, adapter: Adapter | None) -> Readied:
+    def prepared(self, adapter: Adapter | None) -> Prepared:
         """The base with `adapter`, made ready to decode.
 
         In float32 the adapter is merged, which takes a third of the calls for the same numbers, and a copy of the
         layers. In bfloat16 that would round a young adapter away: there the weights are packed for the processor.
         """
         with self.lock:
-            self._lend(None)  # what is readied already would be kept beside it
+            self._attach(None)  # else what is prepared already would stay in memory too
             self._pack()
             layers = {
-                name: layer.readied(adapter.pair(name) if adapter else None) for name, layer in self._layers.items()
+                name: layer.prepared(adapter.pair(name) if adapter else None) for name, layer in self._layers.items()
             }
-            return Readied(
+            return Prepared(
                 layers, self._packed_head.product if self._packed_head else self.model.get_output_embeddings()
             )
 
     def hidden(self, forest: Forest) -> Tensor:
-        """Last hidden states (tokens, hidden) of the packed row, after the final norm. Call it within `lending`."""
+        """Last hidden states (tokens, hidden) of the packed row, after the final norm. Call it within `attached`."""
         device = self.device
         body = self.model.get_decoder()
         output = body(
@@ -200,7 +202,7 @@ class Base:
 
     @torch.inference_mode(mode=False)  # where they are packed they are learnt with later
     def _pack(self) -> None:
-        """Packs layers and head where that pays; the head has a plain copy beside it, in which words are looked up."""
+        """Packs layers and head where that pays; the head also has a plain copy, in which words are looked up."""
         if sum(layer.pack() for layer in self._layers.values()):
             for weight in self.model.parameters():
                 weight.data = weight.data.clone()  # lets go of the file that was mapped, all layers in it
@@ -208,18 +210,18 @@ class Base:
         if self._packed_head is None and packs(head):
             self._packed_head = PackedWeight.of(head.weight)
 
-    def _lend(self, adapter: Adapter | Readied | None) -> None:
-        if adapter is self._lent:
+    def _attach(self, adapter: Adapter | Prepared | None) -> None:
+        if adapter is self._attached:
             return
         for name, layer in self._layers.items():
             match adapter:
                 case None:
-                    layer.lent = None
-                case Readied(layers):
-                    layer.lent = layers[name]
+                    layer.attached = None
+                case Prepared(layers):
+                    layer.attached = layers[name]
                 case Adapter():
-                    layer.lent = adapter.pair(name)
-        self._lent = adapter
+                    layer.attached = adapter.pair(name)
+        self._attached = adapter
 
 
 def _checkpoints(module: nn.Module) -> bool:
@@ -269,10 +271,10 @@ def load_base(
 
 
 def _placement(device: torch.device) -> dict[str, Any]:
-    """Weights go straight to a card, in segments that grow: main memory need not hold the model first.
+    """Weights go straight to a GPU, in segments that grow: main memory need not hold the model first.
 
     PyTorch has read its environment by now, so the segments are asked for directly; not of vLLM, whose kernels for
-    several cards hand their memory from process to process.
+    several GPUs hand their memory from process to process.
     """
     if device.type == "cpu":
         return {}

@@ -1,6 +1,6 @@
-"""LoRA in plain torch: adapters that are one flat tensor each, and linear layers to which they are lent.
+"""LoRA in plain torch: adapters that are one flat tensor each, and linear layers to which they are attached.
 
-An optimizer, an average or a file handles one tensor, and lending is setting a pair of references per layer. What the
+An optimizer, an average or a file handles one tensor, and attaching is setting a pair of references per layer. What the
 numbers mean (A, B, alpha / rank) is PEFT's, so is the file (`backbone.Base.export`).
 """
 
@@ -59,24 +59,24 @@ Pair = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Readied:
-    """A base with an adapter, made ready for many small forward passes: what each layer is lent, and its head."""
+class Prepared:
+    """A base with an adapter, prepared for many small forward passes: what is attached to each layer, and its head."""
 
-    layers: dict[str, Loan]
+    layers: dict[str, Attachment]
     head: Callable[[Tensor], Tensor]  # hidden states (n, hidden) to logits (n, vocab)
 
 
-Loan = Pair | Tensor | None
+Attachment = Pair | Tensor | None
 
 
 class LoraLinear(nn.Module):
-    """A frozen linear layer plus scaling x B A of whatever pair is lent to it; or a weight lent in its own's place."""
+    """A frozen linear layer plus scaling x B A of the attached pair; or an attached weight in its own's place."""
 
     def __init__(self, inner: nn.Linear, scaling: float) -> None:
         super().__init__()
         self.inner = inner
         self.scaling = scaling
-        self.lent: Loan = None
+        self.attached: Attachment = None
         self._packed: PackedWeight | None = None
 
     @property
@@ -93,7 +93,7 @@ class LoraLinear(nn.Module):
         self.inner.weight = nn.Parameter(weight.new_empty(0), requires_grad=False)
         return True
 
-    def readied(self, pair: Pair | None) -> Loan:
+    def prepared(self, pair: Pair | None) -> Attachment:
         """What makes many products of few rows cheap: the sum where it is exact, else a pair in the weight's format."""
         weight = self.inner.weight
         if pair is not None and self.exact:
@@ -103,11 +103,11 @@ class LoraLinear(nn.Module):
         return pair
 
     def forward(self, states: Tensor) -> Tensor:
-        if self.lent is None:
+        if self.attached is None:
             return self._product(states)
-        if isinstance(self.lent, Tensor):
-            return nn.functional.linear(states, self.lent, self.inner.bias)
-        a, b = self.lent
+        if isinstance(self.attached, Tensor):
+            return nn.functional.linear(states, self.attached, self.inner.bias)
+        a, b = self.attached
         if self.exact and states.dtype == torch.float32 and states.numel() > _MERGE_FROM * a.numel():
             merged: Tensor = _MergedLinear.apply(states, self.inner.weight, self.inner.bias, a, b, self.scaling)  # type: ignore[no-untyped-call]
             return merged

@@ -1,4 +1,4 @@
-"""Where a model lies: the bundled one, a folder, a name on the hub, or a GGUF file that is turned into a folder.
+"""Finds a model: the bundled one, a folder, a name on the hub, or a GGUF file that is turned into a folder.
 
 A GGUF file, as llama.cpp and Ollama keep models, is read once, through transformers, into the user's cache; the folder
 there is named by the file's content, so a renamed copy finds it and a changed file makes another. Its weights become
@@ -71,9 +71,7 @@ def _digest(file: Path, size: int, changed: int) -> str:
 
 def _convert(file: Path, folder: Path) -> None:
     if find_spec("gguf") is None:
-        raise UserError(
-            f'reading {str(file)!r} needs the package gguf; run `pip install "ttsd[gguf]"`, or give a model folder'
-        )
+        raise UserError(f'{str(file)!r} needs the package gguf; run `pip install "ttsd[gguf]"`, or give a model folder')
     print(f"turning {file.name} into a model folder, once: {folder}", file=sys.stderr, flush=True)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig

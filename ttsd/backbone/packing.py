@@ -51,7 +51,7 @@ class Forest:
         return [segment.position + offset for segment in self.segments for offset in range(len(segment.tokens))]
 
     def rows(self, sequence: int) -> list[int]:
-        """Where the tokens of `sequence` lie in the packed row, in reading order."""
+        """Returns the positions of the tokens of `sequence` in the packed row, in their order."""
         return [row for at in self.paths[sequence] for row in range(self.starts[at], self.starts[at + 1])]
 
     def chain(self, segment: int) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ _MOST_BYTES = 256 << 20
 
 
 class Prefixes:
-    """Of one base with one adapter: whoever changes either needs new ones. The newest prompts are kept."""
+    """Keeps those of one base with one adapter; a change of either needs new ones. The newest prompts are kept."""
 
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
         self._most_bytes = most_bytes

@@ -17,20 +17,20 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 def device_named(name: str) -> torch.device:
-    """The device that `name` means: auto, cpu, cuda, or a card, as in cuda:1. UserError: it is not here."""
-    cards = torch.cuda.device_count()
-    wanted = torch.device("cuda" if name == "auto" and cards else "cpu" if name == "auto" else name)
-    if wanted.type == "cuda" and (wanted.index or 0) >= cards:
+    """Returns the device that `name` means: auto, cpu, cuda, or one GPU, as in cuda:1. UserError: it is not here."""
+    gpus = torch.cuda.device_count()
+    wanted = torch.device("cuda" if name == "auto" and gpus else "cpu" if name == "auto" else name)
+    if wanted.type == "cuda" and (wanted.index or 0) >= gpus:
         raise UserError(
-            f"{name} is wanted in [model], but PyTorch finds {_counted(cards)} here; name another device, cpu or auto"
+            f"{name} is wanted in [model], but PyTorch finds {_counted(gpus)} here; name another device, cpu or auto"
         )
     return wanted
 
 
-def _counted(cards: int) -> str:
-    if cards < 2:
-        return "one CUDA device" if cards else "no CUDA device"
-    return f"{cards} CUDA devices"
+def _counted(gpus: int) -> str:
+    if gpus < 2:
+        return "one CUDA device" if gpus else "no CUDA device"
+    return f"{gpus} CUDA devices"
 
 
 def resolved_dtype(wanted: str, device: str, path: str) -> Dtype:
@@ -53,7 +53,7 @@ def cpu_computes_bfloat16() -> bool:
 
 
 def keep_freed_memory() -> bool:
-    """Has this process keep the memory of freed tensors for the next ones; False: its C library can't be told.
+    """Has this process keep the memory of freed tensors for the next ones; False: its C library has no such setting.
 
     Else glibc gives each large tensor back to the system, which has to clear it again for the next: a tenth to a third
     of the time of decoding. What the process holds at its peak stays the same.

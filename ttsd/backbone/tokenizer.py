@@ -29,7 +29,7 @@ class Tokenizer:
         if inner.chat_template is None:
             raise UserError(
                 f"the tokenizer of {path!r} has no chat template; choose an instruction-tuned model, "
-                "or put a chat_template.jinja beside its tokenizer.json"
+                "or put a chat_template.jinja next to its tokenizer.json"
             )
         return cls(inner, _stop_token_ids(inner, path), enable_thinking, system_prompt)
 

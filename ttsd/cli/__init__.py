@@ -53,7 +53,7 @@ def _end(sentence: str, status: int) -> None:
     from ttsd.sampling.background import unfinished
 
     print(f"ttsd: {readable(sentence)}", file=sys.stderr)
-    if unfinished() or stop_requests.received is not None:  # whoever asked for a stop waits for no tidying up of Python
+    if unfinished() or stop_requests.received is not None:  # a stop does not wait for Python's tidying up
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

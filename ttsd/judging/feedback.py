@@ -57,7 +57,7 @@ def no_answer_feedback(*, truncated: bool) -> str:
 
 
 def wrong_answer_feedback(answer: str) -> str:
-    """On a final answer. It does not show the right one: whoever has read it has nothing left to find."""
+    """Says what is wrong with a final answer. It does not show the right one: then nothing would be left to find."""
     return f"Wrong Answer\nYour final answer:\n{clip(answer, MAX_FIELD_CHARACTERS)}"
 
 

@@ -91,7 +91,7 @@ class Judge:
         self._sandbox = sandbox
         self._problem = problem
         self._split = split
-        self._told = _shuffled(problem, split) if shuffle_feedback else problem
+        self._shown = _shuffled(problem, split) if shuffle_feedback else problem
         self.limits = own_limits(problem, limits)
         self._judgements: OrderedDict[str, _Judgement] = OrderedDict()
 
@@ -107,7 +107,7 @@ class Judge:
     async def program(self, source: str, *, truncated: bool = False) -> Verdict:
         """The verdict on one program; equal sources are run once. Feedback on a failure says if it was `truncated`."""
         verdict, results = await self._judged_once(source)
-        return replace(verdict, feedback=feedback_text(self._told, results, truncated=truncated))
+        return replace(verdict, feedback=feedback_text(self._shown, results, truncated=truncated))
 
     async def _judged_once(self, source: str) -> tuple[Verdict, tuple[CaseResult, ...]]:
         judgement = self._judgements.get(source)
@@ -246,7 +246,7 @@ def own_traceback(stderr: bytes) -> str:
     """The last traceback in `stderr`, reduced to the program's own innermost frames and the exception's lines.
 
     Memory addresses are blanked, so that the same program always gets the same text. Where nothing was printed, the
-    program ended by itself with an error status or was killed by a signal. At most MAX_ERROR_CHARACTERS.
+    program itself ended with an error status or was killed by a signal. At most MAX_ERROR_CHARACTERS.
     """
     lines = _ADDRESS.sub("at 0x...", _readable(stderr)).strip("\n").split("\n")
     starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]

@@ -25,7 +25,7 @@ from ttsd.training import LOGITS_AT_ONCE
 RAM_SHARE = 0.8  # of a machine's memory that may be planned with: the rest is the system's
 NF4_BYTES = 0.516  # 4 bits and doubly quantised scales
 FP8_BYTES = 1.001  # a scale for each row
-OWN_CARD_SHARE = 0.9  # of a GPU that vLLM need not share
+OWN_GPU_SHARE = 0.9  # of a GPU that vLLM need not share
 
 _PROCESS = 0.6 * GIB  # Python, torch, CUDA context and library workspaces of one process
 _SERVING = 2.0 * GIB  # what vLLM needs on a GPU while it computes, CUDA graphs included
@@ -150,7 +150,7 @@ def vllm_cache_bytes(config: Config, model: Mapping[str, Any], found: Found, que
 def sampler_share(config: Config) -> float:
     """Returns the share of each of its GPUs that vLLM may take."""
     wanted = config.model.gpu_memory_utilization
-    return max(wanted, OWN_CARD_SHARE) if config.model.apart else wanted
+    return max(wanted, OWN_GPU_SHARE) if config.model.apart else wanted
 
 
 def _averaged(config: Config) -> bool:
@@ -202,7 +202,7 @@ def _sampler(config: Config, shape: Shape, width: int, lengths: Lengths, questio
     if config.model.sampler == "transformers":  # reads the trainer's weights, and decodes a group without paging
         cache = shape.kv_bytes(lengths.group * (lengths.prompt + lengths.completion), width)
         needs = [Need("sampler", KV_CACHE, cache, "of one group, all at full length")]
-        if gpu.is_cpu:  # `Base.readied`
+        if gpu.is_cpu:  # `Base.prepared`
             copied = shape.embedding if width == 2 else shape.linear
             needs.append(Need("sampler", "weights to decode with", copied * width, "a copy"))
         return needs

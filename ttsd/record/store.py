@@ -77,7 +77,7 @@ class Store:
             self._db.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
 
     @classmethod
-    def reading(cls, path: str | Path, state_dir: str | Path | None = None) -> Store:
+    def read_only(cls, path: str | Path, state_dir: str | Path | None = None) -> Store:
         """Opens an existing database without ever writing to it. UserError: there is none, or it is not ours."""
         if not Path(path).is_file():
             raise UserError(f"there is no database {path}; `ttsd solve` makes it, and store.path names another")

@@ -25,7 +25,7 @@ def alarms(steps: Sequence[Metrics]) -> list[str]:
         if len(values) >= RECENT and seen(values):
             found.append(sentence.format(fmean(values[-RECENT:])))
     if restarts := sum("restarted" in metrics for metrics in steps):
-        found.append(f"collapsed and began anew {restarts} x: a lower lora.lr may keep it going for longer")
+        found.append(f"collapsed and restarted {restarts} x: a lower lora.lr may keep it going for longer")
     return found
 
 

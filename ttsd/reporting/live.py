@@ -256,7 +256,7 @@ def view_for_stderr() -> PlainView | RichView:
 
 
 def _renews() -> bool:
-    """Whether stderr is a terminal that can be drawn over. Rich itself honours NO_COLOR."""
+    """Tells whether stderr is a terminal whose lines can be renewed. Rich itself honours NO_COLOR."""
     return sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
 
 

@@ -17,7 +17,7 @@ class Milestone:
     """Attempts at which a share of runs is discovered (infinite: beyond what was seen), and in each resample."""
 
     attempts: float
-    draws: Array
+    resampled: Array
     seen: float
 
 
@@ -48,8 +48,8 @@ def gain(mine: Milestone, theirs: Milestone, resamples: Resamples) -> Gain:
     A resample that doesn't get there counts against the one that didn't, but of the reference no more is trusted
     than was seen.
     """
-    low, _ = resamples.bounds(_times(np.minimum(theirs.draws, theirs.seen), mine.draws), widened=False)
-    _, high = resamples.bounds(_times(theirs.draws, mine.draws), widened=False)
+    low, _ = resamples.bounds(_times(np.minimum(theirs.resampled, theirs.seen), mine.resampled), widened=False)
+    _, high = resamples.bounds(_times(theirs.resampled, mine.resampled), widened=False)
     times = min(theirs.attempts, theirs.seen) / mine.attempts if math.isfinite(mine.attempts) else math.nan
     return Gain(times, Interval(float(low), float(high)), math.isinf(theirs.attempts))
 

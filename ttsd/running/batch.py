@@ -26,7 +26,7 @@ from ttsd.running.engine import load_tokenizer
 from ttsd.running.estimate import announcement
 from ttsd.running.shared_time import Usage
 from ttsd.running.writer import View
-from ttsd.sampling.background import beside
+from ttsd.sampling.background import in_thread
 
 if TYPE_CHECKING:
     from ttsd.backbone import Tokenizer
@@ -119,7 +119,7 @@ async def batch(runs: Sequence[Run], config: Config, *, runs_at_once: int | None
         if not left:
             return Results(finished)
         todo = [run for run, _ in left]
-        tokenizer = await beside(checked, todo, config)
+        tokenizer = await in_thread(checked, todo, config)
         room = room_for(todo, len(todo), runs_at_once, config)
         overview.say(await announcement(todo, config, store, at_once=room.runs))
         learns = any(run.method.learns for run in todo)

@@ -1,7 +1,7 @@
 """One base model, held once by the sampler and once by the trainer, and shared by every question on it.
 
 Everything a question owns (adapter, optimizer, teacher, counters) is behind its `LoraPolicy`, the one class that
-moves weights: `distil` takes the gradient step and returns only when the sampler draws from the new adapter, so a
+moves weights: `distil` takes the gradient step and returns only when the sampler uses the new adapter, so a
 stale sampler can't happen.
 """
 
@@ -37,7 +37,7 @@ from ttsd.running.bring_up import bring_up
 from ttsd.running.parity import check_parity
 from ttsd.running.shared_time import Shared, Spending
 from ttsd.running.watchdog import waiting_for
-from ttsd.sampling.background import beside, in_background
+from ttsd.sampling.background import in_background, in_thread
 from ttsd.sampling.protocol import AdapterRef, Sampler
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class LoraPolicy:
         self._seed = seed
         self._adapter: AdapterRef | None = None
         self._version = 0
-        self._drawing = 0
+        self._requests = 0
         self._preempted = engine.sampler.stats.preemptions
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -129,13 +129,13 @@ class LoraPolicy:
         return self._version
 
     async def sample(self, prompt_ids: Sequence[int]) -> Completion:
-        self._drawing += 1
+        self._requests += 1
         self._quiet.clear()
         try:
             return await self._engine.sample(self._spending, prompt_ids, self._adapter)
         finally:
-            self._drawing -= 1
-            if not self._drawing:
+            self._requests -= 1
+            if not self._requests:
                 self._quiet.set()
 
     async def distil(self, examples: Sequence[Example]) -> dict[str, float]:
@@ -205,7 +205,7 @@ class LoraPolicy:
         await self._swap(new)
 
     async def _swap(self, new: AdapterRef) -> None:
-        await self._quiet.wait()  # one step off-policy, the next group may still draw from the adapter that goes
+        await self._quiet.wait()  # one step off-policy, the next group may still use the adapter that goes
         start, old = time.monotonic(), self._adapter
         await self._engine.sampler.swap(old, new)
         self._adapter, self._version = new, new.version
@@ -231,7 +231,7 @@ async def open_engine(
     `adapters`: how many questions will share the engine. Without `learns` there is no trainer.
     UserError: no such model, or a model that can't be used; InfrastructureError: the sampler or the check failed.
     """
-    await beside(import_module, "ttsd.training.trainer")
+    await in_thread(import_module, "ttsd.training.trainer")
     from ttsd.backbone import cpu_threads, model_sizes, resolve
     from ttsd.training.trainer import Trainer
 
@@ -276,7 +276,7 @@ def scratch_folder(least_bytes: float) -> Path:
 
 
 def shares_gpu(config: Config, found: Found) -> bool:
-    """Whether vLLM's own process and the trainer have one card to divide."""
+    """Tells whether vLLM's own process and the trainer have one GPU to divide."""
     return config.model.sampler == "vllm" and not found.is_cpu and not config.model.apart
 
 
@@ -319,7 +319,7 @@ class _Parts:
                 quantize=model.quantize_base,
                 threads=self.threads,
             )
-            lora = self.config.lora  # lent to nobody here, but only layers that can borrow are made ready to decode
+            lora = self.config.lora  # no adapter is used here, but only LoRA layers can be prepared
             base.wire(LoraShape.of(lora.rank, lora.alpha, lora.target_modules))
             return base
 

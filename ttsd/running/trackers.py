@@ -18,7 +18,7 @@ PACKAGES = {"wandb": "wandb", "tensorboard": "torch.utils.tensorboard", "trackio
 
 
 class Tracker(Protocol):
-    """Something that draws curves."""
+    """Shows curves."""
 
     def log(self, values: Mapping[str, float], step: int) -> None: ...
 

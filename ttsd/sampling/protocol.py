@@ -41,7 +41,7 @@ class SamplerStats:
 
 
 class Sampler(Protocol):
-    """Draws completions from a base model under any of the resident adapters (None: the base model alone)."""
+    """Samples completions from a base model under any of the resident adapters (None: the base model alone)."""
 
     @property
     def info(self) -> Mapping[str, str]:

@@ -87,8 +87,8 @@ def _points(names: Sequence[str]) -> Iterator[tuple[bool, dict[str, Any]]]:
     from sympy import Rational
 
     for salt in ("first", "second"):
-        drawn = {name: hashlib.sha256(f"{salt} {name}".encode()).digest() for name in names}
-        point = {name: Rational(2**15 + int.from_bytes(digest[:2], "big"), 2**16) for name, digest in drawn.items()}
+        digests = {name: hashlib.sha256(f"{salt} {name}".encode()).digest() for name in names}
+        point = {name: Rational(2**15 + int.from_bytes(digest[:2], "big"), 2**16) for name, digest in digests.items()}
         yield True, point
     for name in names:
         yield False, point | {name: -point[name]}

@@ -1,4 +1,4 @@
-"""From counted runs to the numbers that are drawn: curves, tables and comparisons, as plain rows for CSV and JSON.
+"""From counted runs to the numbers that are shown: curves, tables and comparisons, as plain rows for CSV and JSON.
 
 Every number is estimated at a budget that all compared evidence reaches; where evidence ends, curves end.
 """

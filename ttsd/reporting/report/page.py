@@ -53,7 +53,8 @@ def sentence(row: Row) -> str:
         return f"{one} and {other} were compared on one question only: nothing can be said about others."
     if row["difference_low"] is None:
         return (
-            f"{one} and {other} can't be told apart: at k = {row['k']} they agree on all {row['questions']} questions."
+            f"{one} and {other} can't be distinguished: "
+            f"at k = {row['k']} they agree on all {row['questions']} questions."
         )
     gap, low, high = row["difference"], row["difference_low"], row["difference_high"]
     size = f"{100 * gap:+z.1f} points at k = {row['k']} (90 % interval {100 * low:+z.1f} to {100 * high:+z.1f}, "
@@ -63,7 +64,7 @@ def sentence(row: Row) -> str:
         winner, loser = (one, other) if gap > 0 else (other, one)
         does, doubt = ("discovers", "") if row["p"] < 0.1 else ("may discover", " (flipping signs does not confirm it)")
         return f"{winner} {does} more than {loser}{doubt}: {one} minus {other} is {size}."
-    return f"{one} and {other} can't be told apart: {one} minus {other} is {size}."
+    return f"{one} and {other} can't be distinguished: {one} minus {other} is {size}."
 
 
 def settings(configs: Mapping[int, Mapping[str, Any]]) -> list[Row]:

@@ -155,7 +155,7 @@ def natural(name: str) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
 
 
-# Attempts of a step in progress end in any order, the short ones first. A fair sample is what lies before the first
+# Attempts of a step in progress end in any order, the short ones first. A fair sample is what comes before the first
 # gap, where an attempt's number is still its place.
 JUDGED = """with numbered as (select run, attempt, round, verdict, discovered, visible_passed, visible_total,
     visible_fraction, prompt_tokens, completion_tokens, sample_seconds, judge_seconds, cpu_seconds,

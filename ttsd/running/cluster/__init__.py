@@ -25,7 +25,7 @@ from ttsd.running import run as running
 from ttsd.running.batch import Failure, Overview, Results, checked, sorted_out
 from ttsd.running.cluster.places import Place, briefly, cause, places
 from ttsd.running.cluster.worker import Need
-from ttsd.sampling.background import beside
+from ttsd.sampling.background import in_thread
 
 
 async def batch(
@@ -46,7 +46,7 @@ async def batch(
         if not left:
             return Results(finished)
         todo = tuple(run for run, _ in left)
-        await beside(checked, todo, config)
+        await in_thread(checked, todo, config)
         async with _cluster(address, workers, config) as count:
             need = Need(todo, -(-len(todo) // count), runs_at_once)
             async with places(config, store, need, count, overview) as ready:

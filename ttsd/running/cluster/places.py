@@ -19,7 +19,7 @@ from ttsd.running.cluster.keeper import Keeper
 from ttsd.running.cluster.worker import Machine, Need, Worker
 from ttsd.running.shared_time import Shared, Spending
 from ttsd.running.watchdog import QUIET_SECONDS, Watched, watching
-from ttsd.sampling.background import beside
+from ttsd.sampling.background import in_thread
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -69,7 +69,7 @@ async def places(
 
 
 def kept(store: Store) -> ActorHandle:
-    """An actor on this machine that has the database open; it is made anew when its process dies."""
+    """An actor on this machine that has the database open; it is made again when its process dies."""
     import ray
 
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), False)
@@ -156,7 +156,7 @@ async def _stopped(place: Place, overview: Overview) -> None:
 async def briefly(call: Callable[..., None], *args: object) -> None:
     """Ray waits a minute for processes of its own that heard the signal that stops us; we do not."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(beside(call, *args), GOODBYE_SECONDS)
+        await asyncio.wait_for(in_thread(call, *args), GOODBYE_SECONDS)
 
 
 def cause(error: object) -> str:

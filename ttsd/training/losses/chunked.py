@@ -19,7 +19,7 @@ def chunked_rows(hidden: Tensor, rows: Tensor, weight: Tensor | None, row_loss: 
     """Sum over `rows` of `row_loss(logits of those rows, which of the rows)`, `chunk_tokens` rows at a time.
 
     `hidden` (n, hidden) is projected by `weight` (vocab, hidden); without a weight it is taken for logits. `rows`
-    selects from `hidden`, repeats allowed. Whatever else the loss needs lies in its closure, without gradient.
+    selects from `hidden`, repeats allowed. Whatever else the loss needs is in its closure, without gradient.
     """
     if chunk_tokens < 1:
         raise ValueError(f"chunk_tokens={chunk_tokens} makes no progress; give at least 1")

@@ -2,7 +2,7 @@ showCharts(JSON.parse(document.getElementById("data").textContent));
 
 const closed = (element) => element.closest("details:not([open])");
 const charts = [...document.querySelectorAll(".chart")];
-window.addEventListener("beforeprint", () => charts.filter((element) => !closed(element)).forEach(draw));
+window.addEventListener("beforeprint", () => charts.filter((element) => !closed(element)).forEach(plot));
 
 // Tables sort by the column that is clicked: numbers by data-value, the rest as text; what has no value comes last.
 function value(row, column) {
