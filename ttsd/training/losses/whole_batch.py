@@ -36,8 +36,8 @@ def distillation_loss(
 ) -> Tensor:
     """The distillation loss of a batch of logits; a scalar whose gradient reaches `student_logits` only.
 
-    Logits are (batch, token, vocab), where position t predicts `token_ids[:, t]`; the rest is (batch, token). What stands
-    where the mask is 0 has no influence at all. `is_clip` caps the ratio exp(student - old_logprobs) of the sampled
+    Logits are (batch, token, vocab), where position t predicts `token_ids[:, t]`; the rest is (batch, token). A token
+    whose mask is 0 has no influence at all. `is_clip` caps the ratio exp(student - old_logprobs) of the sampled
     token, `rollout_is_weights` are ready-made factors (see `importance_weights`); both multiply the token's loss
     and carry no gradient.
     """
