@@ -164,6 +164,17 @@ def test_methods_are_compared_at_the_budget_of_a_run(tmp_path: Path) -> None:
     assert {row["k"] for row in found.questions} == {64}
 
 
+def test_attempts_at_a_share_of_discoveries_are_those_of_the_curve(findings: Findings) -> None:
+    """Of three questions one is never solved, so half of all is reached and 80 % is not."""
+    for row in findings.methods:
+        assert row["attempts_at_80"] is None
+    sdpo = findings.methods[0]
+    curve = [point for point in findings.pooled_curves if (point["method"], point["cost"]) == ("sdpo", "attempts")]
+    below = [point["at"] for point in curve if point["discovery"] < 0.5]
+    assert max(below) < sdpo["attempts_at_50"] <= 64
+    assert sdpo["attempts_at_50_low"] <= sdpo["attempts_at_50"]
+
+
 def test_one_method_leaves_a_table_of_comparisons_with_a_header(tmp_path: Path) -> None:
     with fresh(tmp_path) as store:
         populate(store, {"q": {"sdpo": 0.0}}, World(seeds=1, budget=16))
