@@ -72,8 +72,10 @@ class Memory:
         needs = ", ".join(f"{process} {need / GIB:.1f} GiB" for process, need in self.needs.items() if need)
         if self.fits:
             return f"{needs}, of {hardware}"
-        have = " and ".join(f"the {one} may have {max(0.0, self.limits[one]) / GIB:.1f} GiB" for one in self.too_large)
-        return f"{needs}, of {hardware}: too much, {have}; {LESS_MEMORY}"
+        have = [
+            f"the {one} may have {self.limits[one] / GIB:.1f} GiB" for one in self.too_large if self.limits[one] > 0
+        ]
+        return f"{needs}, of {hardware}; this does not fit{''.join(f', {limit}' for limit in have)}: {LESS_MEMORY}"
 
     @property
     def fits(self) -> bool:
@@ -156,9 +158,10 @@ def vllm_cache_bytes(config: Config, model: Mapping[str, Any], hardware: Hardwar
         apart, share = config.model.apart, sampler_share(config)
         name = "the sampler's share" if apart else "model.gpu_memory_utilization"
         raise UserError(
-            f"{name}={share} of {hardware} leaves {max(0.0, memory.cache) / GIB:.1f} GiB for keys and values, and one "
-            f"sequence of {tokens} tokens takes {least / GIB:.1f}; {'' if apart else 'raise it, '}lower "
-            "model.max_model_len and sampling.max_tokens, or share the engine among fewer questions"
+            f"{name}={share} of a GPU of {hardware.gpu / GIB:.1f} GiB leaves {max(0.0, memory.cache) / GIB:.1f} GiB "
+            f"for keys and values, and one sequence of {tokens} tokens takes {least / GIB:.1f}; "
+            f"{'' if apart else 'raise it, '}lower model.max_model_len and sampling.max_tokens, or share the engine "
+            "among fewer questions"
         )
     return int(memory.cache)
 
