@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch  # noqa: TID253
+from ttsd.machine.step_plan import plan
 
 from tests.commands import refused, ttsd
 from tests.tiny import write_model
 from ttsd.config import Config, load_config, shipped_configs
-from ttsd.machine.gpus import CARDS
 from ttsd.machine.doctor import Finding, examine_model, plan_for
+from ttsd.machine.gpus import CARDS
 from ttsd.machine.shape import KNOWN
-from ttsd.machine.step_plan import plan
 
 CARD_OF = {
     "qwen3-8b-80gb": "h100-80",

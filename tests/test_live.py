@@ -10,13 +10,13 @@ import sys
 
 import pytest
 from rich.console import Console
+from ttsd.record.resume import Job
 
 from tests.fakes import rollout
 from ttsd.config import Budget
 from ttsd.loop import Past
 from ttsd.nouns import Status, Step, Verdict
 from ttsd.record.protocol import Spent
-from ttsd.record.resume import Job
 from ttsd.reporting.live import PlainOverview, PlainView, RichOverview, RichView, print_table
 from ttsd.running.batch import Failure
 from ttsd.running.budget import Meter

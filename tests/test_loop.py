@@ -304,7 +304,7 @@ async def test_a_run_stopped_anywhere_and_resumed_is_the_run_that_was_never_stop
         again = [a.number for a in sorted(attempts, key=lambda one: one.number) if a.number not in made]
         over = history.attempts and rules.found(history.attempts)
         resumed = [] if over else await events_of(Numbered(words, again), rules, on=on, history=history, begun=begun)
-        if accepted or any(a.verdict.accepted for a in attempts if a.number in again) and rules.stop_at_discovery:
+        if accepted or (any(a.verdict.accepted for a in attempts if a.number in again) and rules.stop_at_discovery):
             continue  # which lower numbers were aborted depends on time; the next test looks at these
         assert facts([*events, *resumed]) == facts(whole), seed
         compared += 1

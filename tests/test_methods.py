@@ -11,6 +11,7 @@ import pytest
 
 import ttsd
 from tests.commands import ttsd as command
+from tests.fakes import settings
 from tests.records import attempt, run_of
 from ttsd.errors import UserError
 from ttsd.examples import rewards
@@ -54,6 +55,14 @@ def test_names_follow_from_rows_and_columns() -> None:
     assert [name for name, method in METHODS.items() if method.iid] == ["best-of-k"]
     assert [name for name, method in METHODS.items() if not method.learns] == ["multi-turn", "best-of-k"]
     assert METHODS["sdpo"].description == "reads the question; learns from the self-teacher"
+
+
+def test_rules_follow_from_settings() -> None:
+    config = settings(restart_after_collapse=True).changed("sampling", group_size=3, pipeline="one-step-off")
+    rules = METHODS["sdpo"].rules(config.changed("budget", attempts=7))
+    assert (rules.group_size, rules.budget, rules.one_step_off, rules.restart) == (3, 7, True, True)
+    assert [name for name, method in METHODS.items() if method.rules(config).restart] == ["sdpo", "multi-turn+sdpo"]
+    assert [method.at_once(config) for method in METHODS.values()] == [3, 3, 3, 3, 1, 3]
 
 
 def test_an_unknown_method_is_one_sentence() -> None:
@@ -102,12 +111,12 @@ def test_a_cell_of_ones_own_runs_resumes_and_is_reported(tmp_path: Path, monkeyp
     monkeypatch.setitem(METHODS, own.name, own)
 
     def solved(attempts: int) -> ttsd.Answer:
-        settings = [
+        wanted = [
             "model.sampler=transformers", "sampling.group_size=4", f"budget.attempts={attempts}",
             "budget.continue_after_discovery=true", "extensions.reward=visible-fraction",
             f"store.path={tmp_path / 'a.sqlite'}", f"method={own.name}",
         ]  # fmt: skip
-        return ttsd.solve("micro:numbers:4:3", ttsd.load_config("micro", settings))
+        return ttsd.solve("micro:numbers:4:3", ttsd.load_config("micro", wanted))
 
     assert (solved(6).attempts, solved(14).run) == (6, 1)
     with Store.reading(tmp_path / "a.sqlite") as store:

@@ -17,14 +17,14 @@ from problems import load, micro
 from problems.micro import named, program
 from problems.micro.families import FAMILIES, WEIGHTS
 from tests.commands import ROOT
-from ttsd.judging.extract import extract_program
-from ttsd.judging.feedback import MAX_CHARACTERS
 from tools.micro import corpus, training
 from tools.micro.corpus import CURRICULUM, answer, conversation, example, feedback
 from tools.micro.evaluation import log_p, meanings, shown, table
 from tools.micro.model import load as load_model
 from tools.micro.tokenizer import CHAT_TEMPLATE, END, chat, phrases, terms
 from tools.micro.training import Muon, Recipe, orthogonal, train
+from ttsd.judging.extract import extract_program
+from ttsd.judging.feedback import MAX_CHARACTERS
 from ttsd.prompts import question_text
 
 MODEL = Path(problems.micro.__file__).parent / "model"

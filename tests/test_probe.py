@@ -7,6 +7,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from ttsd.running.advice import advice, proposed, write_config
+from ttsd.running.self_teacher import DIAGNOSIS_TEMPLATE
 
 from problems import micro
 from tests.commands import attempts, finish, refused, rows, ttsd
@@ -14,10 +16,8 @@ from ttsd.config import Config, load_config
 from ttsd.record.store import Store
 from ttsd.reporting.attempt import attempt_view
 from ttsd.reporting.report.record import read
-from ttsd.running.advice import advice, proposed, write_config
 from ttsd.running.hardness import Drawn, Measured, estimates, write_subsets
 from ttsd.running.hardness import rows as rows_of
-from ttsd.running.self_teacher import DIAGNOSIS_TEMPLATE
 
 SETTINGS = ["--config", "micro", "--set", "model.sampler=transformers"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tests.records import attempt, passed, problem, run_of
 from ttsd.config import Config, load_config
 from ttsd.errors import UserError
-from ttsd.nouns import Step
+from ttsd.nouns import Case, Step
 from ttsd.record.run import Run, changed_settings
 from ttsd.record.store import Store
 
@@ -108,3 +109,15 @@ def test_settings_of_another_version_are_a_sentence() -> None:
     assert recorded_config(Config().model_dump()) == Config()
     with pytest.raises(UserError, match=r"another version of ttsd.*reading_window"):
         recorded_config(Config().model_dump() | {"sampling": {"reading_window": 64}})
+
+
+def test_the_limits_and_the_division_of_the_settings_are_the_runs() -> None:
+    from ttsd.judging.sandbox_settings import limits_of, open_sandbox
+
+    config = CONFIG.changed("judge", split="half", split_seed=3, output_mib=2, unsafe_no_sandbox=True)
+    many = replace(problem("q"), cases=tuple(Case(str(n), str(n)) for n in range(20)), judge=None)
+    halves = {Run(many, config.changed("judge", split_seed=seed)).split.visible for seed in range(5)}
+    assert len(halves) > 1
+    assert {len(half) for half in halves} == {10}
+    assert limits_of(config).output_bytes == 2 << 20
+    assert open_sandbox(config)._unsafe

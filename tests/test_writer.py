@@ -1,4 +1,4 @@
-"""The learner's state is written while the next group is sampled, and a step is a row only once its state is on disk."""
+"""A learner's state is written while the next group is sampled; a step is a row only once its state is on disk."""
 
 from __future__ import annotations
 

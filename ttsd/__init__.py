@@ -58,6 +58,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "losses":  # the losses as pure functions, for scripts; loads torch
+        from ttsd.training import losses
+
+        return losses
     if name not in __all__:
         raise AttributeError(f"module 'ttsd' has no attribute {name!r}")
     from ttsd import api

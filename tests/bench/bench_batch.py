@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from ttsd.running.tasks import Task, plan, sorted_out
+
 from problems import micro
 from ttsd.config import Config, load_config
 from ttsd.record.store import Store
@@ -25,7 +27,6 @@ from ttsd.reporting.live import PlainOverview
 from ttsd.running import batch, run
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.shared_time import Shared, Stopwatch, Usage
-from ttsd.running.tasks import Task, plan, sorted_out
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import problems.micro
 from problems.micro import load, named, program
-from ttsd.methods import SDPO
 from tools.micro.evaluation import log_p
 from tools.micro.model import load as load_model
+from ttsd.methods import SDPO
 from ttsd.prompts import student_prompt, teacher_prompt
 from ttsd.record.store import Store
 

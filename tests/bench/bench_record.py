@@ -24,12 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ttsd.machine.step_plan import plan
+
 from tests.synthetic import populate_much
 from ttsd.config import Config, load_config
 from ttsd.machine.gpus import card_named
 from ttsd.machine.memory import state_bytes
 from ttsd.machine.shape import Shape
-from ttsd.machine.step_plan import plan
 from ttsd.nouns import Attempt, Completion, Status, Step, Verdict
 from ttsd.record.protocol import Record
 from ttsd.record.store import Store

@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="Settings: those in force, and what
 _HEAD = """\
 # Settings
 
-Defaults are overruled by a TOML file (`--config NAME|PATH`), and both by `--set section.key=value`; see also
+A TOML file (`--config NAME|PATH`) overrides the defaults, and `--set section.key=value` overrides both; see also
 `ttsd config show`. *Paper*: the name in table 12 of arXiv 2601.20802. *lasgroup/SDPO*: the key in the paper's code;
 `rollout`, `model` and keys without a section stand there under `actor_rollout_ref`, with `optim`, `self_distillation`
 and the latter under its `actor`. Where neither has a name, the setting is ours. The paper's `is_clip` has no
@@ -74,7 +74,8 @@ def _settings() -> Iterator[dict[str, Any]]:
     from ttsd.config.setting import section
 
     own = Config.model_fields["method"]
-    yield {"setting": "method", "default": own.default, "values": "text", "description": own.description or ""}
+    names = {"paper": "", "code": ""}
+    yield {"setting": "method", "default": own.default, "values": "text", "description": own.description, **names}
     for name in Config.model_fields:
         kind = section(Config, name)
         if kind is None:
@@ -120,7 +121,10 @@ def _markdown() -> str:
     lines = [_HEAD]
     table = ""
     for entry in _settings():
-        name, _, key = entry["setting"].partition(".")
+        name, dot, key = entry["setting"].partition(".")
+        if not dot:
+            lines += [f"`{name}` (default `{entry['default']}`) stands above all sections: {entry['description']}", ""]
+            continue
         if name != table:
             table, kind = name, section(Config, name)
             about = (kind.__doc__ or "").strip() if kind else ""

@@ -23,12 +23,13 @@ def claimed(state_dir: Path, run: int, path: Path) -> Iterator[Path]:
     """
     folder = state_dir / f"run-{run}"
     lock = FileLock(folder / "lock", timeout=PATIENCE_SECONDS, thread_local=False)
-    try:
-        with faults_in_words(path):
-            folder.mkdir(parents=True, exist_ok=True)
+    with faults_in_words(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
             lock.acquire()
-    except Timeout:
-        raise RunHeld(f"another process works on run {run}; wait for it, or start another run with --fresh") from None
+        except Timeout:
+            held = f"another process works on run {run}; wait for it, or start another run with --fresh"
+            raise RunHeld(held) from None
     try:
         for draft in folder.glob(".step-*"):  # of a process that was killed while it wrote
             shutil.rmtree(draft, ignore_errors=True)

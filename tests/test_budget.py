@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.fakes import ByteTokenizer, ScriptedPolicy, judge_by_word, papers_reprompt
-from tests.records import rollout
-from ttsd.config import Budget
-from ttsd.loop import Past, Rounds, learn
+from tests.fakes import ScriptedPolicy, judge_by_word, method
+from tests.records import attempt
+from ttsd.config import Budget, Config
+from ttsd.loop import learn
+from ttsd.methods import METHODS
 from ttsd.nouns import Attempt, Step
 from ttsd.record.protocol import Spent
-from ttsd.reprompts import Reprompts
 from ttsd.running.budget import Meter, amount, duration
 
 NOTHING = Spent(0, 0, 0.0)
@@ -29,7 +31,7 @@ NOTHING = Spent(0, 0, 0.0)
 )
 def test_what_was_spent_before_counts(budget: Budget, spent: Spent, ended: str | None) -> None:
     meter = Meter(budget, spent, clock=lambda: 100.0)
-    meter.add(rollout(1))  # 17 tokens of its prompt, 3 of its completion
+    meter.add(attempt(1))  # 17 tokens of its prompt, 3 of its completion
     assert meter.ended_by() == ended
 
 
@@ -45,7 +47,7 @@ def test_what_is_left_goes_by_the_pace_so_far_and_the_budget_that_ends_first(bud
     now = [0.0]
     meter = Meter(budget, Spent(3, 60, 40.0), clock=lambda: now[0])
     assert meter.left() is None
-    meter.add(rollout(4))
+    meter.add(attempt(4))
     now[0] = 20.0
     left = meter.left()
     assert left is not None
@@ -63,33 +65,30 @@ def test_amounts_have_the_unit_that_suits_them() -> None:
     assert [amount(tokens) for tokens in (7, 999, 3400, 56e3, 1.25e6)] == ["7", "999", "3.4 k", "56 k", "1.2 M"]
 
 
-async def drawn(enough_after: int, past: Past = Past(), rounds: Rounds = Rounds()) -> list[Attempt | Step]:  # noqa: B008
+async def sampled(
+    enough_after: int, begun: tuple[Attempt, ...] = (), method_name: str = "best-of-k"
+) -> list[Attempt | Step]:
     policy = ScriptedPolicy(f"wrong {n}" for n in range(100))
-    prompts = Reprompts("question", ByteTokenizer(), papers_reprompt(), max_prompt_len=100)
-    events: list[Attempt | Step] = []
-    running = learn(
-        policy, judge_by_word, prompts, group_size=4, budget=100, rounds=rounds, past=past,
-        enough=lambda: policy.requested >= enough_after,
-    )  # fmt: skip
-    async for event in running:
-        events.append(event)
-    return events
+    rules = replace(METHODS[method_name].rules(Config()), group_size=4, budget=100)
+    learning = learn(
+        policy, judge_by_word, method(method_name), rules, begun=begun, spent=lambda: policy.requested >= enough_after
+    )
+    return [event async for event in learning]
 
 
 def sizes(events: list[Attempt | Step]) -> list[int]:
-    return [len(event.rollouts) for event in events if isinstance(event, Step)]
+    return [len(event.attempts) for event in events if isinstance(event, Step)]
 
 
-async def test_a_group_that_was_begun_is_completed_and_learnt_from() -> None:
-    assert sizes(await drawn(enough_after=5)) == [4, 4]
-    assert sizes(await drawn(enough_after=4)) == [4]
+async def test_a_group_that_was_begun_is_completed() -> None:
+    assert sizes(await sampled(enough_after=5)) == [4, 4]
+    assert sizes(await sampled(enough_after=4)) == [4]
 
 
 async def test_a_round_is_what_a_budget_can_leave_out() -> None:
-    assert sizes(await drawn(enough_after=6, rounds=Rounds(1))) == [4, 2]
+    assert sizes(await sampled(enough_after=6, method_name="multi-turn")) == [4, 2]
 
 
 async def test_attempts_on_disk_belong_to_the_run_even_when_the_budget_is_spent() -> None:
-    begun = [event for event in await drawn(enough_after=4) if isinstance(event, Attempt)]
-    events = await drawn(enough_after=0, past=Past(unfinished=tuple(begun[:3])), rounds=Rounds(1))
-    assert sizes(events) == [3]
+    begun = [event for event in await sampled(enough_after=4) if isinstance(event, Attempt)]
+    assert sizes(await sampled(enough_after=0, begun=tuple(begun[:3]), method_name="multi-turn")) == [3]
