@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser import Tab, chromium, tab
+from tests.records import begin
 from tests.synthetic import World, populate, populate_much
 from ttsd.record.store import Store
 from ttsd.reporting.alarms import attempt_alarms as alarms
@@ -126,15 +127,15 @@ def test_views_answer_the_usual_questions(store: Store) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_drawn_is_what_is_written(store: Store, findings: Findings, tmp_path: Path) -> None:
+def test_the_page_shows_what_the_files_have(store: Store, findings: Findings, tmp_path: Path) -> None:
     files = build_report(store, tmp_path)
     written = json.loads(files.json.read_text())
     assert written["pooled_curves"] == findings.pooled_curves
     with (tmp_path / "pooled_curves.csv").open() as lines:
         rows = list(csv.DictReader(lines))
     assert [float(row["discovery"]) for row in rows] == [row["discovery"] for row in findings.pooled_curves]
-    drawn = json.loads(re.search(r'id="data">(.*?)</script>', files.html.read_text(), re.S)[1])  # type: ignore[index]
-    assert [row for cost in COSTS for row in drawn["pooled"][cost]] == findings.pooled_curves
+    shown = json.loads(re.search(r'id="data">(.*?)</script>', files.html.read_text(), re.S)[1])  # type: ignore[index]
+    assert [row for cost in COSTS for row in shown["pooled"][cost]] == findings.pooled_curves
     assert files.summary == summary_rows(store)
     assert len(files.verdicts) == 3
     assert files.svg is not None
@@ -220,7 +221,7 @@ def test_an_empty_database_has_a_page(tmp_path: Path) -> None:
 
 def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
     with fresh(tmp_path) as store:
-        store.new_run(question="q", method="sdpo", seed=0, model="m", config={}, split={}, environment={})
+        begin(store, "q")
         assert "though 1 run was begun" in page(store, tmp_path)
 
 
