@@ -13,8 +13,7 @@ import pytest
 
 from tests.tiny import write_model
 from ttsd.config import Config
-from ttsd.machine.gpus import GIB
-from ttsd.machine.memory import Found
+from ttsd.machine.gpus import GIB, Hardware
 from ttsd.nouns import Example
 from ttsd.running.bring_up import bring_up
 from ttsd.running.engine import (
@@ -91,11 +90,11 @@ async def test_a_policy_that_begins_anew_draws_from_the_base_again_and_learns_as
 
 
 @pytest.mark.parametrize(
-    ("sampler", "card", "shares"), [("vllm", 80, True), ("vllm", 0, False), ("transformers", 80, False)]
+    ("sampler", "gpu", "shares"), [("vllm", 80, True), ("vllm", 0, False), ("transformers", 80, False)]
 )
-def test_vllm_and_trainer_divide_a_card_where_there_is_one(sampler: str, card: float, shares: bool) -> None:
+def test_vllm_and_trainer_divide_a_gpu_where_there_is_one(sampler: str, gpu: float, shares: bool) -> None:
     config = Config.model_validate({"model": {"sampler": sampler}})
-    assert shares_gpu(config, Found(card * GIB, 100 * GIB)) == shares
+    assert shares_gpu(config, Hardware(gpu * GIB, 100 * GIB)) == shares
 
 
 @pytest.mark.parametrize(

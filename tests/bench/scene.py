@@ -150,7 +150,7 @@ class Scene:
         """
         if phase == "loading" or not self._is_ready():
             words = self._new_words()
-            return phase == "loading" and not self._is_ready() and (b"estimate: " in words or b"to sample" in words)
+            return phase == "loading" and not self._is_ready() and (b"memory: " in words or b"to sample" in words)
         saving = {draft.parent.name for draft in self._drafts() - self._old_drafts}
         if phase == "saving":
             return bool(saving)

@@ -24,20 +24,15 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import psutil
 
 from ttsd.config import Config, Model
-from ttsd.machine.memory import (
-    Found,
-    adapters_bytes,
-    found_memory,
-    sampler_share,
-    scratch_parent,
-    vllm_cache_bytes,
-)
+from ttsd.machine.gpus import Hardware, hardware_for
+from ttsd.machine.memory import adapters_bytes, sampler_share, scratch_parent, vllm_cache_bytes
 from ttsd.nouns import Completion, Example
 from ttsd.running.bring_up import bring_up
 from ttsd.running.parity import check_parity
 from ttsd.running.shared_time import Shared, Spending
 from ttsd.running.watchdog import waiting_for
 from ttsd.sampling.background import in_background, in_thread
+from ttsd.sampling.kinds import SAMPLERS
 from ttsd.sampling.protocol import AdapterRef, Sampler
 
 if TYPE_CHECKING:
@@ -237,15 +232,18 @@ async def open_engine(
 
     path = resolve(config.model.path)
     threads = cpu_threads(config.model.threads, alone=takes_turns(config, adapters, learns=learns))
-    found, sizes = found_memory(config.model), model_sizes(path)
+    hardware, sizes = hardware_for(config.model), model_sizes(path)
     scratch = scratch_folder(adapters_bytes(config, sizes, adapters) if learns else 0.0)
     loading = cache(lambda: in_background(partial(Trainer, path, config, threads=threads))) if learns else None
     parts = _Parts(config, path, tokenizer, adapters if learns else 0, seed, threads, loading)
-    by_vllm = config.model.sampler == "vllm"
-    sampler = parts.vllm(vllm_cache_bytes(config, sizes, found, adapters)) if by_vllm else parts.transformers()
+    makers: dict[str, Callable[[], Sampler]] = {
+        "vllm": lambda: parts.vllm(vllm_cache_bytes(config, sizes, hardware, adapters)),
+        "transformers": parts.transformers,
+    }
+    sampler = makers[config.model.sampler]()
     engine = Engine(tokenizer, sampler, scratch)
     try:
-        engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_gpu(config, found))
+        engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_gpu(config, hardware))
         if engine.trainer is not None:
             async with waiting_for("check that sampler and trainer agree"):
                 engine.agreement = await check_parity(
@@ -275,14 +273,15 @@ def scratch_folder(least_bytes: float) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"ttsd-adapters-{os.getpid()}-", dir=parent))
 
 
-def shares_gpu(config: Config, found: Found) -> bool:
-    """Tells whether vLLM's own process and the trainer have one GPU to divide."""
-    return config.model.sampler == "vllm" and not found.is_cpu and not config.model.apart
+def shares_gpu(config: Config, hardware: Hardware) -> bool:
+    """Tells whether the sampler's own process and the trainer divide one GPU."""
+    return SAMPLERS[config.model.sampler].own_weights and not hardware.is_cpu and not config.model.apart
 
 
 def differs_in_bits(model: Model) -> bool:
-    """Whether one of sampler and trainer holds the base in fewer bits than the other."""
-    return model.sampler == "vllm" and (model.quantize_base != "none" or model.sampler_quantization != "none")
+    """Tells whether one of sampler and trainer holds the base in fewer bits than the other."""
+    quantized = model.quantize_base != "none" or model.sampler_quantization != "none"
+    return SAMPLERS[model.sampler].own_weights and quantized
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ async def preview(runs: Sequence[Run], config: Config, *, fresh: bool = False) -
         if not left:
             return Preview()
         tokenizer = await in_thread(load_tokenizer, config)
-        memory = await announcement([run for run, _ in left], config, store)
+        memory = await announcement([run for run, _ in left], store)
         made: dict[tuple[str, tuple[int, ...]], tuple[list[str], Prompt]] = {}
         for run, past in left:
             for prompt, attempts in next_prompts(run, tokenizer, past).items():

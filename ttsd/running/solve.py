@@ -36,7 +36,7 @@ async def solve(run: Run, *, fresh: bool = False, view: Talk) -> Answer:
         view.say(f"{run.problem.title}: {len(parts.visible)} visible and {len(parts.hidden)} hidden cases")
         tokenizer = await in_thread(load_tokenizer, config)
         PromptWriter(run.problem, tokenizer, config)
-        view.say(await announcement([run], config, store))
+        view.say(await announcement([run], store))
         view.say(f"loading the model {config.model.path} (sampler: {config.model.sampler})")
         start = time.monotonic()
         async with running.open_session(config, store, tokenizer, learns=run.method.learns, seed=run.seed) as session:

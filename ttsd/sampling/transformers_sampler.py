@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.nouns import Completion
 from ttsd.sampling.background import in_background, in_thread
+from ttsd.sampling.kinds import SAMPLERS
 from ttsd.sampling.protocol import AdapterRef, Decode, SamplerStats, check_new, checked_length, resident
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class HfSettings:
     temperature: float = 1.0
     top_p: float = 1.0
     max_model_len: int | None = None
-    max_batch: int = 64
+    max_batch: int = SAMPLERS["transformers"].max_sequences
     seed: int = 0
 
 

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from ttsd.config.model import gpu_number
 from ttsd.errors import UserError
+from ttsd.sampling.kinds import SAMPLERS
 from ttsd.sampling.vllm_sampler.engine_process import executor
 
 GIB = 1 << 30
-MAX_SEQUENCES = 256  # completions that are decoded at once; more wait
 MAX_BATCHED_TOKENS = {"cuda": 8192, "cpu": 2048}  # of one forward pass; prompts are read in pieces of at most so many
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those that vLLM has slots for
 STREAM_INTERVAL = 8  # tokens between two messages of one request: the counters lag by no more
@@ -60,7 +60,7 @@ def engine_args(settings: VllmSettings, device: str) -> dict[str, Any]:
         ),
         "logprobs_mode": "processed_logprobs",
         "enable_prefix_caching": True,
-        "max_num_seqs": MAX_SEQUENCES,
+        "max_num_seqs": SAMPLERS["vllm"].max_sequences,
         "max_num_batched_tokens": MAX_BATCHED_TOKENS.get(device, MAX_BATCHED_TOKENS["cuda"]),
         "stream_interval": STREAM_INTERVAL,
         "seed": settings.seed,
