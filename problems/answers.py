@@ -34,12 +34,12 @@ _FOR_PROGRAMS = ("entry_point", "starter_code", "time_limit_seconds", "memory_li
 
 
 def wanted(settings: Mapping[str, object]) -> bool:
-    """Whether `settings` describe a question of these kinds."""
+    """Tells whether `settings` describe a question of these kinds."""
     return any(key in settings for key in SETTINGS)
 
 
 def problem(path: Path, name: str, title: str, statement: str, settings: Mapping[str, object]) -> Problem:
-    """The question in the folder `path`; raises ProblemError."""
+    """Returns the question in the folder `path`; raises ProblemError."""
     where = path / "problem.toml"
     if misplaced := [key for key in _FOR_PROGRAMS if key in settings]:
         raise ProblemError(
@@ -86,6 +86,6 @@ def _problem(
     answer_rule: AnswerRule | None = None,
     judge: str | None = None,
 ) -> Problem:
-    """One case, which every split makes visible: there is nothing to hide behind it."""
+    """Returns one case, which every split makes visible: there is nothing to hide behind it."""
     case = Case("", expected, public=True)
     return Problem(name, title, statement, (case,), details={"source": "folder"}, answer_rule=answer_rule, judge=judge)

@@ -42,7 +42,7 @@ class Pool:
         return self.attempts * self.cost
 
     def discovered(self, at: ArrayLike) -> Array:
-        """Unbiased estimate of discovery within each of the costs `at`; NaN beyond the pool."""
+        """Returns an unbiased estimate of discovery within each of the costs `at`; NaN beyond the pool."""
         return pass_at_k(self.attempts, self.successes, self._attempts(at))
 
     def interval(self, at: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
@@ -53,7 +53,9 @@ class Pool:
         return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
 
     def capped_mean(self, cap: float) -> float:
-        """Mean cost of a run that ends at its discovery or at `cap` (Table 10 of the paper); NaN beyond the pool."""
+        """Returns the mean cost of a run that ends at its discovery or at `cap` (Table 10 of the paper); NaN beyond the
+        pool.
+        """
         whole = int(np.floor(cap / self.cost + 1e-9))
         return float(self.cost * (1 - pass_at_k(self.attempts, self.successes, np.arange(whole))).sum())
 
@@ -70,12 +72,12 @@ class Times:
 
     @property
     def horizon(self) -> float:
-        """Up to here the discovery curve is known: everywhere, if the longest run discovered."""
+        """Returns the end of the known discovery curve: everywhere, if the longest run discovered."""
         last = self.times.max()
         return float("inf") if self.observed[self.times == last].all() else float(last)
 
     def discovered(self, at: ArrayLike) -> Array:
-        """Kaplan and Meier's estimate of discovery within each of the costs `at`; NaN beyond the horizon."""
+        """Returns Kaplan and Meier's estimate of discovery within each of the costs `at`; NaN beyond the horizon."""
         from scipy import stats
 
         at = np.asarray(at, dtype=float)
@@ -83,14 +85,14 @@ class Times:
         return np.where(at > self.horizon, np.nan, stats.ecdf(runs).cdf.evaluate(at))
 
     def interval(self, at: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
-        """Bounds on discovery within `at`; a run censored before does not count as a trial."""
+        """Returns bounds on discovery within `at`; a run censored before does not count as a trial."""
         at = np.asarray(at, dtype=float)
         known = (self.observed | (self.times >= at[..., None])).sum(axis=-1)
         estimate = self.discovered(at)
         return proportion_interval(estimate * known, known, level)
 
     def capped_mean(self, cap: float) -> float:
-        """Mean cost of a run that ends at its discovery or at `cap`: the area under 1 - discovery."""
+        """Returns the mean cost of a run that ends at its discovery or at `cap`: the area under 1 - discovery."""
         if cap > self.horizon:
             return float("nan")
         edges = np.unique(np.concatenate([[0.0], self.times[self.times < cap], [cap]]))
@@ -101,7 +103,11 @@ Evidence = Pool | Times
 
 
 def pass_at_k(n: int, c: int, k: ArrayLike) -> Array:
-    """1 - C(n - c, k) / C(n, k): the chance that k of n attempts, c of them successes, hold one (Chen et al. 2021)."""
+    """Returns pass@k, 1 - C(n - c, k) / C(n, k): the chance that k of n attempts, c of them successes, hold one (Chen
+    et al.
+
+    2021).
+    """
     from scipy.special import gammaln
 
     k = np.asarray(k, dtype=float)
@@ -112,7 +118,7 @@ def pass_at_k(n: int, c: int, k: ArrayLike) -> Array:
 
 
 def proportion_interval(successes: ArrayLike, trials: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
-    """Jeffreys' interval of a proportion, closed at 0 where nothing succeeded and at 1 where everything did."""
+    """Returns Jeffreys' interval of a proportion, closed at 0 where nothing succeeded and at 1 where everything did."""
     from scipy.special import betaincinv
 
     won, n = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)
@@ -124,7 +130,7 @@ def proportion_interval(successes: ArrayLike, trials: ArrayLike, level: float = 
 
 
 def log_rank(one: Times, other: Times) -> float:
-    """Two-sided p-value that runs of one question discover at the same rate; NaN where no order can be seen."""
+    """Returns a two-sided p-value that runs of one question discover at the same rate; NaN: no order can be seen."""
     from scipy import stats
 
     if not (one.observed.any() or other.observed.any()):
@@ -143,12 +149,12 @@ class Resamples:
         self._weights = counts / questions  # (count, questions)
 
     def means(self, values: Array) -> Array:
-        """(questions, ...) -> (count, ...): the mean over each resample's questions."""
+        """Maps (questions, ...) -> (count, ...): the mean over each resample's questions."""
         means: Array = np.tensordot(self._weights, values, axes=1).astype(float, copy=False)
         return means
 
     def bounds(self, resampled: Array, level: float = LEVEL, *, widened: bool = True) -> tuple[Array, Array]:
-        """(count, ...) -> (...), (...): percentiles, set wider for few questions. What is undecided widens too.
+        """Maps (count, ...) -> (...), (...): percentiles, set wider for few questions. What is undecided widens too.
 
         The bootstrap sees the questions' spread divided by n, not n - 1, and a normal quantile instead of Student's;
         the tail is moved by what both amount to (Hesterberg 2015, "expanded percentile interval").
@@ -160,7 +166,7 @@ class Resamples:
 
 
 def mean_bounds(values: Array, resamples: Resamples, level: float = LEVEL) -> tuple[Array, Array]:
-    """Bounds on the mean over questions of a probability, (questions, ...) -> (...), (...).
+    """Returns bounds on the mean over questions of a probability, (questions, ...) -> (...), (...).
 
     Where all questions agree on 0 or on 1 a resample can only repeat it; there the questions count as trials.
     """
@@ -172,7 +178,7 @@ def mean_bounds(values: Array, resamples: Resamples, level: float = LEVEL) -> tu
 
 
 def rising(low: Array, high: Array) -> tuple[Array, Array]:
-    """Bounds on a curve that never falls, (grid,) each: what holds at one point bounds all its neighbours."""
+    """Returns bounds on a curve that never falls, (grid,) each: what holds at one point bounds all its neighbours."""
     return np.fmax.accumulate(low), np.fmin.accumulate(high[::-1])[::-1]
 
 
@@ -188,7 +194,7 @@ class Comparison:
 
 
 def compare(one: Array, other: Array, resamples: Resamples, level: float = LEVEL) -> Comparison:
-    """The paired difference of two methods' values per question, (questions,) each."""
+    """Returns the paired difference of two methods' values per question, (questions,) each."""
     gap = one - other
     low, high = resamples.bounds(resamples.means(gap), level)
     counts = int((gap > 1e-12).sum()), int((gap < -1e-12).sum())
@@ -196,7 +202,9 @@ def compare(one: Array, other: Array, resamples: Resamples, level: float = LEVEL
 
 
 def sign_flip_p(differences: Array, *, seed: int = 0) -> float:
-    """Two-sided p-value of a mean difference if each question's sign were a coin toss; exact up to 13 questions."""
+    """Returns a two-sided p-value of a mean difference if each question's sign were a coin toss; exact up to 13
+    questions.
+    """
     from scipy import stats
 
     moved = differences[np.abs(differences) > 1e-12]
@@ -220,7 +228,8 @@ class SpeedUp:
 def speed_up(
     one: Array, other: Array, grid: Array, resamples: Resamples, *, fraction: float = 0.5, level: float = LEVEL
 ) -> SpeedUp:
-    """Ratio of costs, `other` / `one`, of equal discovery: at `fraction` of what the lesser method reaches in the end.
+    """Returns the ratio of costs, `other` / `one`, of equal discovery: at `fraction` of what the lesser method reaches
+    in the end.
 
     Curves are (questions, grid), their last column the end. Every resample finds its own level, so that all of them
     answer the same question; the ratio is NaN where a method discovered nothing at all. The level moves with the
@@ -233,7 +242,7 @@ def speed_up(
 
 
 def ratio_of_means(one: Array, other: Array, resamples: Resamples, level: float = LEVEL) -> tuple[float, Interval]:
-    """mean(other) / mean(one) over questions, with bounds: how many times less one method costs on average."""
+    """Returns mean(other) / mean(one) over questions, with bounds: how many times less one method costs on average."""
     low, high = resamples.bounds(resamples.means(other) / resamples.means(one), level)
     return float(other.mean() / one.mean()), Interval(float(low), float(high))
 

@@ -61,30 +61,32 @@ class Question:
 
     @property
     def part(self) -> Part:
-        """Decided by the operations of the rules and their names, not by order, arguments or the question's name."""
+        """Returns the part, decided by the operations of the rules and their names, not by order, arguments or the
+        question's name.
+        """
         content = sorted(f"{rule.name} {rule.operation.code}" for rule in self.rules)
         slot = hashlib.sha256("\n".join([self.family.name, *content]).encode()).digest()[0] % 16
         return "tuning" if slot == 0 else "test" if slot == 1 else "training"
 
 
 def load(rest: str) -> Problem:
-    """The question called `micro:<rest>`; raises ProblemError with the form that is expected."""
+    """Returns the question called `micro:<rest>`; raises ProblemError with the form that is expected."""
     return problem(named(rest), f"micro:{rest}")
 
 
 def named(rest: str) -> Question:
-    """The question called `micro:<rest>` with what its statement leaves open."""
+    """Returns the question called `micro:<rest>` with what its statement leaves open."""
     family, rules = _parsed(rest)
     return question(family, rules, hash_pick(rest))
 
 
 def subsets() -> list[str]:
-    """Names of the shipped lists of questions."""
+    """Returns the names of the shipped lists of questions."""
     return list(_lists())
 
 
 def subset(name: str) -> list[str]:
-    """Names of the questions of a shipped list, such as `micro-hard`."""
+    """Returns the names of the questions of a shipped list, such as `micro-hard`."""
     lists = _lists()
     if name not in lists:
         raise ProblemError(f"There is no subset {name!r}{_suggest(name, list(lists))}: choose {', '.join(lists)}.")
@@ -92,19 +94,19 @@ def subset(name: str) -> list[str]:
 
 
 def p_solve(name: str) -> float | None:
-    """The bundled model's probability of solving `name` in one attempt, where it was recorded."""
+    """Returns the bundled model's probability of solving `name` in one attempt, where it was recorded."""
     recorded: dict[str, float] = json.loads(_text("p_solve.json"))
     return recorded.get(name)
 
 
 def question(family: Family, rules: int, pick: Pick) -> Question:
-    """A question with `rules` rules, chosen by `pick` (n -> a number below n)."""
+    """Returns a question with `rules` rules, chosen by `pick` (n -> a number below n)."""
     names = _shuffled(NAMES, pick)[:rules]
     return Question(family, tuple(_rule(family, name, pick) for name in names))
 
 
 def problem(question: Question, name: str) -> Problem:
-    """The question as every part of the tool knows it: statement, one test a rule, starter code."""
+    """Returns the question as every part of the tool knows it: statement, one test a rule, starter code."""
     family = question.family
     lines = [family.intro, *(f"{rule.name}: {rule.verb}" for rule in question.rules)]
     return Problem(
@@ -121,7 +123,7 @@ def problem(question: Question, name: str) -> Problem:
 
 
 def program(question: Question, operations: Sequence[Operation] | None = None) -> str:
-    """The right program, or the one that means `operations` by the rules."""
+    """Returns the right program, or the one that means `operations` by the rules."""
     family = question.family
     chosen = operations or [rule.operation for rule in question.rules]
     templates = [family.rule] + [family.next_rule] * (len(chosen) - 1)
@@ -133,7 +135,7 @@ def program(question: Question, operations: Sequence[Operation] | None = None) -
 
 
 def guess(family: Family, verb: str, pick: Pick) -> Operation:
-    """What `verb` means this time."""
+    """Returns what `verb` means this time."""
     ticket = pick(sum(WEIGHTS))
     for operation, weight in zip(family.verbs[verb], WEIGHTS, strict=True):
         ticket -= weight
@@ -164,7 +166,7 @@ def _rule(family: Family, name: str, pick: Pick) -> Rule:
 
 @cache
 def telling_arguments(family_name: str, verb: str, operation: Operation) -> tuple[str, ...]:
-    """JSON arguments on which `operation` works and no other operation of its verb gives the same result."""
+    """Returns JSON arguments on which `operation` works and no other operation of its verb gives the same result."""
     family = FAMILIES[family_name]
     rivals = [rival.code for rival in family.verbs[verb] if rival != operation]
 

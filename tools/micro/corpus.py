@@ -93,7 +93,7 @@ def example(rng: random.Random, stage: Stage) -> Example:
 
 
 def training_question(rng: random.Random, rules: int) -> Question:
-    """A question of a random family from the part that may be trained on."""
+    """Returns a question of a random family from the part that may be trained on."""
     families = list(FAMILIES.values())
     while True:
         asked = question(rng.choice(families), rules, rng.randrange)
@@ -108,7 +108,7 @@ def answer(source: str) -> str:
 def conversation(
     asked: Question, blocks: int, rng: random.Random, *, heed: float, luck: float, marked: bool = True
 ) -> list[str]:
-    """Feedback on at most `blocks` wrong attempts in a row.
+    """Writes feedback on at most `blocks` wrong attempts in a row.
 
     An attempt gets a rule right with probability `heed` where earlier feedback spoke of it and `luck` elsewhere;
     otherwise it guesses. The first attempt is never right; a later one that is ends the conversation. `luck` < 1.
@@ -129,12 +129,12 @@ def conversation(
 
 
 def feedback(asked: Question, attempt: Sequence[Operation], *, marked: bool = True) -> str:
-    """What the judge would tell the author of `attempt`; empty where every test passes."""
+    """Returns what the judge would say to the author of `attempt`; empty where every test passes."""
     return feedback_text(problem(asked, ""), results(asked, attempt, marked=marked))
 
 
 def results(asked: Question, attempt: Sequence[Operation], *, marked: bool = True) -> list[CaseResult]:
-    """The tests of `attempt` as the judge runs them: in order, up to the first runtime error."""
+    """Returns the tests of `attempt` as the judge runs them: in order, up to the first runtime error."""
     found: list[CaseResult] = []
     for index, (rule, operation) in enumerate(zip(asked.rules, attempt, strict=True)):
         actual, error = evaluate(operation.code, asked.family.variable, rule.argument)

@@ -63,7 +63,9 @@ SUBSETS = (
 
 
 def log_p(model: MicroModel, tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[float]:
-    """For each (prompt, right program): the log-probability that the model answers with just that and ends its turn."""
+    """Returns, for each (prompt, right program), the log-probability that the model answers with just that and ends its
+    turn.
+    """
     found = []
     with torch.inference_mode():
         for at in range(0, len(pairs), 16):
@@ -83,7 +85,7 @@ def _batch_log_p(model: MicroModel, tokenizer: Tokenizer, pairs: Sequence[tuple[
 def table(
     model: MicroModel, tokenizer: Tokenizer, *, questions: int, rules: Sequence[int] = (2, 4, 6, 8), heed: float = 0.9
 ) -> dict[str, list[float]]:
-    """Geometric means of p(right program) over tuning questions, one row a family and number of rules.
+    """Returns geometric means of p(right program) over tuning questions, one row a family and number of rules.
 
     The wrong attempts behind the feedback heed a share `heed` of what it said: 0.9 is a good multi-turn player,
     0 are independent attempts.
@@ -100,8 +102,9 @@ def table(
 
 
 def meanings(model: MicroModel, tokenizer: Tokenizer, family: str, *, questions: int, rules: int = 4) -> list[float]:
-    """How the model divides its guesses of a question's last verb among its four operations, mean over tuning
-    questions; WEIGHTS / 10 if it has learnt how often a verb means what."""
+    """Returns how the model divides its guesses of a question's last verb among its four operations, mean over tuning
+    questions; WEIGHTS / 10 if it has learnt how often a verb means what.
+    """
     rng = random.Random(family)
     asked = [_of_part("tuning", family, rules, rng) for _ in range(questions)]
     before = [[rule.operation for rule in one.rules[:-1]] for one in asked]
@@ -116,7 +119,7 @@ def meanings(model: MicroModel, tokenizer: Tokenizer, family: str, *, questions:
 
 
 def contexts(asked: Question, rng: random.Random, heed: float) -> list[str]:
-    """The prompts behind COLUMNS."""
+    """Returns the prompts behind COLUMNS."""
     prompt = question_text(problem(asked, ""))
     conversations = [conversation(asked, blocks, rng, heed=heed, luck=0.0) for blocks in BLOCKS[1:]]
     demonstrated = context_text(prompt, TEMPLATES, solution=answer(program(asked)))
@@ -124,7 +127,7 @@ def contexts(asked: Question, rng: random.Random, heed: float) -> list[str]:
 
 
 def choose(model: MicroModel, tokenizer: Tokenizer, wanted: Subset) -> dict[str, float]:
-    """The first questions that fit, `wanted.each` of every family, with their probabilities."""
+    """Returns the first questions that fit, `wanted.each` of every family, with their probabilities."""
     chosen: dict[str, float] = {}
     for family in FAMILIES:
         fitting = (
@@ -152,7 +155,7 @@ def _of_part(part: Part, family: str, rules: int, rng: random.Random) -> Questio
 
 
 def shown(rows: dict[str, list[float]]) -> str:
-    """`table` in markdown."""
+    """Returns `table` in markdown."""
     head = ["question", *COLUMNS]
     cells = [[name, *(f"{value:.2g}" for value in values)] for name, values in rows.items()]
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *cells])

@@ -120,12 +120,12 @@ class MicroModel(nn.Module):
                 nn.init.normal_(parameter, std=0.02 if "embed" in name else out)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Token ids (batch, length) -> logits of the next token (batch, length, vocabulary)."""
+        """Returns token ids (batch, length) -> logits of the next token (batch, length, vocabulary)."""
         return F.linear(self.model(ids), self.model.embed_tokens.weight)
 
 
 def load(folder: Path) -> tuple[MicroModel, Tokenizer]:
-    """Weights (as float32) and tokenizer of a model folder that `training` wrote."""
+    """Returns weights (as float32) and tokenizer of a model folder that `training` wrote."""
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
 

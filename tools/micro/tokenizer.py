@@ -30,12 +30,12 @@ _PIECES = r"[A-Za-z]+ ?|[0-9]+|[^A-Za-z0-9]+"
 
 
 def chat(prompt: str) -> str:
-    """What the chat template makes of one user turn, up to where the answer begins."""
+    """Returns what the chat template makes of one user turn, up to where the answer begins."""
     return f"{USER}{prompt}{END}{ASSISTANT}"
 
 
 def phrases() -> list[str]:
-    """The fixed texts of questions, prompts and feedback."""
+    """Returns the fixed texts of questions, prompts and feedback."""
     before, after = FUNCTION_FORMAT.split("{starter_code}")
     feedback = FEEDBACK_TEMPLATE.replace("{feedback_raw}", "")
     solved = SOLUTION_TEMPLATE.replace("{successful_previous_attempt}", "")
@@ -49,7 +49,7 @@ def phrases() -> list[str]:
 
 
 def terms() -> list[str]:
-    """The suite's expressions and the JSON values that tests mention, all but those of one character."""
+    """Returns the suite's expressions and the JSON values that tests mention, all but those of one character."""
     found: dict[str, None] = {}
     for family in FAMILIES.values():
         for operation in chain.from_iterable(family.verbs.values()):
@@ -66,7 +66,7 @@ def _skeleton(family: Family) -> list[str]:
 
 
 def build_tokenizer(texts: Iterable[str]) -> Tokenizer:
-    """A tokenizer of at most VOCABULARY tokens, made from `texts` and the fixed phrases; deterministic."""
+    """Returns a tokenizer of at most VOCABULARY tokens, made from `texts` and the fixed phrases; deterministic."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())

@@ -46,13 +46,13 @@ class Recipe:
 
 
 def examples(recipe: Recipe, step: int) -> list[Example]:
-    """What step `step` learns from; a function of the seed and the step alone."""
+    """Returns what step `step` learns from; a function of the seed and the step alone."""
     rng, stage = random.Random(f"{recipe.seed}/{step}"), stage_at(step)
     return [example(rng, stage) for _ in range(stage.batch)]
 
 
 def batches(recipe: Recipe, tokenizer: Tokenizer, first: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """For every step from `first`: micro-batches of ids (batch, length) and weights of the same shape."""
+    """Yields, for every step from `first`, micro-batches of ids (batch, length) and weights of the same shape."""
     with ThreadPoolExecutor(1) as ahead:
         waiting = ahead.submit(_step_batches, recipe, tokenizer, first)
         for step in range(first, recipe.steps):
@@ -69,7 +69,7 @@ def _step_batches(recipe: Recipe, tokenizer: Tokenizer, step: int) -> list[tuple
 
 
 def _pieces(pairs: Sequence[tuple[list[int], list[int]]], budget: int) -> Iterator[list[tuple[list[int], list[int]]]]:
-    """`pairs`, shortest first, cut so that a padded piece has at most `budget` tokens (or one pair)."""
+    """Returns `pairs`, shortest first, cut so that a padded piece has at most `budget` tokens (or one pair)."""
     piece: list[tuple[list[int], list[int]]] = []
     for pair in pairs:
         if piece and (len(piece) + 1) * len(pair[0] + pair[1]) > budget:
@@ -108,7 +108,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Roughly the nearest matrix with orthonormal rows or columns; singular values end between 0.7 and 1.2."""
+    """Returns roughly the nearest matrix with orthonormal rows or columns; singular values end between 0.7 and 1.2."""
     a, b, c = 3.4445, -4.7750, 2.0315
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x: Tensor = wide / (wide.norm() + 1e-7)
@@ -119,14 +119,14 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 def loss_of(model: MicroModel, ids: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sum of the next-token cross entropies."""
+    """Returns the weighted sum of the next-token cross entropies."""
     logits: Tensor = model(ids[:, :-1])
     losses = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
     return (losses * weights[:, 1:].flatten()).sum()
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Share of the peak rates at `step`."""
+    """Returns the share of the peak rates at `step`."""
     for (start, low), (end, high) in pairwise(recipe.schedule):
         if step <= end:
             return low + (high - low) * (step - start) / (end - start)
@@ -151,7 +151,7 @@ class Training:
         self._workers = ThreadPoolExecutor(recipe.threads, initializer=torch.set_num_threads, initargs=(1,))
 
     def advance(self, micro_batches: Sequence[tuple[Tensor, Tensor]]) -> float:
-        """One step on micro-batches of (ids, weights); returns the mean loss of a weighted token."""
+        """Takes one step on micro-batches of (ids, weights); returns the mean loss of a weighted token."""
         share = learning_rate(self.recipe, self.step)
         self.muon.param_groups[0]["lr"] = share * self.recipe.matrix_lr
         self.adam.param_groups[0]["lr"] = share * self.recipe.other_lr

@@ -52,12 +52,12 @@ class Base:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision that the layers compute in."""
+        """Returns the precision that the layers compute in."""
         return self.head.dtype
 
     @property
     def head(self) -> Tensor:
-        """The vocabulary projection (vocab, hidden)."""
+        """Returns the vocabulary projection (vocab, hidden)."""
         weight: Tensor = self.model.get_output_embeddings().weight
         return weight
 
@@ -79,11 +79,11 @@ class Base:
 
     @property
     def adapter_size(self) -> int:
-        """Numbers in an adapter."""
+        """Returns how many numbers an adapter has."""
         return sum(shape.numel() for shape in self.shapes.values())
 
     def fresh_values(self, seed: int) -> Tensor:
-        """Float32 values of a new adapter: A uniform as in the LoRA paper's code, from `seed`; B zero."""
+        """Returns float32 values of a new adapter: A uniform as in the LoRA paper's code, from `seed`; B zero."""
         generator = torch.Generator().manual_seed(seed)
         values = torch.zeros(self.adapter_size)
         for name, view in views(self.shapes, values).items():
@@ -96,7 +96,7 @@ class Base:
     def attached(
         self, adapter: Adapter | Prepared | None, *, learns: bool = False, keeps: float = 0.0
     ) -> Iterator[None]:
-        """While inside, the model is base + `adapter` (None: the base alone) and nobody else's.
+        """Makes the model, while inside, base + `adapter` (None: the base alone) and nobody else's.
 
         `learns`: a gradient will be taken before the end. Only then is the model in training mode, in which
         transformers checkpoints gradients (and drops its cache of keys and values), and in which bitsandbytes has
@@ -120,7 +120,7 @@ class Base:
 
     @torch.no_grad()
     def prepared(self, adapter: Adapter | None) -> Prepared:
-        """The base with `adapter`, made ready to decode.
+        """Returns the base with `adapter`, made ready to decode.
 
         In float32 the adapter is merged, which takes a third of the calls for the same numbers, and a copy of the
         layers. In bfloat16 that would round a young adapter away: there the weights are packed for the processor.
@@ -136,7 +136,10 @@ class Base:
             )
 
     def hidden(self, forest: Forest) -> Tensor:
-        """Last hidden states (tokens, hidden) of the packed row, after the final norm. Call it within `attached`."""
+        """Returns the last hidden states (tokens, hidden) of the packed row, after the final norm.
+
+        Call it within `attached`.
+        """
         device = self.device
         body = self.model.get_decoder()
         output = body(
@@ -165,7 +168,7 @@ class Base:
             self._peft_config().save_pretrained(draft)
 
     def load_adapter(self, folder: Path) -> Adapter:
-        """The adapter in a PEFT folder; the base is wired for it if it is not yet wired."""
+        """Returns the adapter in a PEFT folder; the base is wired for it if it is not yet wired."""
         from safetensors.torch import load_file
 
         try:
@@ -239,7 +242,7 @@ def load_base(
     gradient_checkpointing: bool = False,
     threads: int | None = None,
 ) -> Base:
-    """The model at `path` (a folder or a hub name), frozen; `auto` as `resolved_dtype` has it.
+    """Returns the model at `path` (a folder or a hub name), frozen; `auto` as `resolved_dtype` has it.
 
     `threads`: that compute on a CPU in the calling thread and in those that start later; None: half of the cores.
 
@@ -271,7 +274,7 @@ def load_base(
 
 
 def _placement(device: torch.device) -> dict[str, Any]:
-    """Weights go straight to a GPU, in segments that grow: main memory need not hold the model first.
+    """Loads weights straight to a GPU, in segments that grow: main memory need not hold the model first.
 
     PyTorch has read its environment by now, so the segments are asked for directly; not of vLLM, whose kernels for
     several GPUs hand their memory from process to process.
@@ -297,7 +300,9 @@ def _four_bits(dtype: torch.dtype) -> Any:
 
 
 def _refuse_unfaithful(config: Any, path: str) -> None:
-    """Logit caps and sliding windows are not reproduced here, and a silent difference from the sampler is the worst."""
+    """Refuses logit caps and sliding windows: they are not reproduced here, and a silent difference from the sampler is
+    the worst.
+    """
     window = getattr(config, "sliding_window", None)
     if window is not None and "sliding_attention" in (getattr(config, "layer_types", None) or []):
         raise UserError(f"{path!r} uses sliding-window attention ({window} tokens), which the trainer lacks; choose another model")  # fmt: skip  # noqa: E501

@@ -106,7 +106,7 @@ class _Row:
 
 
 def _prefill(base: Base, prepared: Prepared, prompts: Sequence[Sequence[int]], known: Prefixes) -> Batch:
-    """The prompts as one batch, left-padded. They are read one by one: each begins where a known one ends."""
+    """Returns the prompts as one batch, left-padded. They are read one by one: each begins where a known one ends."""
     read = {prompt: _read(base, prepared, prompt, known) for prompt in dict.fromkeys(map(tuple, prompts))}
     logits, cache, mask = _joined(list(read.values()))
     order = torch.tensor([list(read).index(tuple(prompt)) for prompt in prompts], device=base.device)

@@ -28,7 +28,7 @@ class LoraShape:
 
     @classmethod
     def of(cls, rank: int, alpha: float, target_modules: str | Sequence[str]) -> LoraShape:
-        """From what a configuration gives."""
+        """Makes it from what a configuration gives."""
         return cls(rank, alpha, target_modules if isinstance(target_modules, str) else tuple(target_modules))
 
 
@@ -51,7 +51,7 @@ class Adapter:
                 self.parameters[name].grad = view
 
     def pair(self, layer: str) -> tuple[nn.Parameter, nn.Parameter]:
-        """A (rank, in) and B (out, rank) of one layer."""
+        """Returns a (rank, in) and B (out, rank) of one layer."""
         return self.parameters[f"{layer}.lora_A"], self.parameters[f"{layer}.lora_B"]
 
 
@@ -81,7 +81,7 @@ class LoraLinear(nn.Module):
 
     @property
     def exact(self) -> bool:
-        """Whether a pair can be added to the weight; in bfloat16 that would round a young adapter away."""
+        """Tells whether a pair can be added to the weight; in bfloat16 that would round a young adapter away."""
         return self.inner.weight.dtype == torch.float32
 
     def pack(self) -> bool:
@@ -94,7 +94,9 @@ class LoraLinear(nn.Module):
         return True
 
     def prepared(self, pair: Pair | None) -> Attachment:
-        """What makes many products of few rows cheap: the sum where it is exact, else a pair in the weight's format."""
+        """Returns what makes many products of few rows cheap: the sum where it is exact, else a pair in the weight's
+        format.
+        """
         weight = self.inner.weight
         if pair is not None and self.exact:
             return torch.addmm(weight, pair[1], pair[0], alpha=self.scaling)
@@ -149,6 +151,6 @@ class _MergedLinear(torch.autograd.Function):
 
 
 def views(shapes: dict[str, torch.Size], flat: Tensor) -> dict[str, Tensor]:
-    """The matrices of `shapes`, end to end in `flat`, as views of it."""
+    """Returns the matrices of `shapes`, end to end in `flat`, as views of it."""
     parts = torch.split(flat, [shape.numel() for shape in shapes.values()])
     return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}

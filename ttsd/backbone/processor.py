@@ -34,7 +34,7 @@ def _counted(gpus: int) -> str:
 
 
 def resolved_dtype(wanted: str, device: str, path: str) -> Dtype:
-    """The precision that sampler and trainer compute in. `wanted` and `device` as in the section [model].
+    """Returns the precision that sampler and trainer compute in. `wanted` and `device` as in the section [model].
 
     `auto` is bfloat16 on CUDA and on a CPU with instructions for it, else float32. The bundled model (`path`) stays in
     float32 on a CPU: it is too small to gain speed, and its steps are large.
@@ -47,7 +47,7 @@ def resolved_dtype(wanted: str, device: str, path: str) -> Dtype:
 
 
 def cpu_computes_bfloat16() -> bool:
-    """Whether this machine's CPU has AVX512-BF16 or AMX; without them bfloat16 is slower than float32."""
+    """Tells whether this machine's CPU has AVX512-BF16 or AMX; without them bfloat16 is slower than float32."""
     found = torch.cpu.get_capabilities()
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 

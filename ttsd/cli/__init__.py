@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def _ending(error: BaseException) -> tuple[str, int]:
-    """What to say, and the exit status."""
+    """Returns what to say, and the exit status."""
     from problems.problem import ProblemError
     from sandbox.interface import SandboxFault
     from ttsd.cli.options import INFRASTRUCTURE, USER_ERROR

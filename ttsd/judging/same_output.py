@@ -31,7 +31,7 @@ SLACK_BYTES = 64 << 10
 
 
 def same_output(printed: bytes, expected: str) -> bool:
-    """Whether a script's standard output is right: line by line, each stripped, equal as text or as decimals."""
+    """Tells whether a script's standard output is right: line by line, each stripped, equal as text or as decimals."""
     text = _decoded(printed, expected)
     if text is None:
         return False
@@ -40,7 +40,7 @@ def same_output(printed: bytes, expected: str) -> bool:
 
 
 def same_result(returned: bytes | None, expected: str) -> bool:
-    """Whether a function's return value, as JSON, is right. None (nothing was returned at all) never is."""
+    """Tells whether a function's return value, as JSON, is right. None (nothing was returned at all) never is."""
     text = None if returned is None else _decoded(returned, expected)
     if text is None:
         return False
@@ -71,7 +71,7 @@ def _same_line(line: str, wanted: str) -> bool:
 
 
 def _decimals(line: str) -> list[Decimal] | None:
-    """The line's tokens as decimals; None where one is not a number or is NaN, which equals nothing."""
+    """Returns the line's tokens as decimals; None where one is not a number or is NaN, which equals nothing."""
     try:
         numbers = [Decimal(token) for token in line.split()]
     except (DecimalException, ValueError):

@@ -69,7 +69,10 @@ class Store:
         return connection
 
     def check_writable(self) -> None:
-        """UserError or InfrastructureError: another program holds the database, or it can't be written."""
+        """Checks that it can be written.
+
+        UserError or InfrastructureError: another program holds the database, or it can't be written.
+        """
         with faults_in_words(self.path):
             self._db.execute("PRAGMA busy_timeout = 2000")
             self._db.execute("begin immediate")

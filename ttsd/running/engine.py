@@ -62,7 +62,7 @@ class Engine:
         self.training = Shared("train", places=1)
 
     async def sample(self, spending: Spending, prompt_ids: Sequence[int], adapter: AdapterRef | None) -> Completion:
-        """One completion, on the account of `spending`."""
+        """Samples one completion, on the account of `spending`."""
         async with self.sampling.use(spending):
             return await self.sampler.complete(prompt_ids, adapter)
 
@@ -148,11 +148,11 @@ class LoraPolicy:
         }
 
     async def begin(self) -> None:
-        """A fresh adapter, which changes nothing yet."""
+        """Begins with a fresh adapter, which changes nothing yet."""
         await self._train(self._trainer.create, self._name, self._seed)
 
     async def restart(self) -> None:
-        """A fresh adapter, optimizer and teacher as the next version: the base's weights again."""
+        """Makes a fresh adapter, optimizer and teacher the next version: the base's weights again."""
         await self.begin()
         await self._install(self._ref(self._version + 1))
 
@@ -163,7 +163,7 @@ class LoraPolicy:
             await self._install(self._ref(version))
 
     async def snapshot(self) -> Snapshot:
-        """A copy of everything that the next step depends on."""
+        """Returns a copy of everything that the next step depends on."""
         return await self._train(self._trainer.snapshot, self._name)
 
     async def close(self) -> None:
@@ -181,14 +181,14 @@ class LoraPolicy:
         return await self._engine.train(self._spending, call, *args, **kwargs)
 
     def _step_and_export(self, examples: Sequence[Example], folder: Path) -> dict[str, float]:
-        """In one call, because each call waits for its turn among the neighbours'."""
+        """Takes a step and exports the adapter in one call, because each call waits for its turn."""
         metrics = self._trainer.step(self._name, examples)
         if metrics["updated"]:
             self._trainer.export(self._name, folder)
         return metrics
 
     def _preemptions(self) -> int:
-        """Completions, of all runs, that the sampler had to begin again since the last step."""
+        """Returns completions, of all runs, that the sampler had to begin again since the last step."""
         before, self._preempted = self._preempted, self._engine.sampler.stats.preemptions
         return self._preempted - before
 
@@ -210,7 +210,10 @@ class LoraPolicy:
 
 
 def load_tokenizer(config: Config) -> Tokenizer:
-    """The model's tokenizer and chat template: the cheap part, which finds most mistakes. UserError as they come."""
+    """Returns the model's tokenizer and chat template: the cheap part, which finds most mistakes.
+
+    UserError as they come.
+    """
     from ttsd.backbone import Tokenizer, resolve
 
     model = config.model
@@ -259,12 +262,12 @@ async def open_engine(
 
 
 def takes_turns(config: Config, adapters: int, *, learns: bool) -> bool:
-    """Whether sampler and trainer never compute at the same time."""
+    """Tells whether sampler and trainer never compute at the same time."""
     return (adapters == 1 and config.sampling.pipeline == "on-policy") or not learns
 
 
 def scratch_folder(least_bytes: float) -> Path:
-    """A folder for adapters on their way to the sampler; those of killed processes are swept away."""
+    """Returns a folder for adapters on their way to the sampler; those of killed processes are swept away."""
     parent = scratch_parent(least_bytes)
     for folder in parent.glob("ttsd-adapters-*"):
         owner = folder.name.split("-")[2]

@@ -50,7 +50,8 @@ FEWER_BITS = Tolerance(mean=0.3, least_served=0.5, most_served=2.0)
 async def check_parity(
     sampler: Sampler, trainer: Trainer, prompt_ids: Sequence[int], *, top_p: float = 1.0, quantised: bool = False
 ) -> dict[str, float]:
-    """Findings in nats per token: how far sampler and trainer are apart, and how far the adapter moves the output.
+    """Returns findings in nats per token: how far sampler and trainer are apart, and how far the adapter moves the
+    output.
 
     InfrastructureError, in one sentence, if the sampler ignores the adapter or disagrees with the trainer about it.
     `top_p`: what the sampler samples with; its log-probabilities are those of the truncated distribution.
@@ -93,7 +94,7 @@ def compare(
 
 
 def judge(findings: dict[str, float], dtype: str) -> None:
-    """InfrastructureError if `findings` can't come from a sampler that serves the adapter.
+    """Raises InfrastructureError if `findings` can't come from a sampler that serves the adapter.
 
     `dtype`: of sampler and trainer, or "fewer bits" where one of them holds the base quantised.
     """
@@ -124,7 +125,7 @@ def _agree(findings: dict[str, float], dtype: str) -> bool:
 
 
 def _make_scratch(trainer: Trainer, prompt: tuple[int, ...], folder: Path) -> None:
-    """An adapter that matters in this model, wide or narrow, and no larger than that."""
+    """Makes an adapter that matters in this model, wide or narrow, and no larger than that."""
     trainer.create(NAME, seed=0)
     start, rest = prompt[:1], prompt[1:]
     base = trainer.logprobs(None, start, rest)

@@ -58,5 +58,5 @@ async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 
 
 def unfinished() -> bool:
-    """Whether some of it is still at work."""
+    """Tells whether some of it is still at work."""
     return any(thread.name.startswith(_PREFIX) for thread in threading.enumerate())

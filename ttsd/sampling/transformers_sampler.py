@@ -54,7 +54,7 @@ class _Request:
 
     @property
     def kind(self) -> tuple[AdapterRef | None, int]:
-        """What the requests of a batch have in common."""
+        """Returns what the requests of a batch have in common."""
         return self.adapter, self.max_tokens
 
 
@@ -222,7 +222,7 @@ class HfSampler:
         return self._base
 
     def _length(self) -> int:
-        """Tokens of prompt and completion that the model takes."""
+        """Returns the tokens of prompt and completion that the model takes."""
         own, wanted = int(self._started().model.config.max_position_embeddings), self.settings.max_model_len
         if wanted is not None and wanted > own:
             raise UserError(f"model.max_model_len={wanted} is more than the model's own {own}; lower it")

@@ -53,7 +53,7 @@ def question_curves(book: Book, question: str) -> list[Row]:
 
 
 def _corners(found: Times, end: float) -> Array:
-    """The points at which a step curve moves, and its ends."""
+    """Returns the points at which a step curve moves, and its ends."""
     inside = found.times[found.observed & (found.times <= end)]
     return np.unique(np.concatenate([[1.0], inside, [end]]))
 

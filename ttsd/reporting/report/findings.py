@@ -39,7 +39,7 @@ class Findings:
 
 
 def find(record: Tally) -> Findings:
-    """All numbers of the report."""
+    """Returns all numbers of the report."""
     book = Book(record)
     methods = record.methods
     common = book.common(methods)
@@ -127,7 +127,7 @@ def _first(level: float, curve: Array, at: Array) -> Array:
 
 
 def _comparison(book: Book, one: str, other: str) -> Row:
-    """Two methods on the questions that both attempted, at the budget that both reach."""
+    """Compares two methods on the questions that both attempted, at the budget that both reach."""
     row: Row = {"method": one, "against": other}
     questions = book.common((one, other))
     if not questions:
@@ -206,7 +206,7 @@ def _question(book: Book, question: str) -> list[Row]:
 
 
 def _log_rank(book: Book, question: str, method: str) -> Row:
-    """Log-rank p-value against the first method, where both have one time a run."""
+    """Returns the log-rank p-value against the first method, where both have one time a run."""
     first = book.record.methods[0]
     reference, mine = book.get(question, first), book.get(question, method)
     if method == first or not isinstance(reference, Times) or not isinstance(mine, Times):

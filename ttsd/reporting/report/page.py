@@ -18,7 +18,7 @@ SETTINGS_LEFT_OUT = {"store"}
 
 
 def render(store: Store, record: Tally, findings: Findings) -> str:
-    """The whole page."""
+    """Returns the whole page."""
     html: str = (
         environment()
         .get_template("report.html.jinja")
@@ -45,7 +45,7 @@ def render(store: Store, record: Tally, findings: Findings) -> str:
 
 
 def sentence(row: Row) -> str:
-    """What a comparison supports, in words: never more than its interval."""
+    """Returns what a comparison supports, in words: never more than its interval."""
     one, other = row["method"], row["against"]
     if not row["questions"]:
         return f"{one} and {other} have no question in common, so they can't be compared."
@@ -68,7 +68,7 @@ def sentence(row: Row) -> str:
 
 
 def settings(configs: Mapping[int, Mapping[str, Any]]) -> list[Row]:
-    """Every setting once: its value where all runs agree, else each value with the runs that have it."""
+    """Returns every setting once: its value where all runs agree, else each value with the runs that have it."""
     values: dict[str, dict[str, list[int]]] = {}
     for run, config in configs.items():
         for name, value in _flat(config):
@@ -84,7 +84,7 @@ def settings(configs: Mapping[int, Mapping[str, Any]]) -> list[Row]:
 
 
 def discoveries(store: Store, record: Tally) -> dict[int, Row]:
-    """Each discovered run's program, highlighted, and the feedback of the attempts just before."""
+    """Returns each discovered run's program, highlighted, and the feedback of the attempts just before."""
     found = {run.run: run.discovery for run in record.runs if run.discovery is not None}
     return {
         run: {"program": highlighted(_program(store, record, run, attempt)), "feedback": _feedback(store, run, attempt)}
@@ -93,7 +93,7 @@ def discoveries(store: Store, record: Tally) -> dict[int, Row]:
 
 
 def highlighted(program: str) -> str:
-    """Python source as HTML, escaped."""
+    """Returns Python source as HTML, escaped."""
     from pygments import highlight
     from pygments.formatters import HtmlFormatter
     from pygments.lexers import PythonLexer
@@ -121,7 +121,7 @@ def _program(store: Store, record: Tally, run: int, attempt: int) -> str:
 
 
 def _feedback(store: Store, run: int, attempt: int) -> list[Row]:
-    """The most frequent feedback texts of the latest step before the discovery's."""
+    """Returns the most frequent feedback texts of the latest step before the discovery's."""
     sql = """select feedback, count(*) as times, min(attempt) from attempts
         where run = ?1 and feedback != '' and step = (select max(step) from attempts where run = ?1 and step < (
             select step from attempts where run = ?1 and attempt = ?2))
@@ -131,7 +131,7 @@ def _feedback(store: Store, run: int, attempt: int) -> list[Row]:
 
 
 def _by_question(findings: Findings) -> list[Row]:
-    """The rows of each question together."""
+    """Returns the rows of each question together."""
     groups: dict[str, list[Row]] = {}
     for row in findings.questions:
         groups.setdefault(row["question"], []).append(row)
@@ -160,7 +160,7 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 
 def _ranges(numbers: Sequence[int]) -> str:
-    """1, 2, 3, 7 -> "1-3, 7"."""
+    """Writes 1, 2, 3, 7 as "1-3, 7"."""
     spans: list[list[int]] = []
     for number in sorted(numbers):
         if spans and spans[-1][1] == number - 1:
@@ -171,7 +171,7 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def template_text(name: str, package: str = "ttsd.reporting.report") -> str:
-    """One of a page's parts."""
+    """Returns one of a page's parts."""
     return (resources.files(package) / "templates" / name).read_text("utf-8")
 
 
@@ -190,14 +190,14 @@ def percent(value: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, thousands apart."""
+    """Writes a number in three significant digits, thousands apart."""
     if value is None:
         return "–"
     return f"{value:,.0f}".replace(",", "\u202f") if abs(value) >= 100 or float(value).is_integer() else f"{value:.3g}"
 
 
 def span(low: float | None, high: float | None, *, share: bool = False) -> str:
-    """An interval; an end that is not bounded is said to be so."""
+    """Returns an interval; an end that is not bounded is said to be so."""
     if low is None and high is None:
         return ""
     show = (lambda value: f"{100 * value:.1f}") if share else number

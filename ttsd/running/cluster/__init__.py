@@ -80,17 +80,17 @@ async def _cluster(address: str, workers: int | None, config: Config) -> AsyncGe
 
 
 def engines(gpus: int, workers: int | None, parallel: int) -> int:
-    """How many workers there are: as asked for, or one a GPU or group of `parallel` GPUs, or one without any."""
+    """Returns how many workers there are: as asked for, or one for each `parallel` GPUs, or one without any."""
     return workers or max(1, gpus // parallel)
 
 
 def local_resources(gpus: int, workers: int | None, parallel: int) -> dict[str, Any]:
-    """What Ray is started with on this machine: a place for every worker."""
+    """Returns what Ray is started with on this machine: a place for every worker."""
     return {"num_cpus": engines(gpus, workers, parallel), "num_gpus": gpus, "include_dashboard": False}
 
 
 def _gpus(config: Config) -> int:
-    """Those of this machine that may be used."""
+    """Returns those of this machine that may be used."""
     import torch
 
     return 0 if config.model.device == "cpu" else torch.cuda.device_count()

@@ -68,12 +68,12 @@ class Launch:
                 await collect_contexts()
 
     def take(self) -> Any:
-        """The engine; it is the caller's from now on."""
+        """Returns the engine; it is the caller's from now on."""
         engine, self._engine = self._engine, None
         return engine
 
     def cause(self, error: BaseException) -> str:
-        """Why the engine failed, in its own words from the log if it left any, else in those of `error`."""
+        """Says why the engine failed, in its own words from the log if it left any, else in those of `error`."""
         self._failed = True
         log = self.folder / LOG
         text = log.read_text("utf-8", "replace") if log.exists() else ""
@@ -135,7 +135,7 @@ class Launch:
         return "model.kv_cache_gib" if self.info.get("device") == "cpu" else "model.gpu_memory_utilization"
 
     def _configured(self) -> tuple[Any, Any]:
-        """vLLM's resolved configuration and its engine class; importing them is what takes long."""
+        """Returns vLLM's resolved configuration and its engine class; importing them is what takes long."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             arguments, llm, device = _imported()
@@ -190,7 +190,7 @@ class Preemptions:
 
 
 def _imported() -> tuple[Any, Any, Any]:
-    """vLLM's classes of arguments and engine, and its platform; it must not talk on our terminal."""
+    """Imports vLLM's classes of arguments and engine, and its platform; it must not talk on our terminal."""
     logger = logging.getLogger("vllm")
     logger.addHandler(logging.NullHandler())
     logger.propagate = logging.getLogger().hasHandlers()  # only where the user asked for a log
@@ -239,14 +239,16 @@ def _info(platform: Any, gpu: int) -> dict[str, str]:
 
 
 def _sentence(text: str) -> str:
-    """The telling sentence of a many-lined message, without its stop."""
+    """Returns the telling sentence of a many-lined message, without its stop."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = next((line for line in lines if line.startswith("Value error, ")), lines[0] if lines else text)
     return re.split(r"(?<=[\w)\"'])\.\s", telling.removeprefix("Value error, "))[0][:400].rstrip(". ")
 
 
 async def collect_contexts() -> None:
-    """vLLM leaves the context of its sockets to the garbage collector, and Python warns of that at a random moment."""
+    """Collects them: vLLM leaves the context of its sockets to the garbage collector, and Python warns of that at a
+    random moment.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         await asyncio.sleep(0.05)  # vLLM's tasks end

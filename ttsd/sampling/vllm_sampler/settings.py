@@ -45,7 +45,7 @@ class VllmSettings:
 
 
 def engine_args(settings: VllmSettings, device: str) -> dict[str, Any]:
-    """Arguments of vLLM's `AsyncEngineArgs`."""
+    """Returns the arguments of vLLM's `AsyncEngineArgs`."""
     from ttsd.backbone import resolved_dtype
 
     common = {
@@ -87,7 +87,8 @@ def _lora_args(settings: VllmSettings) -> dict[str, Any]:
 
 
 def _gpu_args(settings: VllmSettings) -> dict[str, Any]:
-    """Names the GPUs, by their numbers among those that PyTorch sees; and how a model in 16 bits is held in 8 there.
+    """Names the GPUs, by their numbers among those that PyTorch sees; and how a model in 16 bits is held in 8
+    there.
 
     vLLM's own "fp8" reads folders that hold 8 bits already.
     """
@@ -97,7 +98,7 @@ def _gpu_args(settings: VllmSettings) -> dict[str, Any]:
 
 
 def lora_slots(settings: VllmSettings) -> int:
-    """One a question, and one more for the version that is about to take over."""
+    """Returns the number of adapters: one a question, and one more for the version that is about to take over."""
     return settings.adapters + 1
 
 

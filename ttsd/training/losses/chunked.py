@@ -16,7 +16,8 @@ _EXACT_PROJECTION = 1 << 16  # elements of a projection whose rounding would sho
 
 
 def chunked_rows(hidden: Tensor, rows: Tensor, weight: Tensor | None, row_loss: RowLoss, chunk_tokens: int) -> Tensor:
-    """Sum over `rows` of `row_loss(logits of those rows, which of the rows)`, `chunk_tokens` rows at a time.
+    """Returns the sum over `rows` of `row_loss(logits of those rows, which of the rows)`, `chunk_tokens` rows at a
+    time.
 
     `hidden` (n, hidden) is projected by `weight` (vocab, hidden); without a weight it is taken for logits. `rows`
     selects from `hidden`, repeats allowed. Whatever else the loss needs is in its closure, without gradient.

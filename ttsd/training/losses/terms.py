@@ -54,7 +54,8 @@ class Divergence:
 def token_divergence(
     student_logits: Tensor, teacher_logits: Tensor, token_ids: Tensor, divergence: Divergence
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of logits (n, vocab) -> per row: the divergence and the sampled token's student and teacher log-probability.
+    """Maps rows of logits (n, vocab) -> per row: the divergence and the sampled token's student and teacher
+    log-probability.
 
     The teacher keeps K + 1 values per row, gathered at the student's own top K and at the sampled token.
     """
@@ -74,18 +75,21 @@ def token_divergence(
 
 
 def log_probs_at(logits: Tensor, ids: Tensor) -> Tensor:
-    """log softmax(logits) at `ids`: (n, vocab), (n, k) -> (n, k), one precision up, without a (n, vocab) copy of it."""
+    """Returns the log softmax(logits) at `ids`: (n, vocab), (n, k) -> (n, k), one precision up, without a (n, vocab)
+    copy of it.
+    """
     chosen: Tensor = _LogProbsAt.apply(logits, ids)  # type: ignore[no-untyped-call]
     return chosen
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Entropy in nats of each row of (n, vocab)."""
+    """Returns the entropy in nats of each row of (n, vocab)."""
     return torch.cat([-(block.exp() * block).sum(dim=-1) for _, block in _blocks(logits.detach())])
 
 
 def aggregation_weights(mask: Tensor, mode: Aggregation) -> Tensor:
-    """Factors (batch, token) that turn token losses into the mode's mean: loss = sum(weights * token losses).
+    """Returns the factors (batch, token) that turn token losses into the mode's mean: loss = sum(weights * token
+    losses).
 
     Being linear they let any part of the batch be computed anywhere. Sequences without a token don't count.
     """
@@ -102,30 +106,34 @@ def aggregation_weights(mask: Tensor, mode: Aggregation) -> Tensor:
 
 
 def importance_weights(new_logprobs: Tensor, old_logprobs: Tensor, cap: float) -> Tensor:
-    """Truncated importance weights min(new / old probability, cap) per token, without gradient."""
+    """Returns the truncated importance weights min(new / old probability, cap) per token, without gradient."""
     log_ratio = (new_logprobs - old_logprobs).detach()
     return log_ratio.clamp(-_LOG_RATIO_BOUND, _LOG_RATIO_BOUND).exp().clamp(max=cap)
 
 
 def group_advantages(rewards: Tensor) -> Tensor:
-    """GRPO's advantages: rewards (group,) minus their mean over their standard deviation; zeros where all are equal."""
+    """Returns GRPO's advantages: rewards (group,) minus their mean over their standard deviation; zeros where all are
+    equal.
+    """
     centred = rewards - rewards.mean()
     return centred / centred.square().mean().sqrt().clamp(min=1e-6)
 
 
 def policy_gradient(student_logprobs: Tensor, advantages: Tensor) -> Tensor:
-    """-advantage x probability ratio per token. The batch is used for one update, so the ratio's value is 1."""
+    """Returns -advantage x probability ratio per token. The batch is used for one update, so the ratio's value is 1."""
     return -advantages * (student_logprobs - student_logprobs.detach()).exp()
 
 
 def kl_to_base(student_logprobs: Tensor, base_logprobs: Tensor) -> Tensor:
-    """Estimate of KL(student || base) from sampled tokens: r - 1 - log r with r = base / student (Schulman's k3)."""
+    """Returns an estimate of KL(student || base) from sampled tokens: r - 1 - log r with r = base / student (Schulman's
+    k3).
+    """
     log_ratio = base_logprobs.detach() - student_logprobs
     return log_ratio.expm1() - log_ratio
 
 
 def wider(dtype: torch.dtype) -> torch.dtype:
-    """The precision in which logits of `dtype` are compared."""
+    """Returns the precision in which logits of `dtype` are compared."""
     return torch.float64 if dtype in (torch.float32, torch.float64) else torch.float32
 
 
@@ -135,7 +143,7 @@ def parts(rows: int, chunk: int) -> Iterator[slice]:
 
 
 def _between(student: Tensor, teacher: Tensor, divergence: Divergence) -> Tensor:
-    """Divergence of two rows of log-probabilities (n, outcomes) -> (n,)."""
+    """Returns the divergence of two rows of log-probabilities (n, outcomes) -> (n,)."""
     teacher = _bounded(teacher, student, divergence.log_ratio_clip)
     alpha = divergence.alpha
     if alpha == 1.0:
@@ -158,7 +166,7 @@ def _bounded(teacher: Tensor, student: Tensor, limit: float | None) -> Tensor:
 
 
 def _with_tail(log_probs: Tensor) -> Tensor:
-    """One more outcome with the mass that the others leave: log(1 - sum p)."""
+    """Adds one more outcome with the mass that the others leave: log(1 - sum p)."""
     head = log_probs.logsumexp(dim=-1, keepdim=True).clamp(max=_MAX_LOG_HEAD)
     return torch.cat([log_probs, torch.log(-torch.expm1(head))], dim=-1)
 
@@ -168,7 +176,7 @@ def _renormalised(log_probs: Tensor) -> Tensor:
 
 
 def _support(logits: Tensor, divergence: Divergence) -> Tensor | None:
-    """Token ids (n, K) of the student's top K; None where no selection is made."""
+    """Returns token ids (n, K) of the student's top K; None where no selection is made."""
     if divergence.sampled_token or divergence.topk is None or divergence.topk >= logits.shape[-1]:
         return None
     return logits.detach().topk(divergence.topk, dim=-1, sorted=False).indices
@@ -198,7 +206,7 @@ class _LogProbsAt(torch.autograd.Function):
 
 
 def _blocks(logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Rows and their log-softmax one precision up; on a CPU few rows at a time, which stay in its cache."""
+    """Returns rows and their log-softmax one precision up; on a CPU few rows at a time, which stay in its cache."""
     count, vocab = logits.shape
     block = max(1, _CACHED // vocab) if logits.device.type == "cpu" else max(1, count)
     for rows in parts(count, block):

@@ -34,7 +34,7 @@ def distillation_loss(
     loss_agg_mode: Aggregation = "token-mean",
     full_logit_distillation: bool = True,
 ) -> Tensor:
-    """The distillation loss of a batch of logits; a scalar whose gradient reaches `student_logits` only.
+    """Returns the distillation loss of a batch of logits; a scalar whose gradient reaches `student_logits` only.
 
     Logits are (batch, token, vocab), where position t predicts `token_ids[:, t]`; the rest is (batch, token). A token
     whose mask is 0 has no influence at all. `is_clip` caps the ratio exp(student - old_logprobs) of the sampled
@@ -69,7 +69,8 @@ def chunked_distillation_loss(
     loss_agg_mode: Aggregation = "token-mean",
     full_logit_distillation: bool = True,
 ) -> Tensor:
-    """`distillation_loss` of hidden states (batch, token, hidden) projected by `lm_head_weight` (vocab, hidden).
+    """Returns `distillation_loss` of hidden states (batch, token, hidden) projected by `lm_head_weight` (vocab,
+    hidden).
 
     Logits exist for `chunk_tokens` unmasked tokens at a time and for none of the masked ones.
     """
@@ -96,7 +97,7 @@ def _distillation(
     rollout_is_weights: Tensor | None,
     mode: Aggregation,
 ) -> Tensor:
-    """The loss of (batch, token, ...) states; `teacher` gives the logits of rows of them."""
+    """Returns the loss of (batch, token, ...) states; `teacher` gives the logits of rows of them."""
     rows = _masked_rows(mask)
     weights = _row_weights(mask, rows, rollout_is_weights, mode)
     row_loss = _distillation_rows(
@@ -136,7 +137,7 @@ def _masked_rows(mask: Tensor) -> Tensor:
 
 
 def _taken(values: Tensor, rows: Tensor) -> Tensor:
-    """(batch, token, ...) -> (rows, ...)."""
+    """Maps (batch, token, ...) -> (rows, ...)."""
     return values.flatten(0, 1).index_select(0, rows)
 
 
