@@ -33,7 +33,7 @@ class Stage:
 
     `rules` and `blocks` list how many rules a question has and how many attempts were judged, each entry as likely.
     Of the examples a share `student` shows the question alone, `demonstration` a right answer, and `bare` a
-    teacher's prompt that has no feedback; the rest shows feedback, of which a share `marked` has the lines that
+    teacher's prompt that has no feedback; the rest shows feedback; a share `marked` of it has the lines that
     Python puts under the failing expression (`~~~^~~~`), as most interpreters do.
     """
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch  # noqa: TID253
@@ -41,42 +42,36 @@ def generate(
 
     The log-probabilities are those of the distribution that was sampled from, temperature and top-p applied. A sampled
     stop token is part of the completion. `should_stop(i)` is asked before every token; a row it gives up ends as
-    "abort" and costs nothing further. `on_end(i, its completion)` is called as soon as a row ends. Every few tokens
-    `more(rows that are sampled now)` may add prompts, which become the next rows. `known` is of earlier calls with the
-    same adapter. The adapter is attached for one forward pass at a time, and tokens are sampled outside, so a
-    trainer gets its turn.
+    "abort". `on_end(i, its completion)` is called as soon as a row ends. Every few tokens `more(rows that are sampled
+    now)` may add prompts, which become the next rows. `known` is of earlier calls with the same adapter. The adapter
+    is attached for one forward pass at a time, so a trainer gets its turn.
     """
-    known = Prefixes() if known is None else known
-    generator = torch.Generator(base.device)
-    generator.manual_seed(generator.seed() if seed is None else seed)
-    done: dict[int, Generated] = {}
+    known, done = known or Prefixes(), {}
+    generator = torch.Generator(base.device).manual_seed(secrets.randbits(63) if seed is None else seed)
     prepared = base.prepared(adapter)
     with base.attached(prepared):
         logits, cache, mask = _prefill(base, prepared, prompts, known)
-    alive = [_Row(index, [], []) for index in range(len(prompts))]
-    rows, steps = len(alive), 0
+    alive, rows, steps = [_Row(index) for index in range(len(prompts))], len(prompts), 0
     while alive:
         if steps % _TOKENS_BETWEEN_JOINS == 0 and (late := more(len(alive))):
             with base.attached(prepared):
                 logits, cache, mask = _joined([(logits, cache, mask), _prefill(base, prepared, late, known)])
-            alive += [_Row(index, [], []) for index in range(rows, rows + len(late))]
+            alive += [_Row(index) for index in range(rows, rows + len(late))]
             rows += len(late)
         steps += 1
         tokens, logprobs = _sample(logits, temperature, top_p, generator)
         for row, token, logprob in zip(alive, tokens.tolist(), logprobs.tolist(), strict=True):
             row.take(token, logprob)
-        reasons = [row.finished(max_tokens, stop_token_ids, should_stop) for row in alive]
-        for row, reason in zip(alive, reasons, strict=True):
-            if reason is not None:
-                done[row.index] = (tuple(row.tokens), tuple(row.logprobs), reason)
-                on_end(row.index, done[row.index])
-        kept = [position for position, reason in enumerate(reasons) if reason is None]
+            if row.finish(max_tokens, stop_token_ids, should_stop):
+                done[row.index] = row.generated
+                on_end(row.index, row.generated)
+        kept = [place for place, row in enumerate(alive) if row.reason is None]
         if not kept:
             break
         if len(kept) < len(alive):
             chosen = torch.tensor(kept, device=base.device)
             cache.batch_select_indices(chosen)
-            mask, tokens, alive = mask[chosen], tokens[chosen], [alive[position] for position in kept]
+            mask, tokens, alive = mask[chosen], tokens[chosen], [alive[place] for place in kept]
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
         with base.attached(prepared):
             logits = _decode(base, prepared, tokens, cache, mask)
@@ -88,21 +83,28 @@ class _Row:
     """A completion in the making."""
 
     index: int
-    tokens: list[int]
-    logprobs: list[float]
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    reason: FinishReason | None = None
+
+    @property
+    def generated(self) -> Generated:
+        assert self.reason is not None
+        return tuple(self.tokens), tuple(self.logprobs), self.reason
 
     def take(self, token: int, logprob: float) -> None:
         self.tokens.append(token)
         self.logprobs.append(logprob)
 
-    def finished(
-        self, max_tokens: int, stop_token_ids: Sequence[int], should_stop: Callable[[int], bool]
-    ) -> FinishReason | None:
+    def finish(self, max_tokens: int, stop_token_ids: Sequence[int], should_stop: Callable[[int], bool]) -> bool:
+        """Tells whether the last token ends the completion, and remembers why."""
         if self.tokens[-1] in stop_token_ids:
-            return "stop"
-        if len(self.tokens) >= max_tokens:
-            return "length"
-        return "abort" if should_stop(self.index) else None
+            self.reason = "stop"
+        elif len(self.tokens) >= max_tokens:
+            self.reason = "length"
+        elif should_stop(self.index):
+            self.reason = "abort"
+        return self.reason is not None
 
 
 def _prefill(base: Base, prepared: Prepared, prompts: Sequence[Sequence[int]], known: Prefixes) -> Batch:
