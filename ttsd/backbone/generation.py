@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -43,31 +44,28 @@ def generate(
     The log-probabilities are those of the distribution that was sampled from, temperature and top-p applied. A sampled
     stop token is part of the completion. `should_stop(i)` is asked before every token; a row it gives up ends as
     "abort". `on_end(i, its completion)` is called as soon as a row ends. Every few tokens `more(rows that are sampled
-    now)` may add prompts, which become the next rows. `known` is of earlier calls with the same adapter. The adapter
+    now)` may add prompts, which become the next rows. `known` is of earlier calls with the same adapter, which
     is attached for one forward pass at a time, so a trainer gets its turn.
     """
-    known, done = known or Prefixes(), {}
     generator = torch.Generator(base.device).manual_seed(secrets.randbits(63) if seed is None else seed)
-    prepared = base.prepared(adapter)
+    prepared, known = base.prepared(adapter), known or Prefixes()
     with base.attached(prepared):
         logits, cache, mask = _prefill(base, prepared, prompts, known)
-    alive, rows, steps = [_Row(index) for index in range(len(prompts))], len(prompts), 0
-    while alive:
-        if steps % _TOKENS_BETWEEN_JOINS == 0 and (late := more(len(alive))):
+    rows = [_Row(index) for index in range(len(prompts))]
+    alive = rows[:]
+    for step in itertools.count():
+        if step % _TOKENS_BETWEEN_JOINS == 0 and (late := more(len(alive))):
             with base.attached(prepared):
                 logits, cache, mask = _joined([(logits, cache, mask), _prefill(base, prepared, late, known)])
-            alive += [_Row(index) for index in range(rows, rows + len(late))]
-            rows += len(late)
-        steps += 1
+            rows += [_Row(index) for index in range(len(rows), len(rows) + len(late))]
+            alive += rows[-len(late) :]
         tokens, logprobs = _sample(logits, temperature, top_p, generator)
         for row, token, logprob in zip(alive, tokens.tolist(), logprobs.tolist(), strict=True):
-            row.take(token, logprob)
-            if row.finish(max_tokens, stop_token_ids, should_stop):
-                done[row.index] = row.generated
+            if row.take(token, logprob, max_tokens, stop_token_ids, should_stop):
                 on_end(row.index, row.generated)
         kept = [place for place, row in enumerate(alive) if row.reason is None]
         if not kept:
-            break
+            return [row.generated for row in rows]
         if len(kept) < len(alive):
             chosen = torch.tensor(kept, device=base.device)
             cache.batch_select_indices(chosen)
@@ -75,7 +73,7 @@ def generate(
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
         with base.attached(prepared):
             logits = _decode(base, prepared, tokens, cache, mask)
-    return [done[row] for row in range(rows)]
+    raise AssertionError("the loop ends with its last row")
 
 
 @dataclass(slots=True)
@@ -92,13 +90,13 @@ class _Row:
         assert self.reason is not None
         return tuple(self.tokens), tuple(self.logprobs), self.reason
 
-    def take(self, token: int, logprob: float) -> None:
+    def take(
+        self, token: int, logprob: float, max_tokens: int, stop_ids: Sequence[int], should_stop: Callable[[int], bool]
+    ) -> bool:
+        """Adds a token; tells whether it ends the completion."""
         self.tokens.append(token)
         self.logprobs.append(logprob)
-
-    def finish(self, max_tokens: int, stop_token_ids: Sequence[int], should_stop: Callable[[int], bool]) -> bool:
-        """Tells whether the last token ends the completion, and remembers why."""
-        if self.tokens[-1] in stop_token_ids:
+        if token in stop_ids:
             self.reason = "stop"
         elif len(self.tokens) >= max_tokens:
             self.reason = "length"
