@@ -202,7 +202,7 @@ async def test_completions_are_aligned_and_agree_with_transformers(sampler: Vllm
         ids = completion.token_ids
         assert len(completion.logprobs) == len(ids) <= 64
         assert completion.text == " ".join(map(str, ids))
-        assert (completion.adapter_version, completion.prompt_tokens) == (0, len(PROMPT))
+        assert completion.adapter_version == 0
         assert completion.seconds > 0
         assert STOP not in ids[:-1]
         assert completion.finish_reason == ("stop" if ids[-1] == STOP else "length")
