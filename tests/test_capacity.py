@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.records import run_of
 from ttsd.config import Config, load_config
 from ttsd.machine.capacity import Capacity, capacity
 from ttsd.machine.gpus import GIB, Hardware
+from ttsd.running.batch import room_for
 
 QWEN_8B = {
     "hidden_size": 4096, "num_attention_heads": 32, "head_dim": 128, "num_key_value_heads": 8,
@@ -61,6 +63,13 @@ def test_a_method_that_learns_nothing_needs_no_room_in_the_trainer() -> None:
     )
     assert learning == Capacity(1, "limit: the trainer's memory for adapters and optimizers")
     assert frozen.runs > 4
+
+
+def test_a_batch_has_room_for_the_method_that_needs_most() -> None:
+    config = micro("model.sampler=transformers")
+    many, few = (run_of(method=name, config=config) for name in ("multi-turn", "sdpo"))
+    rooms = [room_for(runs, 999, None, config).runs for runs in ([many], [few], [few, many])]
+    assert rooms[0] > rooms[1] == rooms[2]
 
 
 def test_one_runs_even_where_there_seems_to_be_no_memory() -> None:
