@@ -87,7 +87,7 @@ async def work(
     path: Path,
     seeds: int | None = None,
 ) -> Usage:
-    """Brings all runs of `questions` to their end, `at_once` at a time, in a database of their own; returns the cost."""
+    """Brings all runs of `questions` to their end, `at_once` at a time, in a database of their own."""
     with Store(path) as store:
         session.engine.sampling, session.engine.training = Shared("sample"), Shared("train", places=1)
         own = replace(
