@@ -27,7 +27,7 @@ LEAVE_OUT = (
     "update attempts set feedback = '' where run in (select run from runs where ended is not null)",
     "update attempts set sample_seconds = round(sample_seconds, 2), judge_seconds = round(judge_seconds, 3), "
     "mean_logprob = round(mean_logprob, 3), min_logprob = round(min_logprob, 2)",
-    "update steps set metrics = '{}' where run not in (select run from runs where method not in ('best-of-k', 'multi-turn'))",
+    "update steps set metrics = '{}' where run in (select run from runs where method in ('best-of-k', 'multi-turn'))",
     "update runs set program = null",
     "vacuum",
 )
