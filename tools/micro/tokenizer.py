@@ -41,7 +41,7 @@ def encode(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[tuple
 
 
 def phrases() -> list[str]:
-    """Returns the fixed texts of questions, prompts, feedback and programs."""
+    """Returns the fixed phrases of questions, prompts, feedback and programs."""
     before, after = FUNCTION_FORMAT.split("{starter_code}")
     found = [family.intro + "\n" for family in FAMILIES.values()]
     found += ["\n\n" + STDIN_FORMAT, "\n\n" + before, after]
@@ -67,8 +67,8 @@ def terms() -> list[str]:
     return [text for text in dict.fromkeys(found) if len(text) > 1]
 
 
-def build_tokenizer(texts: Iterable[str]) -> Tokenizer:
-    """Returns a tokenizer of at most VOCABULARY tokens, made from `texts` and the fixed phrases; deterministic."""
+def build_tokenizer(corpus: Iterable[str]) -> Tokenizer:
+    """Returns a tokenizer of at most VOCABULARY tokens, made from `corpus` and the fixed phrases; deterministic."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -83,7 +83,7 @@ def build_tokenizer(texts: Iterable[str]) -> Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator((piece for text in texts for piece in _without(text, fixed)), trainer)
+    tokenizer.train_from_iterator((piece for text in corpus for piece in _without(text, fixed)), trainer)
     tokenizer.add_tokens([AddedToken(text, normalized=False, special=False) for text in fixed])
     return tokenizer
 
