@@ -24,7 +24,7 @@ from ttsd.training.losses.terms import (
     policy_gradient,
     token_divergence,
 )
-from ttsd.training.losses.whole_batch import chunked_distillation_loss, distillation_loss
+from ttsd.training.losses.whole_batch import chunked_distillation_loss
 
 __all__ = [
     "Aggregation",
@@ -34,7 +34,6 @@ __all__ = [
     "aggregation_weights",
     "chunked_distillation_loss",
     "chunked_rows",
-    "distillation_loss",
     "entropy",
     "group_advantages",
     "importance_weights",
