@@ -1,4 +1,4 @@
-"""The distillation loss as the paper writes it: in probabilities, in float64, over whole logits (batch, token, vocab)."""
+"""The distillation loss as the paper writes it: probabilities, in float64, over whole logits (batch, token, vocab)."""
 
 from __future__ import annotations
 
