@@ -7,7 +7,7 @@
     FILE.jsonl#<question_id>     a local file in LiveCodeBench's schema, .jsonl.gz too
     FOLDER                       a question of the user's own
 
-Nothing that a question's text or tests contain is executed here, whoever wrote it; what can't be read in full is
+Nothing that a question's text or tests contain is executed here, no matter who wrote it; what can't be read in full is
 refused with a ProblemError. Special judges (several right answers) are not supported: a case has one expected output.
 """
 
@@ -26,7 +26,9 @@ FORMS = "micro:<id>, lcb:<question_id>, FILE.jsonl#<question_id> or a problem fo
 
 
 def load(name: str) -> Problem:
-    """The question called `name`; raises ProblemError with one sentence where there is none or it can't be used."""
+    """Returns the question called `name`; raises ProblemError with one sentence where there is none or it can't be
+    used.
+    """
     scheme, colon, rest = name.partition(":")
     if colon and scheme == "micro":
         from problems.micro import load as load_micro
@@ -49,7 +51,7 @@ def _load_path(name: str) -> Problem:
 
 
 def reference(name: str) -> str | None:
-    """A right program for the question called `name`, where its source has one; raises ProblemError."""
+    """Returns a right program for the question called `name`, where its source has one; raises ProblemError."""
     scheme, colon, rest = name.partition(":")
     if colon and scheme in collection.SOURCES:
         return collection.reference(scheme, rest)

@@ -50,7 +50,7 @@ class Call:
     line: int
 
     def case(self, where: str, *, public: bool = False) -> Case:
-        """The call as a case; raises ProblemError where JSON can't carry it."""
+        """Returns the call as a case; raises ProblemError where JSON can't carry it."""
         for argument in self.arguments:
             _check_argument(argument, f"{where}, line {self.line},")
         given = "\n".join(_json(argument, where, self.line) for argument in self.arguments)
@@ -62,7 +62,7 @@ class Untold(ValueError):
 
 
 def tree(source: str, where: str) -> ast.Module:
-    """The syntax tree of a test; raises ProblemError."""
+    """Returns the syntax tree of a test; raises ProblemError."""
     if len(source) > MAX_SOURCE_CHARACTERS:
         raise ProblemError(f"{where} has more than {MAX_SOURCE_CHARACTERS >> 20} million characters: make it shorter.")
     try:
@@ -74,7 +74,10 @@ def tree(source: str, where: str) -> ast.Module:
 
 
 def calls(body: Iterable[ast.stmt], where: str, values: Values | None = None) -> Iterator[Call]:
-    """What the assertions of `body` say, in order; `values` are names that stand for literals. Raises ProblemError."""
+    """Returns what the assertions of `body` say, in order; `values` are names that stand for literals.
+
+    Raises ProblemError.
+    """
     known = dict(values or {})
     for statement in body:
         try:
@@ -91,7 +94,7 @@ def calls(body: Iterable[ast.stmt], where: str, values: Values | None = None) ->
 
 
 def value(node: ast.expr, values: Values) -> object:
-    """What an expression of literals and known names stands for; raises Untold."""
+    """Returns what an expression of literals and known names stands for; raises Untold."""
     match node:
         case ast.Constant(value=None | bool() | int() | float() | str() as constant):
             return constant
@@ -134,7 +137,7 @@ def _called(call: ast.Call, expected: object, values: Values) -> Call:
 
 
 def _function(node: ast.expr) -> str:
-    """The name in `f`, `module.f` and `Solution().f`."""
+    """Returns the name in `f`, `module.f` and `Solution().f`."""
     match node:
         case ast.Name(id=name):
             return name
@@ -151,7 +154,7 @@ def _assigned(statement: ast.AST) -> str | None:
 
 
 def is_idle(statement: ast.stmt) -> bool:
-    """Whether a statement of a test checks nothing: an import, a docstring, `pass`, `assert True`."""
+    """Tells whether a statement of a test checks nothing: an import, a docstring, `pass`, `assert True`."""
     match statement:
         case ast.Import() | ast.ImportFrom() | ast.Pass() | ast.Assert() | ast.Expr(value=ast.Constant() | ast.Name()):
             return True
@@ -182,7 +185,7 @@ def _is_number(thing: object) -> bool:
 
 
 def _computed(kind: type[ast.operator], left: object, right: object) -> object:
-    """Arithmetic on numbers, and texts or lists put together."""
+    """Computes arithmetic on numbers, and puts texts or lists together."""
     joined = kind is ast.Add and type(left) is type(right) and isinstance(left, str | list)
     if not joined and not (_is_number(left) and _is_number(right)):
         raise Untold(f"it computes with {type(left).__name__} and {type(right).__name__}")
@@ -218,12 +221,13 @@ def _shown(node: ast.AST) -> str:
 
 
 def parameters(count: int) -> list[str]:
-    """Names for the parameters of a function that a test calls with `count` arguments."""
+    """Returns names for the parameters of a function that a test calls with `count` arguments."""
     return [*string.ascii_lowercase[:count]] if count <= 26 else ["*arguments"]
 
 
 def table(module: ast.Module, body: Sequence[ast.stmt], function: str, where: str) -> list[Call] | None:
-    """The calls in EvalPlus's form: `inputs = [...]`, `results = [...]`, and a loop that compares them one by one.
+    """Returns the calls in EvalPlus's form: `inputs = [...]`, `results = [...]`, and a loop that compares them one by
+    one.
 
     `body` holds these three, `module` the function `assertion` that compares. None where `body` has another form;
     ProblemError where the comparison is not `==`, as for results that are floats, which may differ by 1e-6 there.
@@ -258,7 +262,7 @@ def _loops(body: Sequence[ast.stmt], function: str) -> bool:
 
 
 def _compares(module: ast.Module) -> bool:
-    """Whether `assertion(out, exp, atol)` asks for `out == exp`, whatever it tolerates besides."""
+    """Tells whether `assertion(out, exp, atol)` asks for `out == exp`, whatever it tolerates besides."""
     helpers = [node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == "assertion"]
     matches = [node for helper in helpers for node in ast.walk(helper) if _assigned(node) == "exact_match"]
     return [ast.unparse(match) for match in matches] == ["exact_match = out == exp"]

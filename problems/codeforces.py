@@ -19,12 +19,12 @@ SCHEMA = "the schema of open-r1/codeforces"
 
 
 def question_id(row: Row) -> str:
-    """As in `852/A`."""
+    """Returns the id, as in `852/A`."""
     return text(row, "id", "it", SCHEMA)
 
 
 def facts(row: Row) -> Facts:
-    """What an index says of the question in `row`; unusable fields are empty."""
+    """Returns what an index says of the question in `row`; unusable fields are empty."""
     started, rating = row.get("contest_start"), row.get("rating")
     return Facts(
         title=str(row.get("title") or ""),
@@ -35,7 +35,7 @@ def facts(row: Row) -> Facts:
 
 
 def problem(row: Row, name: str) -> Problem:
-    """The question in `row`, called `name`; raises ProblemError."""
+    """Returns the question in `row`, called `name`; raises ProblemError."""
     _refuse_unsupported(row, name)
     examples = tuple(_tests(row, "examples", name, public=True))
     shown = {case.input for case in examples}

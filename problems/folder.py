@@ -48,7 +48,7 @@ _SETTINGS: Mapping[str, type | tuple[type, ...]] = {
 
 
 def load(path: Path, name: str) -> Problem:
-    """The question in the folder `path`, called `name`; raises ProblemError naming the file and the remedy."""
+    """Returns the question in the folder `path`, called `name`; raises ProblemError naming the file and the remedy."""
     statement = _read(path, "statement.md")
     settings = _settings(path)
     title = str(settings.get("title") or _heading(statement) or path.resolve().name)
@@ -84,12 +84,14 @@ def _settings(path: Path) -> Mapping[str, object]:
 
 
 def reference(path: Path) -> str | None:
-    """The program in solution.py, None where there is none; raises ProblemError."""
+    """Returns the program in solution.py, None where there is none; raises ProblemError."""
     return _read(path, "solution.py") if (path / "solution.py").exists() else None
 
 
 def _starter_code(path: Path, settings: Mapping[str, object], entry_point: str | None, cases: Collection[Case]) -> str:
-    """As given; where nothing is given for a function, its `def` line with as many parameters as the first case."""
+    """Returns it as given; where nothing is given for a function, its `def` line with as many parameters as the first
+    case.
+    """
     in_file = (path / "starter.py").exists()
     if in_file and "starter_code" in settings:
         raise ProblemError(f"{path} has starter code in problem.toml and in starter.py: leave one.")
@@ -199,7 +201,10 @@ def _toml(path: Path, file: str) -> dict[str, object]:
 
 
 def _read(path: Path, file: str) -> str:
-    """The text of a file inside the folder. A link that leads out of it could show the model anything on this disk."""
+    """Returns the text of a file inside the folder.
+
+    A link that leads out of it could show the model anything on this disk.
+    """
     where = path / file
     try:
         if not where.resolve().is_relative_to(path.resolve()):

@@ -1,4 +1,4 @@
-"""HumanEval and HumanEval+: functions, with tests written as Python, of which those that say `f(x) == y` become cases.
+"""HumanEval and HumanEval+: functions, with tests written as Python; those that say `f(x) == y` become cases.
 
 HumanEval+ stores its results as literals in the `test` field of the hub's rows, so nothing has to be run to know them.
 Its comparison lets floats differ by 1e-6, which a case can't, so questions whose results are floats are refused, as are
@@ -20,17 +20,17 @@ SCHEMA = "HumanEval's schema"
 
 
 def question_id(row: Row) -> str:
-    """`7` of `HumanEval/7`."""
+    """Returns `7` of `HumanEval/7`."""
     return text(row, "task_id", "it", SCHEMA).rpartition("/")[2]
 
 
 def facts(row: Row) -> Facts:
-    """What an index says of the question in `row`; unusable fields are empty."""
+    """Returns what an index says of the question in `row`; unusable fields are empty."""
     return Facts(title=str(row.get("entry_point", "")))
 
 
 def problem(row: Row, name: str) -> Problem:
-    """The question in `row`, called `name`; raises ProblemError."""
+    """Returns the question in `row`, called `name`; raises ProblemError."""
     function = text(row, "entry_point", name, SCHEMA)
     if "plus_input" in row:
         raise ProblemError(f"{name} has inputs without results (plus_input): give the rows of the hub's datasets.")
@@ -46,7 +46,7 @@ def problem(row: Row, name: str) -> Problem:
 
 
 def reference(row: Row) -> str:
-    """The published solution."""
+    """Returns the published solution."""
     return text(row, "prompt", "the row", SCHEMA) + text(row, "canonical_solution", "the row", SCHEMA)
 
 

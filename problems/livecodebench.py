@@ -35,7 +35,7 @@ _SILENT_OPCODES = {"PROTO", "FRAME", "MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT", 
 
 
 def load(path: Path, question_id: str, name: str) -> Problem:
-    """The question `question_id` of the file `path`, called `name`; raises ProblemError."""
+    """Returns the question `question_id` of the file `path`, called `name`; raises ProblemError."""
     found = [row for row in _candidates(path, question_id) if row.get("question_id") == question_id]
     if not found:
         raise ProblemError(_unknown(path, question_id))
@@ -45,7 +45,7 @@ def load(path: Path, question_id: str, name: str) -> Problem:
 
 
 def question_ids(path: Path) -> list[str]:
-    """The ids of all rows in file order; only rows where none is to be seen are parsed, to say what is wrong.
+    """Returns the ids of all rows in file order; only rows where none is to be seen are parsed, to say what is wrong.
 
     Raises ProblemError that names the line, also where the file has no row at all.
     """
@@ -62,7 +62,7 @@ def question_ids(path: Path) -> list[str]:
 
 
 def _candidates(path: Path, question_id: str) -> Iterator[Row]:
-    """Rows that mention the id: parsing megabytes of tests per row is what would make a large file slow."""
+    """Returns the rows that mention the id, since parsing megabytes of tests per row is slow."""
     needles = {json.dumps(question_id, ensure_ascii=ascii_).encode("utf-8", "replace") for ascii_ in (True, False)}
     for number, line in enumerate(lines(path, SCHEMA), 1):
         if len(line) > rows.MAX_ROW_BYTES or any(needle in line for needle in needles):
@@ -70,7 +70,7 @@ def _candidates(path: Path, question_id: str) -> Iterator[Row]:
 
 
 def problem(row: Row, name: str) -> Problem:
-    """The question in `row`, called `name`; raises ProblemError."""
+    """Returns the question in `row`, called `name`; raises ProblemError."""
     function = _function_name(row, name)
     public = _tests(
         _json(_text(row, "public_test_cases", name), f"{name}: public_test_cases"), function, name, public=True
@@ -92,7 +92,7 @@ def problem(row: Row, name: str) -> Problem:
 
 
 def question_id(row: Row) -> str:
-    """As in `abc387_b` or `3629`."""
+    """Returns the id, as in `abc387_b` or `3629`."""
     found = row.get("question_id")
     if not isinstance(found, str) or not found:
         raise ProblemError("it has no question_id")
@@ -100,7 +100,7 @@ def question_id(row: Row) -> str:
 
 
 def facts(row: Row) -> Facts:
-    """What an index says of the question in `row`; unusable fields are empty."""
+    """Returns what an index says of the question in `row`; unusable fields are empty."""
 
     def given(key: str) -> str:
         value = row.get(key)
@@ -173,7 +173,7 @@ def _decompressed(data: bytes) -> bytes:
 
 
 def pickled_text(data: bytes) -> str:
-    """The string that `data` pickles, read without running a pickle machine; raises UnpickleError.
+    """Returns the string that `data` pickles, read without running a pickle machine; raises UnpickleError.
 
     Refusing globals alone would leave a machine whose memo can be made to ask for gigabytes by five bytes.
     """
@@ -216,7 +216,9 @@ def _decoded_id(quoted: bytes) -> str:
 
 
 def _releases() -> dict[str, Release]:
-    """`v6` is everything up to the sixth file, `v4_v6` what the fourth to the sixth added; the newest comes first."""
+    """Returns the releases: `v6` is everything up to the sixth file, `v4_v6` what the fourth to the sixth added; the
+    newest comes first.
+    """
     files = ["test.jsonl", *(f"test{number}.jsonl" for number in range(2, NEWEST + 1))]
     spans = {f"v{last}": (1, last) for last in range(NEWEST, 0, -1)}
     spans |= {f"v{first}_v{last}": (first, last) for last in range(1, NEWEST + 1) for first in range(1, last + 1)}

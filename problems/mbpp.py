@@ -17,7 +17,7 @@ SCHEMA = "MBPP's schema"
 
 
 def question_id(row: Row) -> str:
-    """As in `601`."""
+    """Returns the id, as in `601`."""
     found = row.get("task_id")
     if isinstance(found, bool) or not isinstance(found, int | str):
         raise ProblemError("it has no task_id")
@@ -25,12 +25,12 @@ def question_id(row: Row) -> str:
 
 
 def facts(row: Row) -> Facts:
-    """What an index says of the question in `row`; unusable fields are empty."""
+    """Returns what an index says of the question in `row`; unusable fields are empty."""
     return Facts(title=_description(row)[:80])
 
 
 def problem(row: Row, name: str) -> Problem:
-    """The question in `row`, called `name`; raises ProblemError."""
+    """Returns the question in `row`, called `name`; raises ProblemError."""
     listed, example = _listed(row, name)
     function = listed[0].function
     table = _table(row, function, name)
@@ -49,17 +49,17 @@ def problem(row: Row, name: str) -> Problem:
 
 
 def reference(row: Row) -> str:
-    """The published solution."""
+    """Returns the published solution."""
     return text(row, "code", "the row", SCHEMA)
 
 
 def _description(row: Row) -> str:
-    """MBPP calls it `text`; its sanitized part and MBPP+ call it `prompt`."""
+    """Reads the statement: MBPP calls it `text`; its sanitized part and MBPP+ call it `prompt`."""
     return text(row, "prompt" if "prompt" in row else "text", "it", SCHEMA)
 
 
 def _listed(row: Row, name: str) -> tuple[list[Call], str]:
-    """What `test_list` says, and the first test as it is written."""
+    """Returns what `test_list` says, and the first test as it is written."""
     tests = row.get("test_list")
     if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in tests):
         raise ProblemError(f"{name} has no list of tests in the field 'test_list': give it one, as in {SCHEMA}.")
@@ -73,7 +73,7 @@ def _listed(row: Row, name: str) -> tuple[list[Call], str]:
 
 
 def _table(row: Row, function: str, name: str) -> list[Call]:
-    """The further calls of MBPP+, none for MBPP itself."""
+    """Returns the further calls of MBPP+, none for MBPP itself."""
     test = row.get("test")
     if not isinstance(test, str):
         return []

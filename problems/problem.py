@@ -82,12 +82,12 @@ class Problem:
 
     @property
     def several_answers(self) -> bool:
-        """Whether the statement seems to allow several right outputs, where each case accepts but one."""
+        """Tells whether the statement seems to allow several right outputs, where each case accepts but one."""
         return self.kind in ("stdin", "function") and says_several_answers(self.statement)
 
     @property
     def kind(self) -> Literal["stdin", "function", "answer", "judge"]:
-        """What an attempt has to give: a program that reads standard input, a function, an answer, or anything."""
+        """Returns what an attempt has to give: a program that reads standard input, a function, an answer, anything."""
         if self.judge is not None:
             return "judge"
         if self.answer_rule is not None:
@@ -104,12 +104,12 @@ class Split:
 
 
 def says_several_answers(statement: str) -> bool:
-    """Whether a statement says so in the words that contests use, as in "any of them is accepted"."""
+    """Tells whether a statement says so in the words that contests use, as in "any of them is accepted"."""
     return _SEVERAL.search(statement) is not None
 
 
 def checked(problem: Problem) -> Problem:
-    """`problem` itself; raises ProblemError where its text or its cases could not be judged."""
+    """Returns `problem` itself; raises ProblemError where its text or its cases could not be judged."""
     if not problem.cases:
         raise ProblemError(f"{problem.name} has no test case, so nothing could be judged: give it at least one.")
     if not problem.statement.strip():
@@ -124,7 +124,7 @@ def checked(problem: Problem) -> Problem:
 
 
 def strict_json(text: str) -> object:
-    """The value of one JSON text without NaN and infinities; raises ValueError for anything else.
+    """Returns the value of one JSON text without NaN and infinities; raises ValueError for anything else.
 
     Python's parser gives up on deep nesting with RecursionError; that too means: not JSON that anyone should compare.
     """
@@ -148,12 +148,12 @@ def refuse_bomb(text: str) -> None:
 
 
 def cause(error: OSError | UnicodeDecodeError) -> str:
-    """Why a file can't be read, without its name and without the number that the system has for it."""
+    """Says why a file can't be read, without its name and without the number that the system has for it."""
     return error.strerror or type(error).__name__ if isinstance(error, OSError) else "it is not UTF-8"
 
 
 def reason(error: Exception) -> str:
-    """The first line of an error's message, shortened."""
+    """Returns the first line of an error's message, shortened."""
     return str(error).partition("\n")[0][:120] or type(error).__name__
 
 

@@ -28,11 +28,11 @@ def is_module(file: str) -> bool:
 
 
 def read(texts: Mapping[str, str], entry_point: str | None, public: Sequence[object]) -> tuple[str, tuple[Case, ...]]:
-    """The function that the modules in `texts` test, by their paths, and its cases; raises ProblemError.
+    """Returns the function that the modules in `texts` test, by their paths, and its cases; raises ProblemError.
 
     Cases of the test functions named in `public` are public.
     """
-    found = [(path, name, call) for path, text in texts.items() for name, call in _told(text, path)]
+    found = [(path, name, call) for path, text in texts.items() for name, call in _asserted(text, path)]
     first = next(iter(texts))
     if not found:
         raise ProblemError(f"{first} has no assertion in a function test_...: write one.")
@@ -45,8 +45,8 @@ def read(texts: Mapping[str, str], entry_point: str | None, public: Sequence[obj
     return function, tuple(call.case(path, public=name in public) for path, name, call in found)
 
 
-def _told(text: str, path: str) -> Iterator[tuple[str, Call]]:
-    """Every assertion of every test function, as often as its parameters ask, with the function's name."""
+def _asserted(text: str, path: str) -> Iterator[tuple[str, Call]]:
+    """Returns every assertion of every test function, as often as its parameters ask, with the function's name."""
     constants: dict[str, object] = {}
     count = 0
     for node in asserts.tree(text, path).body:
@@ -73,7 +73,7 @@ def _constant(node: ast.stmt, constants: dict[str, object], path: str) -> None:
 
 
 def _parameters(node: ast.FunctionDef, constants: Values, path: str) -> Iterator[dict[str, object]]:
-    """What the parameters of a test function stand for, run by run: the product of its parametrize decorators."""
+    """Returns what the parameters of a test function stand for, run by run: the product of its decorators."""
     tables = []
     for decorator in node.decorator_list:
         try:
@@ -88,7 +88,7 @@ def _parameters(node: ast.FunctionDef, constants: Values, path: str) -> Iterator
 
 
 def _table(decorator: ast.expr, constants: Values) -> list[dict[str, object]]:
-    """The rows of `@pytest.mark.parametrize("a, b", [(1, 2), ...])`; raises Untold."""
+    """Returns the rows of `@pytest.mark.parametrize("a, b", [(1, 2), ...])`; raises Untold."""
     match decorator:
         case ast.Call(args=[names, ast.List(elts=rows) | ast.Tuple(elts=rows)], keywords=keywords) if (
             rows and _is_parametrize(decorator) and all(keyword.arg == "ids" for keyword in keywords)

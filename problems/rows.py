@@ -23,7 +23,8 @@ MAX_GROUP_BYTES = 4 << 30
 
 
 def lines(path: Path, schema: str) -> Iterator[bytes]:
-    """The rows of `path` as JSON lines, in order; a ProblemError names `schema`, what the file should have been.
+    """Returns the rows of `path` as JSON lines, in order; a ProblemError names `schema`, what the file should have
+    been.
 
     A row of more than MAX_ROW_BYTES comes cut to one byte more, its rest passed over.
     """
@@ -36,7 +37,7 @@ def lines(path: Path, schema: str) -> Iterator[bytes]:
 
 
 def parsed(line: bytes, where: str) -> Row:
-    """The row in `line`; raises ProblemError."""
+    """Returns the row in `line`; raises ProblemError."""
     if len(line) > MAX_ROW_BYTES:
         raise ProblemError(f"{where} has more than {MAX_ROW_BYTES >> 20} MiB: it is no question.")
     try:
@@ -51,7 +52,7 @@ def parsed(line: bytes, where: str) -> Row:
 
 
 def text(row: Row, key: str, name: str, schema: str) -> str:
-    """The text in the field `key` of the question `name`; raises ProblemError where there is none."""
+    """Returns the text in the field `key` of the question `name`; raises ProblemError where there is none."""
     value = row.get(key)
     if not isinstance(value, str):
         raise ProblemError(f"{name} has no text in the field {key!r}: give it one, as in {schema}.")

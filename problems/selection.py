@@ -31,7 +31,9 @@ class Filter:
 
 
 def select(found: Index, wanted: Filter) -> list[Entry]:
-    """The entries that `wanted` leaves, refused ones among them; raises ProblemError where nothing can fit `wanted`."""
+    """Returns the entries that `wanted` leaves, refused ones among them; raises ProblemError where nothing can fit
+    `wanted`.
+    """
     for day in (wanted.since, wanted.until):
         _check_day(day)
     for field in ("difficulty", "platform"):
@@ -46,7 +48,10 @@ def select(found: Index, wanted: Filter) -> list[Entry]:
 
 
 def names(found: Index, wanted: Filter) -> list[str]:
-    """The names of the questions that `wanted` leaves. One chosen by its index must be usable; raises ProblemError."""
+    """Returns the names of the questions that `wanted` leaves.
+
+    One chosen by its index must be usable; raises ProblemError.
+    """
     entries = select(found, wanted)
     refused = [entry for entry in entries if not entry.file]
     if refused and wanted.indices is not None:

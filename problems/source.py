@@ -50,7 +50,7 @@ class Source:
     reference: Callable[[Row], str | None] = lambda row: None
 
     def release(self, wanted: str | None) -> tuple[str, Release]:
-        """The release called `wanted`, or the default one, with its name; raises ProblemError."""
+        """Returns the release called `wanted`, or the default one, with its name; raises ProblemError."""
         name = next(iter(self.releases)) if wanted is None else wanted.removeprefix("release_")
         if name not in self.releases:
             known = ", ".join(name for name in self.releases if "_" not in name)

@@ -35,7 +35,10 @@ _MODULES = [name for name in _STAR.split() if name not in ("builtins", "typing")
 
 
 def equip() -> dict[str, Any]:
-    """Once in the zygote: limits, and what `-S` leaves out. Returns the names that programs need not import."""
+    """Sets limits once in the zygote, and imports what `-S` leaves out.
+
+    Returns the names that programs need not import.
+    """
     builtins.open = io.open = _open
     os.getcwd = lambda: "/"
     for name in ("exit", "quit"):
@@ -59,7 +62,9 @@ _STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2, "/dev/fd/0": 0,
 
 
 def _open(file: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:
-    """`open` as if the program's folder were empty: streams can be opened by name, and other files are not there."""
+    """Opens it as if the program's folder were empty: streams can be opened by name, and other files are not
+    there.
+    """
     if file in _STREAMS:
         return _open_file(os.dup(_STREAMS[file]), mode, *arguments, **named)
     try:
@@ -85,7 +90,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(source: bytes, entry_point: str | None, names: dict[str, Any]) -> Prepared:
-    """All that can be done before a test without executing anything of the program."""
+    """Does all that can be done before a test without executing anything of the program."""
     module = types.ModuleType("__main__" if entry_point is None else "tmp_sol")
     module.__dict__.update(names, __file__=FILE, __builtins__=builtins)
     sys.modules[module.__name__] = module
@@ -94,7 +99,7 @@ def prepare(source: bytes, entry_point: str | None, names: dict[str, Any]) -> Pr
 
 
 def _compiled(source: bytes) -> types.CodeType | BaseException:
-    """And the lines that tracebacks show."""
+    """Compiles it, and keeps the lines that tracebacks show."""
     try:
         text = source.decode("utf-8", "replace")
         linecache.cache[FILE] = (len(text), None, io.StringIO(text, newline=None).readlines(), FILE)
@@ -122,7 +127,7 @@ def run(program: Prepared) -> NoReturn:
 
 
 def _seed() -> None:
-    """The same numbers in every run, so that a verdict can be had again."""
+    """Seeds the same numbers in every run, so that a verdict can be had again."""
     random.seed(0)
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed(0)
@@ -147,7 +152,7 @@ def _function(scope: dict[str, Any], entry_point: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """numpy's scalars and arrays have a plain equivalent; anything else has none."""
+    """Returns the plain equivalent of numpy's scalars and arrays; anything else has none."""
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"the returned value has a part of type {type(value).__name__}, which has no JSON form")
@@ -170,12 +175,15 @@ def _report(error: BaseException) -> None:
 
 
 def _show(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
-    """The interpreter's own hook would look for the source on disk, and would show the frames of this file."""
+    """Shows the traceback.
+
+    The interpreter's own hook would look for the source on disk, and would show the frames of this file.
+    """
     traceback.print_exception(kind, error, _own_frames(trace))
 
 
 def _own_frames(trace: types.TracebackType | None) -> types.TracebackType | None:
-    """Without the frames of this file, before the program's and after them (`open`)."""
+    """Returns it without the frames of this file, before the program's and after them (`open`)."""
     while trace is not None and trace.tb_frame.f_code.co_filename != FILE:
         trace = trace.tb_next
     step = trace
@@ -193,7 +201,7 @@ def _show_from_thread(details: threading.ExceptHookArgs) -> None:
 
 
 def _finish(status: int, program: Prepared) -> NoReturn:
-    """What the interpreter does on its way out and os._exit does not: wait for threads, run exit handlers, flush."""
+    """Does what os._exit does not on the way out: wait for threads, run exit handlers, flush."""
     steps = (atexit._run_exitfuncs, _flush, program.forget)
     threads = (threading._shutdown,) if _thread._count() else ()  # type: ignore[attr-defined]
     for step in (*threads, *steps):

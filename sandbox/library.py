@@ -58,13 +58,13 @@ PACKAGES = ("numpy", "sortedcontainers")
 
 
 def preload() -> None:
-    """Once in the zygote."""
+    """Imports what programs often need, once in the zygote."""
     sys.meta_path.append(Packages())
     _import(PRELOADED.split())
 
 
 def import_mentioned(text: bytes) -> None:
-    """In a program's supervisor, before it gives up all files; `np.random` counts, too."""
+    """Imports it in a program's supervisor, before that gives up all files; `np.random` counts, too."""
     words = _words(text)
     imported = _words(b"\n".join(line for line in text.split(b"\n") if b"import" in line))
     _import(name for name in MENTIONED.split() if _is_mentioned(name, words))
@@ -79,7 +79,7 @@ def import_mentioned(text: bytes) -> None:
 
 
 def _look_up_encodings(text: bytes) -> None:
-    """Each is a module, from one package, that is imported when it is first looked up."""
+    """Looks each up, which imports its module; later there are no files."""
     names = {name for pair in _CODING.findall(text) for name in pair if name}
     for name in sorted(names)[:_MOST_ENCODINGS]:
         with contextlib.suppress(LookupError, ValueError):
@@ -96,7 +96,7 @@ def _is_mentioned(name: str, words: set[bytes]) -> bool:
 
 def _import(names: Iterable[str]) -> None:
     for name in names:
-        with contextlib.suppress(Exception):  # not in this version or on this machine: the program will be told so
+        with contextlib.suppress(Exception):  # missing here: the program's own import says so
             importlib.import_module(name)
 
 
@@ -115,7 +115,9 @@ class Packages:
 
 
 def _sites() -> list[str]:
-    """site-packages of a virtual environment, which an interpreter does not know under -S, or of the installation."""
+    """Returns site-packages of a virtual environment, which an interpreter does not know under -S, or of the
+    installation.
+    """
     environment = os.path.dirname(os.path.dirname(os.path.abspath(sys.executable)))
     inside = os.path.exists(os.path.join(environment, "pyvenv.cfg"))
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"

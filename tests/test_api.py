@@ -1,4 +1,4 @@
-"""`import ttsd`: questions as objects, runs to watch, the record as tables; and the examples, run as they stand."""
+"""`import ttsd`: questions as objects, runs to watch, the database as tables; and the examples, run as they stand."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_events_come_while_it_runs_and_closing_stops_it_resumably(tmp_path
     stream = ttsd.aevents(IMPOSSIBLE, config(tmp_path, "budget.attempts=100000"))
     seen = [await anext(stream) for _ in range(6)]
     await stream.aclose()
-    assert [event.attempt for event in seen if isinstance(event, ttsd.Attempt)] == [1, 2, 3, 4, 5]
+    assert [event.number for event in seen if isinstance(event, ttsd.Attempt)] == [1, 2, 3, 4, 5]
     assert [event.number for event in seen if isinstance(event, ttsd.Step)] == [1]
     (count,) = rows(tmp_path / "ttsd.sqlite", "select count(*), max(attempt) from attempts")
     assert count[0] == count[1]
@@ -152,7 +152,7 @@ def test_a_record_is_frames_of_either_library(tmp_path: Path, library: Any) -> N
     assert (float(first), second) == (1e-5, "auto")
     assert "config.lora.x" in frames.runs.columns
     assert list(frames.steps["metrics.entropy"])[:1] == [0.5]
-    assert sum(frames.steps["seconds.draw"]) == 16.0
+    assert sum(frames.steps["seconds.group"]) == 16.0
     assert list(frames.attempts["attempt"]) == [*range(1, 17), *range(1, 17)]
 
 

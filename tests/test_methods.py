@@ -119,7 +119,7 @@ def test_a_cell_of_ones_own_runs_resumes_and_is_reported(tmp_path: Path, monkeyp
         return ttsd.solve("micro:numbers:4:3", ttsd.load_config("micro", wanted))
 
     assert (solved(6).attempts, solved(14).run) == (6, 1)
-    with Store.reading(tmp_path / "a.sqlite") as store:
+    with Store.read_only(tmp_path / "a.sqlite") as store:
         attempts = store.attempts(1)
         assert [one.number for one in attempts] == list(range(1, 15))
         shown = {one.prompt.shows for one in attempts[1:] if one.prompt.row == "last"}

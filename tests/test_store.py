@@ -206,7 +206,7 @@ def test_a_file_of_another_program_or_version_is_refused_and_left_as_it_was(tmp_
                 db.execute("insert into _sqlite_migrations values ('ttsd', 'm001_initial', '')")
         db.close()
         before = path.read_bytes()
-        for opening in (Store, Store.reading):
+        for opening in (Store, Store.read_only):
             with pytest.raises(UserError, match="was not written by this version of ttsd"):
                 opening(path)
         assert path.read_bytes() == before
@@ -216,13 +216,13 @@ def test_reading_writes_nothing(tmp_path: Path) -> None:
     with Store(tmp_path / "a.sqlite") as store:
         store.add_attempt(begin(store), attempt(1))
     before = (tmp_path / "a.sqlite").read_bytes()
-    with Store.reading(tmp_path / "a.sqlite") as store:
+    with Store.read_only(tmp_path / "a.sqlite") as store:
         assert store.answer(1).attempts == 1
         with pytest.raises(UserError, match="can't write"):
             store.finish(1, "attempts")
     assert (tmp_path / "a.sqlite").read_bytes() == before
     with pytest.raises(UserError, match="there is no database"):
-        Store.reading(tmp_path / "b.sqlite")
+        Store.read_only(tmp_path / "b.sqlite")
 
 
 def test_a_record_of_a_newer_version_is_noticed(tmp_path: Path) -> None:

@@ -143,9 +143,9 @@ def test_the_loss_is_that_of_plain_padded_forwards(folder: Path, examples: list[
 
     question = made._learners["q"]
     with torch.no_grad():
-        with made.base.lending(question.student):
+        with made.base.attached(question.student):
             student = torch.stack([logits(example.prompt_ids, example) for example in taught])
-        with made.base.lending(question.teacher):
+        with made.base.attached(question.teacher):
             teacher = torch.stack(
                 [logits(example.teacher.token_ids if example.teacher else (), example) for example in taught]
             )

@@ -244,7 +244,7 @@ def export(run: int, folder: str | Path, path: str | Path = "ttsd.sqlite") -> Pa
     from ttsd.record.store import Store
     from ttsd.reporting.export import export as write
 
-    with Store.reading(str(path)) as store:
+    with Store.read_only(str(path)) as store:
         return write(store, run, Path(folder))
 
 

@@ -46,7 +46,7 @@ class PromptWriter:
     """
 
     def __init__(self, problem: Problem, tokenizer: ChatTokenizer, config: Config) -> None:
-        """UserError: the question is longer than `sampling.max_prompt_len`."""
+        """Checks the lengths. UserError: the question is longer than `sampling.max_prompt_len`."""
         self._tokenizer = tokenizer
         self.settings, self.extensions = config.reprompt, config.extensions
         self._question = question_text(problem)

@@ -76,7 +76,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     model, tokenizer = load_model(Path(problems.micro.__file__).parent / "model")
-    with Store.reading(options.record) as store:
+    with Store.read_only(options.record) as store:
         told_by = [
             (row["question"].removeprefix("micro:"), [one.verdict.feedback for one in store.rollouts(row["run"])])
             for row in store.runs()

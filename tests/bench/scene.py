@@ -30,7 +30,7 @@ GROUP = 4
 SETTINGS = ("--config", "micro", "--set", f"sampling.group_size={GROUP}")
 PHASES = ("loading", "sampling", "judging", "learning", "saving")
 # Runs that learn and have drawn a group whose step is not recorded yet.
-COMPLETE = f"""select run from attempts a join runs using (run) where method in ('sdpo', 'grpo')
+COMPLETE = f"""select run from attempts a join runs using (run) where method in ('sdpo', 'grpo', 'multi-turn+sdpo')
     and status = 'running' and attempt > (select coalesce(sum(attempts), 0) from steps s where s.run = a.run)
     group by run having count(*) = {GROUP}"""
 Rows = list[tuple[Any, ...]]
@@ -150,7 +150,7 @@ class Scene:
         """
         if phase == "loading" or not self._is_ready():
             words = self._new_words()
-            return phase == "loading" and not self._is_ready() and (b"estimate: " in words or b"to sample" in words)
+            return phase == "loading" and not self._is_ready() and (b"memory: " in words or b"to sample" in words)
         saving = {draft.parent.name for draft in self._drafts() - self._old_drafts}
         if phase == "saving":
             return bool(saving)

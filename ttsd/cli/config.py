@@ -69,7 +69,7 @@ def reference(as_json: JsonOption = False) -> None:
 
 
 def _settings() -> Iterator[dict[str, Any]]:
-    """One entry a setting, in the order of the sections."""
+    """Returns one entry a setting, in the order of the sections."""
     from ttsd.config import Config
     from ttsd.config.setting import section
 
@@ -93,7 +93,7 @@ def _settings() -> Iterator[dict[str, Any]]:
 
 
 def _values(field: FieldInfo) -> str:
-    """What the setting may be, as in `integer, at least 1, or none`."""
+    """Returns what the setting may be, as in `integer, at least 1, or none`."""
     import annotated_types
 
     from ttsd.config.setting import choices, members

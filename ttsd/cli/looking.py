@@ -57,7 +57,7 @@ def show(
         raise UserError("--attempt, --step and --diff need a run's number, as in ttsd show 3 --attempt 17")
     if attempt is None and (tokens or html is not None):
         raise UserError(f"{'--tokens' if tokens else '--html'} needs an attempt, as in --attempt 17")
-    with Store.reading(settings.store.path, settings.store.state_dir) as store:
+    with Store.read_only(settings.store.path, settings.store.state_dir) as store:
         if run is None:
             wanted = {"question": question, "method": method, "status": state}
             _show_runs(store, {name: text for name, text in wanted.items() if text is not None}, limit, as_json)
@@ -134,14 +134,14 @@ def report(
 ) -> None:
     """Compare methods: discovery@k and costs.
 
-    Per question and pooled, as an HTML page, PNG and SVG, CSV and JSON of every number drawn, and a table here.
+    Per question and pooled, as an HTML page, PNG and SVG, CSV and JSON of every number shown, and a table here.
     """
     from ttsd.record.store import Store
     from ttsd.reporting.live import print_table
     from ttsd.reporting.report import build_report
 
     settings = settings_of(config, set_)
-    with Store.reading(settings.store.path, settings.store.state_dir) as store:
+    with Store.read_only(settings.store.path, settings.store.state_dir) as store:
         files = build_report(store, out)
     if as_json:
         print(files.json.read_text("utf-8"))
@@ -157,10 +157,10 @@ def export(
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Take a run's adapter out as a PEFT folder with a card."""
+    """Take a run's adapter out as a PEFT folder with a model card."""
     from ttsd.record.store import Store
     from ttsd.reporting.export import export as work
 
     settings = settings_of(config, set_)
-    with Store.reading(settings.store.path, settings.store.state_dir) as store:
+    with Store.read_only(settings.store.path, settings.store.state_dir) as store:
         print(work(store, run, out))

@@ -98,7 +98,7 @@ def _cells(entry: Entry) -> list[str]:
 
 
 def _printable(text: str) -> str:
-    """A title from the net could steer a terminal or break a line."""
+    """Cleans a title: one from the net could steer a terminal or break a line."""
     from ttsd.judging.feedback import readable
 
     return " ".join(readable(text).split())

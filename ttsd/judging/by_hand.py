@@ -25,14 +25,14 @@ MAX_PROGRAM_BYTES = 1 << 20
 
 
 async def judge_program(question: str, source: str, config: Config) -> Judgement:
-    """The verdict on one program, as the object that `ttsd judge --json` prints."""
+    """Returns the verdict on one program, as the object that `ttsd judge --json` prints."""
     problem = problems.load(question)  # before a sandbox starts, which could see files being read
     async with open_sandbox(config) as sandbox, _judge(problem, sandbox, config) as judge:
         return judgement(await judge.program(source), judge.limits)
 
 
 async def judge_batch(lines: Iterable[str], config: Config) -> AsyncGenerator[Judgement, None]:
-    """One judgement for each JSON line `{"question": ..., "program": ...}`, in order, several at work at once."""
+    """Returns one judgement for each JSON line `{"question": ..., "program": ...}`, in order, several at once."""
     requests = [_request(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     found = {question: problems.load(question) for question, _ in requests}
     async with open_sandbox(config) as sandbox, AsyncExitStack() as stack:
@@ -58,7 +58,7 @@ async def judge_batch(lines: Iterable[str], config: Config) -> AsyncGenerator[Ju
 
 
 def judgement(verdict: Verdict, limits: Limits) -> Judgement:
-    """A verdict as plain values, and the limits of each case that it was found under."""
+    """Returns a verdict as plain values, and the limits of each case that it was found under."""
     return {
         "verdict": verdict.status.value,
         "accepted": verdict.accepted,
@@ -78,7 +78,7 @@ def judgement(verdict: Verdict, limits: Limits) -> Judgement:
 
 
 def read_lines(path: str, stdin: Iterable[str]) -> list[str]:
-    """The lines of the text file `path`, or of `stdin` where `path` is `-`."""
+    """Returns the lines of the text file `path`, or of `stdin` where `path` is `-`."""
     try:
         return list(stdin) if path == "-" else Path(path).read_text("utf-8").splitlines(keepends=True)
     except (OSError, UnicodeDecodeError) as error:
@@ -86,7 +86,7 @@ def read_lines(path: str, stdin: Iterable[str]) -> list[str]:
 
 
 def read_program(path: str, stdin: Iterable[str]) -> str:
-    """The source in the file `path`, or on `stdin` where `path` is `-`."""
+    """Returns the source in the file `path`, or on `stdin` where `path` is `-`."""
     source = "".join(read_lines(path, stdin))
     if len(source.encode("utf-8", "replace")) > MAX_PROGRAM_BYTES:
         raise UserError(f"the program {path!r} is longer than {MAX_PROGRAM_BYTES} bytes; give a smaller one")

@@ -38,8 +38,10 @@ class Finding:
 
 
 async def check_questions(names: Iterable[str], config: Config) -> AsyncGenerator[Finding, None]:
-    """One finding a question, in order. Judges of the user's own are loaded, in a process of their own, and not called.
-    Programs are run in the sandbox, which starts only if there are any.
+    """Returns one finding a question, in order.
+
+    Judges of the user's own are loaded, in a process of their own, and not called. Programs are run in the sandbox,
+    which starts only if there are any.
     """
     found = [_read(name) for name in names]
     requests = [(finding.question, program) for finding, program in found if program is not None]
@@ -55,7 +57,7 @@ async def check_questions(names: Iterable[str], config: Config) -> AsyncGenerato
 
 
 def expanded(names: Iterable[str]) -> list[str]:
-    """The questions that `names` stand for; a folder that is no question stands for its subfolders."""
+    """Returns the questions that `names` stand for; a folder that is no question stands for its subfolders."""
     found: list[str] = []
     for name in names:
         path = Path(name)
@@ -97,7 +99,7 @@ def _read(name: str) -> tuple[Finding, str | None]:
 
 
 async def _broken_judge(name: str, config: Config) -> str:
-    """Why the judge of a question can't be loaded; empty where it can."""
+    """Says why the judge of a question can't be loaded; empty where it can."""
     limits = limits_of(config)
     spec = scorer_spec(problems.load(name), limits)
     async with open_scorer(spec, seconds=limits.wall_seconds, workers=1) as scorer:
@@ -109,7 +111,7 @@ async def _broken_judge(name: str, config: Config) -> str:
 
 
 def _contradiction(problem: Problem) -> str:
-    """No program can give two outputs for one input."""
+    """Finds one input with two outputs, which no program can give."""
     cases: dict[str, list[int]] = defaultdict(list)
     for index, case in enumerate(problem.cases):
         cases[case.input].append(index)

@@ -14,14 +14,17 @@ _MARKS = " \t\r\f\v*_#>"
 
 
 def extract_program(answer: str) -> str | None:
-    """The longest closed fenced block (the paper's rule), the last one of equals; None where there is none."""
+    """Returns the longest closed fenced block (the paper's rule), the last one of equals; None where there is none."""
     blocks = list(_blocks(answer.rpartition("</think>")[2]))
     program = max(reversed(blocks), key=len, default="")
     return program if program.strip() else None
 
 
 def _blocks(text: str) -> Iterator[str]:
-    """The fenced blocks that are closed. A fence opens a line, and anything but a backtick may follow it there."""
+    """Returns the fenced blocks that are closed.
+
+    A fence opens a line, and anything but a backtick may follow it there.
+    """
     block: list[str] | None = None
     for line in text.split("\n"):
         if block is None:
@@ -34,14 +37,16 @@ def _blocks(text: str) -> Iterator[str]:
 
 
 def extract_answer(answer: str) -> str | None:
-    r"""What stands in the last `\boxed{...}` or on the last line `Answer: ...`, whichever ends later; None: neither."""
+    r"""Returns what stands in the last `\boxed{...}` or on the last line `Answer: ...`, whichever ends later; None:
+    neither.
+    """
     text = answer.rpartition("</think>")[2]
     begin, found = max(_last_boxed(text), _last_marked(text))
     return found.strip() or None if begin >= 0 else None
 
 
 def _last_boxed(text: str) -> tuple[int, str]:
-    r"""Where the content of the last closed `\boxed{...}` begins, and that content, braces in it included.
+    r"""Returns where the content of the last closed `\boxed{...}` begins, and that content, braces in it included.
 
     (-1, "") where there is none. A brace behind a backslash is a sign and opens or closes nothing.
     """
@@ -57,7 +62,7 @@ def _last_boxed(text: str) -> tuple[int, str]:
 
 
 def _last_marked(text: str) -> tuple[int, str]:
-    """Where the content of the last line `Answer: ...` begins, and that content; (-1, "") where there is none."""
+    """Returns where the content of the last line `Answer: ...` begins, and that content; (-1, ""): none."""
     end = len(text)
     while end >= 0:
         start = text.rfind("\n", 0, end) + 1
@@ -69,7 +74,7 @@ def _last_marked(text: str) -> tuple[int, str]:
 
 
 def _marked(line: str) -> str:
-    """What follows `Answer:` or `**Final answer:**` on a line that begins so."""
+    """Returns what follows `Answer:` or `**Final answer:**` on a line that begins so."""
     line = line.lstrip(_MARKS)
     for words in ("final answer", "answer"):
         if line[: len(words)].casefold() == words:

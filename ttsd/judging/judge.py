@@ -91,12 +91,12 @@ class Judge:
         self._sandbox = sandbox
         self._problem = problem
         self._split = split
-        self._told = _shuffled(problem, split) if shuffle_feedback else problem
+        self._shown = _shuffled(problem, split) if shuffle_feedback else problem
         self.limits = own_limits(problem, limits)
         self._judgements: OrderedDict[str, _Judgement] = OrderedDict()
 
     async def __call__(self, completion: Completion) -> tuple[str | None, Verdict]:
-        """The program found in `completion`, None where there is none, and its verdict."""
+        """Returns the program found in `completion`, None where there is none, and its verdict."""
         truncated = completion.finish_reason == "length"
         source = extract_program(completion.text)
         if source is None:
@@ -105,9 +105,12 @@ class Judge:
         return source, await self.program(source, truncated=truncated)
 
     async def program(self, source: str, *, truncated: bool = False) -> Verdict:
-        """The verdict on one program; equal sources are run once. Feedback on a failure says if it was `truncated`."""
+        """Returns the verdict on one program; equal sources are run once.
+
+        Feedback on a failure says if it was `truncated`.
+        """
         verdict, results = await self._judged_once(source)
-        return replace(verdict, feedback=feedback_text(self._told, results, truncated=truncated))
+        return replace(verdict, feedback=feedback_text(self._shown, results, truncated=truncated))
 
     async def _judged_once(self, source: str) -> tuple[Verdict, tuple[CaseResult, ...]]:
         judgement = self._judgements.get(source)
@@ -183,7 +186,7 @@ async def judge_for(
     workers: int = 2,
     shuffle_feedback: bool = False,
 ) -> AsyncGenerator[Judge | AnswerJudge, None]:
-    """The judge that `problem` needs; what it started besides the sandbox ends with the block.
+    """Returns the judge that `problem` needs; what it started besides the sandbox ends with the block.
 
     Answers that are no programs are checked in at most `workers` processes at once.
     """
@@ -195,7 +198,7 @@ async def judge_for(
 
 
 def _shuffled(problem: Problem, split: Split) -> Problem:
-    """The question of the control: each visible case has the expected output of the next one."""
+    """Returns the question of the control: each visible case has the expected output of the next one."""
     cases = list(problem.cases)
     for index, other in zip(split.visible, (*split.visible[1:], split.visible[0]), strict=True):
         cases[index] = replace(problem.cases[index], expected=problem.cases[other].expected)
@@ -203,7 +206,7 @@ def _shuffled(problem: Problem, split: Split) -> Problem:
 
 
 def own_limits(problem: Problem, limits: Limits) -> Limits:
-    """`limits` with the time and memory limits that the question itself states.
+    """Returns `limits` with the time and memory limits that the question itself states.
 
     The wall limit only ever grows: it is for sleepers, and a loaded machine must not turn it into a time limit.
     """
@@ -218,7 +221,7 @@ def own_limits(problem: Problem, limits: Limits) -> Limits:
 
 
 def case_result(problem: Problem, index: int, outcome: Outcome) -> CaseResult:
-    """What `outcome` means for case `index`. `actual` is clipped to what feedback shows: results stay small."""
+    """Returns what `outcome` means for case `index`. `actual` is clipped to what feedback shows: results stay small."""
     status = _STATUS.get(outcome.ending)
     if status is not None:
         error = own_traceback(outcome.stderr) if status is Status.RUNTIME_ERROR else ""
@@ -234,7 +237,7 @@ def case_result(problem: Problem, index: int, outcome: Outcome) -> CaseResult:
 
 
 def shown(output: bytes) -> str:
-    """What feedback shows of an output: all of it, or its beginning and how long it was."""
+    """Returns what feedback shows of an output: all of it, or its beginning and how long it was."""
     beginning = output[:MAX_SHOWN_BYTES]  # before any other work, since there may be megabytes
     if len(beginning) == len(output):
         return clip(_readable(output).rstrip("\n"), MAX_FIELD_CHARACTERS)
@@ -243,10 +246,10 @@ def shown(output: bytes) -> str:
 
 
 def own_traceback(stderr: bytes) -> str:
-    """The last traceback in `stderr`, reduced to the program's own innermost frames and the exception's lines.
+    """Returns the last traceback in `stderr`, reduced to the program's own innermost frames and the exception's lines.
 
     Memory addresses are blanked, so that the same program always gets the same text. Where nothing was printed, the
-    program ended by itself with an error status or was killed by a signal. At most MAX_ERROR_CHARACTERS.
+    program itself ended with an error status or was killed by a signal. At most MAX_ERROR_CHARACTERS.
     """
     lines = _ADDRESS.sub("at 0x...", _readable(stderr)).strip("\n").split("\n")
     starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
@@ -257,18 +260,18 @@ def own_traceback(stderr: bytes) -> str:
 
 
 def _innermost(frames: Sequence[str], characters: int) -> Sequence[str]:
-    """The last of `frames`, as many as fit into `characters`."""
+    """Returns the last of `frames`, as many as fit into `characters`."""
     lengths = accumulate(len(frame) for frame in reversed(frames))
     return frames[len(frames) - sum(1 for length in lengths if length <= characters) :]
 
 
 def _readable(data: bytes) -> str:
-    """Text for prompts and terminals; what is not UTF-8 becomes U+FFFD."""
+    """Returns the text for prompts and terminals; what is not UTF-8 becomes U+FFFD."""
     return readable(data.decode(errors="replace"))
 
 
 def _frames(lines: Iterable[str]) -> tuple[list[str], list[str]]:
-    """A traceback's frames, each with the indented lines that belong to it, and the lines after the last frame."""
+    """Returns a traceback's frames, each with its indented lines, and the lines after the last frame."""
     frames: list[str] = []
     rest: list[str] = []
     for line in lines:
@@ -288,7 +291,7 @@ def _is_own(frame: str) -> bool:
 
 
 def _settled(results: Sequence[CaseResult], visible: int, cpu_seconds: float) -> bool:
-    """Whether the verdict can't change any more, and its feedback is worth no more work."""
+    """Tells whether the verdict can't change any more, and its feedback is worth no more work."""
     if results[-1].status not in (Status.ACCEPTED, Status.WRONG_ANSWER):
         return True
     first = next((at for at, result in enumerate(results) if result.status is not Status.ACCEPTED), None)

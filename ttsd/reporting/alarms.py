@@ -18,14 +18,14 @@ RECENT = 4  # steps that have to agree before anything is said
 
 
 def alarms(steps: Sequence[Metrics]) -> list[str]:
-    """One sentence per alarm that the last steps raise; `steps` are the metrics of a run so far, oldest first."""
+    """Returns one sentence per alarm that the last steps raise; `steps`: the metrics of a run, oldest first."""
     found = []
     for name, seen, sentence in ALARMS:
         values = [metrics[name] for metrics in steps if name in metrics and (metrics["updated"] or name in _ALWAYS)]
         if len(values) >= RECENT and seen(values):
             found.append(sentence.format(fmean(values[-RECENT:])))
     if restarts := sum("restarted" in metrics for metrics in steps):
-        found.append(f"collapsed and began anew {restarts} x: a lower lora.lr may keep it going for longer")
+        found.append(f"collapsed and restarted {restarts} x: a lower lora.lr may keep it going for longer")
     return found
 
 
@@ -90,7 +90,8 @@ ALARMS: tuple[tuple[str, Signature, str], ...] = (
 
 
 def attempt_alarms(points: Sequence[Mapping[str, float | None]]) -> list[str]:
-    """What the judge saw in a run that learns and what is known to go before failure; `alarms` knows the trainer's.
+    """Returns what the judge saw in a run that learns and what is known to go before failure; `alarms` knows the
+    trainer's.
 
     First and last are medians over a third of the curve, so that one odd step is no alarm.
     """

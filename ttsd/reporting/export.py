@@ -1,4 +1,4 @@
-"""A run's adapter as a PEFT folder with a card, for `peft`, `vllm serve --lora-modules` and sharing."""
+"""Exports a run's adapter as a PEFT folder with a model card, for `peft`, `vllm serve --lora-modules` and sharing."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _state(store: Store, run: int) -> Path:
         raise UserError(f"run {run} ({method}) has no adapter; export a run that has finished a step, of {learning}")
     state: Path = store.state_dir / f"run-{run}" / states[-1]
     if not state.is_dir():
-        raise UserError(f"the learner's state of run {run} ({state}) is gone; set store.state_dir to where it lies now")
+        raise UserError(f"the learner's state of run {run} ({state}) is gone; set store.state_dir to where it is now")
     return state
 
 

@@ -185,7 +185,7 @@ class PlainOverview:
 
 
 def _still(meter: Meter, usual: Sequence[int]) -> float:
-    """Attempts that a run will still make."""
+    """Returns the attempts that a run will still make."""
     at_most = found.attempts if (found := meter.left()) else float(meter.budget.attempts)
     longer = [made - meter.made for made in usual if made > meter.made]
     return min(at_most, fmean(longer)) if longer else at_most
@@ -221,7 +221,7 @@ class RichOverview(PlainOverview):
 
 
 def _overview_cells(name: str, board: Board) -> tuple[str, ...]:
-    """One run's cells under `TITLES`."""
+    """Returns one run's cells under `TITLES`."""
     return (
         name,
         f"{board.attempts}/{board.budget}",
@@ -235,7 +235,9 @@ def _overview_cells(name: str, board: Board) -> tuple[str, ...]:
 
 
 def _made(view: QuietView | None, answer: Answer | Failure) -> tuple[int, int]:
-    """Attempts and tokens of a run that ended; of one on another machine the record says the attempts alone."""
+    """Returns the attempts and tokens of a run that ended; of one on another machine the record says the attempts
+    alone.
+    """
     if view is not None and view.board.meter is not None:
         return view.board.meter.made, view.board.meter.made_tokens
     return (answer.attempts, 0) if isinstance(answer, Answer) else (0, 0)
@@ -256,12 +258,12 @@ def view_for_stderr() -> PlainView | RichView:
 
 
 def _renews() -> bool:
-    """Whether stderr is a terminal that can be drawn over. Rich itself honours NO_COLOR."""
+    """Tells whether stderr is a terminal whose lines can be renewed. Rich itself honours NO_COLOR."""
     return sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
 
 
 def print_table(rows: Sequence[Mapping[str, object]]) -> None:
-    """Rows with the same keys as a table on stdout."""
+    """Prints rows with the same keys as a table on stdout."""
     table = Table(box=None, header_style="bold")
     for name in rows[0] if rows else ("nothing yet",):
         table.add_column(name.replace("_", " "), overflow="fold")

@@ -15,7 +15,7 @@ import problems
 from ttsd.config import Config
 from ttsd.errors import RunHeld
 from ttsd.machine.capacity import Capacity, capacity
-from ttsd.machine.memory import found_memory
+from ttsd.machine.gpus import hardware_for
 from ttsd.methods import Method
 from ttsd.prompts import PromptWriter
 from ttsd.record.protocol import Answer
@@ -26,7 +26,7 @@ from ttsd.running.engine import load_tokenizer
 from ttsd.running.estimate import announcement
 from ttsd.running.shared_time import Usage
 from ttsd.running.writer import View
-from ttsd.sampling.background import beside
+from ttsd.sampling.background import in_thread
 
 if TYPE_CHECKING:
     from ttsd.backbone import Tokenizer
@@ -119,9 +119,9 @@ async def batch(runs: Sequence[Run], config: Config, *, runs_at_once: int | None
         if not left:
             return Results(finished)
         todo = [run for run, _ in left]
-        tokenizer = await beside(checked, todo, config)
+        tokenizer = await in_thread(checked, todo, config)
         room = room_for(todo, len(todo), runs_at_once, config)
-        overview.say(await announcement(todo, config, store, at_once=room.runs))
+        overview.say(await announcement(todo, store, at_once=room.runs))
         learns = any(run.method.learns for run in todo)
         async with running.open_session(config, store, tokenizer, learns=learns, runs_at_once=room.runs) as session:
             overview.say(f"ready (sandbox: {session.sandbox.tier}); {room}")
@@ -145,8 +145,9 @@ def room_for(runs: Iterable[Run], count: int, runs_at_once: int | None, config: 
         return min(Capacity(runs_at_once, "--at-once"), Capacity(count, "all of them"), key=lambda one: one.runs)
     from ttsd.backbone import model_sizes, resolve
 
-    group = max(run.method.at_once(run.config) for run in runs)
-    return capacity(config, model_sizes(resolve(config.model.path)), group, count, found_memory(config.model))
+    sizes, hardware = model_sizes(resolve(config.model.path)), hardware_for(config.model)
+    configs = {run.method.name: run.config for run in runs}.values()
+    return min((capacity(one, sizes, count, hardware) for one in configs), key=lambda one: one.runs)
 
 
 async def all_of(

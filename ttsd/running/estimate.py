@@ -1,4 +1,7 @@
-"""What is said before a run: the memory that it takes, and the pace of such runs so far."""
+"""Says before the start what runs need: memory, and the pace of earlier runs of their kind.
+
+No time is computed: where the run database has no such run, the first step shows the pace.
+"""
 
 from __future__ import annotations
 
@@ -7,39 +10,49 @@ from collections.abc import Sequence
 
 from ttsd.config import Config
 from ttsd.errors import UserError
-from ttsd.machine.memory import found_memory, memory_of
+from ttsd.machine.gpus import hardware_for
+from ttsd.machine.memory import memory_of
 from ttsd.machine.shape import Shape
 from ttsd.record.run import Run
 from ttsd.record.store import Store
-from ttsd.running.budget import duration
+from ttsd.sampling.background import in_thread
 
-# Steps of runs that are like one of these: what an attempt took depends on all of it.
-_ALIKE = """select sum(s.attempts), sum(json_extract(s.seconds, '$.group') + json_extract(s.seconds, '$.step'))
+# The seconds of a run are those of all its finished steps, over all its resumptions.
+_EARLIER = """select sum(attempts), sum(seconds) from (
+    select sum(s.attempts) as attempts, max(json_extract(s.seconds, '$.run')) as seconds
     from steps s join runs r using (run) where r.method = ? and r.model = ?
     and json_extract(r.config, '$.model.sampler') = ? and json_extract(r.config, '$.sampling.max_tokens') = ?
-    and json_extract(r.config, '$.sampling.group_size') = ? and json_extract(r.environment, '$.cores') = ?"""
+    and json_extract(r.config, '$.sampling.group_size') = ? and json_extract(r.environment, '$.cores') = ?
+    group by run)"""
 
 
-async def announcement(runs: Sequence[Run], config: Config, store: Store, *, at_once: int = 1) -> str:
-    """Says what trainer and sampler need, and the pace. A model that can't be planned is no reason not to begin."""
+async def announcement(runs: Sequence[Run], store: Store, *, at_once: int = 1) -> str:
+    """Returns a line about the memory of `at_once` such runs and, where it is known, a line about their pace."""
+    kinds = {run.method.name: run for run in runs}.values()
+    memory = await in_thread(memory_line, [run.config for run in kinds], at_once)
+    paces = [f"{run.method} {pace}" for run in kinds if (pace := earlier_pace(store, run))]
+    return "\n".join([memory, *([f"pace in this run database: {', '.join(paces)}"] if paces else [])])
+
+
+def memory_line(configs: Sequence[Config], questions: int) -> str:
+    """Says what the largest of such runs need. A model whose memory is unknown is no reason not to start."""
     from ttsd.backbone import model_sizes, resolve
 
-    paces = filter(None, (pace(store, run) for run in {run.method.name: run for run in runs}.values()))
+    model = configs[0].model
     try:
-        found, shape = found_memory(config.model), Shape.read(model_sizes(resolve(config.model.path)))
-        memory = memory_of(config, shape, found.as_gpu(), questions=at_once)
-        warning = "" if memory.fits else "WARNING: this is more memory than there is; "
-        return "; ".join([f"{warning}memory at most: {memory.in_words(found)}", *paces])
+        hardware, shape = hardware_for(model), Shape.read(model_sizes(resolve(model.path)))
     except UserError as error:
-        return "; ".join([f"no plan of the memory: {error}", *paces])
+        return f"memory: unknown ({error})"
+    needs = [memory_of(config, shape, hardware, questions=questions) for config in configs]
+    return f"memory: {max(needs, key=lambda one: sum(one.needs.values())).in_words(hardware)}"
 
 
-def pace(store: Store, run: Run) -> str:
-    """Says what an attempt took in earlier runs of this method with these limits; empty where there is none."""
-    model, sampling = run.config.model, run.config.sampling
-    cores = str(len(os.sched_getaffinity(0)))
+def earlier_pace(store: Store, run: Run) -> str:
+    """Returns the pace of earlier runs of this method, model, sampler, lengths and cores; empty: there are none."""
+    model, sampling, cores = run.config.model, run.config.sampling, str(len(os.sched_getaffinity(0)))
     values = [run.method.name, model.path, model.sampler, sampling.max_tokens, sampling.group_size, cores]
-    ((attempts, seconds),) = store.query(_ALIKE, values)
-    if not attempts or not seconds:
+    ((attempts, seconds),) = store.query(_EARLIER, values)
+    if not seconds:
         return ""
-    return f"{run.method}: 100 attempts took {duration(100 * seconds / attempts)} in this database"
+    a_minute = 60 * attempts / seconds
+    return f"{a_minute:.0f} attempts a minute" if a_minute >= 2 else f"{60 * a_minute:.0f} attempts an hour"

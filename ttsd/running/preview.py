@@ -17,7 +17,7 @@ from ttsd.record.run import Run
 from ttsd.record.store import Store
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.estimate import announcement
-from ttsd.sampling.background import beside
+from ttsd.sampling.background import in_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Preview:
 def looking_at(config: Config) -> Iterator[Store]:
     """Opens the run database without writing to it, or an empty one in memory where there is none yet."""
     path = Path(config.store.path)
-    with Store.reading(path, config.store.state_dir) if path.is_file() else Store(":memory:") as store:
+    with Store.read_only(path, config.store.state_dir) if path.is_file() else Store(":memory:") as store:
         yield store
 
 
@@ -58,8 +58,8 @@ async def preview(runs: Sequence[Run], config: Config, *, fresh: bool = False) -
         left = [(run, Past()) for run in runs] if fresh else unfinished(store, runs)
         if not left:
             return Preview()
-        tokenizer = await beside(load_tokenizer, config)
-        memory = await announcement([run for run, _ in left], config, store)
+        tokenizer = await in_thread(load_tokenizer, config)
+        memory = await announcement([run for run, _ in left], store)
         made: dict[tuple[str, tuple[int, ...]], tuple[list[str], Prompt]] = {}
         for run, past in left:
             for prompt, attempts in next_prompts(run, tokenizer, past).items():

@@ -53,7 +53,7 @@ async def probe(
         wanted[name] = {run.question: run for run in planned(questions, [METHODS[TRUE]], 1, own)}
     runs = [run for of_kind in wanted.values() for run in of_kind.values()]
     results = await batch(runs, config, runs_at_once=runs_at_once, overview=overview)
-    with Store.reading(config.store.path, config.store.state_dir) as store:
+    with Store.read_only(config.store.path, config.store.state_dir) as store:
         found = {name: {q: _sample(store, run) for q, run in of_kind.items()} for name, of_kind in wanted.items()}
     plain_samples = found.pop(PLAIN)
     measured = [

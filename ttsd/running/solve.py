@@ -13,7 +13,7 @@ from ttsd.running import run as running
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.estimate import announcement
 from ttsd.running.writer import View
-from ttsd.sampling.background import beside
+from ttsd.sampling.background import in_thread
 
 
 class Talk(View, Protocol):
@@ -34,9 +34,9 @@ async def solve(run: Run, *, fresh: bool = False, view: Talk) -> Answer:
             changed = ", ".join(changed_settings(other["config"], config))
             view.say(f"run {other['run']} was stopped under other settings: {changed}; this is another run")
         view.say(f"{run.problem.title}: {len(parts.visible)} visible and {len(parts.hidden)} hidden cases")
-        tokenizer = await beside(load_tokenizer, config)
+        tokenizer = await in_thread(load_tokenizer, config)
         PromptWriter(run.problem, tokenizer, config)
-        view.say(await announcement([run], config, store))
+        view.say(await announcement([run], store))
         view.say(f"loading the model {config.model.path} (sampler: {config.model.sampler})")
         start = time.monotonic()
         async with running.open_session(config, store, tokenizer, learns=run.method.learns, seed=run.seed) as session:

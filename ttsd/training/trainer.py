@@ -104,7 +104,7 @@ class Trainer:
     def logprobs(self, name: str | None, prompt_ids: Tokens, completion_ids: Tokens) -> list[float]:
         """Returns each completion token's log-probability under the student of `name`, or (None) under the base."""
         adapter = None if name is None else self._learners[name].student
-        with self.base.lending(adapter), torch.no_grad():
+        with self.base.attached(adapter), torch.no_grad():
             return self._sampled_logprobs([(tuple(prompt_ids), tuple(completion_ids))]).tolist()
 
     def per_token(self, name: str, example: Example) -> tuple[list[float], list[float]]:
@@ -163,7 +163,7 @@ class Trainer:
             teacher = self._teacher_logits(learner, distilled, stats) if distilled else None
             forest = pack([one.student_ids for one in part])
             keeps = min(1.0, self._config.distillation.checkpoint_over / forest.size)
-            with self.base.lending(learner.student, learns=True, keeps=keeps):
+            with self.base.attached(learner.student, learns=True, keeps=keeps):
                 hidden = self.base.hidden(forest)
                 stats.processed["student"] += forest.size
                 loss = hidden.new_zeros((), dtype=torch.float32)
@@ -248,7 +248,7 @@ class Trainer:
         """Returns hidden states (tokens, hidden) that predict the last tokens of each sequence: (tokens, how many)."""
         tokens = [ids for ids, _ in sequences]
         found = []
-        with self.base.lending(adapter):
+        with self.base.attached(adapter):
             for batch in batches(tokens, self._config.distillation.token_budget):
                 forest = pack(tokens[batch.start : batch.stop])
                 stats.processed["teacher"] += forest.size
@@ -272,7 +272,7 @@ class Trainer:
         probe = [one.example for one in batch if one.distil or not stats.distils][:_KL_PROBE]
         if not probe:
             return 0.0
-        with self.base.lending(None):
+        with self.base.attached(None):
             base = self._sampled_logprobs([(example.prompt_ids, example.completion_ids) for example in probe])
         student = torch.cat(stats.student)[: len(base)]
         return float(losses.kl_to_base(student, base).mean())

@@ -52,7 +52,7 @@ class Scorer:
         self._idle: list[asyncio.subprocess.Process] = []
 
     async def __call__(self, answer: str) -> Score:
-        """ScorerError where the scorer is at fault and not the answer."""
+        """Scores an answer. ScorerError where the scorer is at fault and not the answer."""
         async with self._places:
             worker = self._idle.pop() if self._idle else await self._started()
             score = None
@@ -111,7 +111,7 @@ class Scorer:
 
 @asynccontextmanager
 async def open_scorer(spec: Mapping[str, Any], *, seconds: float, workers: int) -> AsyncGenerator[Scorer, None]:
-    """A scorer whose processes start when they are needed and end with the block."""
+    """Returns a scorer whose processes start when they are needed and end with the block."""
     scorer = Scorer(spec, seconds=seconds, workers=workers)
     try:
         yield scorer

@@ -14,7 +14,7 @@ _CLOSING = {")", "]", "}", "\\}"}
 
 
 def named(text: str) -> tuple[str, str]:
-    """The name that `x = 5` gives to its value, and the value; one equals sign alone begins a value as well."""
+    """Returns the name that `x = 5` gives to its value, and the value; one equals sign alone begins a value as well."""
     match = _NAME.match(text)
     if match is None or "=" in match[2]:
         return "", text.removeprefix("=").strip()
@@ -22,7 +22,7 @@ def named(text: str) -> tuple[str, str]:
 
 
 def elements_of(text: str) -> tuple[str, list[str]]:
-    r"""What kind of collection `text` is, and its elements; the kind is empty where it is a single value.
+    r"""Returns what kind of collection `text` is, and its elements; the kind is empty where it is a single value.
 
     The kinds: "cup" for a union, "set" for `\{1, 2\}` and `1, 2`, the outer brackets for what has an order.
     """
@@ -41,7 +41,7 @@ def elements_of(text: str) -> tuple[str, list[str]]:
 
 
 def _split(text: str, separators: Sequence[str]) -> list[str]:
-    """`text` at the separators that stand outside of all brackets."""
+    """Returns `text` at the separators that stand outside of all brackets."""
     parts, begin, depth = [], 0, 0
     for piece in _PIECES.finditer(text):
         depth += (piece[0] in _OPENING) - (piece[0] in _CLOSING)
@@ -52,7 +52,7 @@ def _split(text: str, separators: Sequence[str]) -> list[str]:
 
 
 def _brackets(text: str) -> tuple[str, str] | None:
-    """The brackets round the whole of `text`, if there are such."""
+    """Returns the brackets round the whole of `text`, if there are such."""
     pieces, depth = list(_PIECES.finditer(text.strip())), 0
     if not pieces or pieces[0].start() or pieces[-1].end() < len(text.strip()) or pieces[0][0] not in _OPENING:
         return None
@@ -64,7 +64,7 @@ def _brackets(text: str) -> tuple[str, str] | None:
 
 
 def _signed(elements: Sequence[str]) -> list[str]:
-    r"""The elements with `\pm 2` as the two that it stands for, and `x = 2` as 2."""
+    r"""Returns the elements with `\pm 2` as the two that it stands for, and `x = 2` as 2."""
     found = []
     for element in elements:
         text = named(element.replace("±", "\\pm "))[1]

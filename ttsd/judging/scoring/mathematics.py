@@ -16,7 +16,9 @@ _SIGNS = {"$": "", "**": "^", "−": "-", "·": "\\cdot ", "×": "\\times ", "π
 
 
 def constant(text: str) -> Fraction | None:
-    r"""The value of a constant that no fraction equals, such as `2\pi`, to DIGITS digits; None for anything else."""
+    r"""Returns the value of a constant that no fraction equals, such as `2\pi`, to DIGITS digits; None for anything
+    else.
+    """
     from sympy import Rational
 
     parsed = _parsed(text)
@@ -44,7 +46,7 @@ def same_mathematics(given: str, expected: str) -> bool:
 
 
 def _parsed(text: str) -> Any:
-    """What the LaTeX parser makes of `text`, with exact decimals; None where it can't read it."""
+    """Returns what the LaTeX parser makes of `text`, with exact decimals; None where it can't read it."""
     from math_verify import LatexExtractionConfig, parse
     from sympy import Float, Rational
 
@@ -64,14 +66,14 @@ def _latex(text: str) -> str:
 
 
 def _same_everywhere(one: Any, other: Any) -> bool:
-    """Whether two expressions have the same value at several points, which are the same at every call."""
+    """Tells whether two expressions have the same value at several points, which are the same at every call."""
     if one == other:
         return True
     return all(_close(one_value, other_value) for one_value, other_value in _values(one, other))
 
 
 def _values(one: Any, other: Any) -> Iterator[tuple[Any, Any]]:
-    """Values at two positive points, and at points with one negative coordinate where both values are real."""
+    """Returns values at two positive points, and at points with one negative coordinate where both values are real."""
     from sympy import E, I
 
     symbols = one.free_symbols | other.free_symbols
@@ -83,12 +85,12 @@ def _values(one: Any, other: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _points(names: Sequence[str]) -> Iterator[tuple[bool, dict[str, Any]]]:
-    """Whether all coordinates are positive, and a coordinate a name: the same fractions at every call."""
+    """Tells whether all coordinates are positive, and a coordinate a name: the same fractions at every call."""
     from sympy import Rational
 
     for salt in ("first", "second"):
-        drawn = {name: hashlib.sha256(f"{salt} {name}".encode()).digest() for name in names}
-        point = {name: Rational(2**15 + int.from_bytes(digest[:2], "big"), 2**16) for name, digest in drawn.items()}
+        digests = {name: hashlib.sha256(f"{salt} {name}".encode()).digest() for name in names}
+        point = {name: Rational(2**15 + int.from_bytes(digest[:2], "big"), 2**16) for name, digest in digests.items()}
         yield True, point
     for name in names:
         yield False, point | {name: -point[name]}
@@ -101,6 +103,6 @@ def _close(one: Any, other: Any) -> bool:
 
 
 def _proportional(one: Any, other: Any) -> bool:
-    """Whether one equation's difference is a constant times the other's."""
+    """Tells whether one equation's difference is a constant times the other's."""
     ratios = [(a / b).evalf(2 * DIGITS) for a, b in _values(one, other) if b.is_number and not b.is_zero]
     return bool(ratios) and all(_close(ratios[0], ratio) and not ratio.is_zero for ratio in ratios)

@@ -30,7 +30,7 @@ class Numeral:
 
 
 def numeral(text: str) -> Numeral | None:
-    """The number that `text` is; None where it is anything else, `2 + 3` and `2^{10}` included."""
+    """Returns the number that `text` is; None where it is anything else, `2 + 3` and `2^{10}` included."""
     text = _bare(text)
     percent = text.endswith("%")
     if percent:
@@ -43,7 +43,7 @@ def numeral(text: str) -> Numeral | None:
 
 
 def _bare(text: str) -> str:
-    """Without spacing, degrees, currency, and brackets around the whole."""
+    """Returns it without spacing, degrees, currency, and brackets around the whole."""
     text = _LAYOUT.sub("", text.replace("−", "-").replace("{,}", ",")).strip().removeprefix("\\$").removeprefix("$")
     text = _SPACED_SIGN.sub(r"\1", text.replace("\\%", "%"))
     while len(text) > 2 and (text[0], text[-1]) in (("(", ")"), ("{", "}")) and not set(text[1:-1]) & set("(){}"):

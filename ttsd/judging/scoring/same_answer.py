@@ -49,7 +49,7 @@ RIGHT, WRONG = Comparison(True), Comparison(False)
 
 
 def same_answer(given: str, expected: str, *, exact: bool, tolerance: float | None) -> Comparison:
-    """Whether `given` says what `expected` says; never more than MAX_CHARACTERS are looked at."""
+    """Tells whether `given` says what `expected` says; never more than MAX_CHARACTERS are looked at."""
     if len(given) > max(MAX_CHARACTERS, 2 * len(expected)):
         return WRONG
     if given.strip() == expected.strip():
@@ -116,7 +116,7 @@ def _same_mathematics(given: str, expected: str) -> Comparison:
 
 
 def _without_unit(given: str, expected: str) -> tuple[str, str]:
-    r"""Both without a `\text{ cm}` at their ends, which an answer may leave out but not exchange."""
+    r"""Returns both without a `\text{ cm}` at their ends, which an answer may leave out but not exchange."""
     match = _UNIT.search(expected)
     if match is None:
         return given, expected
@@ -145,7 +145,7 @@ def _in_any_order(given: Sequence[str], expected: Sequence[str], tolerance: Frac
 
 
 def _bare(text: str) -> str:
-    """Without the marks that only say that mathematics begins and ends."""
+    """Returns it without the marks that only say that mathematics begins and ends."""
     text = text.strip()
     match = _DELIMITERS.match(text)
     inside = match[1].strip() if match else text

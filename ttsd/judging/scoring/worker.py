@@ -94,7 +94,7 @@ def _limit_cpu(seconds: float) -> None:
 
 
 def _address_space() -> int:
-    """The bytes that the interpreter and the libraries take before any answer comes, in address space."""
+    """Returns the bytes that the interpreter and the libraries take before any answer comes, in address space."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     return pages * resource.getpagesize()
 

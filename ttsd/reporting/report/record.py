@@ -17,6 +17,7 @@ from ttsd.record.store import Row, Store
 
 Cost = Literal["attempts", "rounds", "tokens", "seconds"]
 COSTS: tuple[Cost, ...] = ("attempts", "rounds", "tokens", "seconds")
+MOST_SETTINGS = 3  # that a variant's name lists
 BINS = 48  # points of a run's learning curve
 
 # Learning curve -> where the trainer's metrics hold it.
@@ -99,17 +100,32 @@ def counted(store: Store) -> tuple[dict[int, Row], tuple[Run, ...]]:
 
 
 def variants_of(rows: Mapping[int, Row]) -> dict[int, str]:
-    """Returns what is compared, by run: the method's name, with those settings in which its runs differ."""
-    settings = {number: binding(row["config"]) for number, row in rows.items()}
-    models = {row["model"] for row in rows.values()}
-    found = {}
+    """Returns what is compared, by run: the method's name, the model if there are several, the settings that differ."""
+    alike: dict[tuple[str, str], dict[int, dict[str, object]]] = defaultdict(dict)
     for number, row in rows.items():
-        same = [settings[other] for other, one in rows.items() if one["method"] == row["method"]]
-        own = settings[number]
-        differ = [place for place in own if any(one.get(place) != own[place] for one in same)]
-        shown = [f"{place}={own[place]}" for place in differ if place != "model.path"]
-        shown += [row["model"]] if len(models) > 1 else []
-        found[number] = f"{row['method']} ({', '.join(shown)})" if shown else row["method"]
+        alike[row["model"], row["method"]][number] = binding(row["config"])
+    several_models = len({model for model, _ in alike}) > 1
+    found = {}
+    for (model, method), settings in alike.items():
+        for number, differing in _differing(settings).items():
+            shown = [model, *differing] if several_models else differing
+            found[number] = f"{method} ({', '.join(shown)})" if shown else method
+    return found
+
+
+def _differing(settings: Mapping[int, Mapping[str, object]]) -> dict[int, list[str]]:
+    """Returns the settings that not all runs share, by run; where they are many, the first run that has the same."""
+    values: dict[str, set[str]] = defaultdict(set)
+    for own in settings.values():
+        for place, value in own.items():
+            values[place].add(repr(value))
+    differ = [place for place, different in values.items() if len(different) > 1]
+    found: dict[int, list[str]] = {}
+    first: dict[tuple[str, ...], int] = {}
+    for number, own in settings.items():
+        same = first.setdefault(tuple(repr(own.get(place)) for place in differ), number)
+        listed = [f"{place}={own.get(place)}" for place in differ]
+        found[number] = listed if len(differ) <= MOST_SETTINGS else [f"settings of run {same}"]
     return found
 
 
@@ -139,7 +155,7 @@ def natural(name: str) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
 
 
-# Attempts of a step in progress end in any order, the short ones first. A fair sample is what lies before the first
+# Attempts of a step in progress end in any order, the short ones first. A fair sample is what comes before the first
 # gap, where an attempt's number is still its place.
 JUDGED = """with numbered as (select run, attempt, round, verdict, discovered, visible_passed, visible_total,
     visible_fraction, prompt_tokens, completion_tokens, sample_seconds, judge_seconds, cpu_seconds,

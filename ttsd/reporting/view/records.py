@@ -29,7 +29,7 @@ class Database:
     state_dir: Path | None
 
     def store(self) -> Store:
-        return Store.reading(self.path, self.state_dir)
+        return Store.read_only(self.path, self.state_dir)
 
 
 def opened(databases: Sequence[tuple[Path, Path | None]]) -> dict[str, Database]:

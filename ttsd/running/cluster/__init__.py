@@ -25,7 +25,7 @@ from ttsd.running import run as running
 from ttsd.running.batch import Failure, Overview, Results, checked, sorted_out
 from ttsd.running.cluster.places import Place, briefly, cause, places
 from ttsd.running.cluster.worker import Need
-from ttsd.sampling.background import beside
+from ttsd.sampling.background import in_thread
 
 
 async def batch(
@@ -46,7 +46,7 @@ async def batch(
         if not left:
             return Results(finished)
         todo = tuple(run for run, _ in left)
-        await beside(checked, todo, config)
+        await in_thread(checked, todo, config)
         async with _cluster(address, workers, config) as count:
             need = Need(todo, -(-len(todo) // count), runs_at_once)
             async with places(config, store, need, count, overview) as ready:
@@ -80,17 +80,17 @@ async def _cluster(address: str, workers: int | None, config: Config) -> AsyncGe
 
 
 def engines(gpus: int, workers: int | None, parallel: int) -> int:
-    """How many workers there are: as asked for, or one a GPU or group of `parallel` GPUs, or one without any."""
+    """Returns how many workers there are: as asked for, or one for each `parallel` GPUs, or one without any."""
     return workers or max(1, gpus // parallel)
 
 
 def local_resources(gpus: int, workers: int | None, parallel: int) -> dict[str, Any]:
-    """What Ray is started with on this machine: a place for every worker."""
+    """Returns what Ray is started with on this machine: a place for every worker."""
     return {"num_cpus": engines(gpus, workers, parallel), "num_gpus": gpus, "include_dashboard": False}
 
 
 def _gpus(config: Config) -> int:
-    """Those of this machine that may be used."""
+    """Returns those of this machine that may be used."""
     import torch
 
     return 0 if config.model.device == "cpu" else torch.cuda.device_count()

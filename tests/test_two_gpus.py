@@ -1,4 +1,4 @@
-"""Sampler and trainer on a card each: what is refused, what each may take, what vLLM is started with, what overlaps."""
+"""Sampler and trainer on a GPU each: what is refused, what each may take, what vLLM is started with, what overlaps."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from typing import Any
 
 import pytest
 import torch  # noqa: TID253
-from ttsd.machine.plan_table import plan_table
-from ttsd.machine.step_plan import Plan, plan
-from ttsd.reprompts import Reprompts
 
-from tests.fakes import judge_by_word
+from tests.fakes import QUESTION, judge_by_word
 from tests.tiny import write_model
 from ttsd.backbone import device_named
-from ttsd.config import Config, Model, Reprompt, load_config
+from ttsd.config import Config, Model, load_config
 from ttsd.errors import UserError
-from ttsd.loop import learn
-from ttsd.machine.gpus import CARDS, GIB
-from ttsd.machine.memory import Found, Memory, found_memory, memory_of, vllm_cache_bytes
+from ttsd.loop import Rules, learn
+from ttsd.machine.gpus import GIB, GPUS, Hardware, hardware_for
+from ttsd.machine.memory import Memory, memory_of, vllm_cache_bytes
 from ttsd.machine.shape import KNOWN, Shape
+from ttsd.methods import METHODS, MethodOnQuestion
 from ttsd.nouns import Step
+from ttsd.prompts import PromptWriter
 from ttsd.running.engine import LoraPolicy, _Parts, load_tokenizer, open_engine, shares_gpu
 from ttsd.running.shared_time import Spending
 from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
@@ -32,9 +31,8 @@ from ttsd.sampling.vllm_sampler.launch import _check_device
 from ttsd.training.trainer import Trainer
 
 QWEN = KNOWN["Qwen/Qwen3-8B"]
-H100 = CARDS["h100-80"]
+H100 = GPUS["h100-80"]
 TWO = ["model.sampler_device=cuda:0", "model.trainer_device=cuda:1"]
-OFF = "sampling.pipeline=one-step-off"
 
 
 def config(*overrides: str) -> Config:
@@ -44,11 +42,11 @@ def config(*overrides: str) -> Config:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["model.sampler_device=gpu1"], "sampler_device=gpu1 is no device; choose auto, cpu, cuda, or a card, as in c"),
+        (["model.sampler_device=gpu1"], "sampler_device=gpu1 is no device; choose auto, cpu, cuda, or a GPU, as in c"),
         (["model.trainer_device=cuda:"], "trainer_device=cuda: is no device"),
         (["model.trainer_device=cpu"], "the sampler on auto and the trainer on cpu can't go together; put both on"),
         (["model.device=cpu", "model.sampler_device=cuda:0"], "the sampler on cuda:0 and the trainer on cpu can't go"),
-        ([*TWO, "model.sampler=transformers"], "must name the same card; or use sampler=vllm"),
+        ([*TWO, "model.sampler=transformers"], "must name the same GPU; or use sampler=vllm"),
     ],
 )
 def test_devices_that_can_not_be_are_one_sentence(overrides: list[str], said: str) -> None:
@@ -59,7 +57,7 @@ def test_devices_that_can_not_be_are_one_sentence(overrides: list[str], said: st
 
 
 @pytest.mark.parametrize(
-    ("sampler", "trainer", "parallel", "apart", "cards"),
+    ("sampler", "trainer", "parallel", "apart", "gpus"),
     [
         ("auto", "auto", 1, False, 1),
         ("cuda:1", "cuda:1", 1, False, 2),
@@ -67,25 +65,25 @@ def test_devices_that_can_not_be_are_one_sentence(overrides: list[str], said: st
         ("cuda:0", "cuda:1", 1, True, 2),
         ("auto", "cuda:1", 1, True, 2),
         ("cuda:1", "cuda:0", 1, True, 2),
-        ("cuda:0", "cuda:1", 2, False, 2),  # the trainer on one of the sampler's cards
+        ("cuda:0", "cuda:1", 2, False, 2),  # the trainer on one of the sampler's GPUs
         ("cuda:0", "cuda:2", 2, True, 3),
         ("cuda:1", "cuda:0", 2, True, 3),
         ("cpu", "cpu", 1, False, 1),
     ],
 )
-def test_a_trainer_that_the_sampler_leaves_a_card_is_apart(
-    sampler: str, trainer: str, parallel: int, apart: bool, cards: int
+def test_a_trainer_that_the_sampler_test_a_trainer_that_the_sampler_leaves_a_gpu_is_apart(
+    sampler: str, trainer: str, parallel: int, apart: bool, gpus: int
 ) -> None:
     model = Model(sampler_device=sampler, trainer_device=trainer, tensor_parallel_size=parallel)
-    assert (model.apart, model.cards) == (apart, cards)
-    assert shares_gpu(Config(model=model), Found(GIB, GIB)) != apart
+    assert (model.apart, model.gpus) == (apart, gpus)
+    assert shares_gpu(Config(model=model), Hardware(GIB)) != apart
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a card")
-def test_a_card_that_is_not_here_is_named_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_here_is_named_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"cuda:1 is wanted in \[model\], but PyTorch finds no CUDA device here"):
-        found_memory(Model(trainer_device="cuda:1"))
+        hardware_for(Model(trainer_device="cuda:1"))
     with pytest.raises(UserError, match=r"cuda:3 is wanted"):
         Trainer("nowhere", Config(model=Model(trainer_device="cuda:3")))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -97,28 +95,27 @@ def test_a_card_that_is_not_here_is_named_before_anything_is_loaded(monkeypatch:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["model.sampler=transformers"], "sampler_quantization=fp8 is for vLLM on a card; use sampler=vllm there, or"),
-        (["model.device=cpu"], "sampler_quantization=fp8 is for vLLM on a card"),
-        (["distillation.rollout_is=none"], "rollout_is=none would not make up for it; use distillation.rollout_is=tok"),
+        (["model.sampler=transformers"], "sampler_quantization=fp8 is for vLLM on a GPU; use sampler=vllm there, or"),
+        (["model.device=cpu"], "sampler_quantization=fp8 is for vLLM on a GPU"),
+        (["distillation.rollout_is_threshold=none"], "distillation.rollout_is_threshold=none would not correct for it"),
     ],
 )
-def test_eight_bits_that_can_not_be_or_are_not_made_up_for_are_one_sentence(overrides: list[str], said: str) -> None:
+def test_eight_bits_that_can_not_be_or_are_not_corrected_for_are_one_sentence(overrides: list[str], said: str) -> None:
     with pytest.raises(UserError) as error:
         config("model.sampler_quantization=fp8", *overrides)
     assert said in str(error.value)
 
 
-def test_eight_bits_halve_what_the_linear_layers_take_and_what_is_read_of_them() -> None:
-    whole, eight = step(), step("model.sampler_quantization=fp8")
-    weights = {part.what: part.bytes for part in eight.memory.parts if part.where == "sampler"}["base weights"]
+def test_eight_bits_halve_what_the_linear_layers_take() -> None:
+    whole, eight = memory(config()), memory(config("model.sampler_quantization=fp8"))
+    weights = {part.what: part.bytes for part in eight.parts if part.where == "sampler"}["base weights"]
     shape = Shape.read(QWEN)
     assert weights == pytest.approx(shape.linear + 2 * shape.embedding, rel=1e-2)
-    assert whole.memory.needs["trainer"] == eight.memory.needs["trainer"]
-    assert 1.5 < eight.tokens_per_second.low / whole.tokens_per_second.low < 1.9
+    assert whole.needs["trainer"] == eight.needs["trainer"]
 
 
 class Platform:
-    """vLLM's own platform, with cards of the compute capabilities that are given."""
+    """vLLM's own platform, with GPUs of the compute capabilities that are given."""
 
     def __init__(self, *capabilities: int) -> None:
         self.device_type = "cuda" if capabilities else "cpu"
@@ -128,61 +125,42 @@ class Platform:
         return self._capabilities[device_id] >= capability
 
     def get_device_name(self, device_id: int = 0) -> str:
-        return f"card {device_id}" if self._capabilities else "cpu"
+        return f"GPU {device_id}" if self._capabilities else "cpu"
 
 
 @pytest.mark.parametrize(
     ("device", "capabilities", "refused"),
     [("auto", (90,), False), ("cuda:1", (80, 89), False), ("cuda:0", (80, 89), True), ("auto", (), True)],
 )
-def test_eight_bits_need_a_card_that_computes_in_them(
-    device: str, capabilities: tuple[int, ...], refused: bool
-) -> None:
+def test_eight_bits_need_a_gpu_that_computes_in_them(device: str, capabilities: tuple[int, ...], refused: bool) -> None:
     settings = VllmSettings(model="m", max_tokens=8, stop_token_ids=(), device=device, quantization="fp8")
-    with pytest.raises(UserError, match="fp8 needs a card") if refused else nullcontext():
+    with pytest.raises(UserError, match="sampler_quantization=fp8 needs") if refused else nullcontext():
         _check_device(settings, Platform(*capabilities))
 
 
-def memory(settings: Config, found: Found) -> Memory:
-    return memory_of(settings, Shape.read(QWEN), found.as_gpu(), questions=1)
+def memory(settings: Config, hardware: Hardware = H100) -> Memory:
+    return memory_of(settings, Shape.read(QWEN), hardware, questions=1)
 
 
-def test_each_has_all_of_its_own_card() -> None:
-    one, two = memory(config(), Found(80 * GIB, GIB)), memory(config(*TWO), Found(80 * GIB, GIB, trainer_on=40 * GIB))
+def test_each_has_all_of_its_own_gpu() -> None:
+    unlike = Hardware(80 * GIB, trainer_gpu=40 * GIB)
+    one, two = memory(config(), Hardware(80 * GIB)), memory(config(*TWO), unlike)
     assert two.needs == one.needs
     assert (one.limits["sampler"] / GIB, one.limits["trainer"] / GIB) == pytest.approx((36, 44))
     assert (two.limits["sampler"] / GIB, two.limits["trainer"] / GIB) == pytest.approx((72, 40))
     large = config(*TWO, "model.gpu_memory_utilization=0.95")
-    assert memory(large, Found(80 * GIB, GIB, trainer_on=40 * GIB)).limits["sampler"] / GIB == pytest.approx(76)
+    assert memory(large, unlike).limits["sampler"] / GIB == pytest.approx(76)
 
 
-def test_two_small_cards_hold_what_one_of_them_can_not() -> None:
-    assert not plan(config(), QWEN, CARDS["l40s-48"]).fits
-    assert plan(config(*TWO), QWEN, CARDS["l40s-48"]).fits
-    with pytest.raises(UserError, match=r"the sampler's share=0\.9 of a card of 17\.0 GiB leaves 0\.0 GiB .*; lower"):
-        vllm_cache_bytes(config(*TWO), QWEN, Found(17 * GIB, GIB, trainer_on=80 * GIB), 1)
-
-
-def step(*overrides: str, questions: int = 1) -> Plan:
-    return plan(config(*overrides), QWEN, H100, questions=questions, completion_tokens=800)
-
-
-def test_drawing_and_learning_overlap_where_there_are_two_cards_and_something_to_do_for_both() -> None:
-    alone, waits, off = step(), step(*TWO), step(*TWO, OFF)
-    assert (alone.overlaps, step(OFF).overlaps, waits.overlaps, off.overlaps) == (False, False, False, True)
-    assert alone.wall_seconds == waits.wall_seconds
-    assert off.wall_seconds.high == pytest.approx(waits.wall_seconds.high - waits.learn_seconds.high)
-    many = step(*TWO, questions=8)
-    assert many.overlaps
-    assert many.wall_seconds.low == pytest.approx(many.learn_seconds.low + many.other_seconds.low)
-    rows = plan_table(config(*TWO), QWEN, "h100-80", 1, 800)[0]
-    assert {row["where"]: row["note"] for row in rows if row["what"] == "all"} == {
-        "trainer": "of 79.10 GiB of its own card", "sampler": "of 71.19 GiB of its own card"
-    }  # fmt: skip
+def test_two_small_gpus_hold_what_one_of_them_can_not() -> None:
+    assert not memory(config(), GPUS["l40s-48"]).fits
+    assert memory(config(*TWO), GPUS["l40s-48"]).fits
+    with pytest.raises(UserError, match=r"the sampler's share=0\.9 of a GPU of 17\.0 GiB leaves 0\.0 GiB .*; lower"):
+        vllm_cache_bytes(config(*TWO), QWEN, Hardware(17 * GIB, trainer_gpu=80 * GIB), 1)
 
 
 def started_with(*overrides: str) -> VllmSettings:
-    """What an engine of these settings would give vLLM."""
+    """Returns what an engine of these settings gives vLLM."""
     settings, micro = config(*overrides), load_config("micro")
     sampler = _Parts(settings, "folder", load_tokenizer(micro), 1, 0, 1, None).vllm(GIB_BYTES)
     assert isinstance(sampler, VllmSampler)
@@ -201,7 +179,7 @@ def arguments(*overrides: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # importing vLLM
-def test_vllm_is_told_its_cards_and_its_share() -> None:
+def test_vllm_gets_the_numbers_of_its_gpus_and_its_share() -> None:
     pytest.importorskip("vllm", reason="vLLM is not installed")
     assert "device_ids" not in arguments()
     assert arguments()["gpu_memory_utilization"] == 0.45
@@ -229,7 +207,7 @@ def test_the_installed_vllm_knows_every_argument() -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:Unclosed context:ResourceWarning")  # vLLM's
-async def test_the_next_group_is_drawn_while_a_step_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_next_group_is_sampled_while_a_step_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """vLLM in its process, the trainer in this one, half of the cores each: a step ends only once tokens have come."""
     pytest.importorskip("vllm", reason="vLLM is not installed")
     folder = write_model(tmp_path / "model", small=False)
@@ -238,22 +216,22 @@ async def test_the_next_group_is_drawn_while_a_step_is_taken(tmp_path: Path, mon
     settings = Config.model_validate(sections | {"reprompt": {"max_reprompt_len": 512}})
     async with open_engine(settings, load_tokenizer(settings)) as engine:
         assert engine.trainer is not None
-        drawn: list[int] = []
+        sampled: list[int] = []
         take_step = engine.trainer.step
 
-        def once_drawn(name: str, lessons: Sequence[Any], **options: Any) -> dict[str, float]:
+        def once_sampled(name: str, examples: Sequence[Any], **options: Any) -> Any:
             before, deadline = engine.sampler.stats.tokens, time.monotonic() + 60
-            while engine.sampler.stats.tokens == before and time.monotonic() < deadline and len(drawn) < 2:
+            while engine.sampler.stats.tokens == before and time.monotonic() < deadline and len(sampled) < 2:
                 time.sleep(0.01)
-            drawn.append(engine.sampler.stats.tokens - before)
-            return take_step(name, lessons, **options)
+            sampled.append(engine.sampler.stats.tokens - before)
+            return take_step(name, examples, **options)
 
-        monkeypatch.setattr(engine.trainer, "step", once_drawn)
+        monkeypatch.setattr(engine.trainer, "step", once_sampled)
         policy = LoraPolicy(engine, "q", Spending(), seed=0)
         await policy.begin()
-        reads = Reprompts("question", engine.tokenizer, Reprompt(), max_prompt_len=256)
-        events = learn(policy, judge_by_word, reads, group_size=2, budget=6, one_step_off=True)
+        method = MethodOnQuestion(METHODS["sdpo"], PromptWriter(QUESTION, engine.tokenizer, settings))
+        events = learn(policy, judge_by_word, method, Rules(group_size=2, budget=6, one_step_off=True))
         steps = [event async for event in events if isinstance(event, Step)]
         await policy.close()
     assert [step.adapter_version for step in steps] == [1, 2, 3]
-    assert min(drawn[:2]) > 0  # behind the last step nothing is left to draw
+    assert min(sampled[:2]) > 0  # after the last step nothing is left to sample
