@@ -1,4 +1,4 @@
-"""Peak memory and time of loss + backward: whole logits against chunks of tokens, over T.
+"""Peak memory and time of loss + backward: the logits of all tokens at once against chunks of tokens, over T.
 
     python -m tests.bench.bench_losses [--tokens 512 1024 2048 4096] [--vocab 151936] [--hidden 256] [--chunk 64]
 
