@@ -12,7 +12,8 @@ from tests.fakes import QUESTION, ByteTokenizer, attempt, failed, settings, text
 from ttsd.config import Config, Reprompt
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Case, History, Problem, Prompt, Status, Verdict
-from ttsd.prompts import PromptWriter, context_text, feedback, question, question_text, selected, without_thinking
+from ttsd.prompts import PromptWriter, context_text, feedback, question, question_text, selected
+from ttsd.thinking import without_thinking
 
 CASES = (Case("1", "SECRET"),)
 STDIN = Problem("p", "P", "Print {it}.\n", CASES)
@@ -84,11 +85,11 @@ def test_templates_are_settings() -> None:
         ("<think>\nhm\n</think>\n\nx", "x"),
         ("opened by the template</think>\nx", "x"),
         ("x", "x"),
-        ("<think>not closed", "<think>not closed"),
+        ("<think>not closed", ""),
     ],
 )
 def test_thinking_is_taken_out_of_demonstrations(answer: str, left: str) -> None:
-    assert without_thinking(answer) == left
+    assert without_thinking(answer).strip() == left
 
 
 def limited(tokens: int, **extensions: object) -> PromptWriter:

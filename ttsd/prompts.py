@@ -16,6 +16,7 @@ from typing import Protocol
 from ttsd.config import Config, Reprompt
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt, History, Problem, Prompt
+from ttsd.thinking import without_thinking
 
 STDIN_FORMAT = """\
 Write a Python program that reads standard input and writes the answer to standard output.
@@ -70,7 +71,7 @@ class PromptWriter:
 
     def with_demonstration(self, row: str, success: Attempt) -> Prompt:
         """Returns the question with a successful attempt as its solution; thinking is left out."""
-        solution = without_thinking(success.completion.text)
+        solution = without_thinking(success.completion.text).strip()
         shortened = self._shortened(solution, lambda text: self._fits(solution=text))
         return self._prompt(row, [success], solution=shortened)
 
@@ -78,7 +79,7 @@ class PromptWriter:
         text = attempt.verdict.feedback
         if not self.extensions.history_shows_attempts:
             return text
-        return _fill(ATTEMPT_TEMPLATE, attempt=without_thinking(attempt.completion.text), feedback=text)
+        return _fill(ATTEMPT_TEMPLATE, attempt=without_thinking(attempt.completion.text).strip(), feedback=text)
 
     def _shortened(self, text: str, fits: Callable[[str], bool]) -> str:
         return text if fits(text) else text[: _longest(len(text), lambda count: fits(text[:count]))]
@@ -167,11 +168,6 @@ def context_text(
     shown = "" if solution is None else _fill(settings.solution_template, successful_previous_attempt=solution)
     said = _fill(settings.feedback_template, feedback_raw=joined) if joined else ""
     return _fill(settings.reprompt_template, prompt=question, solution=shown, feedback=said)
-
-
-def without_thinking(answer: str) -> str:
-    """Returns what follows the thinking; the chat template may have opened the block already."""
-    return answer.rpartition("</think>")[2].strip()
 
 
 def _context_limit(config: Config) -> int:

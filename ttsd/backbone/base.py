@@ -15,10 +15,11 @@ import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
 from ttsd.backbone import attention
-from ttsd.backbone.files import loaded, replacing
+from ttsd.backbone.files import replacing
 from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Prepared, views
 from ttsd.backbone.packed_weight import PackedWeight, packs
 from ttsd.backbone.packing import Forest
+from ttsd.backbone.pretrained import pretrained
 from ttsd.backbone.processor import cpu_threads, device_named, keep_freed_memory, resolved_dtype
 from ttsd.errors import InfrastructureError, UserError
 
@@ -248,7 +249,7 @@ def load_base(
 
     UserError: nothing readable at `path`, or an architecture whose attention or logits this tool does not reproduce.
     """
-    from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM
+    from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
     from transformers.utils import logging
 
@@ -263,7 +264,7 @@ def load_base(
     options = {"dtype": number, "attn_implementation": attention.NAME, **_placement(place)}
     if quantize == "nf4":
         options |= {"quantization_config": _four_bits(number), "device_map": {"": place}}
-    model = loaded("model", path, lambda: AutoModelForCausalLM.from_pretrained(path, **options))
+    model = pretrained("AutoModelForCausalLM", path, **options)
     _refuse_unfaithful(model.config, path)
     model.config.attention_dropout = 0.0
     model.requires_grad_(False)

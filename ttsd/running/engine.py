@@ -217,7 +217,13 @@ def load_tokenizer(config: Config) -> Tokenizer:
     from ttsd.backbone import Tokenizer, resolve
 
     model = config.model
-    return Tokenizer.load(resolve(model.path), enable_thinking=model.enable_thinking, system_prompt=model.system_prompt)
+    return Tokenizer.load(
+        resolve(model.path),
+        enable_thinking=model.enable_thinking,
+        system_prompt=model.system_prompt,
+        chat_template_kwargs=model.chat_template_kwargs,
+        thinking_end=model.thinking_end,
+    )
 
 
 @asynccontextmanager
@@ -325,7 +331,7 @@ class _Parts:
             base.wire(LoraShape.of(lora.rank, lora.alpha, lora.target_modules))
             return base
 
-        return HfSampler(settings, self.tokenizer.decode, (lambda: loading().result().base) if loading else load)
+        return HfSampler(settings, self.tokenizer.answer, (lambda: loading().result().base) if loading else load)
 
     def vllm(self, cache_bytes: int) -> Sampler:
         from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
@@ -349,4 +355,4 @@ class _Parts:
             threads=self.threads,
             seed=self.seed,
         )
-        return VllmSampler(settings, self.tokenizer.decode)
+        return VllmSampler(settings, self.tokenizer.answer)
