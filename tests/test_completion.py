@@ -66,7 +66,7 @@ def test_bash_is_told_what_stands_behind_the_last_colon(tmp_path: Path) -> None:
     assert VERY_HARD.partition(":")[2] in in_bash(tmp_path, "ttsd", "judge", "micro:")
 
 
-@pytest.mark.parametrize("command", ["batch", "probe", "evidence", "problems list", "problems check"])
+@pytest.mark.parametrize("command", ["batch", "probe", "problems list", "problems check"])
 def test_subsets_are_completed(tmp_path: Path, command: str) -> None:
     assert in_bash(tmp_path, "ttsd", *command.split(), "lcb-paper-v") == ["lcb-paper-very-hard"]
 

@@ -66,7 +66,7 @@ def test_counts_and_kept_activations_are_those_of_a_real_model(checkpointed: boo
             saved[tensor.untyped_storage().data_ptr()] = (tensor.untyped_storage().nbytes(), tensor)
             return tensor
 
-        with base.lending(adapter), torch.autograd.graph.saved_tensors_hooks(pack_hook, lambda tensor: tensor):
+        with base.attached(adapter), torch.autograd.graph.saved_tensors_hooks(pack_hook, lambda tensor: tensor):
             base.hidden(pack([tuple(token % 100 for token in range(tokens))]))
         return sum(size for where, (size, _) in saved.items() if where not in own)
 
