@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +15,13 @@ from typing import Any, Literal
 import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
-from ttsd.backbone import attention
+from ttsd.backbone import attention, rope
+from ttsd.backbone.faithful import why_not_packed
 from ttsd.backbone.files import replacing
+from ttsd.backbone.head import checked_head
 from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Prepared, views
 from ttsd.backbone.packed_weight import PackedWeight, packs
-from ttsd.backbone.packing import Forest
+from ttsd.backbone.packing import Forest, Tokens, apart, batches, pack
 from ttsd.backbone.pretrained import pretrained
 from ttsd.backbone.processor import cpu_threads, device_named, keep_freed_memory, resolved_dtype
 from ttsd.errors import InfrastructureError, UserError
@@ -30,16 +33,18 @@ _PREFIX = "base_model.model."  # what peft and vLLM put before a module's name i
 class Base:
     """A frozen causal language model. Every use of it holds `lock`, so a sampler and a trainer can share one."""
 
-    def __init__(self, model: Any, path: str) -> None:
+    def __init__(self, model: Any, path: str, length: int | None = None) -> None:
         self.model = model
         self.path = path
         self.lock = threading.RLock()
         self.shapes: dict[str, torch.Size] = {}
-        head = model.get_output_embeddings()
+        self.length = rope.own_length(model.config)
+        self.finish = checked_head(model, path)
+        self.not_packed = why_not_packed(model, length or self.length)
+        body = model.get_decoder()
+        inside = next(name for name, module in model.named_modules() if module is body)
         self._linear = {
-            name: module
-            for name, module in model.named_modules()
-            if isinstance(module, nn.Linear) and module is not head
+            f"{inside}.{name}": module for name, module in body.named_modules() if isinstance(module, nn.Linear)
         }
         self._checkpointed = [layer for layer in model.modules() if _checkpoints(layer)]
         self._shape: LoraShape | None = None
@@ -99,25 +104,23 @@ class Base:
     ) -> Iterator[None]:
         """Makes the model, while inside, base + `adapter` (None: the base alone) and nobody else's.
 
-        `learns`: a gradient will be taken before the end. Only then is the model in training mode, in which
-        transformers checkpoints gradients (and drops its cache of keys and values), and in which bitsandbytes has
-        gradients on a CPU. There is no dropout to wake. `keeps`: share of the layers that aren't checkpointed then.
+        `learns`: a gradient will be taken before the end. The model stays in evaluation mode, without dropout and
+        jitter; only what needs it is in training mode then: layers that checkpoint, and bitsandbytes' for gradients on
+        a CPU. `keeps`: share of the layers that aren't checkpointed.
         """
         with self.lock:
             self._attach(adapter)
-            if not learns:
-                yield
-                return
-            keeping = self._checkpointed[: int(keeps * len(self._checkpointed))]
-            self.model.train()
-            for layer in keeping:
-                layer.gradient_checkpointing = False
+            awake: list[nn.Module] = []
+            if learns:
+                awake = self._checkpointed[int(keeps * len(self._checkpointed)) :]
+                awake += [layer.inner for layer in self._layers.values() if not layer.plain]
+            for module in awake:
+                module.training = True
             try:
                 yield
             finally:
-                self.model.eval()
-                for layer in keeping:
-                    layer.gradient_checkpointing = True
+                for module in awake:
+                    module.training = False
 
     @torch.no_grad()
     def prepared(self, adapter: Adapter | None) -> Prepared:
@@ -132,26 +135,40 @@ class Base:
             layers = {
                 name: layer.prepared(adapter.pair(name) if adapter else None) for name, layer in self._layers.items()
             }
-            return Prepared(
-                layers, self._packed_head.product if self._packed_head else self.model.get_output_embeddings()
+            product = (
+                self._packed_head.product if self._packed_head else partial(nn.functional.linear, weight=self.head)
             )
+            return Prepared(layers, self.finish.after(product))
+
+    def pack(self, sequences: Sequence[Tokens]) -> Forest:
+        """Returns the row of `sequences` in which shared beginnings are computed once, where the model allows it."""
+        return apart(sequences) if self.not_packed else pack(sequences)
+
+    def batches(self, sequences: Sequence[Tokens], budget: int) -> Iterator[range]:
+        """Yields consecutive runs of `sequences` that cost at most `budget` tokens each (`packing.batches`)."""
+        return batches(sequences, budget, shares=not self.not_packed)
 
     def hidden(self, forest: Forest) -> Tensor:
-        """Returns the last hidden states (tokens, hidden) of the packed row, after the final norm.
+        """Returns the last hidden states (tokens, hidden) of a row made by `pack`, ready for the projection `head`.
 
-        Call it within `attached`.
+        `finish` makes logits of what is projected. Call it within `attached`.
         """
-        device = self.device
         body = self.model.get_decoder()
-        output = body(
-            input_ids=torch.tensor([forest.token_ids], device=device),
-            position_ids=torch.tensor([forest.positions], device=device),
-            attention_mask=torch.empty(1, 1, 1, 1, device=device),  # 4-d: taken as ready; ours ignores it
-            use_cache=False,
-            forest=attention.Plan.of(forest, self.head),
-        )
+        if self.not_packed:
+            return self.finish.scaled(self._apart(body, forest))
+        output = body(**attention.packed_inputs(forest, self.head))
         hidden: Tensor = output.last_hidden_state[0]
-        return hidden
+        return self.finish.scaled(hidden)
+
+    def _apart(self, body: Any, forest: Forest) -> Tensor:
+        """Returns the hidden states of sequences that each have a row and states of their own.
+
+        Padding stands behind them, where no earlier token sees it, so the model's own mask serves.
+        """
+        tokens = [torch.tensor(segment.tokens, device=self.device) for segment in forest.segments]
+        padded = nn.utils.rnn.pad_sequence(tokens, batch_first=True)
+        output = body(input_ids=padded, use_cache=False).last_hidden_state
+        return torch.cat([row[: len(own)] for row, own in zip(output, tokens, strict=True)])
 
     def export(self, adapter: Adapter, folder: Path) -> None:
         """Writes `adapter` as a PEFT folder that vLLM and peft load; `folder` appears whole or not at all.
@@ -242,6 +259,7 @@ def load_base(
     quantize: Literal["none", "nf4"] = "none",
     gradient_checkpointing: bool = False,
     threads: int | None = None,
+    max_model_len: int | None = None,
 ) -> Base:
     """Returns the model at `path` (a folder or a hub name), frozen; `auto` as `resolved_dtype` has it.
 
@@ -261,17 +279,31 @@ def load_base(
         torch.set_num_threads(threads or cpu_threads(None, alone=False))
         keep_freed_memory()
     number = getattr(torch, resolved_dtype(dtype, place.type, path))
-    options = {"dtype": number, "attn_implementation": attention.NAME, **_placement(place)}
+    options = {"dtype": number, **_placement(place)}
     if quantize == "nf4":
         options |= {"quantization_config": _four_bits(number), "device_map": {"": place}}
     model = pretrained("AutoModelForCausalLM", path, **options)
-    _refuse_unfaithful(model.config, path)
-    model.config.attention_dropout = 0.0
+    rope.fix_rope(model, max_model_len or rope.own_length(model.config))
     model.requires_grad_(False)
     model.eval()
     if gradient_checkpointing:
         model.gradient_checkpointing_enable(_CHECKPOINTING)
-    return Base(model, path)
+        for layer in filter(_checkpoints, model.modules()):
+            layer._gradient_checkpointing_func = partial(_evaluated, layer, layer._gradient_checkpointing_func)
+    return Base(model, path, max_model_len)
+
+
+def _evaluated(layer: nn.Module, checkpoint: Callable[..., Any], call: Callable[..., Any], *args: Any) -> Any:
+    """Checkpoints a layer that is in training mode for that reason alone: it computes as in evaluation."""
+
+    def evaluated(*inputs: Any) -> Any:
+        layer.training = False
+        try:
+            return call(*inputs)
+        finally:
+            layer.training = True
+
+    return checkpoint(evaluated, *args)
 
 
 def _placement(device: torch.device) -> dict[str, Any]:
@@ -298,15 +330,3 @@ def _four_bits(dtype: torch.dtype) -> Any:
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype, bnb_4bit_use_double_quant=True
     )
-
-
-def _refuse_unfaithful(config: Any, path: str) -> None:
-    """Refuses logit caps and sliding windows: they are not reproduced here, and a silent difference from the sampler is
-    the worst.
-    """
-    window = getattr(config, "sliding_window", None)
-    if window is not None and "sliding_attention" in (getattr(config, "layer_types", None) or []):
-        raise UserError(f"{path!r} uses sliding-window attention ({window} tokens), which the trainer lacks; choose another model")  # fmt: skip  # noqa: E501
-    for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
-        if getattr(config, name, None) not in (None, 1, 1.0):
-            raise UserError(f"{path!r} rescales its logits ({name}), which the trainer lacks; choose another model")

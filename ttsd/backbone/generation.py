@@ -12,6 +12,7 @@ import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
 from ttsd.backbone.base import Base
+from ttsd.backbone.cache import join, new_cache, only_keys, select
 from ttsd.backbone.lora import Adapter, Prepared
 from ttsd.backbone.prefixes import Prefixes
 
@@ -56,7 +57,7 @@ def generate(
     for step in itertools.count():
         if step % _TOKENS_BETWEEN_JOINS == 0 and (late := more(len(alive))):
             with base.attached(prepared):
-                logits, cache, mask = _joined([(logits, cache, mask), _prefill(base, prepared, late, known)])
+                logits, cache, mask = _joined(base, [(logits, cache, mask), _prefill(base, prepared, late, known)])
             rows += [_Row(index) for index in range(len(rows), len(rows) + len(late))]
             alive += rows[-len(late) :]
         tokens, logprobs = _sample(logits, temperature, top_p, generator)
@@ -68,7 +69,7 @@ def generate(
             return [row.generated for row in rows]
         if len(kept) < len(alive):
             chosen = torch.tensor(kept, device=base.device)
-            cache.batch_select_indices(chosen)
+            select(cache, chosen)
             mask, tokens, alive = mask[chosen], tokens[chosen], [alive[place] for place in kept]
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
         with base.attached(prepared):
@@ -108,17 +109,16 @@ class _Row:
 def _prefill(base: Base, prepared: Prepared, prompts: Sequence[Sequence[int]], known: Prefixes) -> Batch:
     """Returns the prompts as one batch, left-padded. They are read one by one: each begins where a known one ends."""
     read = {prompt: _read(base, prepared, prompt, known) for prompt in dict.fromkeys(map(tuple, prompts))}
-    logits, cache, mask = _joined(list(read.values()))
+    logits, cache, mask = _joined(base, list(read.values()))
     order = torch.tensor([list(read).index(tuple(prompt)) for prompt in prompts], device=base.device)
-    cache.batch_select_indices(order)
+    select(cache, order)
     return logits[order], cache, mask[order]
 
 
 def _read(base: Base, prepared: Prepared, prompt: tuple[int, ...], known: Prefixes) -> Batch:
-    from transformers import DynamicCache
-
-    cache = DynamicCache()
-    for index, (keys, values) in enumerate(known.longest(prompt)):
+    cache = new_cache(base.model)
+    shares = only_keys(cache)
+    for index, (keys, values) in enumerate(known.longest(prompt) if shares else []):
         cache.update(keys, values, index)
     start = cache.get_seq_length()
     mask = torch.ones(1, len(prompt), dtype=torch.long, device=base.device)
@@ -129,25 +129,17 @@ def _read(base: Base, prepared: Prepared, prompt: tuple[int, ...], known: Prefix
         past_key_values=cache,
         use_cache=True,
     )
-    known.keep(prompt, cache)
+    if shares:
+        known.keep(prompt, cache)
     return prepared.head(output.last_hidden_state[:, -1]), cache, mask
 
 
-def _joined(batches: Sequence[Batch]) -> Batch:
-    """Batches as one, in a new cache; columns that no row sees any more are left out."""
-    from transformers import DynamicCache
-
+def _joined(base: Base, batches: Sequence[Batch]) -> Batch:
+    """Returns batches as one, in a new cache; columns that no row sees any more are left out."""
     masks = [mask[:, int(mask.any(dim=0).long().argmax()) :] for _, _, mask in batches]
-    longest = max(mask.shape[1] for mask in masks)
-
-    def column(parts: Sequence[Tensor]) -> Tensor:
-        kept = [part[..., -mask.shape[1] :, :] for part, mask in zip(parts, masks, strict=True)]
-        return torch.cat([nn.functional.pad(part, (0, 0, longest - part.shape[-2], 0)) for part in kept])
-
-    cache = DynamicCache()
-    for index, layers in enumerate(zip(*(cache.layers for _, cache, _ in batches), strict=True)):
-        cache.update(column([layer.keys for layer in layers]), column([layer.values for layer in layers]), index)
-    mask = torch.cat([nn.functional.pad(mask, (longest - mask.shape[1], 0)) for mask in masks])
+    widths = [mask.shape[1] for mask in masks]
+    cache = join(new_cache(base.model), [cache for _, cache, _ in batches], widths)
+    mask = torch.cat([nn.functional.pad(mask, (max(widths) - mask.shape[1], 0)) for mask in masks])
     return torch.cat([logits for logits, _, _ in batches]), cache, mask
 
 

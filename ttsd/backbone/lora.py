@@ -84,6 +84,11 @@ class LoraLinear(nn.Module):
         """Tells whether a pair can be added to the weight; in bfloat16 that would round a young adapter away."""
         return self.inner.weight.dtype == torch.float32
 
+    @property
+    def plain(self) -> bool:
+        """Tells whether the weight is a matrix of numbers, not of four bits each."""
+        return self.inner.weight.is_floating_point()
+
     def pack(self) -> bool:
         """Packs the weight, which has no plain copy from now on; False: that is done, or does not pay."""
         if self._packed is not None or not packs(self.inner):

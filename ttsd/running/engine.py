@@ -326,6 +326,7 @@ class _Parts:
                 device=model.trainer_on,
                 quantize=model.quantize_base,
                 threads=self.threads,
+                max_model_len=model.max_model_len,
             )
             lora = self.config.lora  # no adapter is used here, but only LoRA layers can be prepared
             base.wire(LoraShape.of(lora.rank, lora.alpha, lora.target_modules))

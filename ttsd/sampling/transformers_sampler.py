@@ -223,7 +223,7 @@ class HfSampler:
 
     def _length(self) -> int:
         """Returns the tokens of prompt and completion that the model takes."""
-        own, wanted = int(self._started().model.config.max_position_embeddings), self.settings.max_model_len
+        own, wanted = self._started().length, self.settings.max_model_len
         if wanted is not None and wanted > own:
             raise UserError(f"model.max_model_len={wanted} is more than the model's own {own}; lower it")
         return wanted or own
