@@ -71,7 +71,7 @@ def _one_token(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, s
     if seen is not None:
         scores = scores.masked_fill(~seen, -torch.inf) if seen.dtype == torch.bool else scores + seen
     output = scores.softmax(dim=-1) @ value.to(number)
-    return output.reshape(rows, 1, heads, size).to(query.dtype)
+    return output.reshape(rows, 1, heads, value.shape[3]).to(query.dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from torch import Tensor, nn  # noqa: TID253
 from ttsd.backbone import attention, rope
 from ttsd.backbone.faithful import why_not_packed
 from ttsd.backbone.files import replacing
-from ttsd.backbone.head import checked_head
+from ttsd.backbone.head import body_of, checked_head
 from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Prepared, views
 from ttsd.backbone.packed_weight import PackedWeight, packs
 from ttsd.backbone.packing import Forest, Tokens, apart, batches, pack
@@ -41,11 +41,9 @@ class Base:
         self.length = rope.own_length(model.config)
         self.finish = checked_head(model, path)
         self.not_packed = why_not_packed(model, length or self.length)
-        body = model.get_decoder()
+        body = body_of(model)
         inside = next(name for name, module in model.named_modules() if module is body)
-        self._linear = {
-            f"{inside}.{name}": module for name, module in body.named_modules() if isinstance(module, nn.Linear)
-        }
+        self._linear = {f"{inside}.{name}": module for name, module in body.named_modules() if _is_linear(module)}
         self._checkpointed = [layer for layer in model.modules() if _checkpoints(layer)]
         self._shape: LoraShape | None = None
         self._layers: dict[str, LoraLinear] = {}
@@ -77,7 +75,7 @@ class Base:
             for name, layer in self._linear.items():
                 parent, _, child = name.rpartition(".")
                 if child in targets:
-                    self._layers[name] = LoraLinear(layer, shape.alpha / shape.rank)
+                    self._layers[name] = LoraLinear(layer, shape.alpha / shape.rank).eval()
                     setattr(self.model.get_submodule(parent), child, self._layers[name])
                     self.shapes[f"{name}.lora_A"] = torch.Size((shape.rank, layer.in_features))
                     self.shapes[f"{name}.lora_B"] = torch.Size((layer.out_features, shape.rank))
@@ -153,7 +151,7 @@ class Base:
 
         `finish` makes logits of what is projected. Call it within `attached`.
         """
-        body = self.model.get_decoder()
+        body = body_of(self.model)
         if self.not_packed:
             return self.finish.scaled(self._apart(body, forest))
         output = body(**attention.packed_inputs(forest, self.head))
@@ -201,7 +199,9 @@ class Base:
     def _targets(self, shape: LoraShape) -> tuple[str, ...]:
         known = {name.rpartition(".")[2] for name in self._linear}
         wanted = known if shape.target_modules == "all-linear" else set(shape.target_modules)
-        if not wanted or not wanted <= known:
+        if not known:
+            raise UserError(f"{self.path!r} has no linear layers that an adapter fits; choose another model")
+        if not wanted <= known:
             raise UserError(
                 f"lora.target_modules = {sorted(wanted)} names layers that {self.path!r} lacks; "
                 f"choose from {', '.join(sorted(known))}, or all-linear"
@@ -243,6 +243,11 @@ class Base:
                 case Adapter():
                     layer.attached = adapter.pair(name)
         self._attached = adapter
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """Tells whether a layer is a plain product; a router of experts may be one by name and return more than that."""
+    return isinstance(module, nn.Linear) and not type(module).__module__.startswith("transformers.")
 
 
 def _checkpoints(module: nn.Module) -> bool:

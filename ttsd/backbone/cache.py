@@ -8,18 +8,33 @@ from typing import Any
 import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
+from ttsd.errors import UserError
+
 
 def new_cache(model: Any) -> Any:
     """Returns an empty cache for the model's layers.
 
     Layers with a sliding window keep all keys: their mask says which ones count, and rows of different lengths join.
+    UserError: the layers keep something else.
     """
-    from transformers import DynamicCache
+    from transformers import DynamicCache, cache_utils
     from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
     cache = DynamicCache(config=model.config)
+    strange = sorted({type(layer).__name__ for layer in cache.layers} - {one.__name__ for one in _known(cache_utils)})
+    if strange:
+        raise UserError(f"the transformers sampler can't join rows of {strange[0]}; use model.sampler=vllm")
     cache.layers = [DynamicLayer() if type(layer) is DynamicSlidingWindowLayer else layer for layer in cache.layers]
     return cache
+
+
+def _known(kinds: Any) -> tuple[type, ...]:
+    return (
+        kinds.DynamicLayer,
+        kinds.DynamicSlidingWindowLayer,
+        kinds.LinearAttentionLayer,
+        kinds.LinearAttentionAndFullAttentionLayer,
+    )
 
 
 def only_keys(cache: Any) -> bool:
@@ -27,6 +42,19 @@ def only_keys(cache: Any) -> bool:
     from transformers.cache_utils import DynamicLayer
 
     return all(type(layer) is DynamicLayer for layer in cache.layers)
+
+
+def check_filled(model: Any, cache: Any) -> None:
+    """UserError: after a prompt some layer has put nothing into the cache, so its states are somewhere else."""
+    kinds = getattr(model.config.get_text_config(), "layer_types", None) or []
+    for at, layer in enumerate(cache.layers):
+        if kinds[at : at + 1] in (["mlp"], ["moe"]):
+            continue
+        states = [*getattr(layer, "conv_states", {}).values(), *getattr(layer, "recurrent_states", {}).values()]
+        if getattr(layer, "keys", None) is None and all(state is None for state in states):
+            raise UserError(
+                "the model keeps states where the transformers sampler does not find them; use model.sampler=vllm"
+            )
 
 
 def select(cache: Any, rows: Tensor) -> None:

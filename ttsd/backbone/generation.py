@@ -12,7 +12,8 @@ import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
 from ttsd.backbone.base import Base
-from ttsd.backbone.cache import join, new_cache, only_keys, select
+from ttsd.backbone.cache import check_filled, join, new_cache, only_keys, select
+from ttsd.backbone.head import body_of
 from ttsd.backbone.lora import Adapter, Prepared
 from ttsd.backbone.prefixes import Prefixes
 
@@ -117,19 +118,20 @@ def _prefill(base: Base, prepared: Prepared, prompts: Sequence[Sequence[int]], k
 
 def _read(base: Base, prepared: Prepared, prompt: tuple[int, ...], known: Prefixes) -> Batch:
     cache = new_cache(base.model)
-    shares = only_keys(cache)
-    for index, (keys, values) in enumerate(known.longest(prompt) if shares else []):
+    shared = known.longest(prompt) if only_keys(cache) else []
+    for index, (keys, values) in enumerate(shared):
         cache.update(keys, values, index)
-    start = cache.get_seq_length()
+    start = shared[0][0].shape[2] if shared else 0
     mask = torch.ones(1, len(prompt), dtype=torch.long, device=base.device)
-    output = base.model.get_decoder()(
+    output = body_of(base.model)(
         input_ids=torch.tensor([prompt[start:]], device=base.device),
         attention_mask=mask,
         position_ids=torch.arange(start, len(prompt), device=base.device)[None],
         past_key_values=cache,
         use_cache=True,
     )
-    if shares:
+    check_filled(base.model, cache)
+    if only_keys(cache):
         known.keep(prompt, cache)
     return prepared.head(output.last_hidden_state[:, -1]), cache, mask
 
@@ -145,7 +147,7 @@ def _joined(base: Base, batches: Sequence[Batch]) -> Batch:
 
 def _decode(base: Base, prepared: Prepared, tokens: Tensor, cache: Any, mask: Tensor) -> Tensor:
     positions = mask.sum(dim=1, keepdim=True) - 1
-    body = base.model.get_decoder()
+    body = body_of(base.model)
     output = body(
         input_ids=tokens[:, None], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
     )

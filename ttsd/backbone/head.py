@@ -48,13 +48,19 @@ class Head:
         return lambda hidden: self.finished(product(self.scaled(hidden)))
 
 
+def body_of(model: Any) -> Any:
+    """Returns the layers of a causal language model: from token ids to hidden states."""
+    body = model.get_decoder()
+    return model.model if body is model else body
+
+
 @torch.no_grad()
 def checked_head(model: Any, path: str) -> Head:
     """Returns the model's head. UserError: the model computes other logits from its hidden states."""
     head, projection = Head.of(model), model.get_output_embeddings()
     tokens = torch.arange(3, 11, device=projection.weight.device)[None]
     logits = model(input_ids=tokens, use_cache=False).logits[0].float()
-    hidden = model.get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state[0]
+    hidden = body_of(model)(input_ids=tokens, use_cache=False).last_hidden_state[0]
     ours = head.after(lambda states: nn.functional.linear(states.to(projection.weight.dtype), projection.weight))
     distance = (ours(hidden).float() - logits).abs().max()
     if not distance <= _OFF * logits.std():

