@@ -17,6 +17,7 @@ from ttsd.backbone.model_folder import resolve
 from ttsd.backbone.prefixes import Prefixes
 from ttsd.backbone.processor import cpu_computes_bfloat16, cpu_threads, device_named, resolved_dtype
 from ttsd.backbone.tokenizer import Tokenizer
+from ttsd.backbone.weights import weights_digest
 
 __all__ = [
     "Adapter",
@@ -36,4 +37,5 @@ __all__ = [
     "replacing",
     "resolve",
     "resolved_dtype",
+    "weights_digest",
 ]

@@ -22,8 +22,8 @@ from ttsd.backbone.head import body_of, checked_head
 from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Prepared, views
 from ttsd.backbone.packed_weight import PackedWeight, packs
 from ttsd.backbone.packing import Forest, Tokens, apart, batches, pack
-from ttsd.backbone.pretrained import pretrained
 from ttsd.backbone.processor import cpu_threads, device_named, keep_freed_memory, resolved_dtype
+from ttsd.backbone.weights import load_weights
 from ttsd.errors import InfrastructureError, UserError
 
 _CHECKPOINTING = {"use_reentrant": False}
@@ -287,7 +287,7 @@ def load_base(
     options = {"dtype": number, **_placement(place)}
     if quantize == "nf4":
         options |= {"quantization_config": _four_bits(number), "device_map": {"": place}}
-    model = pretrained("AutoModelForCausalLM", path, **options)
+    model = load_weights(path, **options)
     rope.fix_rope(model, max_model_len or rope.own_length(model.config))
     model.requires_grad_(False)
     model.eval()

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from ttsd.backbone.files import replacing
+from ttsd.backbone.gguf import GgufFacts, check_whole
 from ttsd.backbone.pretrained import pretrained
+from ttsd.backbone.weights import load_weights
 from ttsd.config import BUNDLED_MODEL
 from ttsd.errors import UserError
 
@@ -77,10 +79,14 @@ def _convert(file: Path, folder: Path) -> None:
     import torch
     from transformers import GgufConfig
 
+    check_whole(file)
+    facts = GgufFacts(file)
     tokenizer = pretrained("AutoTokenizer", str(file.parent), gguf_file=file.name)
     options = {"dtype": torch.bfloat16, "quantization_config": GgufConfig(dequantize=True)}
-    model = pretrained("AutoModelForCausalLM", str(file.parent), gguf_file=file.name, **options)
+    model = load_weights(str(file.parent), gguf_file=file.name, **options)
     _tie(model)
+    facts.apply_rope(model.config)
+    model.generation_config.eos_token_id = facts.end_ids() or model.generation_config.eos_token_id
     model.config.dtype = torch.bfloat16
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

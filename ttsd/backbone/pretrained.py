@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from ttsd.errors import UserError
 
-Kind = Literal["AutoConfig", "AutoTokenizer", "AutoModelForCausalLM", "GenerationConfig"]
+Kind = Literal["AutoConfig", "AutoTokenizer", "AutoModelForCausalLM", "AutoModelForImageTextToText", "GenerationConfig"]
 
 _WHAT = {
     "AutoConfig": "configuration",
     "AutoTokenizer": "tokenizer",
     "AutoModelForCausalLM": "model",
+    "AutoModelForImageTextToText": "model",
     "GenerationConfig": "generation settings",
 }
 
