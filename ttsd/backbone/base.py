@@ -138,6 +138,16 @@ class Base:
             )
             return Prepared(layers, self.finish.after(product))
 
+    @property
+    def price(self) -> str | None:
+        """Returns what a user should know of a model that can't be packed, in a sentence."""
+        if not self.not_packed:
+            return None
+        return (
+            f"{self.path} has {self.not_packed}, so the trainer computes a shared prompt again for each completion: "
+            "steps take longer and need more memory, and learn the same"
+        )
+
     def pack(self, sequences: Sequence[Tokens]) -> Forest:
         """Returns the row of `sequences` in which shared beginnings are computed once, where the model allows it."""
         return apart(sequences) if self.not_packed else pack(sequences)
@@ -167,6 +177,29 @@ class Base:
         padded = nn.utils.rnn.pad_sequence(tokens, batch_first=True)
         output = body(input_ids=padded, use_cache=False).last_hidden_state
         return torch.cat([row[: len(own)] for row, own in zip(output, tokens, strict=True)])
+
+    @torch.no_grad()
+    def plain_logits(self, tokens: Tokens, count: int) -> Tensor:
+        """Returns the logits (count, vocab) of the last tokens as transformers' own forward pass has them."""
+        ids = torch.tensor([tokens], device=self.device)
+        logits: Tensor = self.model(input_ids=ids, use_cache=False, logits_to_keep=count).logits[0, -count:]
+        return logits
+
+    @contextmanager
+    def rounded_again(self) -> Iterator[None]:
+        """Makes each linear layer's output, while inside, off by as much as rounding it once more to `dtype` would."""
+        step, generator = torch.finfo(self.dtype).eps, torch.Generator(self.device).manual_seed(0)
+
+        def off(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+            noise = torch.rand(output.shape, generator=generator, device=self.device) - 0.5
+            return (output.float() * (1 + step * noise)).to(output.dtype)
+
+        hooks = [layer.register_forward_hook(off) for layer in self._layers.values()]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def export(self, adapter: Adapter, folder: Path) -> None:
         """Writes `adapter` as a PEFT folder that vLLM and peft load; `folder` appears whole or not at all.

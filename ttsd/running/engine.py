@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -28,7 +29,7 @@ from ttsd.machine.gpus import Hardware, hardware_for
 from ttsd.machine.memory import adapters_bytes, sampler_share, scratch_parent, vllm_cache_bytes
 from ttsd.nouns import Completion, Example
 from ttsd.running.bring_up import bring_up
-from ttsd.running.parity import check_parity
+from ttsd.running.parity import TOKENS, check_parity
 from ttsd.running.shared_time import Shared, Spending
 from ttsd.running.watchdog import waiting_for
 from ttsd.sampling.background import in_background, in_thread
@@ -253,18 +254,26 @@ async def open_engine(
     engine = Engine(tokenizer, sampler, scratch)
     try:
         engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_gpu(config, hardware))
+        for note in (*tokenizer.notes, *filter(None, [engine.trainer and engine.trainer.base.price])):
+            print(f"ttsd: {note}", file=sys.stderr, flush=True)
         if engine.trainer is not None:
             async with waiting_for("check that sampler and trainer agree"):
                 engine.agreement = await check_parity(
                     sampler,
                     engine.trainer,
                     tokenizer.chat(PROBE),
+                    longest=longest_prompt(config, engine.trainer.base.length),
                     top_p=config.sampling.top_p,
                     quantised=differs_in_bits(config.model),
                 )
         yield engine
     finally:
         await engine.close()
+
+
+def longest_prompt(config: Config, own: int) -> int:
+    """Returns the tokens of the longest prompt with which the parity check leaves room; `own`: the model's length."""
+    return min(config.sampling.max_prompt_len, (config.model.max_model_len or own) - TOKENS - 1)
 
 
 def takes_turns(config: Config, adapters: int, *, learns: bool) -> bool:

@@ -34,6 +34,7 @@ from ttsd.training.state import LearnerState, Snapshot
 from ttsd.training.token_stats import TokenStats
 
 Metrics = dict[str, float]
+Pair = tuple[Tokens, Tokens]  # prompt and completion
 
 _FLOAT16_SCALE = 4096.0  # lifts float16 gradients of token means over what that format rounds to nothing
 _KL_PROBE = 2  # completions of a step on which the distance to the base is measured
@@ -107,6 +108,46 @@ class Trainer:
         adapter = None if name is None else self._learners[name].student
         with self.base.attached(adapter), torch.no_grad():
             return self._sampled_logprobs([(tuple(prompt_ids), tuple(completion_ids))]).tolist()
+
+    def logprobs_each_way(self, name: str, pairs: Sequence[Pair]) -> dict[str, list[float]]:
+        """Returns the log-probabilities of all completion tokens of `pairs` as the student has them, in several ways.
+
+        `packed` as in a step, `gradient` the same with gradients on, `plain` by transformers' own forward pass, one
+        sequence at a time, `rounded` the same with each layer's output rounded once more.
+        InfrastructureError: the model's layers have no finite gradient.
+        """
+        student = self._learners[name].student
+        with self.base.attached(student), torch.no_grad():
+            packed, plain = self._sampled_logprobs(pairs), self._plain_logprobs(pairs)
+            with self.base.rounded_again():
+                rounded = self._plain_logprobs(pairs[:1])
+        with self.base.attached(student, learns=True):
+            learning = self._probed_gradient(student, pairs)
+        found = {"packed": packed, "gradient": learning, "plain": plain, "rounded": rounded}
+        return {way: values.tolist() for way, values in found.items()}
+
+    def _probed_gradient(self, student: Adapter, pairs: Sequence[Pair]) -> Tensor:
+        forest = self.base.pack([joined(prompt, completion) for prompt, completion in pairs])
+        at = [row for index, (_, tokens) in enumerate(pairs) for row in forest.rows(index)[-len(tokens) :]]
+        ids = torch.tensor([token for _, tokens in pairs for token in tokens], device=self.base.device)
+        try:
+            hidden = self.base.hidden(forest)[torch.tensor(at, device=self.base.device)]
+            torch.autograd.backward(hidden.float().square().mean())
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise InfrastructureError(f"the model's layers can't be trained: {error}; choose another model") from error
+        finite = bool(student.gradient.isfinite().all()) and bool(student.gradient.any())
+        student.gradient.zero_()
+        if not finite:
+            raise InfrastructureError("the model's layers give no finite gradient; choose another model")
+        return self._logprobs_of(hidden.detach(), ids)
+
+    def _plain_logprobs(self, pairs: Sequence[Pair]) -> Tensor:
+        found = []
+        for prompt, completion in pairs:
+            logits = self.base.plain_logits(joined(prompt, completion), len(completion))
+            ids = torch.tensor(completion, device=logits.device)
+            found.append(losses.log_probs_at(self._tempered(logits), ids[:, None])[:, 0])
+        return torch.cat(found)
 
     def per_token(self, name: str, example: Example) -> tuple[list[float], list[float]]:
         """Returns student's and teacher's log-probabilities of the example's tokens; the teacher's may be empty."""
@@ -265,12 +306,14 @@ class Trainer:
                 found.append(self.base.hidden(forest)[torch.tensor(at, device=self.base.device)])
         return torch.cat(found)
 
-    def _sampled_logprobs(self, pairs: Sequence[tuple[Tokens, Tokens]]) -> Tensor:
+    def _sampled_logprobs(self, pairs: Sequence[Pair]) -> Tensor:
         """Returns log-probabilities under the attached weights: (prompt, completion) pairs -> all completion tokens."""
         forest = self.base.pack([joined(prompt, completion) for prompt, completion in pairs])
         at = [row for index, (_, tokens) in enumerate(pairs) for row in forest.rows(index)[-len(tokens) :]]
         ids = torch.tensor([token for _, tokens in pairs for token in tokens], device=self.base.device)
-        hidden = self.base.hidden(forest)[torch.tensor(at, device=self.base.device)]
+        return self._logprobs_of(self.base.hidden(forest)[torch.tensor(at, device=self.base.device)], ids)
+
+    def _logprobs_of(self, hidden: Tensor, ids: Tensor) -> Tensor:
         project = losses.Projection(self.base.head)
         parts = zip(torch.split(hidden, self._chunk), torch.split(ids[:, None], self._chunk), strict=True)
         return torch.cat([losses.log_probs_at(self._logits(project(states)), own)[:, 0] for states, own in parts])
