@@ -137,3 +137,28 @@ def test_rotary_frequencies_depend_on_the_runs_limit_alone(
     torch.testing.assert_close(
         torch.tensor(logprobs, dtype=torch.float64), again[range(len(ids)), list(ids)], atol=EXACT, rtol=0
     )
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_exported_adapter_is_the_same_in_peft(tmp_path: Path, name: str) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from ttsd.backbone.peft_folder import check_loads
+
+    folder, row = write_family(name, tmp_path / "model"), sequences()[0]
+    base = load_base(str(folder), dtype="float32", threads=1)
+    base.wire(SHAPE)
+    values = torch.randn(base.adapter_size, generator=torch.Generator().manual_seed(0)) * 0.1
+    adapter = Adapter(base.shapes, values)
+    base.export(adapter, tmp_path / "adapter")
+    check_loads(tmp_path / "adapter", str(folder))
+    theirs = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), str(tmp_path / "adapter")
+    ).eval()
+    with base.attached(adapter), torch.no_grad():
+        found = ours(base, [row])[0]
+        wanted = theirs(input_ids=torch.tensor([row]), use_cache=False).logits[0].double().log_softmax(-1)
+    torch.testing.assert_close(found, wanted, atol=EXACT, rtol=0)

@@ -22,6 +22,7 @@ from ttsd.backbone.head import body_of, checked_head
 from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Prepared, views
 from ttsd.backbone.packed_weight import PackedWeight, packs
 from ttsd.backbone.packing import Forest, Tokens, apart, batches, pack
+from ttsd.backbone.peft_folder import keeps_target, peft_config
 from ttsd.backbone.processor import cpu_threads, device_named, keep_freed_memory, resolved_dtype
 from ttsd.backbone.weights import load_weights
 from ttsd.errors import InfrastructureError, UserError
@@ -43,7 +44,9 @@ class Base:
         self.not_packed = why_not_packed(model, length or self.length)
         body = body_of(model)
         inside = next(name for name, module in model.named_modules() if module is body)
-        self._linear = {f"{inside}.{name}": module for name, module in body.named_modules() if _is_linear(module)}
+        linear = {f"{inside}.{name}": module for name, module in body.named_modules() if _is_linear(module)}
+        kept = {child for child in {_last(name) for name in linear} if keeps_target(model, child)}
+        self._linear = {name: module for name, module in linear.items() if _last(name) in kept}
         self._checkpointed = [layer for layer in model.modules() if _checkpoints(layer)]
         self._shape: LoraShape | None = None
         self._layers: dict[str, LoraLinear] = {}
@@ -208,13 +211,15 @@ class Base:
         """
         from safetensors.torch import save_file
 
+        assert self._shape is not None, "an adapter exists, so the base is wired"
         tensors = {
             f"{_PREFIX}{name}.weight": view.to("cpu", self.dtype).contiguous()
             for name, view in views(adapter.shapes, adapter.values).items()
         }
         with replacing(folder) as draft:
             save_file(tensors, draft / "adapter_model.safetensors", metadata={"format": "pt"})
-            self._peft_config().save_pretrained(draft)
+            config = peft_config(self.model, self._shape, self._layers.keys(), self.path)
+            config.save_pretrained(draft)
 
     def load_adapter(self, folder: Path) -> Adapter:
         """Returns the adapter in a PEFT folder; the base is wired for it if it is not yet wired."""
@@ -225,12 +230,13 @@ class Base:
             tensors = load_file(folder / "adapter_model.safetensors")
         except (OSError, ValueError) as error:
             raise InfrastructureError(f"can't read the adapter in {str(folder)!r}: {error}") from error
-        self.wire(LoraShape(config["r"], config["lora_alpha"], tuple(sorted(config["target_modules"]))))
+        targets = {_last(name) for name in config["target_modules"]}
+        self.wire(LoraShape(config["r"], config["lora_alpha"], tuple(sorted(targets))))
         flat = torch.cat([tensors[f"{_PREFIX}{name}.weight"].flatten() for name in self.shapes])
         return Adapter(self.shapes, flat.to(self.device, torch.float32))
 
     def _targets(self, shape: LoraShape) -> tuple[str, ...]:
-        known = {name.rpartition(".")[2] for name in self._linear}
+        known = {_last(name) for name in self._linear}
         wanted = known if shape.target_modules == "all-linear" else set(shape.target_modules)
         if not known:
             raise UserError(f"{self.path!r} has no linear layers that an adapter fits; choose another model")
@@ -240,19 +246,6 @@ class Base:
                 f"choose from {', '.join(sorted(known))}, or all-linear"
             )
         return tuple(sorted(wanted))
-
-    def _peft_config(self) -> Any:
-        from peft import LoraConfig
-
-        assert self._shape is not None, "an adapter exists, so the base is wired"
-        return LoraConfig(
-            r=self._shape.rank,
-            lora_alpha=self._shape.alpha,
-            target_modules=list(self._shape.target_modules),
-            lora_dropout=0.0,
-            task_type="CAUSAL_LM",
-            base_model_name_or_path=self.path,
-        )
 
     @torch.inference_mode(mode=False)  # where they are packed they are learnt with later
     def _pack(self) -> None:
@@ -276,6 +269,10 @@ class Base:
                 case Adapter():
                     layer.attached = adapter.pair(name)
         self._attached = adapter
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _is_linear(module: nn.Module) -> bool:
