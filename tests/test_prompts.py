@@ -187,3 +187,12 @@ def test_a_prompts_name_depends_on_all_of_it() -> None:
     others = [replace(one, token_ids=(1,)), replace(one, text="t"), replace(one, row="teacher"), replace(one, shows=())]
     assert len({prompt.hash for prompt in (one, *others)}) == 5
     assert PromptWriter(QUESTION, ByteTokenizer(), Config()).question.hash == writer().question.hash
+
+
+def test_without_a_set_length_prompts_are_cut_to_the_models_own() -> None:
+    class Short(ByteTokenizer):
+        length = 700
+
+    cut = PromptWriter(STDIN, Short(), Config.model_validate({"sampling": {"max_tokens": 300}}))
+    shown = attempt(2, "y", Verdict(Status.WRONG_ANSWER, 0, 1, 0, 0, 0, "x" * 5000))
+    assert 350 < len(cut.with_feedback("feedback", [shown]).token_ids) <= 400

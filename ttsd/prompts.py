@@ -37,6 +37,10 @@ ATTEMPT_TEMPLATE = "Attempt:\n\n{attempt}\n\nFeedback:\n\n{feedback}"
 class ChatTokenizer(Protocol):
     """Turns one user turn into token ids under the model's chat template, up to where the answer begins."""
 
+    @property
+    def length(self) -> int | None:
+        """Returns how many tokens of prompt and answer the model takes; None: any number."""
+
     def chat(self, user: str) -> tuple[int, ...]: ...
 
 
@@ -51,7 +55,7 @@ class PromptWriter:
         self._tokenizer = tokenizer
         self.settings, self.extensions = config.reprompt, config.extensions
         self._question = question_text(problem)
-        self._limit = _context_limit(config)
+        self._limit = _context_limit(config, tokenizer.length)
         self.question = Prompt(tokenizer.chat(self._question), self._question)
         tokens, limit = len(self.question.token_ids), config.sampling.max_prompt_len
         if tokens > limit:
@@ -170,10 +174,13 @@ def context_text(
     return _fill(settings.reprompt_template, prompt=question, solution=shown, feedback=said)
 
 
-def _context_limit(config: Config) -> int:
-    """Returns the tokens that a prompt with context may have and still leave room for an answer of full length."""
-    limit, length = config.reprompt.max_reprompt_len, config.model.max_model_len
-    return limit if length is None else min(limit, length - config.sampling.max_tokens)
+def _context_limit(config: Config, own: int | None) -> int:
+    """Returns the tokens that a prompt with context may have and still leave room for an answer.
+
+    That is one of full length, or half of what the model takes (`own`, where `model.max_model_len` is none).
+    """
+    limit, length = config.reprompt.max_reprompt_len, config.model.max_model_len or own
+    return limit if length is None else min(limit, length - min(config.sampling.max_tokens, length // 2))
 
 
 def _longest(most: int, fits: Callable[[int], bool]) -> int:

@@ -16,6 +16,7 @@ from ttsd.backbone.cache import check_filled, join, new_cache, only_keys, select
 from ttsd.backbone.head import body_of
 from ttsd.backbone.lora import Adapter, Prepared
 from ttsd.backbone.prefixes import Prefixes
+from ttsd.errors import InfrastructureError
 
 _TOKENS_BETWEEN_JOINS = 8  # a join copies the cache
 _BLOCK = 256  # words of the vocabulary that are summed first
@@ -162,6 +163,11 @@ def _sample(logits: Tensor, temperature: float, top_p: float, generator: torch.G
         before = ordered.exp().cumsum(dim=-1) - ordered.exp()
         dropped = torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before >= top_p)
         log_probs = torch.log_softmax(log_probs.masked_fill(dropped, -torch.inf), dim=-1)
+    if bool(log_probs.isnan().any()):
+        raise InfrastructureError(
+            "the model's logits are not numbers (NaN), so nothing can be sampled; "
+            "use model.dtype=float32 or bfloat16, or other weights"
+        )
     tokens = _inverted(log_probs.exp(), generator)
     return tokens[:, 0], log_probs.gather(-1, tokens)[:, 0]
 

@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any
 
 from ttsd.backbone.pretrained import pretrained
+from ttsd.backbone.rope import own_length
 from ttsd.backbone.user_text import UserText
 from ttsd.errors import UserError
 from ttsd.thinking import MARKS
@@ -28,12 +29,14 @@ class Tokenizer:
         inner: Any,
         end_ids: Sequence[int],
         *,
+        length: int | None = None,
         system_prompt: str | None = None,
         template_settings: dict[str, Any],
         thinking_end: str | None = None,
         today: date | None = None,
     ) -> None:
         self._inner = inner
+        self.length = length
         self._user_text = UserText(inner)
         self._system = [] if system_prompt is None else [{"role": "system", "content": system_prompt}]
         self._settings = template_settings
@@ -75,6 +78,7 @@ class Tokenizer:
         return cls(
             inner,
             _end_ids(inner, path),
+            length=_length(path),
             system_prompt=system_prompt,
             template_settings=settings,
             thinking_end=thinking_end,
@@ -197,3 +201,11 @@ def _end_ids(inner: Any, path: str) -> list[int]:
         for listed in (getattr(part, "eos_token_id", None) for part in parts):
             found += listed if isinstance(listed, list) else [listed]
     return [token for token in dict.fromkeys(found) if token is not None]
+
+
+def _length(path: str) -> int | None:
+    """Returns how many tokens the model takes; None where the folder holds a tokenizer alone."""
+    try:
+        return own_length(pretrained("AutoConfig", path))
+    except UserError:
+        return None

@@ -23,7 +23,15 @@ from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.nouns import Completion
 from ttsd.sampling.background import in_background, in_thread
 from ttsd.sampling.kinds import SAMPLERS
-from ttsd.sampling.protocol import AdapterRef, Decode, SamplerStats, check_new, checked_length, resident
+from ttsd.sampling.protocol import (
+    AdapterRef,
+    Decode,
+    SamplerStats,
+    check_new,
+    checked_length,
+    checked_logprobs,
+    resident,
+)
 
 if TYPE_CHECKING:
     from ttsd.backbone import Adapter, Base, Generated, Prefixes
@@ -107,7 +115,7 @@ class HfSampler:
         return Completion(
             token_ids=token_ids,
             text=self._decode(token_ids),
-            logprobs=logprobs,
+            logprobs=checked_logprobs(logprobs),
             finish_reason=finish_reason,
             adapter_version=adapter.version if adapter else 0,
             seconds=time.monotonic() - start,
