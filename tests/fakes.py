@@ -59,6 +59,8 @@ class ScriptedPolicy:
 class ByteTokenizer:
     """One token a byte; a chat is the text between two marks."""
 
+    length: int | None = None
+
     def chat(self, user: str) -> tuple[int, ...]:
         return (256, *user.encode(), 257)
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
 
 import pytest
 import scipy.stats  # noqa: TID253
@@ -350,19 +349,11 @@ def test_four_bits_without_bitsandbytes(folder: Path) -> None:
         load_base(str(folder), quantize="nf4")
 
 
-@pytest.mark.parametrize(
-    ("change", "part"),
-    [
-        ({"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 0}, "sliding-window"),
-        ({"final_logit_softcapping": 30.0}, "rescales its logits"),
-    ],
-)
-def test_models_that_would_be_read_wrongly_are_refused(folder: Path, tmp_path: Path, change: Any, part: str) -> None:
-    config = json.loads((folder / "config.json").read_text()) | change
-    config.pop("layer_types", None)
+def test_a_model_whose_logits_are_computed_in_an_unknown_way_is_refused(folder: Path, tmp_path: Path) -> None:
+    config = json.loads((folder / "config.json").read_text()) | {"final_logit_softcapping": 0.3}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "model.safetensors").symlink_to(folder / "model.safetensors")
-    with pytest.raises(UserError, match=part):
+    with pytest.raises(UserError, match="computes its logits in a way that the trainer does not know"):
         load_base(str(tmp_path))
 
 

@@ -12,7 +12,8 @@ from tests.fakes import QUESTION, ByteTokenizer, attempt, failed, settings, text
 from ttsd.config import Config, Reprompt
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Case, History, Problem, Prompt, Status, Verdict
-from ttsd.prompts import PromptWriter, context_text, feedback, question, question_text, selected, without_thinking
+from ttsd.prompts import PromptWriter, context_text, feedback, question, question_text, selected
+from ttsd.thinking import without_thinking
 
 CASES = (Case("1", "SECRET"),)
 STDIN = Problem("p", "P", "Print {it}.\n", CASES)
@@ -84,11 +85,11 @@ def test_templates_are_settings() -> None:
         ("<think>\nhm\n</think>\n\nx", "x"),
         ("opened by the template</think>\nx", "x"),
         ("x", "x"),
-        ("<think>not closed", "<think>not closed"),
+        ("<think>not closed", ""),
     ],
 )
 def test_thinking_is_taken_out_of_demonstrations(answer: str, left: str) -> None:
-    assert without_thinking(answer) == left
+    assert without_thinking(answer).strip() == left
 
 
 def limited(tokens: int, **extensions: object) -> PromptWriter:
@@ -186,3 +187,12 @@ def test_a_prompts_name_depends_on_all_of_it() -> None:
     others = [replace(one, token_ids=(1,)), replace(one, text="t"), replace(one, row="teacher"), replace(one, shows=())]
     assert len({prompt.hash for prompt in (one, *others)}) == 5
     assert PromptWriter(QUESTION, ByteTokenizer(), Config()).question.hash == writer().question.hash
+
+
+def test_without_a_set_length_prompts_are_cut_to_the_models_own() -> None:
+    class Short(ByteTokenizer):
+        length = 700
+
+    cut = PromptWriter(STDIN, Short(), Config.model_validate({"sampling": {"max_tokens": 300}}))
+    shown = attempt(2, "y", Verdict(Status.WRONG_ANSWER, 0, 1, 0, 0, 0, "x" * 5000))
+    assert 350 < len(cut.with_feedback("feedback", [shown]).token_ids) <= 400

@@ -17,7 +17,7 @@ from ttsd.config import Config
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.nouns import Completion
 from ttsd.running import parity
-from ttsd.sampling.protocol import AdapterRef, check_new, checked_length, resident
+from ttsd.sampling.protocol import AdapterRef, check_new, checked_length, checked_logprobs, resident
 from ttsd.sampling.transformers_sampler import HfSampler, HfSettings
 
 if TYPE_CHECKING:
@@ -284,3 +284,20 @@ def test_an_adapter_served_twice_over_is_found_in_16_bits() -> None:
     twice = [2 * with_it - without for with_it, without in zip(trainer, base, strict=True)]
     with pytest.raises(InfrastructureError, match="the sampler shows 200%"):
         parity.judge(parity.compare(twice, trainer, base, 1.0), "bfloat16")
+
+
+async def test_numbers_that_are_none_stop_the_run(tmp_path: Path) -> None:
+    import torch
+
+    from ttsd.backbone import load_base
+
+    base = load_base(str(write_model(tmp_path)), dtype="float32")
+    base.model.get_input_embeddings().weight.data[PROMPT[-1]] = torch.nan
+    sampler = _sampler(base)
+    await sampler.start()
+    with pytest.raises(InfrastructureError, match=r"logits are not numbers \(NaN\)"):
+        await sampler.complete(PROMPT, None)
+    await sampler.close()
+    assert checked_logprobs([-1.0, 0.0]) == (-1.0, 0.0)
+    with pytest.raises(InfrastructureError, match="the log-probability nan to token 2"):
+        checked_logprobs([-1.0, math.nan])

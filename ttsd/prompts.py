@@ -16,6 +16,7 @@ from typing import Protocol
 from ttsd.config import Config, Reprompt
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt, History, Problem, Prompt
+from ttsd.thinking import without_thinking
 
 STDIN_FORMAT = """\
 Write a Python program that reads standard input and writes the answer to standard output.
@@ -36,6 +37,10 @@ ATTEMPT_TEMPLATE = "Attempt:\n\n{attempt}\n\nFeedback:\n\n{feedback}"
 class ChatTokenizer(Protocol):
     """Turns one user turn into token ids under the model's chat template, up to where the answer begins."""
 
+    @property
+    def length(self) -> int | None:
+        """Returns how many tokens of prompt and answer the model takes; None: any number."""
+
     def chat(self, user: str) -> tuple[int, ...]: ...
 
 
@@ -50,7 +55,7 @@ class PromptWriter:
         self._tokenizer = tokenizer
         self.settings, self.extensions = config.reprompt, config.extensions
         self._question = question_text(problem)
-        self._limit = _context_limit(config)
+        self._limit = _context_limit(config, tokenizer.length)
         self.question = Prompt(tokenizer.chat(self._question), self._question)
         tokens, limit = len(self.question.token_ids), config.sampling.max_prompt_len
         if tokens > limit:
@@ -70,7 +75,7 @@ class PromptWriter:
 
     def with_demonstration(self, row: str, success: Attempt) -> Prompt:
         """Returns the question with a successful attempt as its solution; thinking is left out."""
-        solution = without_thinking(success.completion.text)
+        solution = without_thinking(success.completion.text).strip()
         shortened = self._shortened(solution, lambda text: self._fits(solution=text))
         return self._prompt(row, [success], solution=shortened)
 
@@ -78,7 +83,7 @@ class PromptWriter:
         text = attempt.verdict.feedback
         if not self.extensions.history_shows_attempts:
             return text
-        return _fill(ATTEMPT_TEMPLATE, attempt=without_thinking(attempt.completion.text), feedback=text)
+        return _fill(ATTEMPT_TEMPLATE, attempt=without_thinking(attempt.completion.text).strip(), feedback=text)
 
     def _shortened(self, text: str, fits: Callable[[str], bool]) -> str:
         return text if fits(text) else text[: _longest(len(text), lambda count: fits(text[:count]))]
@@ -169,15 +174,13 @@ def context_text(
     return _fill(settings.reprompt_template, prompt=question, solution=shown, feedback=said)
 
 
-def without_thinking(answer: str) -> str:
-    """Returns what follows the thinking; the chat template may have opened the block already."""
-    return answer.rpartition("</think>")[2].strip()
+def _context_limit(config: Config, own: int | None) -> int:
+    """Returns the tokens that a prompt with context may have and still leave room for an answer.
 
-
-def _context_limit(config: Config) -> int:
-    """Returns the tokens that a prompt with context may have and still leave room for an answer of full length."""
-    limit, length = config.reprompt.max_reprompt_len, config.model.max_model_len
-    return limit if length is None else min(limit, length - config.sampling.max_tokens)
+    That is one of full length, or half of what the model takes (`own`, where `model.max_model_len` is none).
+    """
+    limit, length = config.reprompt.max_reprompt_len, config.model.max_model_len or own
+    return limit if length is None else min(limit, length - min(config.sampling.max_tokens, length // 2))
 
 
 def _longest(most: int, fits: Callable[[int], bool]) -> int:

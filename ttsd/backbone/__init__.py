@@ -14,9 +14,11 @@ from ttsd.backbone.files import model_sizes, replacing
 from ttsd.backbone.generation import FinishReason, Generated, generate
 from ttsd.backbone.lora import Adapter, LoraShape
 from ttsd.backbone.model_folder import resolve
+from ttsd.backbone.peft_folder import check_loads
 from ttsd.backbone.prefixes import Prefixes
 from ttsd.backbone.processor import cpu_computes_bfloat16, cpu_threads, device_named, resolved_dtype
 from ttsd.backbone.tokenizer import Tokenizer
+from ttsd.backbone.weights import weights_digest
 
 __all__ = [
     "Adapter",
@@ -26,6 +28,7 @@ __all__ = [
     "LoraShape",
     "Prefixes",
     "Tokenizer",
+    "check_loads",
     "cpu_computes_bfloat16",
     "cpu_threads",
     "device_named",
@@ -36,4 +39,5 @@ __all__ = [
     "replacing",
     "resolve",
     "resolved_dtype",
+    "weights_digest",
 ]

@@ -71,7 +71,7 @@ def _one_token(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, s
     if seen is not None:
         scores = scores.masked_fill(~seen, -torch.inf) if seen.dtype == torch.bool else scores + seen
     output = scores.softmax(dim=-1) @ value.to(number)
-    return output.reshape(rows, 1, heads, size).to(query.dtype)
+    return output.reshape(rows, 1, heads, value.shape[3]).to(query.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +104,14 @@ def _suffix_mask(queries: int, keys: int, like: Tensor) -> Any:
 
         return causal_lower_right(queries, keys)
     return torch.full((queries, keys), -torch.inf, dtype=like.dtype, device=like.device).triu(keys - queries + 1)
+
+
+def packed_inputs(forest: Forest, like: Tensor) -> dict[str, Any]:
+    """Returns what a model's decoder is called with to process a packed row; `like` as for `Plan.of`."""
+    return {
+        "input_ids": torch.tensor([forest.token_ids], device=like.device),
+        "position_ids": torch.tensor([forest.positions], device=like.device),
+        "attention_mask": torch.empty(1, 1, 1, 1, device=like.device),  # 4-d: taken as ready; ours ignores it
+        "use_cache": False,
+        "forest": Plan.of(forest, like),
+    }

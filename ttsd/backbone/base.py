@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -14,12 +15,16 @@ from typing import Any, Literal
 import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
-from ttsd.backbone import attention
-from ttsd.backbone.files import loaded, replacing
+from ttsd.backbone import attention, rope
+from ttsd.backbone.faithful import why_not_packed
+from ttsd.backbone.files import replacing
+from ttsd.backbone.head import body_of, checked_head
 from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Prepared, views
 from ttsd.backbone.packed_weight import PackedWeight, packs
-from ttsd.backbone.packing import Forest
+from ttsd.backbone.packing import Forest, Tokens, apart, batches, pack
+from ttsd.backbone.peft_folder import keeps_target, peft_config
 from ttsd.backbone.processor import cpu_threads, device_named, keep_freed_memory, resolved_dtype
+from ttsd.backbone.weights import load_weights
 from ttsd.errors import InfrastructureError, UserError
 
 _CHECKPOINTING = {"use_reentrant": False}
@@ -29,17 +34,19 @@ _PREFIX = "base_model.model."  # what peft and vLLM put before a module's name i
 class Base:
     """A frozen causal language model. Every use of it holds `lock`, so a sampler and a trainer can share one."""
 
-    def __init__(self, model: Any, path: str) -> None:
+    def __init__(self, model: Any, path: str, length: int | None = None) -> None:
         self.model = model
         self.path = path
         self.lock = threading.RLock()
         self.shapes: dict[str, torch.Size] = {}
-        head = model.get_output_embeddings()
-        self._linear = {
-            name: module
-            for name, module in model.named_modules()
-            if isinstance(module, nn.Linear) and module is not head
-        }
+        self.length = rope.own_length(model.config)
+        self.finish = checked_head(model, path)
+        self.not_packed = why_not_packed(model, length or self.length)
+        body = body_of(model)
+        inside = next(name for name, module in model.named_modules() if module is body)
+        linear = {f"{inside}.{name}": module for name, module in body.named_modules() if _is_linear(module)}
+        kept = {child for child in {_last(name) for name in linear} if keeps_target(model, child)}
+        self._linear = {name: module for name, module in linear.items() if _last(name) in kept}
         self._checkpointed = [layer for layer in model.modules() if _checkpoints(layer)]
         self._shape: LoraShape | None = None
         self._layers: dict[str, LoraLinear] = {}
@@ -71,7 +78,7 @@ class Base:
             for name, layer in self._linear.items():
                 parent, _, child = name.rpartition(".")
                 if child in targets:
-                    self._layers[name] = LoraLinear(layer, shape.alpha / shape.rank)
+                    self._layers[name] = LoraLinear(layer, shape.alpha / shape.rank).eval()
                     setattr(self.model.get_submodule(parent), child, self._layers[name])
                     self.shapes[f"{name}.lora_A"] = torch.Size((shape.rank, layer.in_features))
                     self.shapes[f"{name}.lora_B"] = torch.Size((layer.out_features, shape.rank))
@@ -98,25 +105,23 @@ class Base:
     ) -> Iterator[None]:
         """Makes the model, while inside, base + `adapter` (None: the base alone) and nobody else's.
 
-        `learns`: a gradient will be taken before the end. Only then is the model in training mode, in which
-        transformers checkpoints gradients (and drops its cache of keys and values), and in which bitsandbytes has
-        gradients on a CPU. There is no dropout to wake. `keeps`: share of the layers that aren't checkpointed then.
+        `learns`: a gradient will be taken before the end. The model stays in evaluation mode, without dropout and
+        jitter; only what needs it is in training mode then: layers that checkpoint, and bitsandbytes' for gradients on
+        a CPU. `keeps`: share of the layers that aren't checkpointed.
         """
         with self.lock:
             self._attach(adapter)
-            if not learns:
-                yield
-                return
-            keeping = self._checkpointed[: int(keeps * len(self._checkpointed))]
-            self.model.train()
-            for layer in keeping:
-                layer.gradient_checkpointing = False
+            awake: list[nn.Module] = []
+            if learns:
+                awake = self._checkpointed[int(keeps * len(self._checkpointed)) :]
+                awake += [layer.inner for layer in self._layers.values() if not layer.plain]
+            for module in awake:
+                module.training = True
             try:
                 yield
             finally:
-                self.model.eval()
-                for layer in keeping:
-                    layer.gradient_checkpointing = True
+                for module in awake:
+                    module.training = False
 
     @torch.no_grad()
     def prepared(self, adapter: Adapter | None) -> Prepared:
@@ -131,26 +136,73 @@ class Base:
             layers = {
                 name: layer.prepared(adapter.pair(name) if adapter else None) for name, layer in self._layers.items()
             }
-            return Prepared(
-                layers, self._packed_head.product if self._packed_head else self.model.get_output_embeddings()
+            product = (
+                self._packed_head.product if self._packed_head else partial(nn.functional.linear, weight=self.head)
             )
+            return Prepared(layers, self.finish.after(product))
+
+    @property
+    def price(self) -> str | None:
+        """Returns what a user should know of a model that can't be packed, in a sentence."""
+        if not self.not_packed:
+            return None
+        return (
+            f"{self.path} has {self.not_packed}, so the trainer computes a shared prompt again for each completion: "
+            "steps take longer and need more memory, and learn the same"
+        )
+
+    def pack(self, sequences: Sequence[Tokens]) -> Forest:
+        """Returns the row of `sequences` in which shared beginnings are computed once, where the model allows it."""
+        return apart(sequences) if self.not_packed else pack(sequences)
+
+    def batches(self, sequences: Sequence[Tokens], budget: int) -> Iterator[range]:
+        """Yields consecutive runs of `sequences` that cost at most `budget` tokens each (`packing.batches`)."""
+        return batches(sequences, budget, shares=not self.not_packed)
 
     def hidden(self, forest: Forest) -> Tensor:
-        """Returns the last hidden states (tokens, hidden) of the packed row, after the final norm.
+        """Returns the last hidden states (tokens, hidden) of a row made by `pack`, ready for the projection `head`.
 
-        Call it within `attached`.
+        `finish` makes logits of what is projected. Call it within `attached`.
         """
-        device = self.device
-        body = self.model.get_decoder()
-        output = body(
-            input_ids=torch.tensor([forest.token_ids], device=device),
-            position_ids=torch.tensor([forest.positions], device=device),
-            attention_mask=torch.empty(1, 1, 1, 1, device=device),  # 4-d: taken as ready; ours ignores it
-            use_cache=False,
-            forest=attention.Plan.of(forest, self.head),
-        )
+        body = body_of(self.model)
+        if self.not_packed:
+            return self.finish.scaled(self._apart(body, forest))
+        output = body(**attention.packed_inputs(forest, self.head))
         hidden: Tensor = output.last_hidden_state[0]
-        return hidden
+        return self.finish.scaled(hidden)
+
+    def _apart(self, body: Any, forest: Forest) -> Tensor:
+        """Returns the hidden states of sequences that each have a row and states of their own.
+
+        Padding stands behind them, where no earlier token sees it, so the model's own mask serves.
+        """
+        tokens = [torch.tensor(segment.tokens, device=self.device) for segment in forest.segments]
+        padded = nn.utils.rnn.pad_sequence(tokens, batch_first=True)
+        output = body(input_ids=padded, use_cache=False).last_hidden_state
+        return torch.cat([row[: len(own)] for row, own in zip(output, tokens, strict=True)])
+
+    @torch.no_grad()
+    def plain_logits(self, tokens: Tokens, count: int) -> Tensor:
+        """Returns the logits (count, vocab) of the last tokens as transformers' own forward pass has them."""
+        ids = torch.tensor([tokens], device=self.device)
+        logits: Tensor = self.model(input_ids=ids, use_cache=False, logits_to_keep=count).logits[0, -count:]
+        return logits
+
+    @contextmanager
+    def rounded_again(self) -> Iterator[None]:
+        """Makes each linear layer's output, while inside, off by as much as rounding it once more to `dtype` would."""
+        step, generator = torch.finfo(self.dtype).eps, torch.Generator(self.device).manual_seed(0)
+
+        def off(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+            noise = torch.rand(output.shape, generator=generator, device=self.device) - 0.5
+            return (output.float() * (1 + step * noise)).to(output.dtype)
+
+        hooks = [layer.register_forward_hook(off) for layer in self._layers.values()]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def export(self, adapter: Adapter, folder: Path) -> None:
         """Writes `adapter` as a PEFT folder that vLLM and peft load; `folder` appears whole or not at all.
@@ -159,13 +211,15 @@ class Base:
         """
         from safetensors.torch import save_file
 
+        assert self._shape is not None, "an adapter exists, so the base is wired"
         tensors = {
             f"{_PREFIX}{name}.weight": view.to("cpu", self.dtype).contiguous()
             for name, view in views(adapter.shapes, adapter.values).items()
         }
         with replacing(folder) as draft:
             save_file(tensors, draft / "adapter_model.safetensors", metadata={"format": "pt"})
-            self._peft_config().save_pretrained(draft)
+            config = peft_config(self.model, self._shape, self._layers.keys(), self.path)
+            config.save_pretrained(draft)
 
     def load_adapter(self, folder: Path) -> Adapter:
         """Returns the adapter in a PEFT folder; the base is wired for it if it is not yet wired."""
@@ -176,32 +230,22 @@ class Base:
             tensors = load_file(folder / "adapter_model.safetensors")
         except (OSError, ValueError) as error:
             raise InfrastructureError(f"can't read the adapter in {str(folder)!r}: {error}") from error
-        self.wire(LoraShape(config["r"], config["lora_alpha"], tuple(sorted(config["target_modules"]))))
+        targets = {_last(name) for name in config["target_modules"]}
+        self.wire(LoraShape(config["r"], config["lora_alpha"], tuple(sorted(targets))))
         flat = torch.cat([tensors[f"{_PREFIX}{name}.weight"].flatten() for name in self.shapes])
         return Adapter(self.shapes, flat.to(self.device, torch.float32))
 
     def _targets(self, shape: LoraShape) -> tuple[str, ...]:
-        known = {name.rpartition(".")[2] for name in self._linear}
+        known = {_last(name) for name in self._linear}
         wanted = known if shape.target_modules == "all-linear" else set(shape.target_modules)
-        if not wanted or not wanted <= known:
+        if not known:
+            raise UserError(f"{self.path!r} has no linear layers that an adapter fits; choose another model")
+        if not wanted <= known:
             raise UserError(
                 f"lora.target_modules = {sorted(wanted)} names layers that {self.path!r} lacks; "
                 f"choose from {', '.join(sorted(known))}, or all-linear"
             )
         return tuple(sorted(wanted))
-
-    def _peft_config(self) -> Any:
-        from peft import LoraConfig
-
-        assert self._shape is not None, "an adapter exists, so the base is wired"
-        return LoraConfig(
-            r=self._shape.rank,
-            lora_alpha=self._shape.alpha,
-            target_modules=list(self._shape.target_modules),
-            lora_dropout=0.0,
-            task_type="CAUSAL_LM",
-            base_model_name_or_path=self.path,
-        )
 
     @torch.inference_mode(mode=False)  # where they are packed they are learnt with later
     def _pack(self) -> None:
@@ -227,6 +271,15 @@ class Base:
         self._attached = adapter
 
 
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """Tells whether a layer is a plain product; a router of experts may be one by name and return more than that."""
+    return isinstance(module, nn.Linear) and not type(module).__module__.startswith("transformers.")
+
+
 def _checkpoints(module: nn.Module) -> bool:
     from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -241,6 +294,7 @@ def load_base(
     quantize: Literal["none", "nf4"] = "none",
     gradient_checkpointing: bool = False,
     threads: int | None = None,
+    max_model_len: int | None = None,
 ) -> Base:
     """Returns the model at `path` (a folder or a hub name), frozen; `auto` as `resolved_dtype` has it.
 
@@ -248,7 +302,7 @@ def load_base(
 
     UserError: nothing readable at `path`, or an architecture whose attention or logits this tool does not reproduce.
     """
-    from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM
+    from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
     from transformers.utils import logging
 
@@ -260,17 +314,31 @@ def load_base(
         torch.set_num_threads(threads or cpu_threads(None, alone=False))
         keep_freed_memory()
     number = getattr(torch, resolved_dtype(dtype, place.type, path))
-    options = {"dtype": number, "attn_implementation": attention.NAME, **_placement(place)}
+    options = {"dtype": number, **_placement(place)}
     if quantize == "nf4":
         options |= {"quantization_config": _four_bits(number), "device_map": {"": place}}
-    model = loaded("model", path, lambda: AutoModelForCausalLM.from_pretrained(path, **options))
-    _refuse_unfaithful(model.config, path)
-    model.config.attention_dropout = 0.0
+    model = load_weights(path, **options)
+    rope.fix_rope(model, max_model_len or rope.own_length(model.config))
     model.requires_grad_(False)
     model.eval()
     if gradient_checkpointing:
         model.gradient_checkpointing_enable(_CHECKPOINTING)
-    return Base(model, path)
+        for layer in filter(_checkpoints, model.modules()):
+            layer._gradient_checkpointing_func = partial(_evaluated, layer, layer._gradient_checkpointing_func)
+    return Base(model, path, max_model_len)
+
+
+def _evaluated(layer: nn.Module, checkpoint: Callable[..., Any], call: Callable[..., Any], *args: Any) -> Any:
+    """Checkpoints a layer that is in training mode for that reason alone: it computes as in evaluation."""
+
+    def evaluated(*inputs: Any) -> Any:
+        layer.training = False
+        try:
+            return call(*inputs)
+        finally:
+            layer.training = True
+
+    return checkpoint(evaluated, *args)
 
 
 def _placement(device: torch.device) -> dict[str, Any]:
@@ -297,15 +365,3 @@ def _four_bits(dtype: torch.dtype) -> Any:
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype, bnb_4bit_use_double_quant=True
     )
-
-
-def _refuse_unfaithful(config: Any, path: str) -> None:
-    """Refuses logit caps and sliding windows: they are not reproduced here, and a silent difference from the sampler is
-    the worst.
-    """
-    window = getattr(config, "sliding_window", None)
-    if window is not None and "sliding_attention" in (getattr(config, "layer_types", None) or []):
-        raise UserError(f"{path!r} uses sliding-window attention ({window} tokens), which the trainer lacks; choose another model")  # fmt: skip  # noqa: E501
-    for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
-        if getattr(config, name, None) not in (None, 1, 1.0):
-            raise UserError(f"{path!r} rescales its logits ({name}), which the trainer lacks; choose another model")

@@ -12,8 +12,11 @@ import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
 from ttsd.backbone.base import Base
+from ttsd.backbone.cache import check_filled, join, new_cache, only_keys, select
+from ttsd.backbone.head import body_of
 from ttsd.backbone.lora import Adapter, Prepared
 from ttsd.backbone.prefixes import Prefixes
+from ttsd.errors import InfrastructureError
 
 _TOKENS_BETWEEN_JOINS = 8  # a join copies the cache
 _BLOCK = 256  # words of the vocabulary that are summed first
@@ -56,7 +59,7 @@ def generate(
     for step in itertools.count():
         if step % _TOKENS_BETWEEN_JOINS == 0 and (late := more(len(alive))):
             with base.attached(prepared):
-                logits, cache, mask = _joined([(logits, cache, mask), _prefill(base, prepared, late, known)])
+                logits, cache, mask = _joined(base, [(logits, cache, mask), _prefill(base, prepared, late, known)])
             rows += [_Row(index) for index in range(len(rows), len(rows) + len(late))]
             alive += rows[-len(late) :]
         tokens, logprobs = _sample(logits, temperature, top_p, generator)
@@ -68,7 +71,7 @@ def generate(
             return [row.generated for row in rows]
         if len(kept) < len(alive):
             chosen = torch.tensor(kept, device=base.device)
-            cache.batch_select_indices(chosen)
+            select(cache, chosen)
             mask, tokens, alive = mask[chosen], tokens[chosen], [alive[place] for place in kept]
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
         with base.attached(prepared):
@@ -108,52 +111,44 @@ class _Row:
 def _prefill(base: Base, prepared: Prepared, prompts: Sequence[Sequence[int]], known: Prefixes) -> Batch:
     """Returns the prompts as one batch, left-padded. They are read one by one: each begins where a known one ends."""
     read = {prompt: _read(base, prepared, prompt, known) for prompt in dict.fromkeys(map(tuple, prompts))}
-    logits, cache, mask = _joined(list(read.values()))
+    logits, cache, mask = _joined(base, list(read.values()))
     order = torch.tensor([list(read).index(tuple(prompt)) for prompt in prompts], device=base.device)
-    cache.batch_select_indices(order)
+    select(cache, order)
     return logits[order], cache, mask[order]
 
 
 def _read(base: Base, prepared: Prepared, prompt: tuple[int, ...], known: Prefixes) -> Batch:
-    from transformers import DynamicCache
-
-    cache = DynamicCache()
-    for index, (keys, values) in enumerate(known.longest(prompt)):
+    cache = new_cache(base.model)
+    shared = known.longest(prompt) if only_keys(cache) else []
+    for index, (keys, values) in enumerate(shared):
         cache.update(keys, values, index)
-    start = cache.get_seq_length()
+    start = shared[0][0].shape[2] if shared else 0
     mask = torch.ones(1, len(prompt), dtype=torch.long, device=base.device)
-    output = base.model.get_decoder()(
+    output = body_of(base.model)(
         input_ids=torch.tensor([prompt[start:]], device=base.device),
         attention_mask=mask,
         position_ids=torch.arange(start, len(prompt), device=base.device)[None],
         past_key_values=cache,
         use_cache=True,
     )
-    known.keep(prompt, cache)
+    check_filled(base.model, cache)
+    if only_keys(cache):
+        known.keep(prompt, cache)
     return prepared.head(output.last_hidden_state[:, -1]), cache, mask
 
 
-def _joined(batches: Sequence[Batch]) -> Batch:
-    """Batches as one, in a new cache; columns that no row sees any more are left out."""
-    from transformers import DynamicCache
-
+def _joined(base: Base, batches: Sequence[Batch]) -> Batch:
+    """Returns batches as one, in a new cache; columns that no row sees any more are left out."""
     masks = [mask[:, int(mask.any(dim=0).long().argmax()) :] for _, _, mask in batches]
-    longest = max(mask.shape[1] for mask in masks)
-
-    def column(parts: Sequence[Tensor]) -> Tensor:
-        kept = [part[..., -mask.shape[1] :, :] for part, mask in zip(parts, masks, strict=True)]
-        return torch.cat([nn.functional.pad(part, (0, 0, longest - part.shape[-2], 0)) for part in kept])
-
-    cache = DynamicCache()
-    for index, layers in enumerate(zip(*(cache.layers for _, cache, _ in batches), strict=True)):
-        cache.update(column([layer.keys for layer in layers]), column([layer.values for layer in layers]), index)
-    mask = torch.cat([nn.functional.pad(mask, (longest - mask.shape[1], 0)) for mask in masks])
+    widths = [mask.shape[1] for mask in masks]
+    cache = join(new_cache(base.model), [cache for _, cache, _ in batches], widths)
+    mask = torch.cat([nn.functional.pad(mask, (max(widths) - mask.shape[1], 0)) for mask in masks])
     return torch.cat([logits for logits, _, _ in batches]), cache, mask
 
 
 def _decode(base: Base, prepared: Prepared, tokens: Tensor, cache: Any, mask: Tensor) -> Tensor:
     positions = mask.sum(dim=1, keepdim=True) - 1
-    body = base.model.get_decoder()
+    body = body_of(base.model)
     output = body(
         input_ids=tokens[:, None], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
     )
@@ -168,6 +163,11 @@ def _sample(logits: Tensor, temperature: float, top_p: float, generator: torch.G
         before = ordered.exp().cumsum(dim=-1) - ordered.exp()
         dropped = torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before >= top_p)
         log_probs = torch.log_softmax(log_probs.masked_fill(dropped, -torch.inf), dim=-1)
+    if bool(log_probs.isnan().any()):
+        raise InfrastructureError(
+            "the model's logits are not numbers (NaN), so nothing can be sampled; "
+            "use model.dtype=float32 or bfloat16, or other weights"
+        )
     tokens = _inverted(log_probs.exp(), generator)
     return tokens[:, 0], log_probs.gather(-1, tokens)[:, 0]
 

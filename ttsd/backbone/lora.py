@@ -84,6 +84,26 @@ class LoraLinear(nn.Module):
         """Tells whether a pair can be added to the weight; in bfloat16 that would round a young adapter away."""
         return self.inner.weight.dtype == torch.float32
 
+    @property
+    def weight(self) -> Tensor:
+        """Returns the weight with the attached pair, for layers that multiply by it themselves, as routers do."""
+        weight = self.inner.weight if self._packed is None else self._packed.plain()
+        if self.attached is None:
+            return weight
+        if isinstance(self.attached, Tensor):
+            return self.attached
+        a, b = self.attached
+        return weight + (self.scaling * (b @ a)).to(weight.dtype)
+
+    @property
+    def bias(self) -> Tensor | None:
+        return self.inner.bias
+
+    @property
+    def plain(self) -> bool:
+        """Tells whether the weight is a matrix of numbers, not of four bits each."""
+        return self.inner.weight.is_floating_point()
+
     def pack(self) -> bool:
         """Packs the weight, which has no plain copy from now on; False: that is done, or does not pay."""
         if self._packed is not None or not packs(self.inner):

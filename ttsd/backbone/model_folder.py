@@ -16,7 +16,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ttsd.backbone.files import loaded, replacing
+from ttsd.backbone.files import replacing
+from ttsd.backbone.gguf import GgufFacts, check_whole
+from ttsd.backbone.pretrained import pretrained
+from ttsd.backbone.weights import load_weights
 from ttsd.config import BUNDLED_MODEL
 from ttsd.errors import UserError
 
@@ -74,13 +77,16 @@ def _convert(file: Path, folder: Path) -> None:
         raise UserError(f'{str(file)!r} needs the package gguf; run `pip install "ttsd[gguf]"`, or give a model folder')
     print(f"turning {file.name} into a model folder, once: {folder}", file=sys.stderr, flush=True)
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import GgufConfig
 
-    source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    tokenizer = loaded("tokenizer", str(file), lambda: AutoTokenizer.from_pretrained(**source))
+    check_whole(file)
+    facts = GgufFacts(file)
+    tokenizer = pretrained("AutoTokenizer", str(file.parent), gguf_file=file.name)
     options = {"dtype": torch.bfloat16, "quantization_config": GgufConfig(dequantize=True)}
-    model = loaded("model", str(file), lambda: AutoModelForCausalLM.from_pretrained(**source, **options))
+    model = load_weights(str(file.parent), gguf_file=file.name, **options)
     _tie(model)
+    facts.apply_rope(model.config)
+    model.generation_config.eos_token_id = facts.end_ids() or model.generation_config.eos_token_id
     model.config.dtype = torch.bfloat16
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

@@ -84,19 +84,37 @@ def pack(sequences: Sequence[Tokens]) -> Forest:
     return Forest(tuple(segments), tuple(paths[member] for member in range(len(sequences))))
 
 
-def batches(sequences: Sequence[Tokens], budget: int) -> Iterator[range]:
-    """Yields consecutive runs of `sequences` whose packed rows hold at most `budget` tokens (one sequence may exceed
-    it).
+def apart(sequences: Sequence[Tokens]) -> Forest:
+    """Returns the forest of `sequences` in which none shares anything with another."""
+    segments = tuple(Segment(tuple(sequence), None, 0) for sequence in sequences)
+    return Forest(segments, tuple((at,) for at in range(len(sequences))))
+
+
+def batches(sequences: Sequence[Tokens], budget: int, *, shares: bool = True) -> Iterator[range]:
+    """Yields consecutive runs of `sequences` of at most `budget` tokens each (one sequence may exceed it).
+
+    What counts is the packed row, or, where nothing is shared, the batch padded to its longest sequence.
     """
+    size = packed_size if shares else padded_size
     first = 0
-    if sequences and pack(sequences).size <= budget:
+    if sequences and size(sequences) <= budget:
         first = len(sequences)
         yield range(first)
     for after in range(first + 1, len(sequences) + 1):
         whole = after == len(sequences)
-        if whole or pack(sequences[first : after + 1]).size > budget:
+        if whole or size(sequences[first : after + 1]) > budget:
             yield range(first, after)
             first = after
+
+
+def packed_size(sequences: Sequence[Tokens]) -> int:
+    """Returns the tokens of the packed row."""
+    return pack(sequences).size
+
+
+def padded_size(sequences: Sequence[Tokens]) -> int:
+    """Returns the tokens of the batch in which each sequence is as long as the longest."""
+    return len(sequences) * max(map(len, sequences))
 
 
 def _split(sequences: Sequence[Tokens], members: list[int], at: int) -> list[list[int]]:

@@ -1,59 +1,116 @@
-"""Text to token ids and back, with the model's own chat template."""
+"""Text to token ids and back, with the model's own chat template.
+
+A user turn quotes what programs printed. Whatever stands in it stays text: none of its characters becomes an added
+token (turn marks, tool calls, thinking marks), whether the tokenizer calls that token special or not.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
-from ttsd.backbone.files import loaded
+from ttsd.backbone.pretrained import pretrained
+from ttsd.backbone.rope import own_length
+from ttsd.backbone.user_text import UserText
 from ttsd.errors import UserError
+from ttsd.thinking import MARKS
 
 _USER_TURN = "(user turn)"  # stands for it while the template around it is rendered
+_ANSWER = "(answer)"
 
 
 class Tokenizer:
     """Text to token ids and back, with the model's own chat template."""
 
-    def __init__(self, inner: Any, stop_token_ids: tuple[int, ...], enable_thinking: bool, system: str | None) -> None:
+    def __init__(
+        self,
+        inner: Any,
+        end_ids: Sequence[int],
+        *,
+        length: int | None = None,
+        system_prompt: str | None = None,
+        template_settings: dict[str, Any],
+        thinking_end: str | None = None,
+        today: date | None = None,
+    ) -> None:
         self._inner = inner
-        self.stop_token_ids = stop_token_ids
-        self._thinking = enable_thinking
-        self._system = [] if system is None else [{"role": "system", "content": system}]
+        self.length = length
+        self._user_text = UserText(inner)
+        self._system = [] if system_prompt is None else [{"role": "system", "content": system_prompt}]
+        self._settings = template_settings
+        self._thinking_end = thinking_end
+        self.today = today or date.today()
+        head, tail = self._around(_USER_TURN)
+        self.opens_thinking = next((opened for opened, _ in MARKS if tail.rstrip().endswith(opened)), "")
+        self.stop_token_ids = tuple(dict.fromkeys([*end_ids, *self._turn_end()]))
+        self._kept = self._thinking_tokens()
+        self.notes = self._notes(head + tail)
 
     @classmethod
-    def load(cls, path: str, *, enable_thinking: bool = False, system_prompt: str | None = None) -> Tokenizer:
-        """Loads it. UserError: nothing readable at `path`, or no chat template."""
-        from transformers import AutoTokenizer
+    def load(
+        cls,
+        path: str,
+        *,
+        enable_thinking: bool = False,
+        system_prompt: str | None = None,
+        chat_template_kwargs: dict[str, Any] | None = None,
+        thinking_end: str | None = None,
+        today: date | None = None,
+    ) -> Tokenizer:
+        """Returns the tokenizer of the model at `path`.
 
-        inner = loaded("tokenizer", path, lambda: AutoTokenizer.from_pretrained(path))
+        `chat_template_kwargs`: more variables of the chat template. `thinking_end`: the text that ends the model's
+        thinking, where it is none of the known marks. `today`: what a template that names the date says, one date for
+        a whole run.
+        UserError: nothing readable at `path`, no chat template, or a template that does not say the question once.
+        """
+        inner = pretrained("AutoTokenizer", path)
         if inner.chat_template is None:
             raise UserError(
                 f"the tokenizer of {path!r} has no chat template; choose an instruction-tuned model, "
-                "or put a chat_template.jinja next to its tokenizer.json"
+                "or put a chat_template.jinja beside its tokenizer.json"
             )
-        return cls(inner, _stop_token_ids(inner, path), enable_thinking, system_prompt)
+        if not inner.is_fast:
+            raise UserError(f"the tokenizer of {path!r} has no tokenizer.json; choose a model that has one")
+        settings = {"enable_thinking": enable_thinking, **(chat_template_kwargs or {})}
+        return cls(
+            inner,
+            _end_ids(inner, path),
+            length=_length(path),
+            system_prompt=system_prompt,
+            template_settings=settings,
+            thinking_end=thinking_end,
+            today=today,
+        )
+
+    def on(self, today: date) -> Tokenizer:
+        """Returns the same tokenizer at another date: a resumed run reads the date on which it began."""
+        other = copy.copy(self)
+        other.today = today
+        return other
 
     def chat(self, user: str) -> tuple[int, ...]:
-        """Returns token ids of the system message (if any), one user turn, and the opening of the assistant's turn.
-
-        A user turn quotes what programs printed; a special token's name in it stays text and ends no turn.
-        """
-        if not any(name in user for name in self._inner.all_special_tokens):
-            return self.encode(self._rendered(user))
-        head, tail = self._rendered(_USER_TURN).split(_USER_TURN)
-        quoted = self._inner.encode(user, add_special_tokens=False, split_special_tokens=True)
-        return (*self.encode(head), *quoted, *self.encode(tail))
-
-    def _rendered(self, user: str) -> str:
-        turns = [*self._system, {"role": "user", "content": user}]
-        return str(
-            self._inner.apply_chat_template(
-                turns, add_generation_prompt=True, enable_thinking=self._thinking, tokenize=False
-            )
-        )
+        """Returns the token ids of the system message (if any), one user turn, and the opening of the answer."""
+        head, tail = self._around(_USER_TURN)
+        rendered = self._rendered(user)
+        if rendered == head + user.strip() + tail:
+            user = user.strip()  # what many templates do
+        return self._user_text.between(head, user, tail)
 
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(self._inner.encode(text, add_special_tokens=False))
+
+    def answer(self, ids: Sequence[int]) -> str:
+        """Returns the text of a completion: without special tokens, but with the marks of thinking."""
+        parts, begin = [self.opens_thinking], 0
+        for at, token in enumerate(ids):
+            if token in self._kept:
+                parts += [self.decode(ids[begin:at]), self._kept[token]]
+                begin = at + 1
+        text = "".join([*parts, self.decode(ids[begin:])])
+        return text.replace(self._thinking_end, MARKS[0][1]) if self._thinking_end else text
 
     def decode(self, ids: Sequence[int]) -> str:
         """Returns the text of `ids` without special tokens."""
@@ -67,14 +124,88 @@ class Tokenizer:
         """Returns one token as text, special tokens included."""
         return self.whole_text([token_id])
 
+    def _around(self, user: str) -> tuple[str, str]:
+        """Returns what the template puts in front of the user's text and behind it."""
+        parts = self._rendered(user).split(user)
+        if len(parts) != 2:
+            raise UserError(
+                f"the chat template says the question {len(parts) - 1} times instead of once; "
+                "put another chat_template.jinja beside the model's tokenizer.json"
+            )
+        return parts[0], parts[1]
 
-def _stop_token_ids(inner: Any, path: str) -> tuple[int, ...]:
-    from transformers import GenerationConfig
+    def _rendered(self, user: str, answer: str | None = None, **settings: Any) -> str:
+        from jinja2 import TemplateError
 
-    ids = [] if inner.eos_token_id is None else [inner.eos_token_id]
+        turns = [*self._system, {"role": "user", "content": user}]
+        if answer is not None:
+            turns.append({"role": "assistant", "content": answer})
+        try:
+            text = self._inner.apply_chat_template(
+                turns,
+                add_generation_prompt=answer is None,
+                tokenize=False,
+                strftime_now=self.today.strftime,
+                **{**self._settings, **settings},
+            )
+        except (TemplateError, TypeError, ValueError, KeyError) as error:
+            remedy = "leave model.system_prompt empty" if self._system else "choose another model"
+            raise UserError(
+                f"the chat template fails ({error}); check model.chat_template_kwargs, or {remedy}"
+            ) from error
+        return str(text)
+
+    def _turn_end(self) -> list[int]:
+        """Returns the token with which the template ends an answer, if that is an added one."""
+        try:
+            _, _, end = self._rendered(_USER_TURN, _ANSWER).rpartition(_ANSWER)
+        except UserError:
+            return []
+        first = self.encode(end.lstrip())[:1]
+        return [token for token in first if token in self._user_text.added]
+
+    def _thinking_tokens(self) -> dict[int, str]:
+        """Returns the special tokens that marks of thinking are made of, with their text."""
+        marks = [mark for pair in MARKS for mark in pair] + ([self._thinking_end] if self._thinking_end else [])
+        special = self._inner.added_tokens_decoder.items()
+        return {number: token.content for number, token in special if token.special and _in_any(token.content, marks)}
+
+    def _notes(self, rendered: str) -> tuple[str, ...]:
+        """Returns what a user should know of settings that the template ignores, a sentence each."""
+        found = []
+        template = self._inner.chat_template
+        texts = [str(template), *(token.content for token in self._inner.added_tokens_decoder.values())]
+        thinks = any(opened in text for text in texts for opened, _ in MARKS)
+        wanted = bool(self._settings["enable_thinking"])
+        if thinks and not wanted and self._rendered(_USER_TURN, enable_thinking=True) == self._rendered(_USER_TURN):
+            found.append("the chat template ignores model.enable_thinking=false, so the model may think all the same")
+        for name in self._settings.keys() - {"enable_thinking"}:
+            if name not in str(template):
+                found.append(f"the chat template knows no {name}, so model.chat_template_kwargs has no effect there")
+        return tuple(found)
+
+
+def _in_any(content: str, marks: Sequence[str]) -> bool:
+    return any(content in mark for mark in marks)
+
+
+def _end_ids(inner: Any, path: str) -> list[int]:
+    """Returns the end tokens that tokenizer, generation_config.json and config.json name."""
+    found = [inner.eos_token_id]
+    for kind in ("GenerationConfig", "AutoConfig"):
+        try:
+            settings = pretrained(kind, path)
+        except UserError:
+            continue
+        parts = [settings, getattr(settings, "text_config", None)]
+        for listed in (getattr(part, "eos_token_id", None) for part in parts):
+            found += listed if isinstance(listed, list) else [listed]
+    return [token for token in dict.fromkeys(found) if token is not None]
+
+
+def _length(path: str) -> int | None:
+    """Returns how many tokens the model takes; None where the folder holds a tokenizer alone."""
     try:
-        listed = GenerationConfig.from_pretrained(path).eos_token_id
-    except OSError:
-        listed = None
-    more = listed if isinstance(listed, list) else [listed] if listed is not None else []
-    return tuple(dict.fromkeys([*ids, *more]))
+        return own_length(pretrained("AutoConfig", path))
+    except UserError:
+        return None

@@ -63,6 +63,14 @@ class Model(Section):
         paper="thinking off",
         code="data.apply_chat_template_kwargs.enable_thinking",
     )
+    chat_template_kwargs: dict[str, str | int | bool] = setting(
+        {},
+        'more variables of the chat template, as in {reasoning_effort = "low"}',
+        code="data.apply_chat_template_kwargs",
+    )
+    thinking_end: str | None = setting(
+        None, "text that ends the model's thinking; none: the marks of the known families"
+    )
     system_prompt: str | None = setting(None, "system message of student and teacher; none: the chat template's own")
 
     @property

@@ -25,7 +25,7 @@ from ttsd.judging.feedback import (
 )
 from ttsd.judging.scoring import Score, Scorer, ScorerError
 from ttsd.nouns import Completion, Status, Verdict
-from ttsd.prompts import without_thinking
+from ttsd.thinking import without_thinking
 
 MAX_ANSWER_CHARACTERS = 1 << 20
 
@@ -54,7 +54,7 @@ class AnswerJudge:
     def _answer(self, text: str) -> str | None:
         if self._problem.kind == "answer":
             return extract_answer(text)
-        return without_thinking(text)[:MAX_ANSWER_CHARACTERS]
+        return without_thinking(text).strip()[:MAX_ANSWER_CHARACTERS]
 
     async def _judged(self, answer: str, *, truncated: bool = False) -> Verdict:
         score = await self._asked(answer)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ttsd.thinking import without_thinking
+
 _FENCE = "```"
 _BRACES = re.compile(r"\\boxed\{|\\.|[{}]", re.DOTALL)
 _MARKS = " \t\r\f\v*_#>"
@@ -15,7 +17,7 @@ _MARKS = " \t\r\f\v*_#>"
 
 def extract_program(answer: str) -> str | None:
     """Returns the longest closed fenced block (the paper's rule), the last one of equals; None where there is none."""
-    blocks = list(_blocks(answer.rpartition("</think>")[2]))
+    blocks = list(_blocks(without_thinking(answer)))
     program = max(reversed(blocks), key=len, default="")
     return program if program.strip() else None
 
@@ -40,7 +42,7 @@ def extract_answer(answer: str) -> str | None:
     r"""Returns what stands in the last `\boxed{...}` or on the last line `Answer: ...`, whichever ends later; None:
     neither.
     """
-    text = answer.rpartition("</think>")[2]
+    text = without_thinking(answer)
     begin, found = max(_last_boxed(text), _last_marked(text))
     return found.strip() or None if begin >= 0 else None
 

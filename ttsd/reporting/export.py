@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ttsd.config import recorded_config
 from ttsd.errors import UserError
 from ttsd.methods import METHODS
 from ttsd.record.store import Row, Store
+from ttsd.sampling.vllm_sampler.settings import LORA_RANKS
 
 CARD = """\
 ---
@@ -70,6 +72,7 @@ def export(store: Store, run: int, folder: Path) -> Path:
     trainer = Trainer(base, config)
     trainer.load("run", state)
     trainer.export("run", folder)
+    backbone.check_loads(folder, base)
     (folder / "README.md").write_text(card(store, row, folder.name, base), "utf-8")
     return folder
 
@@ -90,7 +93,7 @@ def card(store: Store, row: Row, name: str, path: str) -> str:
         steps=answer.steps,
         attempts=answer.attempts,
         discovery=f"attempt {found}" if found is not None else "none",
-        rank=row["config"]["lora"]["rank"],
+        rank=next(rank for rank in (*LORA_RANKS, math.inf) if rank >= row["config"]["lora"]["rank"]),
         name=name,
         program=f"\n## The discovered program\n\n{_fenced(answer.program)}" if answer.program else "",
         config=json.dumps(row["config"], indent=1, sort_keys=True),

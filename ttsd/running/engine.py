@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -28,7 +29,7 @@ from ttsd.machine.gpus import Hardware, hardware_for
 from ttsd.machine.memory import adapters_bytes, sampler_share, scratch_parent, vllm_cache_bytes
 from ttsd.nouns import Completion, Example
 from ttsd.running.bring_up import bring_up
-from ttsd.running.parity import check_parity
+from ttsd.running.parity import TOKENS, check_parity
 from ttsd.running.shared_time import Shared, Spending
 from ttsd.running.watchdog import waiting_for
 from ttsd.sampling.background import in_background, in_thread
@@ -217,7 +218,13 @@ def load_tokenizer(config: Config) -> Tokenizer:
     from ttsd.backbone import Tokenizer, resolve
 
     model = config.model
-    return Tokenizer.load(resolve(model.path), enable_thinking=model.enable_thinking, system_prompt=model.system_prompt)
+    return Tokenizer.load(
+        resolve(model.path),
+        enable_thinking=model.enable_thinking,
+        system_prompt=model.system_prompt,
+        chat_template_kwargs=model.chat_template_kwargs,
+        thinking_end=model.thinking_end,
+    )
 
 
 @asynccontextmanager
@@ -247,18 +254,26 @@ async def open_engine(
     engine = Engine(tokenizer, sampler, scratch)
     try:
         engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_gpu(config, hardware))
+        for note in (*tokenizer.notes, *filter(None, [engine.trainer and engine.trainer.base.price])):
+            print(f"ttsd: {note}", file=sys.stderr, flush=True)
         if engine.trainer is not None:
             async with waiting_for("check that sampler and trainer agree"):
                 engine.agreement = await check_parity(
                     sampler,
                     engine.trainer,
                     tokenizer.chat(PROBE),
+                    longest=longest_prompt(config, engine.trainer.base.length),
                     top_p=config.sampling.top_p,
                     quantised=differs_in_bits(config.model),
                 )
         yield engine
     finally:
         await engine.close()
+
+
+def longest_prompt(config: Config, own: int) -> int:
+    """Returns the tokens of the longest prompt with which the parity check leaves room; `own`: the model's length."""
+    return min(config.sampling.max_prompt_len, (config.model.max_model_len or own) - TOKENS - 1)
 
 
 def takes_turns(config: Config, adapters: int, *, learns: bool) -> bool:
@@ -320,12 +335,13 @@ class _Parts:
                 device=model.trainer_on,
                 quantize=model.quantize_base,
                 threads=self.threads,
+                max_model_len=model.max_model_len,
             )
             lora = self.config.lora  # no adapter is used here, but only LoRA layers can be prepared
             base.wire(LoraShape.of(lora.rank, lora.alpha, lora.target_modules))
             return base
 
-        return HfSampler(settings, self.tokenizer.decode, (lambda: loading().result().base) if loading else load)
+        return HfSampler(settings, self.tokenizer.answer, (lambda: loading().result().base) if loading else load)
 
     def vllm(self, cache_bytes: int) -> Sampler:
         from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
@@ -349,4 +365,4 @@ class _Parts:
             threads=self.threads,
             seed=self.seed,
         )
-        return VllmSampler(settings, self.tokenizer.decode)
+        return VllmSampler(settings, self.tokenizer.answer)

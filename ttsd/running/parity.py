@@ -1,9 +1,11 @@
-"""Before the first step: does the sampler really serve the trainer's adapters?
+"""The log-probability parity check, before the first step: does the sampler serve the trainer's adapters?
 
 Serving stacks are known to ignore adapters in silence, or to serve an earlier version; the run would continue and learn
-nothing. So a scratch adapter that is far from zero goes the way of every later one, and both sides must agree on the
-log-probabilities of tokens sampled with and without it in one batch: exactly in float32. In 16 bits, and all the more
-where one of the two holds the base in fewer, both are noisy; there the adapter's effect has to be the same on average.
+nothing. So a scratch adapter that is far from zero goes the way of every later one, and the log-probabilities of
+sampled tokens must be the same by three ways: the sampler's, the trainer's (several completions of one prompt in one
+packed row, one of them with the longest prompt of a run, with gradients and without), and transformers' own forward
+pass, one sequence at a time. In float32 they are equal. In 16 bits they are as far apart as rounding each layer's
+output once more makes them; there the adapter's effect has to be the same on average too.
 """
 
 from __future__ import annotations
@@ -11,21 +13,23 @@ from __future__ import annotations
 import asyncio
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from ttsd.errors import InfrastructureError
-from ttsd.nouns import Completion
 from ttsd.sampling.background import in_thread
 from ttsd.sampling.protocol import AdapterRef, Sampler
 
 if TYPE_CHECKING:
     from ttsd.training.trainer import Trainer
 
-NAME = "ttsd-agreement"
+Tokens = tuple[int, ...]
+
+NAME = "ttsd-parity"
 COMPLETIONS, TOKENS = 4, 32  # with the adapter, and as many without
 NOISE, ROUNDS = 0.01, 20  # standard deviation added to the scratch adapter's weights, at most so many times
 ENOUGH = 0.5  # nats a token of the prompt, by which the adapter has to be seen to change the trainer's model
@@ -43,36 +47,87 @@ class Tolerance:
     most_served: float
 
 
+ROUNDINGS = 4  # how many times the effect of one more rounding two ways in 16 bits may be apart, on average
+LEAST_ROUNDING = 0.005  # nats; what that effect is taken for at least
 SIXTEEN_BITS = Tolerance(mean=0.15, least_served=0.7, most_served=1.3)  # 0.01 to 0.05 nats are usual at 8B
 FEWER_BITS = Tolerance(mean=0.3, least_served=0.5, most_served=2.0)
 
 
 async def check_parity(
-    sampler: Sampler, trainer: Trainer, prompt_ids: Sequence[int], *, top_p: float = 1.0, quantised: bool = False
+    sampler: Sampler,
+    trainer: Trainer,
+    prompt_ids: Sequence[int],
+    *,
+    longest: int | None = None,
+    top_p: float = 1.0,
+    quantised: bool = False,
 ) -> dict[str, float]:
-    """Returns findings in nats per token: how far sampler and trainer are apart, and how far the adapter moves the
-    output.
+    """Returns findings in nats per token: how far the ways are apart, and how far the adapter moves the output.
 
-    InfrastructureError, in one sentence, if the sampler ignores the adapter or disagrees with the trainer about it.
-    `top_p`: what the sampler samples with; its log-probabilities are those of the truncated distribution.
-    `quantised`: one of the two holds the base in fewer bits than the other.
+    InfrastructureError, in one sentence, if the sampler ignores the adapter, or if two ways disagree.
+    `longest`: tokens of the longest prompt of a run. `top_p`: what the sampler samples with; its log-probabilities are
+    those of the truncated distribution. `quantised`: sampler and trainer hold the base in different numbers of bits.
     """
-    with tempfile.TemporaryDirectory(prefix="ttsd-agreement-") as folder:
+    prompt = tuple(prompt_ids)
+    long = tuple(islice(cycle(prompt), max(longest or 0, len(prompt))))
+    with tempfile.TemporaryDirectory(prefix="ttsd-parity-") as folder:
         ref = AdapterRef(NAME, 1, Path(folder) / "adapter")
-        await in_thread(_make_scratch, trainer, tuple(prompt_ids), ref.path)
+        await in_thread(_make_scratch, trainer, prompt, ref.path)
         try:
             await sampler.swap(None, ref)
-            completions = await asyncio.gather(
-                *(sampler.complete(prompt_ids, who, max_tokens=TOKENS) for who in [ref, None] * COMPLETIONS)
-            )
-            adapted = await in_thread(_read, trainer, [NAME, None] * COMPLETIONS, prompt_ids, completions)
-            base = await in_thread(_read, trainer, [None, None] * COMPLETIONS, prompt_ids, completions)
+            asked = [(prompt, ref), (prompt, None)] * COMPLETIONS + [(long, ref)]
+            completions = await asyncio.gather(*(sampler.complete(ids, who, max_tokens=TOKENS) for ids, who in asked))
+            names = [NAME if who else None for _, who in asked]
+            sampled = [(ids, one.token_ids) for (ids, _), one in zip(asked, completions, strict=True)]
+            adapted = await in_thread(_read, trainer, names, sampled)
+            base = await in_thread(_read, trainer, [None] * len(names), sampled)
+            own = [pair for pair, name in zip(sampled, names, strict=True) if name]
+            ways = await in_thread(trainer.logprobs_each_way, NAME, own)
         finally:
             await sampler.drop(ref)
             await in_thread(trainer.drop, NAME)
-    findings = compare([value for completion in completions for value in completion.logprobs], adapted, base, top_p)
-    judge(findings, "fewer bits" if quantised else sampler.info["dtype"])
+    said = [value for completion in completions for value in completion.logprobs]
+    findings = compare(said, adapted, base, top_p) | compare_ways(ways)
+    dtype = "fewer bits" if quantised else sampler.info["dtype"]
+    judge_ways(findings, dtype)
+    judge(findings, dtype)
     return findings
+
+
+def compare_ways(ways: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Returns how far the trainer is from itself: packed from plain, with gradients from without (nats)."""
+
+    def apart(one: str, other: str) -> list[float]:
+        return [abs(x - y) for x, y in zip(ways[one], ways[other], strict=False)]
+
+    plain, gradient = apart("packed", "plain"), apart("packed", "gradient")
+    return {
+        "packed/mean": fmean(plain),
+        "packed/max": max(plain),
+        "gradient/mean": fmean(gradient),
+        "gradient/max": max(gradient),
+        "rounding": fmean(apart("plain", "rounded")),
+    }
+
+
+def judge_ways(findings: dict[str, float], dtype: str) -> None:
+    """InfrastructureError if the trainer computes another model than transformers does, or another one with gradients.
+
+    `dtype` as for `judge`.
+    """
+    blame = {"packed": "computes other log-probabilities than transformers", "gradient": "changes with gradients on"}
+    for way, what in blame.items():
+        mean, most = findings[f"{way}/mean"], findings[f"{way}/max"]
+        if most > FLOAT32_MAX if dtype == "float32" else mean > _explained(findings):
+            raise InfrastructureError(
+                f"the trainer {what} ({mean:.3g} nats a token on average, {most:.3g} at most); choose another model, "
+                "or report this one"
+            )
+
+
+def _explained(findings: dict[str, float]) -> float:
+    """Returns the mean distance that rounding to 16 bits explains (nats)."""
+    return ROUNDINGS * max(findings.get("rounding", math.inf), LEAST_ROUNDING)
 
 
 def compare(
@@ -121,7 +176,8 @@ def _agree(findings: dict[str, float], dtype: str) -> bool:
     if dtype == "float32":
         return findings["gap/max"] <= FLOAT32_MAX and change >= LEAST_RATIO * mean
     allowed = FEWER_BITS if dtype == "fewer bits" else SIXTEEN_BITS
-    return mean <= allowed.mean and allowed.least_served <= findings["served"] <= allowed.most_served
+    most = allowed.mean if dtype == "fewer bits" else min(allowed.mean, _explained(findings))
+    return mean <= most and allowed.least_served <= findings["served"] <= allowed.most_served
 
 
 def _make_scratch(trainer: Trainer, prompt: tuple[int, ...], folder: Path) -> None:
@@ -137,13 +193,9 @@ def _make_scratch(trainer: Trainer, prompt: tuple[int, ...], folder: Path) -> No
     trainer.export(NAME, folder)
 
 
-def _read(
-    trainer: Trainer, names: Sequence[str | None], prompt_ids: Sequence[int], completions: Sequence[Completion]
-) -> list[float]:
+def _read(trainer: Trainer, names: Sequence[str | None], pairs: Sequence[tuple[Tokens, Tokens]]) -> list[float]:
     """Returns the trainer's log-probabilities of all sampled tokens, each completion under its own adapter."""
-    prompt = tuple(prompt_ids)
-    return [
-        value
-        for name, completion in zip(names, completions, strict=True)
-        for value in trainer.logprobs(name, prompt, completion.token_ids)
-    ]
+    found = (
+        trainer.logprobs(name, prompt, completion) for name, (prompt, completion) in zip(names, pairs, strict=True)
+    )
+    return [value for values in found for value in values]

@@ -6,6 +6,7 @@ This one loads nothing heavy.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,17 @@ def checked_length(prompt_tokens: int, max_tokens: int, limit: int) -> int:
             "raise model.max_model_len where the model allows it, or choose another model"
         )
     return min(max_tokens, limit - prompt_tokens)
+
+
+def checked_logprobs(logprobs: Sequence[float]) -> tuple[float, ...]:
+    """Returns the log-probabilities of sampled tokens. InfrastructureError: one is no finite number."""
+    for at, value in enumerate(logprobs):
+        if not math.isfinite(value):
+            raise InfrastructureError(
+                f"the sampler gave the log-probability {value} to token {at + 1} of a completion; its numbers can't be "
+                "trusted, so the run stops: use model.dtype=float32 or bfloat16, or another version of the sampler"
+            )
+    return tuple(logprobs)
 
 
 def resident(adapters: Mapping[AdapterRef, T], adapter: AdapterRef | None) -> T | None:

@@ -23,7 +23,15 @@ from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.nouns import Completion
 from ttsd.sampling.background import in_background, in_thread
 from ttsd.sampling.kinds import SAMPLERS
-from ttsd.sampling.protocol import AdapterRef, Decode, SamplerStats, check_new, checked_length, resident
+from ttsd.sampling.protocol import (
+    AdapterRef,
+    Decode,
+    SamplerStats,
+    check_new,
+    checked_length,
+    checked_logprobs,
+    resident,
+)
 
 if TYPE_CHECKING:
     from ttsd.backbone import Adapter, Base, Generated, Prefixes
@@ -107,7 +115,7 @@ class HfSampler:
         return Completion(
             token_ids=token_ids,
             text=self._decode(token_ids),
-            logprobs=logprobs,
+            logprobs=checked_logprobs(logprobs),
             finish_reason=finish_reason,
             adapter_version=adapter.version if adapter else 0,
             seconds=time.monotonic() - start,
@@ -223,7 +231,7 @@ class HfSampler:
 
     def _length(self) -> int:
         """Returns the tokens of prompt and completion that the model takes."""
-        own, wanted = int(self._started().model.config.max_position_embeddings), self.settings.max_model_len
+        own, wanted = self._started().length, self.settings.max_model_len
         if wanted is not None and wanted > own:
             raise UserError(f"model.max_model_len={wanted} is more than the model's own {own}; lower it")
         return wanted or own

@@ -24,7 +24,7 @@ from torch import Tensor  # noqa: TID253
 
 from ttsd.backbone import Base, load_base
 from ttsd.backbone.lora import Adapter, LoraShape
-from ttsd.backbone.packing import Tokens, batches, pack
+from ttsd.backbone.packing import Tokens
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError
 from ttsd.nouns import Example
@@ -34,6 +34,7 @@ from ttsd.training.state import LearnerState, Snapshot
 from ttsd.training.token_stats import TokenStats
 
 Metrics = dict[str, float]
+Pair = tuple[Tokens, Tokens]  # prompt and completion
 
 _FLOAT16_SCALE = 4096.0  # lifts float16 gradients of token means over what that format rounds to nothing
 _KL_PROBE = 2  # completions of a step on which the distance to the base is measured
@@ -53,6 +54,7 @@ class Trainer:
             quantize=model.quantize_base,
             gradient_checkpointing=distillation.gradient_checkpointing,
             threads=threads,
+            max_model_len=model.max_model_len,
         )
         self.base.wire(LoraShape.of(lora.rank, lora.alpha, lora.target_modules))
         self._learners: dict[str, LearnerState] = {}
@@ -107,6 +109,46 @@ class Trainer:
         with self.base.attached(adapter), torch.no_grad():
             return self._sampled_logprobs([(tuple(prompt_ids), tuple(completion_ids))]).tolist()
 
+    def logprobs_each_way(self, name: str, pairs: Sequence[Pair]) -> dict[str, list[float]]:
+        """Returns the log-probabilities of all completion tokens of `pairs` as the student has them, in several ways.
+
+        `packed` as in a step, `gradient` the same with gradients on, `plain` by transformers' own forward pass, one
+        sequence at a time, `rounded` the same with each layer's output rounded once more.
+        InfrastructureError: the model's layers have no finite gradient.
+        """
+        student = self._learners[name].student
+        with self.base.attached(student), torch.no_grad():
+            packed, plain = self._sampled_logprobs(pairs), self._plain_logprobs(pairs)
+            with self.base.rounded_again():
+                rounded = self._plain_logprobs(pairs[:1])
+        with self.base.attached(student, learns=True):
+            learning = self._probed_gradient(student, pairs)
+        found = {"packed": packed, "gradient": learning, "plain": plain, "rounded": rounded}
+        return {way: values.tolist() for way, values in found.items()}
+
+    def _probed_gradient(self, student: Adapter, pairs: Sequence[Pair]) -> Tensor:
+        forest = self.base.pack([joined(prompt, completion) for prompt, completion in pairs])
+        at = [row for index, (_, tokens) in enumerate(pairs) for row in forest.rows(index)[-len(tokens) :]]
+        ids = torch.tensor([token for _, tokens in pairs for token in tokens], device=self.base.device)
+        try:
+            hidden = self.base.hidden(forest)[torch.tensor(at, device=self.base.device)]
+            torch.autograd.backward(hidden.float().square().mean())
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise InfrastructureError(f"the model's layers can't be trained: {error}; choose another model") from error
+        finite = bool(student.gradient.isfinite().all()) and bool(student.gradient.any())
+        student.gradient.zero_()
+        if not finite:
+            raise InfrastructureError("the model's layers give no finite gradient; choose another model")
+        return self._logprobs_of(hidden.detach(), ids)
+
+    def _plain_logprobs(self, pairs: Sequence[Pair]) -> Tensor:
+        found = []
+        for prompt, completion in pairs:
+            logits = self.base.plain_logits(joined(prompt, completion), len(completion))
+            ids = torch.tensor(completion, device=logits.device)
+            found.append(losses.log_probs_at(self._tempered(logits), ids[:, None])[:, 0])
+        return torch.cat(found)
+
     def per_token(self, name: str, example: Example) -> tuple[list[float], list[float]]:
         """Returns student's and teacher's log-probabilities of the example's tokens; the teacher's may be empty."""
         student = self.logprobs(name, example.prompt_ids, example.completion_ids)
@@ -146,7 +188,7 @@ class Trainer:
         """Computes the student's gradient micro-batch by micro-batch, from zero; returns the loss."""
         budget, gradient = self._config.distillation.token_budget, learner.student.gradient.zero_()
         try:
-            parts = batches([one.student_ids for one in batch], budget)
+            parts = self.base.batches([one.student_ids for one in batch], budget)
             loss = sum(self._accumulate(learner, batch[part.start : part.stop], stats) for part in parts)
         except torch.OutOfMemoryError as error:
             raise InfrastructureError(
@@ -161,7 +203,7 @@ class Trainer:
         distilled = [one for one in part if one.distil]
         with self.base.lock:
             teacher = self._teacher_logits(learner, distilled, stats) if distilled else None
-            forest = pack([one.student_ids for one in part])
+            forest = self.base.pack([one.student_ids for one in part])
             keeps = min(1.0, self._config.distillation.checkpoint_over / forest.size)
             with self.base.attached(learner.student, learns=True, keeps=keeps):
                 hidden = self.base.hidden(forest)
@@ -182,8 +224,8 @@ class Trainer:
         )
 
     def _distillation(self, rows: Rows, teacher: Callable[[slice], Tensor], stats: TokenStats) -> losses.RowLoss:
-        def row_loss(logits: Tensor, part: slice) -> Tensor:
-            logits = self._tempered(logits)
+        def row_loss(projected: Tensor, part: slice) -> Tensor:
+            logits = self._logits(projected)
             value, student, taught = losses.token_divergence(
                 logits, teacher(part), rows.token_ids[part], self._divergence
             )
@@ -195,8 +237,8 @@ class Trainer:
         return row_loss
 
     def _policy_gradient(self, rows: Rows, stats: TokenStats) -> losses.RowLoss:
-        def row_loss(logits: Tensor, part: slice) -> Tensor:
-            logits = self._tempered(logits)
+        def row_loss(projected: Tensor, part: slice) -> Tensor:
+            logits = self._logits(projected)
             student = losses.log_probs_at(logits, rows.token_ids[part, None])[:, 0]
             if not stats.distils:
                 stats.note(logits, student, rows.sampler_logprobs[part])
@@ -208,6 +250,10 @@ class Trainer:
     def _importance(self, student: Tensor, sampler: Tensor) -> Tensor:
         cap = self._config.distillation.rollout_is_threshold
         return torch.ones_like(sampler) if cap is None else losses.importance_weights(student, sampler, cap)
+
+    def _logits(self, projected: Tensor) -> Tensor:
+        """Returns the logits that are compared, of hidden states that were projected to the vocabulary."""
+        return self._tempered(self.base.finish.finished(projected))
 
     def _tempered(self, logits: Tensor) -> Tensor:
         """Returns the logits of the distribution that is sampled from; that one is compared and trained."""
@@ -224,8 +270,12 @@ class Trainer:
             for adapter, share in self._teachers(learner)
         ]
 
+        finished = self.base.finish.finished
+
         def logits(rows: slice) -> Tensor:
-            return self._tempered(_mixed([(share, project(hidden[rows])) for share, hidden, project in mixture]))
+            return self._tempered(
+                _mixed([(share, finished(project(hidden[rows]))) for share, hidden, project in mixture])
+            )
 
         return logits
 
@@ -249,22 +299,24 @@ class Trainer:
         tokens = [ids for ids, _ in sequences]
         found = []
         with self.base.attached(adapter):
-            for batch in batches(tokens, self._config.distillation.token_budget):
-                forest = pack(tokens[batch.start : batch.stop])
+            for batch in self.base.batches(tokens, self._config.distillation.token_budget):
+                forest = self.base.pack(tokens[batch.start : batch.stop])
                 stats.processed["teacher"] += forest.size
                 at = [row for here, index in enumerate(batch) for row in forest.rows(here)[-sequences[index][1] :]]
                 found.append(self.base.hidden(forest)[torch.tensor(at, device=self.base.device)])
         return torch.cat(found)
 
-    def _sampled_logprobs(self, pairs: Sequence[tuple[Tokens, Tokens]]) -> Tensor:
+    def _sampled_logprobs(self, pairs: Sequence[Pair]) -> Tensor:
         """Returns log-probabilities under the attached weights: (prompt, completion) pairs -> all completion tokens."""
-        forest = pack([joined(prompt, completion) for prompt, completion in pairs])
+        forest = self.base.pack([joined(prompt, completion) for prompt, completion in pairs])
         at = [row for index, (_, tokens) in enumerate(pairs) for row in forest.rows(index)[-len(tokens) :]]
         ids = torch.tensor([token for _, tokens in pairs for token in tokens], device=self.base.device)
-        hidden = self.base.hidden(forest)[torch.tensor(at, device=self.base.device)]
+        return self._logprobs_of(self.base.hidden(forest)[torch.tensor(at, device=self.base.device)], ids)
+
+    def _logprobs_of(self, hidden: Tensor, ids: Tensor) -> Tensor:
         project = losses.Projection(self.base.head)
         parts = zip(torch.split(hidden, self._chunk), torch.split(ids[:, None], self._chunk), strict=True)
-        return torch.cat([losses.log_probs_at(self._tempered(project(states)), own)[:, 0] for states, own in parts])
+        return torch.cat([losses.log_probs_at(self._logits(project(states)), own)[:, 0] for states, own in parts])
 
     @torch.no_grad()
     def _distance_to_base(self, batch: Sequence[Weighted], stats: TokenStats) -> float:

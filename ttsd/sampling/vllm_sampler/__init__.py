@@ -18,7 +18,15 @@ from typing import Any, Literal
 
 from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.nouns import Completion
-from ttsd.sampling.protocol import AdapterRef, Decode, SamplerStats, check_new, checked_length, resident
+from ttsd.sampling.protocol import (
+    AdapterRef,
+    Decode,
+    SamplerStats,
+    check_new,
+    checked_length,
+    checked_logprobs,
+    resident,
+)
 from ttsd.sampling.vllm_sampler.launch import Launch, collect_contexts
 from ttsd.sampling.vllm_sampler.settings import VllmSettings, lora_slots
 
@@ -75,7 +83,7 @@ class VllmSampler:
         return Completion(
             token_ids=tuple(sampled.token_ids),
             text=self._decode(sampled.token_ids),
-            logprobs=tuple(sampled.logprobs),
+            logprobs=checked_logprobs(sampled.logprobs),
             finish_reason=sampled.finish_reason,
             adapter_version=adapter.version if adapter else 0,
             seconds=time.monotonic() - start,

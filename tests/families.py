@@ -1,0 +1,117 @@
+"""Tiny random models of the families of today, written to a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch  # noqa: TID253
+
+from tests.tiny import write_tokenizer
+
+torch.set_num_threads(1)
+
+WINDOW = {"sliding_window": 16}
+LINEAR = {
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_conv_kernel_dim": 4,
+}
+EXPERTS = {"num_experts": 4, "num_local_experts": 4, "moe_intermediate_size": 32, "num_experts_per_tok": 2}
+MAMBA = {
+    "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_n_groups": 1, "shared_intermediate_size": 32,
+    "layer_types": ["mamba", "attention", "mamba", "attention"], "num_local_experts": 4, "num_experts_per_tok": 2,
+}  # fmt: skip
+GRANITE = {
+    "logits_scaling": 8.0, "embedding_multiplier": 12.0, "attention_multiplier": 0.1, "residual_multiplier": 0.22,
+}  # fmt: skip
+LFM2 = {"layer_types": ["conv", "full_attention", "conv", "full_attention"], "conv_L_cache": 3}
+LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Family:
+    """A row of the table in the documentation: model type of transformers, its settings, and whether it packs."""
+
+    models: str
+    kind: str
+    packs: bool
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+FAMILIES = {
+    "llama 3": Family("Llama 3, 3.1, 3.2; DeepSeek-R1-Distill-Llama", "llama", True, {"rope_parameters": LLAMA3}),
+    "qwen2": Family("Qwen2.5, Qwen2.5-Coder; DeepSeek-R1-Distill-Qwen", "qwen2", True),
+    "qwen3": Family("Qwen3", "qwen3", True),
+    "qwen3 moe": Family("Qwen3-MoE, Qwen3-Coder-30B-A3B", "qwen3_moe", True, {**EXPERTS, "mlp_only_layers": [0]}),
+    "qwen3.5": Family("Qwen3.5, Qwen3.6 (text)", "qwen3_5_text", False, LINEAR),
+    "qwen3 next": Family("Qwen3-Next, Qwen3-Coder-Next", "qwen3_next", False, {**LINEAR, **EXPERTS}),
+    "gemma 2": Family("Gemma 2", "gemma2", False, WINDOW),
+    "gemma 3": Family("Gemma 3 (text)", "gemma3_text", False, WINDOW),
+    "gpt-oss": Family("gpt-oss", "gpt_oss", False, {**WINDOW, **EXPERTS}),
+    "lfm2": Family("LFM2, LFM2.5", "lfm2", False, LFM2),
+    "smollm3": Family("SmolLM3", "smollm3", True),
+    "mistral": Family("Mistral 7B 0.2 and later, Mistral Small, Codestral", "mistral", True, {"sliding_window": None}),
+    "mistral 0.1": Family("Mistral 7B 0.1", "mistral", False, WINDOW),
+    "ministral": Family("Ministral", "ministral", False, WINDOW),
+    "phi": Family("Phi-1.5, Phi-2", "phi", True),
+    "phi 3": Family("Phi-3-mini", "phi3", False, WINDOW),
+    "phi 4": Family("Phi-4, Phi-4-mini", "phi3", True, {"sliding_window": None}),
+    "olmo 2": Family("OLMo 2", "olmo2", True),
+    "olmo 3": Family("OLMo 3", "olmo3", False, WINDOW),
+    "granite 3": Family("Granite 3", "granite", True, GRANITE),
+    "granite 4": Family("Granite 4 (hybrid)", "granitemoehybrid", False, {**MAMBA, **GRANITE}),
+    "glm 4": Family("GLM-4 (0414)", "glm4", True),
+    "starcoder 2": Family("StarCoder2", "starcoder2", False, WINDOW),
+    "seed-oss": Family("Seed-OSS", "seed_oss", True),
+}
+
+_SIZES = {
+    "vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "head_dim": 8, "intermediate_size": 64, "max_position_embeddings": 512, "eos_token_id": 2, "pad_token_id": 0,
+    "bos_token_id": 1,
+}  # fmt: skip
+
+
+def write_family(name: str, folder: Path, change: Mapping[str, Any] | None = None) -> Path:
+    """Writes a model and a tokenizer. `name`: of FAMILIES, or with `change` a model type and its settings."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    kind, settings = (FAMILIES[name].kind, FAMILIES[name].settings) if change is None else (name, change)
+    default = AutoConfig.for_model(kind)
+    sizes = {key: value for key, value in _SIZES.items() if hasattr(default, key)}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**sizes, **settings})).float()
+    with torch.no_grad():  # an untrained model says the same everywhere; this one has opinions
+        for parameter in model.parameters():
+            if parameter.dim() >= 2:
+                parameter.mul_(3.0)
+            elif not parameter.any():
+                parameter.normal_(0, 0.2)  # biases, which begin at zero
+    model.save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder
+
+
+def sequences() -> list[tuple[int, ...]]:
+    """Five rows of 15 to 57 tokens, four with a common beginning, longer than the windows here."""
+    generator = torch.Generator().manual_seed(1)
+
+    def tokens(count: int) -> tuple[int, ...]:
+        return tuple(torch.randint(3, 259, (count,), generator=generator).tolist())
+
+    start, branch = tokens(20), tokens(12)
+    return [
+        start + tokens(30),
+        start + tokens(18),
+        start + branch + tokens(10),
+        start + branch + tokens(25),
+        tokens(15),
+    ]

@@ -1,0 +1,164 @@
+"""Tiny models of today's families: what trainer and sampler compute is what transformers computes, row by row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch  # noqa: TID253
+
+from tests.families import FAMILIES, sequences, write_family
+from ttsd.backbone import generate, load_base
+from ttsd.backbone.lora import Adapter, LoraShape
+
+if TYPE_CHECKING:
+    from ttsd.backbone import Base
+
+SHAPE = LoraShape(4, 8.0, "all-linear")
+EXACT = 2e-5  # nats, in float32
+
+
+def truth(folder: Path, tokens: tuple[int, ...]) -> torch.Tensor:
+    """Log-probabilities (tokens, vocabulary) by transformers' plainest way: one sequence, eager attention."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.no_grad():
+        logits: torch.Tensor = model(input_ids=torch.tensor([tokens]), use_cache=False).logits[0]
+    return logits.double().log_softmax(-1)
+
+
+def ours(base: Base, rows: list[tuple[int, ...]]) -> list[torch.Tensor]:
+    forest = base.pack(rows)
+    logits = base.finish.finished(base.hidden(forest) @ base.head.T).double().log_softmax(-1)
+    return [logits[forest.rows(at)] for at in range(len(rows))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_is_computed_as_transformers_computes_it(tmp_path: Path, name: str) -> None:
+    folder, rows = write_family(name, tmp_path), sequences()
+    base = load_base(str(folder), dtype="float32", threads=1)
+    base.wire(SHAPE)
+    assert (base.not_packed is None) == FAMILIES[name].packs
+    with base.attached(None), torch.no_grad():
+        for found, row in zip(ours(base, rows), rows, strict=True):
+            torch.testing.assert_close(found, truth(folder, row), atol=EXACT, rtol=0)
+    prompts = [rows[0][:30], rows[1][:22], rows[4], rows[0][:30]]
+    for prompt, (ids, logprobs, _) in zip(prompts, generate(base, None, prompts, max_tokens=20, seed=0), strict=True):
+        wanted = truth(folder, (*prompt, *ids))[len(prompt) - 1 : -1]
+        found = torch.tensor(logprobs, dtype=torch.float64)
+        torch.testing.assert_close(found, wanted[range(len(ids)), list(ids)], atol=EXACT, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_gradient_pass_computes_what_evaluation_does(tmp_path: Path, name: str, checkpointing: bool) -> None:
+    base = load_base(
+        str(write_family(name, tmp_path)), dtype="float32", threads=1, gradient_checkpointing=checkpointing
+    )
+    base.wire(SHAPE)
+    values = torch.randn(base.adapter_size, generator=torch.Generator().manual_seed(0)) * 0.05
+    adapter, forest = Adapter(base.shapes, values, trainable=True), base.pack(sequences()[:2])
+    with base.attached(adapter), torch.no_grad():
+        evaluated = base.hidden(forest)
+    with base.attached(adapter, learns=True):
+        hidden = base.hidden(forest)
+        (hidden @ base.head.T).log_softmax(-1)[:, 5].sum().backward()
+    assert torch.equal(hidden, evaluated)
+    assert adapter.gradient.isfinite().all()
+    assert adapter.gradient.abs().max() > 0
+    assert not any(module.training for module in base.model.modules())
+
+
+AWAKE: list[tuple[str, dict[str, Any]]] = [
+    ("seed_oss", {"residual_dropout": 0.3, "attention_dropout": 0.3}),
+    ("starcoder2", {"residual_dropout": 0.3, "embedding_dropout": 0.3, "sliding_window": None}),
+    ("mixtral", {"router_jitter_noise": 0.3, "sliding_window": None}),
+]
+
+
+@pytest.mark.parametrize(("kind", "change"), AWAKE)
+def test_neither_dropout_nor_jitter_wakes_for_a_gradient(tmp_path: Path, kind: str, change: dict[str, Any]) -> None:
+    base = load_base(str(write_family(kind, tmp_path, change)), dtype="float32", threads=1, gradient_checkpointing=True)
+    base.wire(SHAPE)
+    forest, adapter = base.pack(sequences()), Adapter(base.shapes, base.fresh_values(0), trainable=True)
+    with base.attached(None), torch.no_grad():
+        bare = base.hidden(forest)
+    with base.attached(adapter, learns=True):
+        assert torch.equal(base.hidden(forest), bare)
+
+
+def test_a_window_that_no_sequence_notices_is_none(tmp_path: Path) -> None:
+    folder = str(write_family("mistral", tmp_path, {"sliding_window": 64}))
+    assert load_base(folder, dtype="float32", max_model_len=64).not_packed is None
+    windowed = load_base(folder, dtype="float32", max_model_len=65)
+    assert windowed.not_packed == "attention that does not see all earlier tokens"
+
+
+SCALED: list[tuple[dict[str, Any], int, int]] = [
+    ({"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}, 40, 160),
+    (
+        {
+            "rope_type": "longrope",
+            "rope_theta": 10000.0,
+            "short_factor": [1.0] * 4,
+            "long_factor": [4.0, 8.0, 16.0, 32.0],
+            "original_max_position_embeddings": 40,
+            "factor": 12.8,
+        },
+        512,
+        512,
+    ),
+]
+
+
+@pytest.mark.parametrize(("rope", "positions", "own"), SCALED)
+def test_rotary_frequencies_depend_on_the_runs_limit_alone(
+    tmp_path: Path, rope: dict[str, Any], positions: int, own: int
+) -> None:
+    """Short sequences next to long ones, and those that grow: all are as within one sequence of full length."""
+    change = {"rope_parameters": rope, "max_position_embeddings": positions}
+    folder, rows = str(write_family("llama", tmp_path, change)), sequences()
+    base = load_base(folder, dtype="float32", threads=1)
+    assert base.length == own
+    base.wire(SHAPE)
+    full = tuple(torch.randint(3, 250, (own,), generator=torch.Generator().manual_seed(0)).tolist())
+    whole = truth(Path(folder), full)
+    with base.attached(None), torch.no_grad():
+        found = ours(base, [full[:60], full[:20], *rows])
+        torch.testing.assert_close(found[0], whole[:60], atol=1e-4, rtol=0)
+        torch.testing.assert_close(found[1], whole[:20], atol=1e-4, rtol=0)
+    ((ids, logprobs, _),) = generate(base, None, [full[:30]], max_tokens=20, seed=0)
+    with base.attached(None), torch.no_grad():
+        again = ours(base, [(*full[:30], *ids[:-1])])[0][-len(ids) :]
+    torch.testing.assert_close(
+        torch.tensor(logprobs, dtype=torch.float64), again[range(len(ids)), list(ids)], atol=EXACT, rtol=0
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_exported_adapter_is_the_same_in_peft(tmp_path: Path, name: str) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from ttsd.backbone.peft_folder import check_loads
+
+    folder, row = write_family(name, tmp_path / "model"), sequences()[0]
+    base = load_base(str(folder), dtype="float32", threads=1)
+    base.wire(SHAPE)
+    values = torch.randn(base.adapter_size, generator=torch.Generator().manual_seed(0)) * 0.1
+    adapter = Adapter(base.shapes, values)
+    base.export(adapter, tmp_path / "adapter")
+    check_loads(tmp_path / "adapter", str(folder))
+    theirs = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), str(tmp_path / "adapter")
+    ).eval()
+    with base.attached(adapter), torch.no_grad():
+        found = ours(base, [row])[0]
+        wanted = theirs(input_ids=torch.tensor([row]), use_cache=False).logits[0].double().log_softmax(-1)
+    torch.testing.assert_close(found, wanted, atol=EXACT, rtol=0)

@@ -1,0 +1,90 @@
+"""The check at the start sees what a run does: long prompts, branching rows, gradients, and another model's numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.families import write_family
+from ttsd.backbone.attention import NAME
+from ttsd.config import Config
+from ttsd.errors import InfrastructureError
+from ttsd.running import parity
+from ttsd.sampling.transformers_sampler import HfSampler, HfSettings
+
+if TYPE_CHECKING:
+    from ttsd.training.trainer import Trainer
+
+PROMPT, LONGEST = (5, 6, 7, 8, 9, 10), 60
+
+
+def trainer(folder: Path, name: str, dtype: str) -> Trainer:
+    from ttsd.training.trainer import Trainer
+
+    model = {"dtype": dtype, "path": str(write_family(name, folder))}
+    return Trainer(str(folder), Config.model_validate({"model": model, "lora": {"rank": 4, "alpha": 8.0}}), threads=1)
+
+
+async def check(made: Trainer) -> dict[str, float]:
+    sampler = HfSampler(HfSettings(max_tokens=32, stop_token_ids=()), str, lambda: made.base)
+    await sampler.start()
+    try:
+        return await parity.check_parity(sampler, made, PROMPT, longest=LONGEST)
+    finally:
+        await sampler.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["qwen3", "mistral 0.1", "gemma 3", "qwen3.5", "lfm2", "gpt-oss", "phi"])
+async def test_three_ways_agree(tmp_path: Path, name: str, dtype: str) -> None:
+    findings = await check(trainer(tmp_path, name, dtype))
+    if dtype == "float32":
+        assert max(findings[f"{way}/max"] for way in ("gap", "packed", "gradient")) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+async def test_a_window_that_only_long_prompts_notice_is_seen(tmp_path: Path, dtype: str) -> None:
+    made = trainer(tmp_path, "mistral 0.1", dtype)
+    made.base.not_packed = None  # as if the window had been overlooked
+    made.base.model.set_attn_implementation(NAME)
+    with pytest.raises(InfrastructureError, match="computes other log-probabilities than transformers"):
+        await check(made)
+
+
+@pytest.mark.slow
+async def test_a_model_that_is_another_one_with_gradients_is_seen(tmp_path: Path) -> None:
+    made = trainer(tmp_path, "qwen3", "float32")
+    layer = made.base.model.get_decoder().layers[0].mlp
+    import torch
+
+    layer.register_forward_hook(
+        lambda module, args, output: output * 1.1 if torch.is_grad_enabled() else output, prepend=True
+    )
+    with pytest.raises(InfrastructureError, match="changes with gradients on"):
+        await check(made)
+
+
+@pytest.mark.slow
+async def test_layers_without_a_gradient_are_blamed(tmp_path: Path) -> None:
+    made = trainer(tmp_path, "qwen3", "float32")
+
+    def cut(module: object, args: object, output: object) -> object:
+        return output.detach()  # type: ignore[attr-defined]
+
+    made.base.model.get_decoder().norm.register_forward_hook(cut)
+    with pytest.raises(InfrastructureError, match="the model's layers can't be trained"):
+        await check(made)
+
+
+@pytest.mark.parametrize(("mean", "agree"), [(0.015, True), (0.03, False), (0.09, False)])
+def test_in_16_bits_only_what_rounding_explains_passes(mean: float, agree: bool) -> None:
+    findings = {"packed/mean": mean, "packed/max": 1.0, "gradient/mean": 0.0, "gradient/max": 0.0, "rounding": 0.004}
+    if agree:
+        parity.judge_ways(findings, "bfloat16")
+    else:
+        with pytest.raises(InfrastructureError, match="the trainer computes other"):
+            parity.judge_ways(findings, "bfloat16")

@@ -1,0 +1,99 @@
+"""transformers' cache of keys, values and recurrent states, for rows that come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch  # noqa: TID253
+from torch import Tensor, nn  # noqa: TID253
+
+from ttsd.errors import UserError
+
+
+def new_cache(model: Any) -> Any:
+    """Returns an empty cache for the model's layers.
+
+    Layers with a sliding window keep all keys: their mask says which ones count, and rows of different lengths join.
+    UserError: the layers keep something else.
+    """
+    from transformers import DynamicCache, cache_utils
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    cache = DynamicCache(config=model.config)
+    strange = sorted({type(layer).__name__ for layer in cache.layers} - {one.__name__ for one in _known(cache_utils)})
+    if strange:
+        raise UserError(f"the transformers sampler can't join rows of {strange[0]}; use model.sampler=vllm")
+    cache.layers = [DynamicLayer() if type(layer) is DynamicSlidingWindowLayer else layer for layer in cache.layers]
+    return cache
+
+
+def _known(kinds: Any) -> tuple[type, ...]:
+    return (
+        kinds.DynamicLayer,
+        kinds.DynamicSlidingWindowLayer,
+        kinds.LinearAttentionLayer,
+        kinds.LinearAttentionAndFullAttentionLayer,
+    )
+
+
+def only_keys(cache: Any) -> bool:
+    """Tells whether the cache holds keys and values alone, so that it can be cut to any prefix."""
+    from transformers.cache_utils import DynamicLayer
+
+    return all(type(layer) is DynamicLayer for layer in cache.layers)
+
+
+def check_filled(model: Any, cache: Any) -> None:
+    """UserError: after a prompt some layer has put nothing into the cache, so its states are somewhere else."""
+    kinds = getattr(model.config.get_text_config(), "layer_types", None) or []
+    for at, layer in enumerate(cache.layers):
+        if kinds[at : at + 1] in (["mlp"], ["moe"]):
+            continue
+        states = [*getattr(layer, "conv_states", {}).values(), *getattr(layer, "recurrent_states", {}).values()]
+        if getattr(layer, "keys", None) is None and all(state is None for state in states):
+            raise UserError(
+                "the model keeps states where the transformers sampler does not find them; use model.sampler=vllm"
+            )
+
+
+def select(cache: Any, rows: Tensor) -> None:
+    """Keeps the given rows, in that order."""
+    cache.reorder_cache(rows)
+
+
+def join(into: Any, caches: Sequence[Any], widths: Sequence[int]) -> Any:
+    """Fills the empty cache `into` with the rows of all `caches`; of each, the last `widths[i]` columns count."""
+    for target, *layers in zip(into.layers, *(cache.layers for cache in caches), strict=True):
+        if getattr(layers[0], "keys", None) is not None:
+            _join_keys(target, layers, widths)
+        if hasattr(layers[0], "conv_states"):
+            _join_states(target, layers)
+    return into
+
+
+def _join_keys(target: Any, layers: Sequence[Any], widths: Sequence[int]) -> None:
+    from transformers.cache_utils import DynamicLayer
+
+    longest = max(widths)
+
+    def column(parts: Sequence[Tensor]) -> Tensor:
+        kept = [part[..., -width:, :] for part, width in zip(parts, widths, strict=True)]
+        return torch.cat([nn.functional.pad(part, (0, 0, longest - part.shape[-2], 0)) for part in kept])
+
+    keys, values = column([layer.keys for layer in layers]), column([layer.values for layer in layers])
+    DynamicLayer.update(target, keys, values)
+
+
+def _join_states(target: Any, layers: Sequence[Any]) -> None:
+    """States have no columns: each row has its own, of one size."""
+    for name in ("conv_states", "recurrent_states"):
+        for at in getattr(layers[0], name):
+            parts = [getattr(layer, name)[at] for layer in layers]
+            if parts[0] is not None:
+                getattr(target, name)[at] = torch.cat(parts)
+                getattr(target, f"is_{name}_initialized")[at] = True
+    first = layers[0]
+    target.device, target.dtype = first.device, first.dtype
+    target.conv_kernel_size = dict(first.conv_kernel_size)
+    target.has_previous_state = dict(first.has_previous_state)

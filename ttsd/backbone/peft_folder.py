@@ -1,0 +1,74 @@
+"""What PEFT makes of an adapter's folder: the layers that it finds again, and a check that it finds all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from torch import nn  # noqa: TID253
+
+from ttsd.backbone.lora import LoraShape
+from ttsd.backbone.pretrained import pretrained
+from ttsd.errors import InfrastructureError
+
+
+def keeps_target(model: Any, name: str) -> bool:
+    """Tells whether PEFT looks for layers of that name where they are.
+
+    In some mixtures of experts it takes the names of dense layers for those of experts, so these get no adapter.
+    """
+    from peft import LoraConfig
+    from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+
+    config = LoraConfig(target_modules=[name])
+    try:
+        convert_peft_config_for_transformers(config, model, None)
+    except ValueError:
+        return False
+    return list(config.target_modules) == [name]
+
+
+def peft_config(model: Any, shape: LoraShape, layers: Collection[str], path: str) -> Any:
+    """Returns the adapter's configuration. `layers`: of the model, by their whole names.
+
+    PEFT finds them by their last names, or by whole ones where other layers have those names too.
+    """
+    from peft import LoraConfig
+
+    alike = {
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Module) and name.rpartition(".")[2] in shape.target_modules
+    }
+    return LoraConfig(
+        r=shape.rank,
+        lora_alpha=shape.alpha,
+        target_modules=sorted(layers) if alike - set(layers) else list(shape.target_modules),
+        lora_dropout=0.0,
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=path,
+    )
+
+
+def check_loads(folder: Path, path: str) -> None:
+    """InfrastructureError: PEFT finds other layers than those in the adapter `folder`, on the model at `path`.
+
+    The model is built without weights, so this takes seconds whatever its size.
+    """
+    import torch
+    from peft import PeftModel
+    from safetensors import safe_open
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(pretrained("AutoConfig", path))
+        adapted = PeftModel.from_pretrained(model, str(folder), low_cpu_mem_usage=True)
+    found = {name.replace(".default.", ".") for name, _ in adapted.named_parameters() if ".lora_" in name}
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as tensors:
+        written = set(tensors.keys())
+    if found != written:
+        odd = sorted(found ^ written)
+        raise InfrastructureError(
+            f"PEFT would load another adapter from {str(folder)!r}: {odd[0]} differs; report this"
+        )

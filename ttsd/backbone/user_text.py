@@ -1,0 +1,85 @@
+"""Token ids of text that a chat template surrounds, none of which is an added token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from ttsd.errors import UserError
+
+
+class UserText:
+    """Encodes a user turn within its template, with a fast tokenizer of transformers."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        # Runs of blanks are added tokens in some vocabularies (Phi-2, GPT-NeoX); they are text and steer nothing.
+        self.added = frozenset(
+            number for number, token in inner.added_tokens_decoder.items() if token.content.strip() or token.special
+        )
+
+    def between(self, head: str, text: str, tail: str) -> tuple[int, ...]:
+        """Returns the ids of `head + text + tail`; added tokens come from `head` and `tail` alone.
+
+        UserError: the vocabulary can't spell the text.
+        """
+        whole = self._encode(head + text + tail)
+        if self._count(whole) == self._count(self._encode(head)) + self._count(self._encode(tail)):
+            return whole
+        begin, end = self._last_added(head), self._first_added(tail)
+        middle = self._spelled(head[begin:] + text + tail[:end])
+        ids = (*self._encode(head[:begin]), *middle, *self._encode(tail[end:]))
+        if self._count(middle):
+            raise UserError("the tokenizer turns text into control tokens; choose another model")
+        return ids
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        return tuple(self._inner.encode(text, add_special_tokens=False))
+
+    def _count(self, ids: Sequence[int]) -> int:
+        return sum(token in self.added for token in ids)
+
+    def _last_added(self, text: str) -> int:
+        """Returns where the last added token of `text` ends; 0 where there is none."""
+        return max((end for _, end in self._spans(text)), default=0)
+
+    def _first_added(self, text: str) -> int:
+        """Returns where the first added token of `text` begins; its end where there is none."""
+        return min((begin for begin, _ in self._spans(text)), default=len(text))
+
+    def _spans(self, text: str) -> list[tuple[int, int]]:
+        found = self._inner(text, add_special_tokens=False, return_offsets_mapping=True)
+        pairs = zip(found["input_ids"], found["offset_mapping"], strict=True)
+        return [span for token, span in pairs if token in self.added]
+
+    @cached_property
+    def _plain(self) -> Any:
+        """The same tokenizer without added tokens. It is told of no beginning, since text stands before it."""
+        from tokenizers import Tokenizer
+
+        parts = json.loads(self._inner.backend_tokenizer.to_str())
+        parts |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+        for part in _components(parts.get("pre_tokenizer")):
+            if part.get("prepend_scheme") == "first":
+                part["prepend_scheme"] = "never"
+        return Tokenizer.from_str(json.dumps(parts))
+
+    def _spelled(self, text: str) -> list[int]:
+        """Returns the ids of `text`, with tokens that are added ones too spelled by their characters."""
+        spelled = []
+        for token in self._plain.encode(text, add_special_tokens=False).ids:
+            if token not in self.added:
+                spelled.append(token)
+                continue
+            letters = [self._plain.token_to_id(letter) for letter in self._plain.id_to_token(token)]
+            if None in letters:
+                raise UserError("the tokenizer can't spell its own control tokens as text; choose another model")
+            spelled += letters
+        return spelled
+
+
+def _components(part: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Returns a component of a tokenizer and, of a sequence, its members."""
+    return [] if part is None else [part, *part.get("pretokenizers", [])]

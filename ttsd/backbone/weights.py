@@ -1,0 +1,82 @@
+"""A model's weights: all there, in the model's shapes and finite, or refused; and the digest that a run records."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from torch import nn  # noqa: TID253
+
+from ttsd.backbone.pretrained import pretrained
+from ttsd.errors import UserError
+
+_NAMED = 3  # tensors that a message names
+
+
+def load_weights(path: str, **options: Any) -> Any:
+    """Returns the causal language model at `path`. `options`: of transformers' `from_pretrained`.
+
+    transformers would fill what is missing with random numbers.
+    UserError: a tensor is missing, has another shape than the model's, or holds a number that is not finite.
+    """
+    model, found = pretrained(
+        _kind(path, options), path, output_loading_info=True, ignore_mismatched_sizes=True, **options
+    )
+    named = os.path.join(path, options["gguf_file"]) if "gguf_file" in options else path
+    if found["missing_keys"]:
+        raise UserError(_sentence(named, "lacks weights of the model", sorted(found["missing_keys"])))
+    if found["mismatched_keys"]:
+        names = sorted(str(entry[0] if isinstance(entry, tuple) else entry) for entry in found["mismatched_keys"])
+        raise UserError(_sentence(named, "has weights of other shapes than the model", names))
+    broken = [name for name, weight in model.named_parameters() if not _finite(weight)]
+    if broken:
+        raise UserError(_sentence(named, "has weights that are not finite numbers", broken))
+    return model
+
+
+@cache
+def weights_digest(path: str) -> str:
+    """Returns a digest of the weights and the configuration in the folder `path`: of the files' contents.
+
+    A name on the hub is its own digest, with the revision that the cache on this machine holds.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return f"{path}@{_revision(path)}"
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        if file.name == "config.json" or file.suffix in (".safetensors", ".bin"):
+            with file.open("rb") as stream:
+                digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _revision(name: str) -> str:
+    return str(getattr(pretrained("AutoConfig", name), "_commit_hash", None) or "unknown")
+
+
+def _kind(path: str, options: dict[str, Any]) -> Any:
+    """Returns the class that loads the model: one with pictures has a text model within (Mistral Small 3)."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    if "gguf_file" in options:
+        return "AutoModelForCausalLM"
+    config = type(pretrained("AutoConfig", path))
+    pictures = (
+        config in AutoModelForImageTextToText._model_mapping and config not in AutoModelForCausalLM._model_mapping
+    )
+    return "AutoModelForImageTextToText" if pictures else "AutoModelForCausalLM"
+
+
+def _finite(weight: nn.Parameter) -> bool:
+    return not weight.is_floating_point() or bool(weight.isfinite().all())
+
+
+def _sentence(path: str, fault: str, names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
+    return f"{path!r} {fault}: {', '.join(listed[:_NAMED])}{more}; fetch the model again, or choose another model.path"
