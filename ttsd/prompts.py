@@ -35,6 +35,8 @@ _WRONG_ANSWER = re.compile(
     r"^Wrong Answer\nInput:\n(.*?)\nOutput:\n.*?\nExpected:\n(.*?)(?=\n\nWrong Answer\n|\Z)", re.DOTALL | re.MULTILINE
 )
 
+_THINKING_TAG = re.compile(r"(?<![`'\"])</?think>(?![`'\"])")
+
 
 class ChatTokenizer(Protocol):
     """Token ids of one user turn under the model's chat template, up to where its answer begins."""
@@ -87,8 +89,36 @@ def as_examples(feedback: str) -> str:
 
 
 def without_thinking(answer: str) -> str:
-    """What follows the thinking, as demonstrations show it; the template may have opened the block already."""
-    return answer.rpartition("</think>")[2].strip()
+    """Returns the answer without its thinking and without blanks around it, as demonstrations show it."""
+    return outside_thinking(answer).strip()
+
+
+def outside_thinking(answer: str) -> str:
+    """Returns the answer without its thinking; of thinking that is not closed nothing is left.
+
+    Thinking ends at the first `</think>`. It begins at a `<think>` at the start of a line, or at the very beginning,
+    since the chat template may have opened it. A tag that a sentence only mentions is text.
+    """
+    kept: list[str] = []
+    begin, thinking, seen = 0, False, False
+    for tag in _THINKING_TAG.finditer(answer):
+        if tag[0] == "<think>" and not thinking and _begins_line(answer, tag.start()):
+            kept.append(answer[begin : tag.start()])
+            thinking = seen = True
+        elif tag[0] == "</think>" and (thinking or not (seen or _is_mention(answer, tag.start(), tag.end()))):
+            begin, thinking, seen = tag.end(), False, True
+    return "".join(kept if thinking else [*kept, answer[begin:]])
+
+
+def _is_mention(text: str, begin: int, end: int) -> bool:
+    """Tells whether a sentence goes on after what stands between `begin` and `end`."""
+    return text[begin - 1 : begin] in (" ", "\t", "(") and text[end : end + 1] in tuple(" \t).,;:")
+
+
+def _begins_line(text: str, position: int) -> bool:
+    """Tells whether only blanks or a special token such as `<|assistant|>` stand before `position` on its line."""
+    before = text[max(0, position - 16) : position].rpartition("\n")[2].rstrip(" \t\r\ufeff")
+    return not before or before.endswith(("|>", "<s>"))
 
 
 def _fill(template: str, **values: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ttsd.judging.scoring.numerals import numeral
+
 _NAME = re.compile(
     r"^\s*(\\?[A-Za-z]+(?:_(?:\{\w+\}|\w))?(?:\([A-Za-z, ]*\))?)\s*(?:=|\\in(?![A-Za-z]))(.*)$", re.DOTALL
 )
@@ -22,12 +24,13 @@ def named(text: str) -> tuple[str, str]:
 
 
 def elements_of(text: str) -> tuple[str, list[str]]:
-    r"""What kind of collection `text` is, and its elements; the kind is empty where it is a single value.
+    r"""Returns what kind of collection `text` is, and its elements; the kind is empty where it is a single value.
 
-    The kinds: "cup" for a union, "set" for `\{1, 2\}` and `1, 2`, the outer brackets for what has an order.
+    The kinds: "set" for `\{1, 2\}`, `1, 2` and a union of such sets, "cup" for a union with other parts, the outer
+    brackets for what has an order.
     """
     if len(parts := _split(text, ("\\cup", "∪"))) > 1:
-        return "cup", parts
+        return _union(parts)
     if len(parts := _signed(_split(text, (",",)))) > 1:
         return "set", parts
     brackets = _brackets(text)
@@ -38,6 +41,29 @@ def elements_of(text: str) -> tuple[str, list[str]]:
     if opening == "\\{" or (opening == "{" and len(inside) > 1):
         return "set", inside
     return (opening + closing, inside) if len(inside) > 1 else ("", [text.strip()])
+
+
+def _union(parts: Sequence[str]) -> tuple[str, list[str]]:
+    """Returns the kind and the elements of a union: its finite parts become one set, the empty set disappears."""
+    finite: dict[object, str] = {}
+    others = []
+    for part in parts:
+        kind, elements = elements_of(part)
+        if kind == "set":
+            finite |= {_key(element): element for element in elements}
+        elif part != "\\emptyset":
+            others.append(part)
+    if not others:
+        return "set", list(finite.values())
+    if finite:
+        others.append("\\{" + ", ".join(finite.values()) + "\\}")
+    return ("cup", others) if len(others) > 1 else elements_of(others[0])
+
+
+def _key(element: str) -> object:
+    """Returns what equal elements of a set have in common: their value, else their text."""
+    number = numeral(element)
+    return number.value if number else "".join(element.split())
 
 
 def _split(text: str, separators: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ _SIGNS = {"$": "", "**": "^", "−": "-", "·": "\\cdot ", "×": "\\times ", "π
 
 
 def constant(text: str) -> Fraction | None:
-    r"""The value of a constant that no fraction equals, such as `2\pi`, to DIGITS digits; None for anything else."""
+    r"""Returns the value of a constant that no fraction equals, such as `2\pi`, to DIGITS digits; None for the rest."""
     from sympy import Rational
 
     parsed = _parsed(text)
