@@ -35,10 +35,9 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row of a release. `row` counts from 0 over all rows, those that can't be used included.
+    """Describes one row of a release. `row` counts from 0 over all rows, those that can't be used included.
 
-    `file` names the question's file; where it is empty, `refused` says why. `several_answers`: the statement seems to
-    allow several right outputs, which is not known of what older versions pulled.
+    `file` names the question's file; where it is empty, `refused` says why. The other fields are those of Facts.
     """
 
     question_id: str
@@ -50,6 +49,7 @@ class Entry:
     file: str = ""
     refused: str = ""
     several_answers: bool = False
+    comparison: str = ""
 
 
 @dataclass(frozen=True, slots=True)

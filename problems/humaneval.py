@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from problems import asserts
 from problems.problem import Case, Problem, ProblemError
 from problems.rows import Row, text
-from problems.source import Facts, Release, Source
+from problems.source import Facts, Release, Source, facts_of
 
 SCHEMA = "HumanEval's schema"
 
@@ -25,8 +25,8 @@ def question_id(row: Row) -> str:
 
 
 def facts(row: Row) -> Facts:
-    """What an index says of the question in `row`; unusable fields are empty."""
-    return Facts(title=str(row.get("entry_point", "")))
+    """Returns what an index says of the question in `row`; unusable fields are empty."""
+    return facts_of(str(row.get("prompt") or ""), title=str(row.get("entry_point", "")))
 
 
 def problem(row: Row, name: str) -> Problem:

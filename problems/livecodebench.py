@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import cast
 
 from problems import rows
-from problems.problem import Case, Problem, ProblemError, reason, refuse_bomb, says_several_answers
+from problems.problem import Case, Problem, ProblemError, reason
 from problems.rows import Row, lines, parsed, text
-from problems.source import Facts, Release, Source
+from problems.source import Facts, Release, Source, facts_of
+from problems.values import refuse_bomb
 
 SCHEMA = "LiveCodeBench's schema"
 NEWEST = 6
@@ -30,6 +31,7 @@ MAX_OPCODES = 64
 
 _DETAILS = ("platform", "question_id", "contest_id", "contest_date", "difficulty")
 _ID = re.compile(rb'"question_id"\s*:\s*("(?:[^"\\]|\\.)*")')
+_STATEMENT = re.compile(rb'"question_content"\s*:\s*("(?:[^"\\]|\\.)*")')
 _STRING_OPCODES = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"}
 _SILENT_OPCODES = {"PROTO", "FRAME", "MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT", "STOP"}
 
@@ -45,14 +47,21 @@ def load(path: Path, question_id: str, name: str) -> Problem:
 
 
 def question_ids(path: Path) -> list[str]:
-    """The ids of all rows in file order; only rows where none is to be seen are parsed, to say what is wrong.
+    """Returns the ids of all rows in file order; raises ProblemError as `listed` does."""
+    return [question_id for question_id, _ in listed(path)]
 
-    Raises ProblemError that names the line, also where the file has no row at all.
+
+def listed(path: Path) -> list[tuple[str, str]]:
+    """Returns the id and the statement of each row in file order, where a statement is to be seen.
+
+    Only rows without an id are parsed, to say what is wrong. Raises ProblemError that names the line, also where the
+    file has no row at all.
     """
     found = []
     for number, line in enumerate(lines(path, SCHEMA), 1):
         if match := _ID.search(line):
-            found.append(_decoded_id(match[1]))
+            statement = _STATEMENT.search(line)
+            found.append((_decoded(match[1]), _decoded(statement[1]) if statement else ""))
         elif line.strip():
             fields = [key[:20] for key in parsed(line, f"{path}, line {number},")][:4]
             raise ProblemError(f"{path}, line {number}, has no text question_id, but {fields}: give rows in {SCHEMA}.")
@@ -100,18 +109,18 @@ def question_id(row: Row) -> str:
 
 
 def facts(row: Row) -> Facts:
-    """What an index says of the question in `row`; unusable fields are empty."""
+    """Returns what an index says of the question in `row`; unusable fields are empty."""
 
     def given(key: str) -> str:
         value = row.get(key)
         return value if isinstance(value, str) else ""
 
-    return Facts(
+    return facts_of(
+        given("question_content"),
         title=given("question_title"),
         date=given("contest_date"),
         difficulty=given("difficulty"),
         platform=given("platform"),
-        several_answers=says_several_answers(given("question_content")),
     )
 
 
@@ -208,7 +217,7 @@ def _unknown(path: Path, question_id: str) -> str:
     return f"{path} has no question {question_id!r} among its {len(ids)} rows; {hint}"
 
 
-def _decoded_id(quoted: bytes) -> str:
+def _decoded(quoted: bytes) -> str:
     try:
         return str(json.loads(quoted))
     except ValueError:

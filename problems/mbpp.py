@@ -11,7 +11,7 @@ from problems import asserts
 from problems.asserts import Call
 from problems.problem import Problem, ProblemError
 from problems.rows import Row, text
-from problems.source import Facts, Release, Source
+from problems.source import Facts, Release, Source, facts_of
 
 SCHEMA = "MBPP's schema"
 
@@ -25,8 +25,8 @@ def question_id(row: Row) -> str:
 
 
 def facts(row: Row) -> Facts:
-    """What an index says of the question in `row`; unusable fields are empty."""
-    return Facts(title=_description(row)[:80])
+    """Returns what an index says of the question in `row`; unusable fields are empty."""
+    return facts_of(_description(row), title=_description(row)[:80])
 
 
 def problem(row: Row, name: str) -> Problem:

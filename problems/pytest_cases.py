@@ -27,10 +27,12 @@ def is_module(file: str) -> bool:
     return file == "tests.py" or fnmatch(file, "test_*.py")
 
 
-def read(texts: Mapping[str, str], entry_point: str | None, public: Sequence[object]) -> tuple[str, tuple[Case, ...]]:
-    """The function that the modules in `texts` test, by their paths, and its cases; raises ProblemError.
+def read(
+    texts: Mapping[str, str], entry_point: str | None, public: Sequence[object]
+) -> tuple[str, tuple[Case, ...], Sequence[str]]:
+    """Returns the function that the modules in `texts`, by their paths, test, its cases, and each case's test function.
 
-    Cases of the test functions named in `public` are public.
+    Cases of the test functions named in `public` are public. Raises ProblemError.
     """
     found = [(path, name, call) for path, text in texts.items() for name, call in _told(text, path)]
     first = next(iter(texts))
@@ -42,7 +44,8 @@ def read(texts: Mapping[str, str], entry_point: str | None, public: Sequence[obj
     for path, _, call in found:
         if call.function != function:
             raise ProblemError(f"{path}, line {call.line}, tests {call.function!r} instead of {function!r}: test one.")
-    return function, tuple(call.case(path, public=name in public) for path, name, call in found)
+    cases = tuple(call.case(path, public=name in public) for path, name, call in found)
+    return function, cases, [name for _, name, _ in found]
 
 
 def _told(text: str, path: str) -> Iterator[tuple[str, Call]]:

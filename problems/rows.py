@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from problems.problem import ProblemError, reason, refuse_bomb
+from problems.problem import ProblemError, reason
+from problems.values import refuse_bomb
 
 Row = Mapping[str, object]
 

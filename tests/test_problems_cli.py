@@ -134,7 +134,7 @@ def test_a_file_of_questions_is_listed_and_checked_and_its_faults_are_named(tmp_
         ["show", "other.jsonl#1"],
         cwd=tmp_path,
     )
-    assert listed.stdout == "r.jsonl#abc1_a\nr.jsonl#2\n"
+    assert listed.stdout == "r.jsonl#abc1_a\nr.jsonl#2       several right answers\n"
     names = [line.partition(":")[0] for line in checked.stdout.splitlines()]
     assert names == ["ok     r.jsonl#abc1_a", "ok     r.jsonl#2"]
     assert checked.stdout.count("its statement allows several right answers") == 1

@@ -96,7 +96,6 @@ def test_codeforces() -> None:
         (mbpp.SOURCE, mbpp_row(test_list=["assert f((1, 2)) == 1"]), "passes a tuple"),
         (mbpp.SOURCE, mbpp_row(test_setup_code="import os"), "would have to be run"),
         (mbpp.SOURCE, mbpp_row(test="def check(): pass"), "not a table"),
-        (codeforces.SOURCE, codeforces_row(generated_checker="print(1)"), "accepts several answers"),
         (codeforces.SOURCE, codeforces_row(interaction_format="Ask."), "talks to a judge"),
         (codeforces.SOURCE, codeforces_row(input_mode="file"), "from 'file'"),
         (codeforces.SOURCE, codeforces_row(input_mode="\x1b[2J\n"), r"from '\x1b[2J\n'"),

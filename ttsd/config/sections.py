@@ -280,6 +280,9 @@ class JudgeSection(Section):
     wall_seconds: float = setting(
         24.0, "time of a program on one case, waiting included; all its cases together may wait no longer", gt=0
     )
+    comparison: Literal["question", "livecodebench"] = setting(
+        "question", "question: outputs may differ as the statement grants; livecodebench: by the leaderboard's own rule"
+    )
     memory_mib: int = setting(1024, "memory of a program, in MiB", ge=64)
     output_mib: int = setting(16, "output of a program on one case, in MiB", ge=1)
     slots: int | None = setting(

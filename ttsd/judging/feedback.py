@@ -100,9 +100,11 @@ def _runtime_error(problem: Problem, result: CaseResult) -> str:
 
 
 def _wrong_answer(problem: Problem, result: CaseResult) -> str:
+    """Shows what the checker said; without a word from it, the expected output."""
     expected = clip(problem.cases[result.index].expected.rstrip("\n"), MAX_FIELD_CHARACTERS)
     actual = clip(result.actual.rstrip("\n"), MAX_FIELD_CHARACTERS)
-    return f"Wrong Answer\n{_input(problem, result)}\nOutput:\n{actual}\nExpected:\n{expected}"
+    why = result.message.strip() or f"Expected:\n{expected}"
+    return f"Wrong Answer\n{_input(problem, result)}\nOutput:\n{actual}\n{why}"
 
 
 def _input(problem: Problem, result: CaseResult) -> str:

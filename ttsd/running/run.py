@@ -159,6 +159,7 @@ def _judge(session: Session, problem: Problem, parts: Split, spending: Spending)
         parts,
         turns,
         limits=limits_of(session.config),
+        comparison=session.config.judge.comparison,
         workers=len(session.sandbox.zygotes),
         shuffle_feedback=session.config.judge.shuffle_feedback,
     )

@@ -168,7 +168,7 @@ def _in_any_order(given: Sequence[str], expected: Sequence[str], tolerance: Frac
 
 
 def _bare(text: str) -> str:
-    """Returns `text` without the marks that only say where mathematics, code, emphasis or a quotation begins and ends."""
+    """Returns `text` without the marks that only begin and end mathematics, code, emphasis or a quotation."""
     text = text.strip().rstrip(". ")
     for opening, closing in _AROUND:
         inside = text.removeprefix(opening).removesuffix(closing)
