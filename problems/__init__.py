@@ -2,7 +2,7 @@
 
     micro:<id>                   the bundled suite
     lcb:<question_id>            LiveCodeBench, once pulled
-    humaneval:<n>, mbpp:<n>, codeforces:<contest>/<letter>
+    humaneval:<n>, mbpp:<n>, codeforces:<contest>/<letter>, apps:<id>, taco:<id>, code_contests:<id>
                                  the same of other published sets
     FILE.jsonl#<question_id>     a local file in LiveCodeBench's schema, .jsonl.gz too
     FOLDER                       a question of the user's own

@@ -1,4 +1,4 @@
-"""Questions pulled to this machine: one small file each and an index, so that a name is found without a network.
+"""Keeps questions pulled to this machine: a small file each and an index, so that a name is found without a network.
 
     $TTSD_CACHE, else $XDG_CACHE_HOME/ttsd, else ~/.cache/ttsd
         lcb/index.json          which release of which repository, and its rows in order
@@ -22,12 +22,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from problems import codeforces, humaneval, livecodebench, mbpp
+from problems import apps, code_contests, codeforces, humaneval, livecodebench, mbpp
 from problems.problem import Problem, ProblemError, checked, reason
 from problems.rows import Row, lines, parsed
 from problems.source import Facts, Source
 
-SOURCES = {source.scheme: source for source in (livecodebench.SOURCE, humaneval.SOURCE, mbpp.SOURCE, codeforces.SOURCE)}
+_PROGRAMS = (codeforces.SOURCE, apps.SOURCE, apps.TACO, code_contests.SOURCE)
+SOURCES = {source.scheme: source for source in (livecodebench.SOURCE, humaneval.SOURCE, mbpp.SOURCE, *_PROGRAMS)}
 FORMAT = 1
 MAX_ROWS = 200_000
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -54,7 +55,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What was pulled. `revision` is the repository's commit, empty for files of the user's own."""
+    """Describes what was pulled. `revision` is the repository's commit, empty for files of the user's own."""
 
     scheme: str
     origin: str
@@ -64,14 +65,16 @@ class Index:
     entries: tuple[Entry, ...]
 
     def usable(self) -> list[Entry]:
+        """Returns the rows that became questions."""
         return [entry for entry in self.entries if entry.file]
 
     def refused(self) -> list[Entry]:
+        """Returns the rows that can't be used, with the reason."""
         return [entry for entry in self.entries if not entry.file]
 
 
 def source_named(name: str) -> Source:
-    """The source that a user calls `name`, by its name or its scheme; raises ProblemError."""
+    """Returns the source that a user calls `name`, by its name or its scheme; raises ProblemError."""
     for source in SOURCES.values():
         if name in (source.name, source.scheme):
             return source
@@ -89,12 +92,12 @@ def pull(source: Source, *, release: str | None = None, revision: str | None = N
 
 
 def pull_files(source: Source, path: Path) -> Index:
-    """As `pull`, from a local file or all files of a folder in the order of their names."""
+    """Does what `pull` does, from a local file or all files of a folder in the order of their names."""
     return _stored(source, Index(source.scheme, str(path.absolute()), "", "", _now(), ()), _files(path))
 
 
 def pulled(scheme: str) -> Index | None:
-    """The index of what was pulled for `scheme`; None where nothing was. Raises ProblemError where it is damaged."""
+    """Returns the index of what was pulled for `scheme`, None without; raises ProblemError where it is damaged."""
     try:
         found = json.loads((_folder(scheme) / "index.json").read_text("utf-8"))
         if found.pop("format") != FORMAT:
@@ -109,7 +112,7 @@ def pulled(scheme: str) -> Index | None:
 
 
 def pulled_names() -> list[str]:
-    """Every question that was pulled and can be used, of all sources; a damaged index counts as none."""
+    """Returns every question that was pulled and can be used, of all sources; a damaged index counts as none."""
     names: list[str] = []
     for scheme in SOURCES:
         with suppress(ProblemError):
@@ -119,7 +122,7 @@ def pulled_names() -> list[str]:
 
 
 def index(scheme: str, release: str = "") -> Index:
-    """As `pulled`; raises ProblemError where nothing was, which names the `release` to pull."""
+    """Does what `pulled` does; raises ProblemError where nothing was pulled, which names the `release` to pull."""
     found = pulled(scheme)
     if found is None:
         raise ProblemError(f"No {scheme}: question is on this machine: {_remedy(SOURCES[scheme], release)}.")
@@ -127,13 +130,13 @@ def index(scheme: str, release: str = "") -> Index:
 
 
 def load(scheme: str, question_id: str) -> Problem:
-    """The pulled question `<scheme>:<question_id>`; raises ProblemError."""
+    """Returns the pulled question `<scheme>:<question_id>`; raises ProblemError."""
     name = f"{scheme}:{question_id}"
     return SOURCES[scheme].problem(_pulled_row(scheme, question_id), name)
 
 
 def reference(scheme: str, question_id: str) -> str | None:
-    """A right program for a pulled question, where its source has one; raises ProblemError."""
+    """Returns a right program for a pulled question, where its source has one; raises ProblemError."""
     return SOURCES[scheme].reference(_pulled_row(scheme, question_id))
 
 
@@ -214,7 +217,7 @@ def _entries(source: Source, paths: Iterable[Path], rows: Path) -> Iterator[Entr
 
 
 def _entry(source: Source, number: int, line: bytes, rows: Path) -> Entry:
-    """The entry of one row, stored if it can be used; a row without an id is called by its number."""
+    """Returns the entry of one row, stored if it can be used; a row without an id is called by its number."""
     question_id, facts = f"row {number}", Facts()
     try:
         row = parsed(line, f"row {number}")
@@ -232,7 +235,7 @@ def _check_id(question_id: str) -> None:
 
 
 def _kept(source: Source, row: Row, name: str, line: bytes, rows: Path) -> str:
-    """The file of a row, written once it is known that the question can be used."""
+    """Returns the file of a row, written once it is known that the question can be used."""
     file = hashlib.sha256(source.scheme.encode() + line).hexdigest()[:32] + ".json"
     path = rows / file
     if not path.exists() or path.stat().st_size != len(line):

@@ -1,8 +1,7 @@
-"""MBPP and MBPP+: small functions described in a sentence, with assertions as tests, which become cases.
+"""Reads MBPP and MBPP+: small functions described in a sentence, with assertions as tests, which become cases.
 
 The first assertion belongs to the prompt, as everywhere MBPP is used: without it nobody could know the function's name.
 MBPP+ stores more inputs and their results as literals, like HumanEval+ (humaneval.py says what is refused and why).
-Many tests of MBPP pass tuples, which JSON would turn into lists: those questions are refused too.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ SCHEMA = "MBPP's schema"
 
 
 def question_id(row: Row) -> str:
-    """As in `601`."""
+    """Returns an id such as `601`."""
     found = row.get("task_id")
     if isinstance(found, bool) or not isinstance(found, int | str):
         raise ProblemError("it has no task_id")
@@ -30,7 +29,7 @@ def facts(row: Row) -> Facts:
 
 
 def problem(row: Row, name: str) -> Problem:
-    """The question in `row`, called `name`; raises ProblemError."""
+    """Returns the question in `row`, called `name`; raises ProblemError."""
     listed, example = _listed(row, name)
     function = listed[0].function
     table = _table(row, function, name)
@@ -45,21 +44,22 @@ def problem(row: Row, name: str) -> Problem:
         entry_point=function,
         starter_code=f"def {function}({', '.join(asserts.parameters(len(listed[0].arguments)))}):\n    ",
         details={"source": "mbpp"},
+        checker=asserts.checker(table),
     )
 
 
 def reference(row: Row) -> str:
-    """The published solution."""
+    """Returns the published solution."""
     return text(row, "code", "the row", SCHEMA)
 
 
 def _description(row: Row) -> str:
-    """MBPP calls it `text`; its sanitized part and MBPP+ call it `prompt`."""
+    """Returns what MBPP calls `text`; its sanitized part and MBPP+ call it `prompt`."""
     return text(row, "prompt" if "prompt" in row else "text", "it", SCHEMA)
 
 
 def _listed(row: Row, name: str) -> tuple[list[Call], str]:
-    """What `test_list` says, and the first test as it is written."""
+    """Returns what `test_list` says, and the first test as it is written."""
     tests = row.get("test_list")
     if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in tests):
         raise ProblemError(f"{name} has no list of tests in the field 'test_list': give it one, as in {SCHEMA}.")
@@ -73,7 +73,7 @@ def _listed(row: Row, name: str) -> tuple[list[Call], str]:
 
 
 def _table(row: Row, function: str, name: str) -> list[Call]:
-    """The further calls of MBPP+, none for MBPP itself."""
+    """Returns the further calls of MBPP+, none for MBPP itself."""
     test = row.get("test")
     if not isinstance(test, str):
         return []

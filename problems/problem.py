@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from problems.checker import TOKENS, Checker
+from problems.signature import Signature, signature
 from problems.statement import granted, says_several_answers
 from problems.values import argument, strict_json
 
@@ -82,6 +83,12 @@ class Problem:
     def comparison(self) -> Checker:
         """Returns how outputs are compared: as the question's author says, else as its statement grants."""
         return self.checker or granted(self.statement) or TOKENS
+
+    @property
+    def signature(self) -> Signature:
+        """Returns how a function's arguments and results are converted, as its starter code says."""
+        expected = (case.expected for case in self.cases)
+        return signature(self.starter_code, self.entry_point, expected) if self.entry_point else Signature()
 
     @property
     def several_answers(self) -> bool:

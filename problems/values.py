@@ -61,7 +61,7 @@ def encoded(value: object) -> str:
     with any_length_integers():
         if not _needs_python(value):
             return json.dumps(value, ensure_ascii=False, allow_nan=False)
-        text = repr(value)
+        text = repr(_without_frozensets(value))
         if ast.literal_eval(text) != value:
             raise ValueError(f"{text[:60]} is no plain value")
         return text
@@ -88,6 +88,15 @@ def any_length_integers() -> Iterator[None]:
         yield
     finally:
         sys.set_int_max_str_digits(before)
+
+
+def _without_frozensets(value: object) -> object:
+    """Returns a value with sets in place of frozen ones, which have no literal, outside of sets and keys."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(_without_frozensets, value))
+    if isinstance(value, dict):
+        return {key: _without_frozensets(item) for key, item in value.items()}
+    return set(value) if isinstance(value, frozenset) else value
 
 
 def _needs_python(value: object) -> bool:

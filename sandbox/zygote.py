@@ -30,7 +30,7 @@ def main() -> None:
     deepen_stack()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     control = _socket.socket(fileno=only_descriptor(options["control"]))
-    names = warm_up()
+    names = warm_up(options["packages"])
     try:
         shield = shielded(options)
     except OSError as error:
@@ -61,8 +61,9 @@ def deepen_stack() -> None:
         os.execv(sys.executable, sys.orig_argv)
 
 
-def warm_up() -> dict[str, Any]:
-    library.preload()
+def warm_up(packages: list[str]) -> dict[str, Any]:
+    """Imports what every program may need, and returns the names that programs need not import."""
+    library.preload(packages)
     names = child.equip()
     gc.collect()
     gc.freeze()

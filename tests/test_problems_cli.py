@@ -57,7 +57,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     mistakes = {
         "No lcb: question is on this machine": ["list", "lcb", "--since", "now"],
-        "choose from lcb, humaneval, mbpp, codeforces, not 'micro-demo'": [
+        "code_contests, not 'micro-demo'": [
             "list",
             "micro-demo",
             "--since",
@@ -65,7 +65,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         ],
         "leave out --release": ["pull", "lcb", "--from", "r.jsonl", "--release", "v6"],
         "There is no file 'r.jsonl'": ["pull", "lcb", "--from", "r.jsonl"],
-        "choose one of livecodebench": ["pull", "apps"],
+        "choose one of livecodebench": ["pull", "bananas"],
         "no release 'v9'": ["pull", "lcb", "--release", "v9"],
         "no question in empty": ["check", "empty"],
         "did you mean 'micro-demo'": ["check", "micro-demi"],

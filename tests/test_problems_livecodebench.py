@@ -137,7 +137,7 @@ class Global:
         ({"question_title": None}, "no text in the field 'question_title'"),
         ({"question_content": 3}, "no text in the field 'question_content'"),
         ({"starter_code": None}, "no text in the field 'starter_code'"),
-        ({"public_test_cases": [1]}, "no text in the field 'public_test_cases'"),
+        ({"public_test_cases": [1]}, "public test 0, has no input and output text"),
         ({"private_test_cases": None}, "no text in the field 'private_test_cases'"),
         ({"public_test_cases": "[", "private_test_cases": "[]"}, "public_test_cases is not JSON"),
         ({"public_test_cases": "[]", "private_test_cases": "[]"}, "no test case"),
@@ -299,6 +299,15 @@ def test_one_of_1055_rows_loads_at_once(tmp_path: Path) -> None:
     started = time.perf_counter()
     assert len(livecodebench.question_ids(path)) == 1055
     assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(
+    "private",
+    [STDIN * 2, json.dumps(STDIN * 2), base64.b64encode(zlib.compress(json.dumps(STDIN * 2).encode())).decode()],
+)
+def test_rows_that_were_decoded_before_are_read(private: object) -> None:
+    found = livecodebench.problem(row(public_test_cases=STDIN, private_test_cases=private), "x")
+    assert found == livecodebench.problem(row(), "x")
 
 
 def test_a_question_with_several_right_answers_is_known() -> None:

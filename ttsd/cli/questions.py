@@ -128,12 +128,18 @@ def _print_columns(rows: list[list[str]]) -> None:
 
 @app.command("pull")
 def problems_pull(
-    source: Annotated[str, typer.Argument(help="livecodebench, humaneval, mbpp or codeforces.", metavar="SOURCE")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="livecodebench, humaneval, mbpp, codeforces, apps, taco or code_contests.", metavar="SOURCE"
+        ),
+    ],
     release: Annotated[
         str | None,
         typer.Option(
             help="LiveCodeBench: v1 to v6 (all up to it, v6 if not given), or v5_v6 (what these added). "
-            "humaneval: plus, base. mbpp: plus, full, sanitized. codeforces: all, test."
+            "humaneval: plus, base. mbpp: plus, full, sanitized. codeforces: all, test. apps, taco: test, train. "
+            "code_contests: test, valid, train."
         ),
     ] = None,
     revision: Annotated[

@@ -291,6 +291,10 @@ class JudgeSection(Section):
     shuffle_feedback: bool = setting(
         False, "a control: feedback on programs names the expected outputs of other cases; verdicts stay right"
     )
+    packages: list[str] = setting(
+        ["numpy", "scipy", "networkx", "sympy", "mpmath", "sortedcontainers"],
+        "packages that programs may import where they are installed; a program pays only for those that it mentions",
+    )
     python: str | None = setting(None, "interpreter for solutions; none: the one that runs ttsd", min_length=1)
     unsafe_no_sandbox: bool = setting(False, "run programs without the sandbox; recorded with the run")
 

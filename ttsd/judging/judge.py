@@ -94,6 +94,7 @@ class Judge:
         self._visible = frozenset(split.visible)
         self._check = check or BuiltInCheck(problem.comparison, function=problem.entry_point is not None)
         self._shown = _shuffled(problem, split) if shuffle_feedback else problem
+        self._signature = problem.signature
         self.limits = own_limits(problem, limits)
         self._judgements: OrderedDict[str, _Judgement] = OrderedDict()
 
@@ -138,7 +139,7 @@ class Judge:
             self._judgements.popitem(last=False)
 
     async def _run(self, source: str) -> tuple[Verdict, tuple[CaseResult, ...]]:
-        program = Program(source, self._problem.entry_point)
+        program = Program(source, self._problem.entry_point, self._signature.arguments, self._signature.returns)
         visible, hidden = self._split.visible, self._split.hidden
         results: list[CaseResult] = []
         for part in (visible, hidden) if self._check.at_once else ((*visible, *hidden),):
