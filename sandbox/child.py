@@ -87,9 +87,11 @@ def _open(file: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:
 
 
 def _open_by_descriptor(path: Any, flags: int, *arguments: Any, **named: Any) -> int:
-    """Is `os.open`, by which streams can be opened by name, too."""
+    """Is `os.open`, by which streams can be opened by name, too: the input for reading, the others for writing."""
     stream = _stream(path)
-    return os.dup(stream) if stream is not None else _open_descriptor(path, flags, *arguments, **named)
+    if stream is not None and flags & os.O_ACCMODE == (os.O_WRONLY if stream else os.O_RDONLY):
+        return os.dup(stream)
+    return _open_descriptor(path, flags, *arguments, **named)
 
 
 class Call(NamedTuple):
