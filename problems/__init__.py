@@ -7,8 +7,8 @@
     FILE.jsonl#<question_id>     a local file in LiveCodeBench's schema, .jsonl.gz too
     FOLDER                       a question of the user's own
 
-Nothing that a question's text, tests or checker contain is executed here, whoever wrote it; what can't be read in full
-is refused with a ProblemError.
+Nothing that a question's text, tests or checker contain is executed here; what can't be read in full is refused with a
+ProblemError.
 """
 
 from __future__ import annotations

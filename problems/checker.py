@@ -1,4 +1,4 @@
-"""Names the ways in which a case's output can be compared with the expected one. (ttsd.judging compares.)"""
+"""Names the ways in which a case's output can be compared with the expected one; ttsd.judging compares."""
 
 from __future__ import annotations
 

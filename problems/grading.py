@@ -1,4 +1,4 @@
-"""How a folder's cases are graded: `checker`, `tolerance` and `points` of its problem.toml.
+"""Reads how a folder's cases are graded: `checker`, `tolerance` and `points` of its problem.toml.
 
     checker = "floats"           exact, tokens (the default), floats, case-insensitive, unordered, or a file, "check.py"
     tolerance = 1e-6             of `floats`, absolute or relative; or `abs` and `rel`, one by one

@@ -1,4 +1,4 @@
-"""A question and its tests. Knows nothing of models, of sandboxes or of verdicts."""
+"""Defines a question and its tests. Knows nothing of models, of sandboxes or of verdicts."""
 
 from __future__ import annotations
 

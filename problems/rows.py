@@ -1,4 +1,4 @@
-"""Files of questions, read row by row: one JSON object a line, plain or gzipped, or a Parquet table.
+"""Reads files of questions row by row: one JSON object a line, plain or gzipped, or a Parquet table.
 
 Every step has a limit, so that no file can fill the memory. What is wrong with one row never costs the others.
 """
@@ -24,7 +24,7 @@ MAX_GROUP_BYTES = 4 << 30
 
 
 def lines(path: Path, schema: str) -> Iterator[bytes]:
-    """The rows of `path` as JSON lines, in order; a ProblemError names `schema`, what the file should have been.
+    """Yields the rows of `path` as JSON lines; a ProblemError names `schema`, what the file should have been.
 
     A row of more than MAX_ROW_BYTES comes cut to one byte more, its rest passed over.
     """
@@ -37,7 +37,7 @@ def lines(path: Path, schema: str) -> Iterator[bytes]:
 
 
 def parsed(line: bytes, where: str) -> Row:
-    """The row in `line`; raises ProblemError."""
+    """Returns the row in `line`; raises ProblemError."""
     if len(line) > MAX_ROW_BYTES:
         raise ProblemError(f"{where} has more than {MAX_ROW_BYTES >> 20} MiB: it is no question.")
     try:
@@ -52,7 +52,7 @@ def parsed(line: bytes, where: str) -> Row:
 
 
 def text(row: Row, key: str, name: str, schema: str) -> str:
-    """The text in the field `key` of the question `name`; raises ProblemError where there is none."""
+    """Returns the text in the field `key` of the question `name`; raises ProblemError where there is none."""
     value = row.get(key)
     if not isinstance(value, str):
         raise ProblemError(f"{name} has no text in the field {key!r}: give it one, as in {schema}.")

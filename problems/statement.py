@@ -87,7 +87,7 @@ _NO_OUTPUT_ORDER = re.compile(
 
 
 def says_several_answers(statement: str) -> bool:
-    """Tells whether the statement seems to allow several right outputs, of which each case has one.
+    """Tells whether the statement seems to allow several right outputs, while each case has one.
 
     What it says of tolerances and of the case of letters does not count: `granted` returns a checker for these.
     """

@@ -42,7 +42,7 @@ _TYPES: Mapping[str, type] = {
 
 
 def questions(names: Sequence[str]) -> list[str]:
-    """The questions that `names` stand for, in order, each once.
+    """Returns the questions that `names` stand for, in order, each once.
 
     A name is a shipped subset (`micro-hard`, `lcb-paper-hard`), a source (`lcb`: all that was pulled), a TOML file, a
     FILE.jsonl in LiveCodeBench's schema, or a question.
@@ -54,7 +54,7 @@ def questions(names: Sequence[str]) -> list[str]:
 
 
 def shipped() -> list[str]:
-    """The names of the subsets that come with the tool."""
+    """Returns the names of the subsets that come with the tool."""
     return [*micro.subsets(), *sorted(_files())]
 
 

@@ -1,4 +1,4 @@
-"""A function's arguments and results as text: JSON, or a Python literal where JSON can't carry a value.
+"""Writes and reads a function's arguments and results: JSON, or a Python literal where JSON can't carry a value.
 
     [1, 2]      "text"      null      1.5      (1, 2)      {3, 4}      {(0, 1): "a"}
 

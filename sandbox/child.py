@@ -43,7 +43,7 @@ _MODULES = [name for name in _STAR.split() if name not in ("builtins", "typing")
 
 
 def equip() -> dict[str, Any]:
-    """Once in the zygote: limits, and what `-S` leaves out. Returns the names that programs need not import."""
+    """Sets limits and what `-S` leaves out, once in the zygote; returns the names that programs need not import."""
     builtins.open = io.open = _open
     os.open = _open_by_descriptor
     os.getcwd = lambda: "/"
@@ -74,7 +74,7 @@ def _stream(file: Any) -> int | None:
 
 
 def _open(file: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:
-    """Is `open` as if the program's folder were empty: streams can be opened by name, other files are not there."""
+    """Opens as if the program's folder were empty: streams can be opened by name, other files are not there."""
     stream = _stream(file)
     if stream is not None:
         return _open_file(os.dup(stream), mode, *arguments, **named)
@@ -87,7 +87,7 @@ def _open(file: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:
 
 
 def _open_by_descriptor(path: Any, flags: int, *arguments: Any, **named: Any) -> int:
-    """Is `os.open`, by which streams can be opened by name, too: the input for reading, the others for writing."""
+    """Opens as `os.open` does; streams by name, too: the input for reading, the others for writing."""
     stream = _stream(path)
     if stream is not None and flags & os.O_ACCMODE == (os.O_WRONLY if stream else os.O_RDONLY):
         return os.dup(stream)
@@ -103,7 +103,7 @@ class Call(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A program that has been compiled. Each test runs it in the module `name`, to which nothing else refers."""
+    """Holds a compiled program. Each test runs it in the module `name`, to which nothing else refers."""
 
     code: types.CodeType | BaseException  # the exception says why there is no code
     name: str
@@ -158,7 +158,7 @@ def run(program: Prepared) -> NoReturn:
 
 
 def _seed() -> None:
-    """The same numbers in every run, so that a verdict can be had again."""
+    """Makes random numbers the same in every run, so that a verdict can be had again."""
     random.seed(0)
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed(0)
@@ -235,12 +235,12 @@ def _report(error: BaseException) -> None:
 
 
 def _show(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
-    """The interpreter's own hook would look for the source on disk, and would show the frames of this file."""
+    """Prints a traceback; the interpreter's own hook would look for the source on disk, and show this file's frames."""
     traceback.print_exception(kind, error, _own_frames(trace))
 
 
 def _own_frames(trace: types.TracebackType | None) -> types.TracebackType | None:
-    """Without the frames of this file, before the program's and after them (`open`)."""
+    """Returns the traceback without this file's frames, before the program's and after them (`open`)."""
     while trace is not None and trace.tb_frame.f_code.co_filename != FILE:
         trace = trace.tb_next
     step = trace
@@ -270,10 +270,11 @@ def _finish(status: int, program: Prepared) -> NoReturn:
         except BaseException as error:
             status = status or 120
             _report(error)
-    with contextlib.suppress(BaseException):
+    try:
         _release(program)
         _flush()
-    os._exit(status)
+    finally:
+        os._exit(status)
 
 
 def _flush() -> None:
@@ -304,7 +305,8 @@ def _release(program: Prepared) -> None:
     A finalizer may use any name of the module, which lasts as long as a function refers to it: only the collector finds
     all. That costs most of a millisecond, so without finalizers the program's names are dropped, the last one first.
     """
-    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
+    if sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__:
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     if program.has_files:
         _flush_files()
     if program.has_finalizers:

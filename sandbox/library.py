@@ -116,7 +116,7 @@ def _is_mentioned(name: str, words: set[bytes]) -> bool:
 
 def _import(names: Iterable[str]) -> None:
     for name in names:
-        with contextlib.suppress(Exception):  # not in this version or on this machine: the program will be told so
+        with contextlib.suppress(Exception):  # not in this version or on this machine: the program's own import says so
             importlib.import_module(name)
 
 

@@ -1,4 +1,4 @@
-"""LeetCode's nodes: linked lists and binary trees, made of lists and turned into lists.
+"""Makes LeetCode's nodes, linked lists and binary trees, of lists, and lists of them.
 
 A tree's list has its values level by level, null for a child that is missing. The classes are the program's own where
 it defines some. Runs in the zygote: standard library only.
@@ -13,7 +13,7 @@ IN_PLACE = "argument"
 
 
 class ListNode:
-    """Is one element of a linked list."""
+    """Holds one element of a linked list."""
 
     def __init__(self, val: Any = 0, next: Any = None) -> None:
         self.val = val
@@ -21,7 +21,7 @@ class ListNode:
 
 
 class TreeNode:
-    """Is one node of a binary tree."""
+    """Holds one node of a binary tree."""
 
     def __init__(self, val: Any = 0, left: Any = None, right: Any = None) -> None:
         self.val = val

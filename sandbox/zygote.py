@@ -1,4 +1,4 @@
-"""The fork server of one slot: a fresh interpreter, warmed up once, that sees no program, no input, no expected output.
+"""Runs the fork server of one slot, a fresh interpreter that never sees a program, an input or an expected output.
 
 For each program it forks a *supervisor* (supervisor.py), and that one *child* per test (child.py). Runs in the
 interpreter of the programs: standard library only.
@@ -53,7 +53,7 @@ def only_descriptor(number: int) -> int:
 
 
 def deepen_stack() -> None:
-    """The room of the main thread's stack is fixed at exec: start again with a larger one."""
+    """Starts again with a larger stack: the main thread's room is fixed at exec."""
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
     wanted = STACK_BYTES if hard == resource.RLIM_INFINITY else min(STACK_BYTES, hard)
     if soft == resource.RLIM_INFINITY or soft < wanted:
@@ -71,7 +71,7 @@ def warm_up(packages: list[str]) -> dict[str, Any]:
 
 
 def shielded(options: dict[str, Any]) -> Confinement | None:
-    """The confinement; OSError where the required part is missing."""
+    """Returns the confinement; OSError where the required part is missing."""
     if options["unsafe"]:
         return None
     rights.lower_zygote()
@@ -79,7 +79,7 @@ def shielded(options: dict[str, Any]) -> Confinement | None:
 
 
 def serve(control: _socket.socket, names: dict[str, Any], shield: Confinement | None) -> None:
-    """One program at a time, until the trusted process hangs up."""
+    """Serves one program at a time, until the trusted process hangs up."""
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     own = os.getpid()
     while True:
@@ -98,7 +98,7 @@ def serve(control: _socket.socket, names: dict[str, Any], shield: Confinement | 
 
 
 def _forked() -> int | None:
-    """None where no process could be had."""
+    """Returns the child's number; None where no process could be had."""
     try:
         return kernel.patiently(os.fork)
     except BlockingIOError:
@@ -120,7 +120,7 @@ def _run_supervisor(
 
 
 def outlive(pid: int, control: _socket.socket) -> int:
-    """Waits for a supervisor, or ends it when told to; afterwards no process of the program is left."""
+    """Waits for a supervisor, or ends it on request; afterwards no process of the program is left."""
     pidfd = os.pidfd_open(pid)
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)

@@ -31,7 +31,7 @@ MAX_ANSWER_CHARACTERS = 1 << 20
 
 
 class AnswerJudge:
-    """The judge of a question of the kinds `answer` and `judge`; it is called like the judge of programs."""
+    """Judges a question of the kinds `answer` and `judge`; it is called like the judge of programs."""
 
     def __init__(self, problem: Problem, scorer: Scorer, limits: Limits) -> None:
         self.limits = limits
@@ -39,7 +39,7 @@ class AnswerJudge:
         self._scorer = scorer
 
     async def __call__(self, completion: Completion) -> tuple[str | None, Verdict]:
-        """What was judged (None: there is no final answer), and the verdict."""
+        """Returns what was judged (None: there is no final answer), and the verdict."""
         truncated = completion.finish_reason == "length"
         answer = self._answer(completion.text)
         if answer is None:
@@ -48,7 +48,7 @@ class AnswerJudge:
         return answer, await self._judged(answer, truncated=truncated)
 
     async def program(self, source: str) -> Verdict:
-        """The verdict on an answer given by hand: a bare one, or one that is marked as the final answer."""
+        """Judges an answer given by hand: a bare one, or one that is marked as the final answer."""
         return await self._judged(self._answer(source) or source.strip())
 
     def _answer(self, text: str) -> str | None:
@@ -87,7 +87,7 @@ def _compared(answer: str, score: Score) -> Verdict:
 
 
 def scorer_spec(problem: Problem, limits: Limits) -> Mapping[str, Any]:
-    """What the scorer has to run (scoring/worker.py)."""
+    """Returns what the scorer has to run (scoring/worker.py)."""
     if problem.judge is not None:
         return {"kind": "judge", "judge": problem.judge}
     assert problem.answer_rule is not None

@@ -37,7 +37,7 @@ class _Block(NamedTuple):
 
 
 class _Fence(NamedTuple):
-    """An opening fence: its marks, how deep it stands in quotes, how far in, and its language's rank."""
+    """Describes an opening fence: its marks, how deep in quotes and how far in it stands, and its language."""
 
     marks: str
     quotes: int
@@ -58,7 +58,7 @@ class _Fence(NamedTuple):
 
 
 class _End(NamedTuple):
-    """A fence that closes a block, or may: line `number`, at `column`; `content` is the block's text up to there."""
+    """Names a fence that closes a block, or may: line `number`, at `column`; `content` has the lines before it."""
 
     number: int
     column: int

@@ -274,7 +274,7 @@ def case_result(index: int, outcome: Outcome) -> CaseResult:
 
 
 def _checked(result: CaseResult, output: bytes | None, checked: Checked) -> CaseResult:
-    """Returns `result` with the word on its output, of which only what feedback shows is kept: results stay small."""
+    """Returns `result` with the word on its output; only what feedback shows is kept, so that results stay small."""
     if checked.score >= 1:
         return result
     said = readable(clip(checked.message, MAX_FIELD_CHARACTERS))

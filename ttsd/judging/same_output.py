@@ -3,7 +3,7 @@
 The default checker, `tokens`, has the rules of LiveCodeBench's grader. Where it departs from them:
 
 - Output of more than four times the expected size plus 64 KiB is wrong without being read: padding that long is no
-  honest answer, and reading it would cost seconds.
+  honest answer, and comparing it would cost seconds.
 - Output that is not UTF-8 is wrong, and so is a result that is not plain JSON (NaN and infinities included): nothing
   that a program returns is compared as an object, so no `__eq__` of its own can say that it is right.
 - A signalling NaN among the decimals is unequal to everything; there it crashes the grader.

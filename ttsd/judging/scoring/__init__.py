@@ -43,7 +43,7 @@ class Score:
 
 
 class ScorerError(UserError):
-    """The scorer itself is broken: it can't be loaded, it raised, it ended its process, or it returned no score."""
+    """Says that the scorer itself is broken: it can't be loaded, raised, ended its process, or returned no score."""
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""What an answer consists of: a value with a name, and the elements of sets, lists, tuples, intervals and unions."""
+"""Takes answers apart: a value with a name, and the elements of sets, lists, tuples, intervals and unions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CLOSING = {")", "]", "}", "\\}"}
 
 
 def named(text: str) -> tuple[str, str]:
-    """The name that `x = 5` gives to its value, and the value; one equals sign alone begins a value as well."""
+    """Returns the name that `x = 5` gives to its value, and the value; an equals sign alone begins a value, too."""
     match = _NAME.match(text)
     if match is None or "=" in match[2]:
         return "", text.removeprefix("=").strip()
@@ -67,7 +67,7 @@ def _key(element: str) -> object:
 
 
 def _split(text: str, separators: Sequence[str]) -> list[str]:
-    """`text` at the separators that stand outside of all brackets."""
+    """Returns `text` divided at the separators that stand outside of all brackets."""
     parts, begin, depth = [], 0, 0
     for piece in _PIECES.finditer(text):
         depth += (piece[0] in _OPENING) - (piece[0] in _CLOSING)
@@ -78,7 +78,7 @@ def _split(text: str, separators: Sequence[str]) -> list[str]:
 
 
 def _brackets(text: str) -> tuple[str, str] | None:
-    """The brackets round the whole of `text`, if there are such."""
+    """Returns the brackets round the whole of `text`, if there are any."""
     pieces, depth = list(_PIECES.finditer(text.strip())), 0
     if not pieces or pieces[0].start() or pieces[-1].end() < len(text.strip()) or pieces[0][0] not in _OPENING:
         return None
@@ -90,7 +90,7 @@ def _brackets(text: str) -> tuple[str, str] | None:
 
 
 def _signed(elements: Sequence[str]) -> list[str]:
-    r"""The elements with `\pm 2` as the two that it stands for, and `x = 2` as 2."""
+    r"""Returns the elements with `\pm 2` as the two that it stands for, and `x = 2` as 2."""
     found = []
     for element in elements:
         text = named(element.replace("±", "\\pm "))[1]

@@ -1,4 +1,4 @@
-r"""Whether an answer is worked out: `\int_0^1 x^2 dx` restates a question whose answer is `1/3`.
+r"""Tells whether an answer is worked out: `\int_0^1 x^2 dx` restates a question whose answer is `1/3`.
 
 What a final answer may hold is listed here, and everything that the right answer itself holds may be in it, too.
 Anything else, known to the parser or not, is still to be worked out, or to be chosen from (`5 \approx 6`).
@@ -42,7 +42,7 @@ _NAMES = ("\\text", "\\mbox", "\\mathrm", "\\mathbf", "\\mathsf", "\\operatornam
 
 
 def unfinished(given: str, expected: str, *, closed_forms: bool) -> str:
-    """What in `given` is no part of a final answer, empty if there is nothing such.
+    """Returns what in `given` is no part of a final answer, empty if there is nothing.
 
     `closed_forms`: logarithms and the like may be in it, whatever the right answer looks like.
     """
@@ -57,18 +57,18 @@ def unfinished(given: str, expected: str, *, closed_forms: bool) -> str:
 
 
 def first_operation(text: str) -> str:
-    """The first arithmetic operation in `text`, which one number does not need; empty where there is none."""
+    """Returns the first arithmetic operation in `text`, which one number does not need; empty where there is none."""
     tokens = _TOKEN.findall(text.strip().lstrip("+-−"))
     return next((token for token in tokens if token in _TO_WORK_OUT), "")
 
 
 def unreadable(text: str) -> bool:
-    """Whether `text` holds what the LaTeX parser passes over in silence, or ends at."""
+    """Tells whether `text` holds what the LaTeX parser passes over in silence, or ends at."""
     return any(token in _PASSED_OVER or token.startswith(_NAMES) for token in _TOKEN.findall(text))
 
 
 def letters(text: str) -> set[str]:
-    """The letters and Greek letters that may be variables in `text`; e and i may be constants."""
+    """Returns the letters and Greek letters that may be variables in `text`; e and i may be constants."""
     tokens = _TOKEN.findall(text)
     plain = {letter for token in tokens if token.isalpha() for letter in token}
     return (plain | {token for token in tokens if token in _GREEK.split()}) - {"e", "i", "π"}

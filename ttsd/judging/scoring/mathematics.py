@@ -1,4 +1,4 @@
-"""Whether two LaTeX texts are the same mathematics. The door to math_verify.
+"""Tells whether two LaTeX texts are the same mathematics. The door to math_verify.
 
 Expressions are the same where they have the same value to DIGITS digits at several points; relations and other objects
 are left to math_verify. Its parser is the one for LaTeX alone, since the other one that it has calls `eval`.
@@ -44,7 +44,7 @@ def same_mathematics(given: str, expected: str) -> bool:
 
 
 def _parsed(text: str) -> Any:
-    """What the LaTeX parser makes of `text`, with exact decimals; None where it can't read it."""
+    """Returns what the LaTeX parser makes of `text`, with exact decimals; None where it can't read it."""
     from math_verify import LatexExtractionConfig, parse
     from sympy import Float, Rational
 
@@ -64,14 +64,14 @@ def _latex(text: str) -> str:
 
 
 def _same_everywhere(one: Any, other: Any) -> bool:
-    """Whether two expressions have the same value at several points, which are the same at every call."""
+    """Tells whether two expressions have the same value at several points, which are the same at every call."""
     if one == other:
         return True
     return all(_close(one_value, other_value) for one_value, other_value in _values(one, other))
 
 
 def _values(one: Any, other: Any) -> Iterator[tuple[Any, Any]]:
-    """Values at two positive points, and at points with one negative coordinate where both values are real."""
+    """Yields values at two positive points, and at points with one negative coordinate where both values are real."""
     from sympy import E, I
 
     symbols = one.free_symbols | other.free_symbols
@@ -83,12 +83,12 @@ def _values(one: Any, other: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _points(names: Sequence[str]) -> Iterator[tuple[bool, dict[str, Any]]]:
-    """Whether all coordinates are positive, and a coordinate a name: the same fractions at every call."""
+    """Yields whether all coordinates are positive, and a coordinate for each name: the same at every call."""
     from sympy import Rational
 
     for salt in ("first", "second"):
-        drawn = {name: hashlib.sha256(f"{salt} {name}".encode()).digest() for name in names}
-        point = {name: Rational(2**15 + int.from_bytes(digest[:2], "big"), 2**16) for name, digest in drawn.items()}
+        digests = {name: hashlib.sha256(f"{salt} {name}".encode()).digest() for name in names}
+        point = {name: Rational(2**15 + int.from_bytes(digest[:2], "big"), 2**16) for name, digest in digests.items()}
         yield True, point
     for name in names:
         yield False, point | {name: -point[name]}
@@ -101,6 +101,6 @@ def _close(one: Any, other: Any) -> bool:
 
 
 def _proportional(one: Any, other: Any) -> bool:
-    """Whether one equation's difference is a constant times the other's."""
+    """Tells whether one equation's difference is a constant times the other's."""
     ratios = [(a / b).evalf(2 * DIGITS) for a, b in _values(one, other) if b.is_number and not b.is_zero]
     return bool(ratios) and all(_close(ratios[0], ratio) and not ratio.is_zero for ratio in ratios)

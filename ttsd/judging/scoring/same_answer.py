@@ -1,4 +1,4 @@
-r"""Whether a final answer is the right one: as text, as a number, as a collection of answers, or as mathematics.
+r"""Tells whether a final answer is the right one: as text, as a number, as a collection of answers, or as mathematics.
 
 - Texts: where the right answer has a word outside of LaTeX commands, the answer must be the same but for case, spaces
   and a final full stop. (Letters side by side are a product in LaTeX, so "listen" would equal "silent".)
@@ -50,7 +50,7 @@ _LEFT_RIGHT = re.compile(r"\\(?:left|right)(?![A-Za-z])")
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`unfinished` names what makes the answer no final one; it is then neither right nor wrong."""
+    """Holds the result: `unfinished` names what makes the answer no final one, which is neither right nor wrong."""
 
     right: bool
     unfinished: str = ""
@@ -60,7 +60,7 @@ RIGHT, WRONG = Comparison(True), Comparison(False)
 
 
 def same_answer(given: str, expected: str, *, exact: bool, tolerance: float | None) -> Comparison:
-    """Whether `given` says what `expected` says; never more than MAX_CHARACTERS are looked at."""
+    """Tells whether `given` says what `expected` says; never more than MAX_CHARACTERS are looked at."""
     if len(given) > max(MAX_CHARACTERS, 2 * len(expected)):
         return WRONG
     if given.strip() == expected.strip():

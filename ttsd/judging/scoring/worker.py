@@ -1,4 +1,4 @@
-"""The process that runs a scorer: the first line on stdin says which, every other one is a request as JSON.
+"""Runs a scorer in a process of its own: the first line on stdin says which, every other one is a JSON request.
 
     {"kind": "answer", "expected": "3/4", "exact": false, "tolerance": null, "memory_bytes": N,
      "cpu_seconds": 6.0}                                                requests are answers, texts
