@@ -1,14 +1,14 @@
-"""Questions and where they come from. `load` finds one by the name that a user types.
+"""Finds questions, wherever they come from. `load` reads one by the name that a user types.
 
     micro:<id>                   the bundled suite
     lcb:<question_id>            LiveCodeBench, once pulled
-    humaneval:<n>, mbpp:<n>, codeforces:<contest>/<letter>
+    humaneval:<n>, mbpp:<n>, codeforces:<contest>/<letter>, apps:<id>, taco:<id>, code_contests:<id>
                                  the same of other published sets
     FILE.jsonl#<question_id>     a local file in LiveCodeBench's schema, .jsonl.gz too
     FOLDER                       a question of the user's own
 
-Nothing that a question's text or tests contain is executed here, no matter who wrote it; what can't be read in full is
-refused with a ProblemError. Special judges (several right answers) are not supported: a case has one expected output.
+Nothing that a question's text, tests or checker contain is executed here; what can't be read in full is refused with a
+ProblemError.
 """
 
 from __future__ import annotations
@@ -16,19 +16,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from problems import collection, folder, livecodebench
-from problems.problem import Case, Problem, ProblemError, Split, SplitMode, checked
+from problems.problem import Case, Problem, ProblemError, Split, SplitMode, checked, several_answers_warning
 from problems.rows import SUFFIXES
 from problems.split import split
 
-__all__ = ["Case", "Problem", "ProblemError", "Split", "SplitMode", "load", "reference", "split"]
+__all__ = [
+    "Case",
+    "Problem",
+    "ProblemError",
+    "Split",
+    "SplitMode",
+    "load",
+    "reference",
+    "several_answers_warning",
+    "split",
+]
 
 FORMS = "micro:<id>, lcb:<question_id>, FILE.jsonl#<question_id> or a problem folder"
 
 
 def load(name: str) -> Problem:
-    """Returns the question called `name`; raises ProblemError with one sentence where there is none or it can't be
-    used.
-    """
+    """Returns the question called `name`; raises ProblemError where there is none or it can't be used."""
     scheme, colon, rest = name.partition(":")
     if colon and scheme == "micro":
         from problems.micro import load as load_micro

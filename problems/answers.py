@@ -1,6 +1,6 @@
-r"""Questions of the user's own that ask for an answer instead of a program.
+r"""Reads questions of the user's own that ask for an answer instead of a program.
 
-In `problem.toml`, next to `title`, either
+In `problem.toml`, either
 
     kind = "answer"
     answer = "3/4"               the right answer, as text or as a number
@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from problems.grading import own_file
 from problems.problem import AnswerRule, Case, Problem, ProblemError
 
 SETTINGS: Mapping[str, type | tuple[type, ...]] = {
@@ -30,23 +31,25 @@ SETTINGS: Mapping[str, type | tuple[type, ...]] = {
     "tolerance": (int, float),
     "judge": str,
 }
-_FOR_PROGRAMS = ("entry_point", "starter_code", "time_limit_seconds", "memory_limit_mib", "public_cases")
+_FOR_PROGRAMS = (
+    *("entry_point", "starter_code", "time_limit_seconds", "memory_limit_mib", "public_cases"),
+    *("checker", "abs", "rel", "points"),
+)
 
 
 def wanted(settings: Mapping[str, object]) -> bool:
     """Tells whether `settings` describe a question of these kinds."""
-    return any(key in settings for key in SETTINGS)
+    return any(key in settings for key in ("kind", "answer", "exact", "judge"))
 
 
 def problem(path: Path, name: str, title: str, statement: str, settings: Mapping[str, object]) -> Problem:
     """Returns the question in the folder `path`; raises ProblemError."""
     where = path / "problem.toml"
     if misplaced := [key for key in _FOR_PROGRAMS if key in settings]:
-        raise ProblemError(
-            f"{where} has {misplaced[0]}, which is for programs, together with an answer or a judge: leave one."
-        )
+        raise ProblemError(f"{where} has {misplaced[0]}, which is for programs, and an answer or a judge: leave one.")
     if (path / "cases.toml").exists() or (path / "cases").exists():
-        raise ProblemError(f"{path} has cases, which are for programs, together with an answer or a judge: leave one.")
+        hint = 'write checker = "exact"' if "exact" in settings and "answer" not in settings else "leave one"
+        raise ProblemError(f"{path} has cases, which are for programs, and an answer or a judge: {hint}.")
     if "judge" in settings:
         return _judged(path, name, title, statement, settings)
     return _answered(where, name, title, statement, settings)
@@ -65,15 +68,12 @@ def _answered(where: Path, name: str, title: str, statement: str, settings: Mapp
 def _judged(path: Path, name: str, title: str, statement: str, settings: Mapping[str, object]) -> Problem:
     where = path / "problem.toml"
     if others := [key for key in SETTINGS if key in settings and key != "judge"]:
-        raise ProblemError(f"{where} has {others[0]} together with judge, which decides alone: leave one.")
+        raise ProblemError(f"{where} has {others[0]} and a judge, which decides alone: leave one.")
     module, colon, function = str(settings["judge"]).rpartition(":")
     if not colon or not module or not function.isidentifier():
         raise ProblemError(f'{where} has judge = {settings["judge"]!r}: give "judge.py:function" or "module:function".')
     if module.endswith(".py"):
-        file = (path / module).resolve()
-        if not file.is_file():
-            raise ProblemError(f"{where} names the judge {module!r}, but there is no {file}: write it.")
-        module = str(file)
+        module = str(own_file(path, module, "judge"))
     return _problem(name, title, statement, "", judge=f"{module}:{function}")
 
 
@@ -86,6 +86,6 @@ def _problem(
     answer_rule: AnswerRule | None = None,
     judge: str | None = None,
 ) -> Problem:
-    """Returns one case, which every split makes visible: there is nothing to hide behind it."""
+    """Returns the question with one case, which every split makes visible: there is nothing to hide behind it."""
     case = Case("", expected, public=True)
     return Problem(name, title, statement, (case,), details={"source": "folder"}, answer_rule=answer_rule, judge=judge)

@@ -1,14 +1,14 @@
-"""Function cases out of tests that are written as Python assertions. The tests are read, never run.
+"""Makes function cases out of tests that are written as Python assertions. The tests are read, never run.
 
     assert f(1, [2]) == 3            assert f("a") is None            assert not f([])
 
-Arguments and results must be literals that JSON can carry; numbers may be computed with, texts and lists added.
-`assert f(x)` asks for True, `assert not f(x)` for False. Each call gets arguments of its own, so a test that lets one
-call see what another did to a list means something else here. What can't be turned into cases is refused by its line:
-a loop, anything computed from a result (tolerances included), a keyword argument.
+Arguments and results must be literals; numbers may be computed with, texts and lists added. `assert f(x)` asks for
+True, `assert not f(x)` for False, both by value; `assert f(x) is True` asks for True itself. Each call gets arguments
+of its own, so a test that lets one call see what another did to a list means something else here. What can't be turned
+into cases is refused by its line: a loop, anything computed from a result, a keyword argument.
 
-An argument must come back from JSON as it went: a tuple, a set, or a dictionary with other keys than text is refused.
-Of results, tuples are compared as lists and the keys of dictionaries as text, as everywhere in this tool.
+Results cross the sandbox's border as JSON: tuples are compared as lists and the keys of dictionaries as text, as
+everywhere in this tool, and a set is refused.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ import operator
 import string
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from problems.checker import Checker
 from problems.problem import Case, ProblemError
+from problems.values import any_length_integers, encoded
 
 MAX_SOURCE_CHARACTERS = 4 << 20
-MAX_POWER = 1000
+MAX_POWER_BITS = 1 << 20
+
+EVALPLUS = Checker("floats", absolute=1e-6, relative=1e-7)
 
 Values = Mapping[str, object]
 
@@ -42,23 +46,22 @@ _ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], object]] = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What one assertion says: `function(*arguments)` gives `expected`."""
+    """Holds what one assertion says: `function(*arguments)` gives `expected`, of that very type if `exact`."""
 
     function: str
     arguments: tuple[object, ...]
     expected: object
     line: int
+    exact: bool = False
 
     def case(self, where: str, *, public: bool = False) -> Case:
-        """Returns the call as a case; raises ProblemError where JSON can't carry it."""
-        for argument in self.arguments:
-            _check_argument(argument, f"{where}, line {self.line},")
-        given = "\n".join(_json(argument, where, self.line) for argument in self.arguments)
-        return Case(given, _json(self.expected, where, self.line), public)
+        """Returns the call as a case; raises ProblemError where text can't carry it."""
+        given = "\n".join(_text(argument, where, self.line) for argument in self.arguments)
+        return Case(given, _json(self.expected, where, self.line), public, self.exact)
 
 
-class Untold(ValueError):
-    """A piece of a test says something that no case can; the message names it."""
+class Unsupported(ValueError):
+    """Names the piece of a test that says something which no case can."""
 
 
 def tree(source: str, where: str) -> ast.Module:
@@ -66,7 +69,7 @@ def tree(source: str, where: str) -> ast.Module:
     if len(source) > MAX_SOURCE_CHARACTERS:
         raise ProblemError(f"{where} has more than {MAX_SOURCE_CHARACTERS >> 20} million characters: make it shorter.")
     try:
-        with warnings.catch_warnings():
+        with any_length_integers(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd escapes in strings: the test's business
             return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -74,10 +77,7 @@ def tree(source: str, where: str) -> ast.Module:
 
 
 def calls(body: Iterable[ast.stmt], where: str, values: Values | None = None) -> Iterator[Call]:
-    """Returns what the assertions of `body` say, in order; `values` are names that stand for literals.
-
-    Raises ProblemError.
-    """
+    """Yields what the assertions of `body` say; `values` are names that stand for literals. Raises ProblemError."""
     known = dict(values or {})
     for statement in body:
         try:
@@ -86,15 +86,15 @@ def calls(body: Iterable[ast.stmt], where: str, values: Values | None = None) ->
             elif (name := _assigned(statement)) is not None:
                 known[name] = value(statement.value, known)  # type: ignore[attr-defined]
             elif not is_idle(statement):
-                raise Untold(f"{_shown(statement)} is no assertion on the result of one call")
-        except (Untold, RecursionError) as error:
+                raise Unsupported(f"{_shown(statement)} is no assertion on the result of one call")
+        except (Unsupported, RecursionError) as error:
             raise ProblemError(
                 f"{where}, line {statement.lineno}: {error}: write assert f(ARGUMENTS) == RESULT with plain values."
             ) from None
 
 
 def value(node: ast.expr, values: Values) -> object:
-    """Returns what an expression of literals and known names stands for; raises Untold."""
+    """Returns what an expression of literals and known names stands for; raises Unsupported."""
     match node:
         case ast.Constant(value=None | bool() | int() | float() | str() as constant):
             return constant
@@ -104,14 +104,19 @@ def value(node: ast.expr, values: Values) -> object:
             return [value(item, values) for item in items]
         case ast.Tuple(elts=items):
             return tuple(value(item, values) for item in items)
+        case ast.Set(elts=items) if not any(isinstance(item, ast.Starred) for item in items):
+            return _hashable(node, lambda: {value(item, values) for item in items})
+        case ast.Call(func=ast.Name(id="set" | "frozenset" as name), args=items, keywords=[]) if len(items) < 2:
+            return _hashable(node, lambda: _set(name, [value(item, values) for item in items]))
         case ast.Dict(keys=keys, values=items) if all(key is not None for key in keys):
-            return {_key(key, values): value(item, values) for key, item in zip(keys, items, strict=True)}
+            pairs = [(key, item) for key, item in zip(keys, items, strict=True) if key is not None]
+            return _hashable(node, lambda: {value(key, values): value(item, values) for key, item in pairs})
         case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
             number = _number(operand, values)
             return -number if isinstance(sign, ast.USub) else number
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
             return _computed(type(op), value(left, values), value(right, values))
-    raise Untold(f"{_shown(node)} is no plain value")
+    raise Unsupported(f"{_shown(node)} is no plain value")
 
 
 def _call(test: ast.expr, values: Values) -> Call:
@@ -121,17 +126,17 @@ def _call(test: ast.expr, values: Values) -> Call:
         case ast.Compare(left=expected, ops=[ast.Eq()], comparators=[ast.Call() as call]):
             return _called(call, value(expected, values), values)
         case ast.Compare(left=ast.Call() as call, ops=[ast.Is()], comparators=[ast.Constant(None | bool() as single)]):
-            return _called(call, single, values)
+            return replace(_called(call, single, values), exact=single is not None)
         case ast.UnaryOp(op=ast.Not(), operand=ast.Call() as call):
             return _called(call, False, values)
         case ast.Call():
             return _called(test, True, values)
-    raise Untold(f"{_shown(test)} does not compare the result of one call with a plain value")
+    raise Unsupported(f"{_shown(test)} does not compare the result of one call with a plain value")
 
 
 def _called(call: ast.Call, expected: object, values: Values) -> Call:
     if call.keywords or any(isinstance(argument, ast.Starred) for argument in call.args):
-        raise Untold(f"{_shown(call)} has arguments that are not given one by one and by position")
+        raise Unsupported(f"{_shown(call)} has arguments that are not given one by one and by position")
     arguments = tuple(value(argument, values) for argument in call.args)
     return Call(_function(call.func), arguments, expected, call.lineno)
 
@@ -143,7 +148,7 @@ def _function(node: ast.expr) -> str:
             return name
         case ast.Attribute(value=ast.Name() | ast.Call(func=ast.Name(), args=[], keywords=[]), attr=name):
             return name
-    raise Untold(f"{_shown(node)} is no function's name")
+    raise Unsupported(f"{_shown(node)} is no function's name")
 
 
 def _assigned(statement: ast.AST) -> str | None:
@@ -165,18 +170,23 @@ def _says_nothing(test: ast.expr) -> bool:
     return isinstance(test, ast.Constant) and bool(test.value)
 
 
-def _key(node: ast.expr | None, values: Values) -> object:
-    assert node is not None
-    key = value(node, values)
-    if not isinstance(key, str | int) or isinstance(key, bool):
-        raise Untold(f"{_shown(node)} is a key that is neither text nor an integer")
-    return key
+def _hashable(node: ast.expr, made: Callable[[], object]) -> object:
+    """Returns a set or a dictionary; raises Unsupported where a list is to be an element or a key."""
+    try:
+        return made()
+    except TypeError as error:
+        raise Unsupported(f"{_shown(node)} can't be made ({error})") from None
+
+
+def _set(name: str, items: list[Any]) -> object:
+    elements = set(items[0]) if items else set()
+    return frozenset(elements) if name == "frozenset" else elements
 
 
 def _number(node: ast.expr, values: Values) -> float:
     number = value(node, values)
     if not _is_number(number):
-        raise Untold(f"{_shown(node)} is no number")
+        raise Unsupported(f"{_shown(node)} is no number")
     return number  # type: ignore[return-value]
 
 
@@ -185,32 +195,33 @@ def _is_number(thing: object) -> bool:
 
 
 def _computed(kind: type[ast.operator], left: object, right: object) -> object:
-    """Computes arithmetic on numbers, and puts texts or lists together."""
+    """Computes with numbers, and puts texts or lists together; raises Unsupported."""
     joined = kind is ast.Add and type(left) is type(right) and isinstance(left, str | list)
     if not joined and not (_is_number(left) and _is_number(right)):
-        raise Untold(f"it computes with {type(left).__name__} and {type(right).__name__}")
-    if kind is ast.Pow and (abs(left) > MAX_POWER or not 0 <= right <= MAX_POWER):  # type: ignore[arg-type, operator]
-        raise Untold(f"{left} ** {right} is too large to compute")
+        raise Unsupported(f"it computes with {type(left).__name__} and {type(right).__name__}")
+    if kind is ast.Pow and not _is_small_power(left, right):  # type: ignore[arg-type]
+        raise Unsupported(f"{left} ** {right} is too large to compute")
     try:
         return _ARITHMETIC[kind](left, right)
     except ArithmeticError as error:
-        raise Untold(f"it computes what can't be computed ({error})") from None
+        raise Unsupported(f"it computes what can't be computed ({error})") from None
 
 
-def _check_argument(argument: object, where: str) -> None:
-    """Raises ProblemError where JSON would give a function something else than the test does."""
-    if isinstance(argument, tuple):
-        raise ProblemError(f"{where} passes a tuple, which would reach the function as a list: pass a list.")
-    if isinstance(argument, dict) and not all(isinstance(key, str) for key in argument):
-        raise ProblemError(f"{where} passes a dictionary with keys that are not text: use text for keys.")
-    inner: Sequence[object] = argument if isinstance(argument, list) else ()
-    for item in (*inner, *(argument.values() if isinstance(argument, dict) else ())):
-        _check_argument(item, where)
+def _is_small_power(base: float, exponent: float) -> bool:
+    return exponent >= 0 and exponent * max(1, int(abs(base)).bit_length()) <= MAX_POWER_BITS
+
+
+def _text(argument: object, where: str, line: int) -> str:
+    try:
+        return encoded(argument)
+    except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        raise ProblemError(f"{where}, line {line}, has a value that text can't carry ({str(error)[:80]}).") from None
 
 
 def _json(thing: object, where: str, line: int) -> str:
     try:
-        return json.dumps(thing, ensure_ascii=False, allow_nan=False)
+        with any_length_integers():
+            return json.dumps(thing, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ProblemError(f"{where}, line {line}, has a value that JSON can't carry ({str(error)[:80]}).") from None
 
@@ -226,11 +237,10 @@ def parameters(count: int) -> list[str]:
 
 
 def table(module: ast.Module, body: Sequence[ast.stmt], function: str, where: str) -> list[Call] | None:
-    """Returns the calls in EvalPlus's form: `inputs = [...]`, `results = [...]`, and a loop that compares them one by
-    one.
+    """Returns the calls in EvalPlus's form: `inputs = [...]`, `results = [...]`, a loop that compares them one by one.
 
     `body` holds these three, `module` the function `assertion` that compares. None where `body` has another form;
-    ProblemError where the comparison is not `==`, as for results that are floats, which may differ by 1e-6 there.
+    ProblemError where the comparison is neither `==` nor that of floats within 1e-6, for which `checker` has a rule.
     """
     found = {name: statement for statement in body if (name := _assigned(statement)) in ("inputs", "results")}
     if len(found) != 2:
@@ -239,12 +249,10 @@ def table(module: ast.Module, body: Sequence[ast.stmt], function: str, where: st
         raise ProblemError(f"{where} does not compare results by ==, which is all that is supported.")
     try:
         inputs, results = (_items(found[name].value) for name in ("inputs", "results"))  # type: ignore[attr-defined]
-    except (Untold, RecursionError) as error:
+    except (Unsupported, RecursionError) as error:
         raise ProblemError(f"{where}: {str(error)[:200]}, so its cases are not known without running it.") from None
     if len(inputs) != len(results) or not all(isinstance(given, list | tuple) for given in inputs):
         raise ProblemError(f"{where} has inputs and results that do not belong together.")
-    if any(_tolerated(result) for result in results):
-        raise ProblemError(f"{where} compares floats with a tolerance, which is not supported.")
     line = found["inputs"].lineno
     return [Call(function, tuple(given), result, line) for given, result in zip(inputs, results, strict=True)]
 
@@ -252,7 +260,7 @@ def table(module: ast.Module, body: Sequence[ast.stmt], function: str, where: st
 def _items(node: ast.expr) -> list[Any]:
     items = value(node, {})
     if not isinstance(items, list):
-        raise Untold(f"{_shown(node)} is no list")
+        raise Unsupported(f"{_shown(node)} is no list")
     return items
 
 
@@ -262,10 +270,15 @@ def _loops(body: Sequence[ast.stmt], function: str) -> bool:
 
 
 def _compares(module: ast.Module) -> bool:
-    """Tells whether `assertion(out, exp, atol)` asks for `out == exp`, whatever it tolerates besides."""
+    """Tells whether `assertion(out, exp, atol)` asks for `out == exp`, whatever else it tolerates."""
     helpers = [node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == "assertion"]
     matches = [node for helper in helpers for node in ast.walk(helper) if _assigned(node) == "exact_match"]
     return [ast.unparse(match) for match in matches] == ["exact_match = out == exp"]
+
+
+def checker(calls: Iterable[Call]) -> Checker | None:
+    """Returns EvalPlus's rule where some of its results are floats, which may differ a little."""
+    return EVALPLUS if any(_tolerated(call.expected) for call in calls) else None
 
 
 def _tolerated(result: object) -> bool:

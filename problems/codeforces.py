@@ -1,8 +1,9 @@
-"""Codeforces, as published in open-r1/codeforces: programs that read standard input.
+"""Reads Codeforces as published in open-r1/codeforces: programs that read standard input.
 
-A question that accepts several right answers (it has a checker), talks to a judge, or reads files is refused: a case
-here has one expected output. Where the published tests are incomplete, the question's details say so: an accepted
-program may then still be wrong. Limits are the contest's own, meant for compiled languages too.
+A question with several right answers comes with a checker, a Python program that prints 1 for a right output; it is not
+trusted and runs in the sandbox. A question that talks to a judge or reads files is refused. Where the published tests
+are incomplete, the question's details say so: an accepted program may then still be wrong. Limits are the contest's
+own, meant for compiled languages too.
 """
 
 from __future__ import annotations
@@ -11,22 +12,25 @@ import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from problems.checker import Checker
 from problems.problem import Case, Problem, ProblemError
 from problems.rows import Row, text
-from problems.source import Facts, Release, Source
+from problems.source import Facts, Release, Source, facts_of
 
 SCHEMA = "the schema of open-r1/codeforces"
 
 
 def question_id(row: Row) -> str:
-    """Returns the id, as in `852/A`."""
+    """Returns an id such as `852/A`."""
     return text(row, "id", "it", SCHEMA)
 
 
 def facts(row: Row) -> Facts:
     """Returns what an index says of the question in `row`; unusable fields are empty."""
     started, rating = row.get("contest_start"), row.get("rating")
-    return Facts(
+    return facts_of(
+        "\n\n".join(str(row.get(key) or "") for key in ("description", "output_format", "note")),
+        checker=_checker(row),
         title=str(row.get("title") or ""),
         date=_date(started) if isinstance(started, int | float) else "",
         difficulty=str(int(rating)) if isinstance(rating, int | float) and math.isfinite(rating) else "",
@@ -50,12 +54,16 @@ def problem(row: Row, name: str) -> Problem:
         default_split="half",
         time_limit_seconds=_limit(row, "time_limit"),
         memory_limit_mib=None if memory is None else max(1, int(memory)),
+        checker=_checker(row),
     )
 
 
+def _checker(row: Row) -> Checker | None:
+    program = row.get("generated_checker")
+    return Checker("published", program=program) if isinstance(program, str) and program.strip() else None
+
+
 def _refuse_unsupported(row: Row, name: str) -> None:
-    if row.get("generated_checker"):
-        raise ProblemError(f"{name} accepts several answers (it has a checker), and no special judge is supported.")
     if row.get("interaction_format"):
         raise ProblemError(f"{name} talks to a judge while it runs, which is not supported.")
     if row.get("input_mode") not in (None, "", "stdio"):

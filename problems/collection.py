@@ -1,4 +1,4 @@
-"""Questions pulled to this machine: one small file each and an index, so that a name is found without a network.
+"""Keeps questions pulled to this machine: a small file each and an index, so that a name is found without a network.
 
     $TTSD_CACHE, else $XDG_CACHE_HOME/ttsd, else ~/.cache/ttsd
         lcb/index.json          the release and its repository, and its rows in order
@@ -22,12 +22,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from problems import codeforces, humaneval, livecodebench, mbpp
+from problems import apps, code_contests, codeforces, humaneval, livecodebench, mbpp
 from problems.problem import Problem, ProblemError, checked, reason
 from problems.rows import Row, lines, parsed
 from problems.source import Facts, Source
 
-SOURCES = {source.scheme: source for source in (livecodebench.SOURCE, humaneval.SOURCE, mbpp.SOURCE, codeforces.SOURCE)}
+_PROGRAMS = (codeforces.SOURCE, apps.SOURCE, apps.TACO, code_contests.SOURCE)
+SOURCES = {source.scheme: source for source in (livecodebench.SOURCE, humaneval.SOURCE, mbpp.SOURCE, *_PROGRAMS)}
 FORMAT = 1
 MAX_ROWS = 200_000
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -35,10 +36,9 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row of a release. `row` counts from 0 over all rows, those that can't be used included.
+    """Describes one row of a release. `row` counts from 0 over all rows, those that can't be used included.
 
-    `file` names the question's file; where it is empty, `refused` says why. `several_answers`: the statement seems to
-    allow several right outputs, which is not known of what older versions pulled.
+    `file` names the question's file; where it is empty, `refused` says why. The other fields are those of Facts.
     """
 
     question_id: str
@@ -50,11 +50,12 @@ class Entry:
     file: str = ""
     refused: str = ""
     several_answers: bool = False
+    comparison: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What was pulled. `revision` is the repository's commit, empty for files of the user's own."""
+    """Describes what was pulled. `revision` is the repository's commit, empty for files of the user's own."""
 
     scheme: str
     origin: str
@@ -64,9 +65,11 @@ class Index:
     entries: tuple[Entry, ...]
 
     def usable(self) -> list[Entry]:
+        """Returns the rows that became questions."""
         return [entry for entry in self.entries if entry.file]
 
     def refused(self) -> list[Entry]:
+        """Returns the rows that can't be used, with the reason."""
         return [entry for entry in self.entries if not entry.file]
 
 
@@ -89,15 +92,12 @@ def pull(source: Source, *, release: str | None = None, revision: str | None = N
 
 
 def pull_files(source: Source, path: Path) -> Index:
-    """Works as `pull`, from a local file or all files of a folder in the order of their names."""
+    """Does what `pull` does, from a local file or all files of a folder in the order of their names."""
     return _stored(source, Index(source.scheme, str(path.absolute()), "", "", _now(), ()), _files(path))
 
 
 def pulled(scheme: str) -> Index | None:
-    """Returns the index of what was pulled for `scheme`; None where nothing was.
-
-    Raises ProblemError where it is damaged.
-    """
+    """Returns the index of what was pulled for `scheme`, None without; raises ProblemError where it is damaged."""
     try:
         found = json.loads((_folder(scheme) / "index.json").read_text("utf-8"))
         if found.pop("format") != FORMAT:
@@ -122,7 +122,7 @@ def pulled_names() -> list[str]:
 
 
 def index(scheme: str, release: str = "") -> Index:
-    """Returns the same as `pulled`; raises ProblemError where nothing was, which names the `release` to pull."""
+    """Does what `pulled` does; raises ProblemError where nothing was pulled, which names the `release` to pull."""
     found = pulled(scheme)
     if found is None:
         raise ProblemError(f"No {scheme}: question is on this machine: {_remedy(SOURCES[scheme], release)}.")

@@ -1,7 +1,8 @@
-"""A question of the user's own: a folder with a statement and cases.
+"""Reads a question of the user's own: a folder with a statement and cases.
 
     statement.md        what the model reads; its first `# heading` is the title
-    problem.toml        optional: title, entry_point, starter_code, time_limit_seconds, memory_limit_mib, public_cases
+    problem.toml        optional: title, entry_point, starter_code, time_limit_seconds, memory_limit_mib, public_cases,
+                        and how cases are graded (grading.py)
     starter.py          optional: the starter code, instead of in problem.toml
     cases.toml          [[case]] tables, or
     cases/NAME.in, cases/NAME.out, or
@@ -10,8 +11,8 @@
 
 With `entry_point` the answer is a function (or a method of `class Solution`), otherwise a program that reads standard
 input. A case of cases.toml has `input` and `expected` texts, or `args` (a list) and `expected` (any value) for a
-function; case files hold the same texts, for a function one JSON argument a line and a JSON result. The assertions of a
-pytest module are on one function, which is then the entry_point (pytest_cases.py says what can be read).
+function; case files hold the same texts, for a function one argument a line (values.py) and a JSON result. The
+assertions of a pytest module are on one function, which is then the entry_point (pytest_cases.py says what is read).
 
 Where some cases are public (`public = true`, or the names of cases or test functions in `public_cases`), the split
 `public` is the default: the others stay hidden. Where none or all are, every case is visible.
@@ -25,13 +26,14 @@ import difflib
 import json
 import stat
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from problems import answers, pytest_cases
+from problems import answers, grading, pytest_cases
 from problems.asserts import parameters
 from problems.problem import Case, Problem, ProblemError, cause
+from problems.values import any_length_integers
 
 MAX_FILE_BYTES = 64 << 20
 MAX_CASES = 10_000
@@ -43,6 +45,7 @@ _SETTINGS: Mapping[str, type | tuple[type, ...]] = {
     "time_limit_seconds": (int, float),
     "memory_limit_mib": int,
     "public_cases": list,
+    **grading.SETTINGS,
     **answers.SETTINGS,
 }
 
@@ -54,7 +57,7 @@ def load(path: Path, name: str) -> Problem:
     title = str(settings.get("title") or _heading(statement) or path.resolve().name)
     if answers.wanted(settings):
         return answers.problem(path, name, title, statement, settings)
-    entry_point, cases = _entry_point_and_cases(path, settings)
+    entry_point, cases, names = _entry_point_and_cases(path, settings)
     return Problem(
         name=name,
         title=title,
@@ -66,6 +69,8 @@ def load(path: Path, name: str) -> Problem:
         default_split="public" if len({case.public for case in cases}) == 2 else "all",
         time_limit_seconds=cast("float | None", settings.get("time_limit_seconds")),
         memory_limit_mib=cast("int | None", settings.get("memory_limit_mib")),
+        checker=grading.checker(path, settings),
+        points=grading.points(path, settings, names),
     )
 
 
@@ -89,9 +94,7 @@ def reference(path: Path) -> str | None:
 
 
 def _starter_code(path: Path, settings: Mapping[str, object], entry_point: str | None, cases: Collection[Case]) -> str:
-    """Returns it as given; where nothing is given for a function, its `def` line with as many parameters as the first
-    case.
-    """
+    """Returns what is given; else for a function its `def` line with as many parameters as the first case has."""
     in_file = (path / "starter.py").exists()
     if in_file and "starter_code" in settings:
         raise ProblemError(f"{path} has starter code in problem.toml and in starter.py: leave one.")
@@ -109,7 +112,10 @@ def _heading(statement: str) -> str:
     return next((line[2:].strip() for line in lines if line.startswith("# ")), "")
 
 
-def _entry_point_and_cases(path: Path, settings: Mapping[str, object]) -> tuple[str | None, tuple[Case, ...]]:
+def _entry_point_and_cases(
+    path: Path, settings: Mapping[str, object]
+) -> tuple[str | None, tuple[Case, ...], Sequence[str]]:
+    """Returns the function to call, the cases, and each case's name."""
     entry_point = cast("str | None", settings.get("entry_point"))
     public = cast("list[object]", settings.get("public_cases", []))
     modules = sorted(file.name for file in path.glob("*.py") if pytest_cases.is_module(file.name))
@@ -123,13 +129,16 @@ def _entry_point_and_cases(path: Path, settings: Mapping[str, object]) -> tuple[
         texts = {str(path / module): _read(path, module) for module in modules}
         return pytest_cases.read(texts, entry_point, public)
     if given["cases/"]:
-        return entry_point, tuple(_cases_from_files(path, entry_point, public))
+        names = _case_files(path, public)
+        return entry_point, tuple(_cases_from_files(path, names, entry_point, public)), names
     if "public_cases" in settings:
         raise ProblemError(f"{path} has public_cases for case files, but its cases are in cases.toml: mark them there.")
-    return entry_point, tuple(_cases_from_toml(path, entry_point))
+    cases = tuple(_cases_from_toml(path, entry_point))
+    return entry_point, cases, [str(number) for number in range(len(cases))]
 
 
-def _cases_from_files(path: Path, entry_point: str | None, public: list[object]) -> Iterator[Case]:
+def _case_files(path: Path, public: list[object]) -> list[str]:
+    """Returns the names of the case files in order; raises ProblemError where one lacks its other half."""
     names = sorted((file.stem for file in path.glob("cases/*.in")), key=lambda name: (len(name), name))
     _refuse_too_many(len(names), path / "cases")
     outputs = {file.stem for file in path.glob("cases/*.out")}
@@ -138,6 +147,12 @@ def _cases_from_files(path: Path, entry_point: str | None, public: list[object])
         raise ProblemError(f"{path / 'cases'} has no {unpaired[0]}.{missing}: every case is a NAME.in and a NAME.out.")
     if unknown := [name for name in public if name not in outputs]:
         raise ProblemError(f"{path / 'problem.toml'} makes {unknown[0]!r} public, but there is no such case.")
+    return names
+
+
+def _cases_from_files(
+    path: Path, names: Sequence[str], entry_point: str | None, public: list[object]
+) -> Iterator[Case]:
     for name in names:
         given, expected = _read(path, f"cases/{name}.in"), _read(path, f"cases/{name}.out")
         # The newline that editors put at the end of a file would be one argument more.
@@ -184,7 +199,8 @@ def _public(table: Mapping[str, object], where: str) -> bool:
 
 def _as_json(value: object, where: str) -> str:
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        with any_length_integers():
+            return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         raise ProblemError(
             f"{where} has a value that JSON can't carry (a date, nan or inf): use text, numbers, booleans or lists."
@@ -193,7 +209,9 @@ def _as_json(value: object, where: str) -> str:
 
 def _toml(path: Path, file: str) -> dict[str, object]:
     try:
-        return tomllib.loads(_read(path, file))
+        text = _read(path, file)
+        with any_length_integers():
+            return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         if isinstance(error, ProblemError):
             raise
@@ -201,10 +219,7 @@ def _toml(path: Path, file: str) -> dict[str, object]:
 
 
 def _read(path: Path, file: str) -> str:
-    """Returns the text of a file inside the folder.
-
-    A link that leads out of it could show the model anything on this disk.
-    """
+    """Returns the text of a file inside the folder. A link out of it could show the model anything on this disk."""
     where = path / file
     try:
         if not where.resolve().is_relative_to(path.resolve()):

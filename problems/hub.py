@@ -1,4 +1,4 @@
-"""Reads what is on the Hugging Face hub, or was downloaded from there. The door to datasets.
+"""Fetches what is on the Hugging Face hub. The door to datasets.
 
 Files are fetched into the hub's own cache, where a broken-off download resumes; dataset scripts are never run.
 """
@@ -15,7 +15,7 @@ from problems.problem import ProblemError, reason
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """`paths`: the files on this disk; `revision`: the commit that they are of."""
+    """Names downloaded files: `paths` on this disk, and `revision`, their commit."""
 
     paths: tuple[Path, ...]
     revision: str
@@ -45,7 +45,7 @@ def download(repository: str, revision: str, patterns: Sequence[str], name: str)
 
 
 def parquet_rows(path: Path, max_group_bytes: int) -> Iterator[Mapping[str, object]]:
-    """Returns the rows of a Parquet file, read one row group at a time; ValueError or OSError where it is none."""
+    """Yields the rows of a Parquet file, one row group at a time; ValueError or OSError where it is none."""
     from datasets import load_dataset
     from pyarrow.parquet import read_metadata  # type: ignore[import-untyped]
 

@@ -1,9 +1,8 @@
-"""HumanEval and HumanEval+: functions, with tests written as Python; those that say `f(x) == y` become cases.
+"""Reads HumanEval and HumanEval+: functions, with tests written as Python, whose `f(x) == y` become cases.
 
 HumanEval+ stores its results as literals in the `test` field of the hub's rows, so nothing has to be run to know them.
-Its comparison lets floats differ by 1e-6, which a case can't, so questions whose results are floats are refused, as are
-tests that compute, loop or compare with a tolerance. EvalPlus's own release has inputs without results
-(they come from running its solutions, which nothing here does): its rows are refused.
+Its floats may differ by 1e-6, as there. Tests that compute, loop or compare in other ways are refused, and so is
+EvalPlus's own release: it has inputs without results, which come from running its solutions.
 """
 
 from __future__ import annotations
@@ -12,9 +11,10 @@ import ast
 from collections.abc import Iterator
 
 from problems import asserts
-from problems.problem import Case, Problem, ProblemError
+from problems.asserts import Call
+from problems.problem import Problem, ProblemError
 from problems.rows import Row, text
-from problems.source import Facts, Release, Source
+from problems.source import Facts, Release, Source, facts_of
 
 SCHEMA = "HumanEval's schema"
 
@@ -26,7 +26,7 @@ def question_id(row: Row) -> str:
 
 def facts(row: Row) -> Facts:
     """Returns what an index says of the question in `row`; unusable fields are empty."""
-    return Facts(title=str(row.get("entry_point", "")))
+    return facts_of(str(row.get("prompt") or ""), title=str(row.get("entry_point", "")))
 
 
 def problem(row: Row, name: str) -> Problem:
@@ -34,14 +34,16 @@ def problem(row: Row, name: str) -> Problem:
     function = text(row, "entry_point", name, SCHEMA)
     if "plus_input" in row:
         raise ProblemError(f"{name} has inputs without results (plus_input): give the rows of the hub's datasets.")
+    found = list(_calls(text(row, "test", name, SCHEMA), f"{name}: test"))
     return Problem(
         name=name,
         title=function,
         statement=f"Complete the function `{function}`. Its docstring says what it must do.",
-        cases=tuple(_cases(text(row, "test", name, SCHEMA), f"{name}: test")),
+        cases=tuple(call.case(f"{name}: test") for call in found),
         entry_point=function,
         starter_code=text(row, "prompt", name, SCHEMA),
         details={"source": "humaneval"},
+        checker=asserts.checker(found),
     )
 
 
@@ -50,7 +52,7 @@ def reference(row: Row) -> str:
     return text(row, "prompt", "the row", SCHEMA) + text(row, "canonical_solution", "the row", SCHEMA)
 
 
-def _cases(test: str, where: str) -> Iterator[Case]:
+def _calls(test: str, where: str) -> Iterator[Call]:
     module = asserts.tree(test, where)
     checks = [node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == "check"]
     if len(checks) != 1:
@@ -59,7 +61,7 @@ def _cases(test: str, where: str) -> Iterator[Case]:
     for call in asserts.calls(checks[0].body, where) if table is None else table:
         if call.function != "candidate":
             raise ProblemError(f"{where}, line {call.line}: it tests {call.function!r} instead of the candidate.")
-        yield call.case(where)
+        yield call
 
 
 SOURCE = Source(

@@ -1,8 +1,9 @@
-"""LiveCodeBench: rows in the schema of `code_generation_lite`, from a local file or pulled from the hub.
+"""Reads LiveCodeBench: rows in the schema of `code_generation_lite`, from a local file or pulled from the hub.
 
-Private tests come as JSON text or as base64 of zlib of a pickled JSON text. No pickle is ever loaded here: the one
-string in it is read with a parser that knows strings only, so no global, no call and no memo can be smuggled in.
-Every step has a size limit. A row that can't be read in full is an error that names it, never fewer tests.
+Private tests come as JSON text, as base64 of zlib of JSON text, or as base64 of zlib of a pickled JSON text; rows that
+somebody has decoded have lists. No pickle is ever loaded here: the one string in it is read with a parser that knows
+strings only, so no global, no call and no memo can be smuggled in. Every step has a size limit. A row that can't be
+read in full is an error that names it, never fewer tests.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from pathlib import Path
 from typing import cast
 
 from problems import rows
-from problems.problem import Case, Problem, ProblemError, reason, refuse_bomb, says_several_answers
+from problems.problem import Case, Problem, ProblemError, reason
 from problems.rows import Row, lines, parsed, text
-from problems.source import Facts, Release, Source
+from problems.source import Facts, Release, Source, facts_of
+from problems.values import refuse_bomb
 
 SCHEMA = "LiveCodeBench's schema"
 NEWEST = 6
@@ -30,6 +32,7 @@ MAX_OPCODES = 64
 
 _DETAILS = ("platform", "question_id", "contest_id", "contest_date", "difficulty")
 _ID = re.compile(rb'"question_id"\s*:\s*("(?:[^"\\]|\\.)*")')
+_STATEMENT = re.compile(rb'"question_content"\s*:\s*("(?:[^"\\]|\\.)*")')
 _STRING_OPCODES = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"}
 _SILENT_OPCODES = {"PROTO", "FRAME", "MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT", "STOP"}
 
@@ -45,14 +48,21 @@ def load(path: Path, question_id: str, name: str) -> Problem:
 
 
 def question_ids(path: Path) -> list[str]:
-    """Returns the ids of all rows in file order; only rows where none is to be seen are parsed, to say what is wrong.
+    """Returns the ids of all rows in file order; raises ProblemError as `listed` does."""
+    return [question_id for question_id, _ in listed(path)]
 
-    Raises ProblemError that names the line, also where the file has no row at all.
+
+def listed(path: Path) -> list[tuple[str, str]]:
+    """Returns the id and the statement of each row in file order, where a statement is to be seen.
+
+    Only rows without an id are parsed, to say what is wrong. Raises ProblemError that names the line, also where the
+    file has no row at all.
     """
     found = []
     for number, line in enumerate(lines(path, SCHEMA), 1):
         if match := _ID.search(line):
-            found.append(_decoded_id(match[1]))
+            statement = _STATEMENT.search(line)
+            found.append((_decoded(match[1]), _decoded(statement[1]) if statement else ""))
         elif line.strip():
             fields = [key[:20] for key in parsed(line, f"{path}, line {number},")][:4]
             raise ProblemError(f"{path}, line {number}, has no text question_id, but {fields}: give rows in {SCHEMA}.")
@@ -62,7 +72,7 @@ def question_ids(path: Path) -> list[str]:
 
 
 def _candidates(path: Path, question_id: str) -> Iterator[Row]:
-    """Returns the rows that mention the id, since parsing megabytes of tests per row is slow."""
+    """Yields rows that mention the id: parsing megabytes of tests per row is what would make a large file slow."""
     needles = {json.dumps(question_id, ensure_ascii=ascii_).encode("utf-8", "replace") for ascii_ in (True, False)}
     for number, line in enumerate(lines(path, SCHEMA), 1):
         if len(line) > rows.MAX_ROW_BYTES or any(needle in line for needle in needles):
@@ -72,10 +82,8 @@ def _candidates(path: Path, question_id: str) -> Iterator[Row]:
 def problem(row: Row, name: str) -> Problem:
     """Returns the question in `row`, called `name`; raises ProblemError."""
     function = _function_name(row, name)
-    public = _tests(
-        _json(_text(row, "public_test_cases", name), f"{name}: public_test_cases"), function, name, public=True
-    )
-    private = _tests(_private_tests(_text(row, "private_test_cases", name), name), function, name, public=False)
+    public = _tests(_decoded_tests(row, "public_test_cases", name), function, name, public=True)
+    private = _tests(_decoded_tests(row, "private_test_cases", name), function, name, public=False)
     starter_code = _text(row, "starter_code", name)
     if function is not None and not starter_code.strip():
         raise ProblemError(f"{name} asks for the function {function!r} but has no starter_code: give it one.")
@@ -92,7 +100,7 @@ def problem(row: Row, name: str) -> Problem:
 
 
 def question_id(row: Row) -> str:
-    """Returns the id, as in `abc387_b` or `3629`."""
+    """Returns an id such as `abc387_b` or `3629`."""
     found = row.get("question_id")
     if not isinstance(found, str) or not found:
         raise ProblemError("it has no question_id")
@@ -106,12 +114,12 @@ def facts(row: Row) -> Facts:
         value = row.get(key)
         return value if isinstance(value, str) else ""
 
-    return Facts(
+    return facts_of(
+        given("question_content"),
         title=given("question_title"),
         date=given("contest_date"),
         difficulty=given("difficulty"),
         platform=given("platform"),
-        several_answers=says_several_answers(given("question_content")),
     )
 
 
@@ -149,19 +157,23 @@ def _tests(tests: object, function: str | None, name: str, *, public: bool) -> I
         yield Case(test["input"] if function is None else test["input"].rstrip("\n"), test["output"], public)
 
 
-def _private_tests(text: str, name: str) -> object:
-    where = f"{name}: private_test_cases"
-    if text.lstrip()[:1] in ("[", "{"):
+def _decoded_tests(row: Row, key: str, name: str) -> object:
+    where = f"{name}: {key}"
+    if isinstance(row.get(key), list):
+        return row[key]
+    text = _text(row, key, name)
+    if text.lstrip()[:1] in ("[", "{") or key == "public_test_cases":
         return _json(text, where)
     try:
-        plain = pickled_text(_decompressed(base64.b64decode(text, validate=True)))
+        data = _decompressed(base64.b64decode(text, validate=True))
+        plain = data.decode() if data.lstrip()[:1] == b"[" else pickled_text(data)
     except (ValueError, zlib.error) as error:
         raise ProblemError(f"{where} can't be decoded ({reason(error)}): download the file again.") from None
     return _json(plain, where)
 
 
 class UnpickleError(ValueError):
-    """A blob is something else than one plain string."""
+    """Says that a blob is something else than one plain string."""
 
 
 def _decompressed(data: bytes) -> bytes:
@@ -208,7 +220,7 @@ def _unknown(path: Path, question_id: str) -> str:
     return f"{path} has no question {question_id!r} among its {len(ids)} rows; {hint}"
 
 
-def _decoded_id(quoted: bytes) -> str:
+def _decoded(quoted: bytes) -> str:
     try:
         return str(json.loads(quoted))
     except ValueError:
@@ -216,9 +228,7 @@ def _decoded_id(quoted: bytes) -> str:
 
 
 def _releases() -> dict[str, Release]:
-    """Returns the releases: `v6` is everything up to the sixth file, `v4_v6` what the fourth to the sixth added; the
-    newest comes first.
-    """
+    """Returns the releases, the newest first: `v6` is all up to the sixth file, `v4_v6` what files 4 to 6 added."""
     files = ["test.jsonl", *(f"test{number}.jsonl" for number in range(2, NEWEST + 1))]
     spans = {f"v{last}": (1, last) for last in range(NEWEST, 0, -1)}
     spans |= {f"v{first}_v{last}": (first, last) for last in range(1, NEWEST + 1) for first in range(1, last + 1)}

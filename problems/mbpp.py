@@ -1,8 +1,7 @@
-"""MBPP and MBPP+: small functions described in a sentence, with assertions as tests, which become cases.
+"""Reads MBPP and MBPP+: small functions described in a sentence, with assertions as tests, which become cases.
 
 The first assertion belongs to the prompt, as everywhere MBPP is used: without it nobody could know the function's name.
 MBPP+ stores more inputs and their results as literals, like HumanEval+ (humaneval.py says what is refused and why).
-Many tests of MBPP pass tuples, which JSON would turn into lists: those questions are refused too.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ from problems import asserts
 from problems.asserts import Call
 from problems.problem import Problem, ProblemError
 from problems.rows import Row, text
-from problems.source import Facts, Release, Source
+from problems.source import Facts, Release, Source, facts_of
 
 SCHEMA = "MBPP's schema"
 
 
 def question_id(row: Row) -> str:
-    """Returns the id, as in `601`."""
+    """Returns an id such as `601`."""
     found = row.get("task_id")
     if isinstance(found, bool) or not isinstance(found, int | str):
         raise ProblemError("it has no task_id")
@@ -26,7 +25,7 @@ def question_id(row: Row) -> str:
 
 def facts(row: Row) -> Facts:
     """Returns what an index says of the question in `row`; unusable fields are empty."""
-    return Facts(title=_description(row)[:80])
+    return facts_of(_description(row), title=_description(row)[:80])
 
 
 def problem(row: Row, name: str) -> Problem:
@@ -45,6 +44,7 @@ def problem(row: Row, name: str) -> Problem:
         entry_point=function,
         starter_code=f"def {function}({', '.join(asserts.parameters(len(listed[0].arguments)))}):\n    ",
         details={"source": "mbpp"},
+        checker=asserts.checker(table),
     )
 
 
@@ -54,7 +54,7 @@ def reference(row: Row) -> str:
 
 
 def _description(row: Row) -> str:
-    """Reads the statement: MBPP calls it `text`; its sanitized part and MBPP+ call it `prompt`."""
+    """Returns what MBPP calls `text`; its sanitized part and MBPP+ call it `prompt`."""
     return text(row, "prompt" if "prompt" in row else "text", "it", SCHEMA)
 
 

@@ -1,55 +1,50 @@
-"""A question and its tests. Knows nothing of models, of sandboxes or of verdicts."""
+"""Defines a question and its tests. Knows nothing of models, of sandboxes or of verdicts."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+from problems.checker import TOKENS, Checker
+from problems.signature import Signature, signature
+from problems.statement import granted, says_several_answers
+from problems.values import argument, strict_json
 
 SplitMode = Literal["all", "half", "public"]
 
 
-MAX_VALUES = 8 << 20
-_SEVERAL = re.compile(
-    r"""
-      \b any \s (?:one\s)? of \s (?:them|these|those|the \s \w+) \b [^.\n]{0,40}
-      \b (?:accept|correct|valid|fine|allowed)
-    | \b any \s (?:(?:valid|correct|possible|such|optimal|other)\s)* (?:answer|solution|output) \b [^.\n]{0,40}
-      \b (?:accept|correct|fine|allowed)
-    | \b (?:return|print|output) (?:ing)? \s any \s (?:one|of|such) \b
-    | \b (?:return|print|output) (?:ing)? \s any \s (?:(?:valid|correct|possible|such|optimal)\s)*
-      (?:answer|solution|output|order|permutation|array) \b
-    | \b (?:return|print|output) \s (?:the|your|all|them|it) \b [^.\n]{0,60} \b in \s any \s order \b
-    | \b (?:multiple|several|more\sthan\sone) \s (?:\w+\s){0,2} (?:answer|solution|output)s? \b [^.\n]{0,40} \b any \b
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-_STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-
-
 class ProblemError(ValueError):
-    """The user named or wrote a question that can't be used; the message is one sentence with the remedy."""
+    """Says in one sentence, with the remedy, why a question that the user named or wrote can't be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test.
+    """Holds one test.
 
     stdin problems: `input` is fed to the program and `expected` is compared with what it prints.
-    function problems: `input` holds the arguments as JSON, one per line, and `expected` the result as JSON.
-    `public` marks the cases that the statement itself shows (LiveCodeBench's public tests).
+    function problems: `input` holds the arguments, one per line, as JSON or as Python literals (values.py), and
+    `expected` the result as JSON. `public` marks the cases that the statement itself shows (LiveCodeBench's public
+    tests). `exact`: types count in the result whatever the question's checker is, as in `assert f(x) is True`.
     """
 
     input: str
     expected: str
     public: bool = False
+    exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Says what a group of cases is worth, by their indices: its points are earned where all of them pass."""
+
+    cases: tuple[int, ...]
+    points: float
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerRule:
-    """How a final answer is compared with the right one: as mathematics, or `exact` text; numbers up to `tolerance`."""
+    """Says how final answers are compared with the right one: as mathematics or `exact` text, up to `tolerance`."""
 
     exact: bool = False
     tolerance: float | None = None
@@ -57,14 +52,16 @@ class AnswerRule:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One question. `name` is what the user typed; `entry_point` is None for a stdin program.
+    """Holds one question. `name` is what the user typed; `entry_point` is None for a stdin program.
 
     Two kinds ask for no program. With `answer_rule` the one case's `expected` is the right answer, which nobody is
     shown. With `judge`, `MODULE:FUNCTION` or `FILE.py:FUNCTION`, a function of the user's own gives the score.
 
     `starter_code` is shown in the prompt of function problems. `default_split` is the division into visible and
     hidden cases that suits the source, `time_limit_seconds` and `memory_limit_mib` the question's own limits where
-    it has any. `details` carries what a source knows besides (platform, difficulty, contest_date, ...).
+    it has any. `details` carries what else a source knows (platform, difficulty, contest_date, ...). `checker` says how
+    outputs are compared; None: as the statement grants. With `points` the share of points is the visible fraction;
+    without, cases count alike.
     """
 
     name: str
@@ -79,11 +76,29 @@ class Problem:
     memory_limit_mib: int | None = None
     answer_rule: AnswerRule | None = None
     judge: str | None = None
+    checker: Checker | None = None
+    points: tuple[Points, ...] = ()
+
+    @property
+    def comparison(self) -> Checker:
+        """Returns how outputs are compared: as the question's author says, else as its statement grants."""
+        return self.checker or granted(self.statement) or TOKENS
+
+    @property
+    def signature(self) -> Signature:
+        """Returns how a function's arguments and results are converted, as its starter code says."""
+        expected = (case.expected for case in self.cases)
+        return signature(self.starter_code, self.entry_point, expected) if self.entry_point else Signature()
 
     @property
     def several_answers(self) -> bool:
-        """Tells whether the statement seems to allow several right outputs, where each case accepts but one."""
-        return self.kind in ("stdin", "function") and says_several_answers(self.statement)
+        """Tells whether the statement seems to allow several right outputs, while each case accepts one."""
+        return self.asks_for_program and self.checker is None and says_several_answers(self.statement)
+
+    @property
+    def asks_for_program(self) -> bool:
+        """Tells whether attempts are programs, which are run on cases."""
+        return self.kind in ("stdin", "function")
 
     @property
     def kind(self) -> Literal["stdin", "function", "answer", "judge"]:
@@ -97,15 +112,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Case indices: `visible` ones drive training, `hidden` ones only confirm. Disjoint; together all cases."""
+    """Divides cases by index: `visible` ones drive training, `hidden` ones only confirm. Together they are all."""
 
     visible: tuple[int, ...]
     hidden: tuple[int, ...]
-
-
-def says_several_answers(statement: str) -> bool:
-    """Tells whether a statement says so in the words that contests use, as in "any of them is accepted"."""
-    return _SEVERAL.search(statement) is not None
 
 
 def checked(problem: Problem) -> Problem:
@@ -123,28 +133,16 @@ def checked(problem: Problem) -> Problem:
     return problem
 
 
-def strict_json(text: str) -> object:
-    """Returns the value of one JSON text without NaN and infinities; raises ValueError for anything else.
-
-    Python's parser gives up on deep nesting with RecursionError; that too means: not JSON that anyone should compare.
-    """
-    refuse_bomb(text)
-    try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-
-
-def refuse_bomb(text: str) -> None:
-    """Raises ValueError where `text`, as JSON, has so many values that they would take gigabytes.
-
-    An empty list costs two characters and 64 bytes. What stands inside of strings costs no more than its length.
-    """
-    marks = sum(map(text.count, ",[{"))
-    if marks > MAX_VALUES:
-        marks = sum(map(_STRINGS.sub("", text).count, ",[{"))
-    if marks > MAX_VALUES:
-        raise ValueError(f"it holds more than {MAX_VALUES} values")
+def several_answers_warning(problems: Iterable[Problem]) -> str:
+    """Returns one line on the questions that allow more right answers than their cases do; empty without such."""
+    names = list(dict.fromkeys(problem.name for problem in problems if problem.several_answers))
+    if not names:
+        return ""
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return (
+        f"{shown}: the statement allows several right answers and each case accepts one, so a right program may be "
+        "judged wrong; give a checker (docs/own-questions.md)"
+    )
 
 
 def cause(error: OSError | UnicodeDecodeError) -> str:
@@ -157,17 +155,6 @@ def reason(error: Exception) -> str:
     return str(error).partition("\n")[0][:120] or type(error).__name__
 
 
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(number: str) -> float:
-    value = float(number)
-    if value in (float("inf"), float("-inf")):
-        raise ValueError("a number is too large for a float")
-    return value
-
-
 def _check_case(problem: Problem, case: Case, where: str) -> None:
     _check_text(case.input, f"{where}, input")
     _check_text(case.expected, f"{where}, expected output")
@@ -175,12 +162,12 @@ def _check_case(problem: Problem, case: Case, where: str) -> None:
         return
     try:
         for line in case.input.split("\n") if case.input else ():
-            strict_json(line)
+            argument(line)
         strict_json(case.expected)
     except ValueError as error:
         raise ProblemError(
-            f"{where}, is not JSON ({str(error)[:120]}): a function's input is one JSON argument a line, and its "
-            "expected result one JSON value."
+            f"{where}, is not JSON ({str(error)[:120]}): a function's input is one argument a line, JSON or a Python "
+            "literal, and its expected result one JSON value."
         ) from None
 
 

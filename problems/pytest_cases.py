@@ -1,4 +1,4 @@
-"""Function cases out of a pytest module with plain assertions. The module is read, never run.
+"""Makes function cases out of a pytest module with plain assertions. The module is read, never run.
 
     def test_small(): assert double(2) == 4
 
@@ -17,22 +17,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 
 from problems import asserts
-from problems.asserts import Call, Untold, Values
+from problems.asserts import Call, Unsupported, Values
 from problems.problem import Case, ProblemError
 
 MAX_CASES = 10_000
 
 
 def is_module(file: str) -> bool:
+    """Tells whether a file of this name has tests for pytest."""
     return file == "tests.py" or fnmatch(file, "test_*.py")
 
 
-def read(texts: Mapping[str, str], entry_point: str | None, public: Sequence[object]) -> tuple[str, tuple[Case, ...]]:
-    """Returns the function that the modules in `texts` test, by their paths, and its cases; raises ProblemError.
+def read(
+    texts: Mapping[str, str], entry_point: str | None, public: Sequence[object]
+) -> tuple[str, tuple[Case, ...], Sequence[str]]:
+    """Returns the function that the modules in `texts`, by their paths, test, its cases, and each case's test function.
 
-    Cases of the test functions named in `public` are public.
+    Cases of the test functions named in `public` are public. Raises ProblemError.
     """
-    found = [(path, name, call) for path, text in texts.items() for name, call in _asserted(text, path)]
+    found = [(path, name, call) for path, text in texts.items() for name, call in _calls(text, path)]
     first = next(iter(texts))
     if not found:
         raise ProblemError(f"{first} has no assertion in a function test_...: write one.")
@@ -42,11 +45,12 @@ def read(texts: Mapping[str, str], entry_point: str | None, public: Sequence[obj
     for path, _, call in found:
         if call.function != function:
             raise ProblemError(f"{path}, line {call.line}, tests {call.function!r} instead of {function!r}: test one.")
-    return function, tuple(call.case(path, public=name in public) for path, name, call in found)
+    cases = tuple(call.case(path, public=name in public) for path, name, call in found)
+    return function, cases, [name for _, name, _ in found]
 
 
-def _asserted(text: str, path: str) -> Iterator[tuple[str, Call]]:
-    """Returns every assertion of every test function, as often as its parameters ask, with the function's name."""
+def _calls(text: str, path: str) -> Iterator[tuple[str, Call]]:
+    """Yields every assertion of every test function, as often as its parameters ask, with the function's name."""
     constants: dict[str, object] = {}
     count = 0
     for node in asserts.tree(text, path).body:
@@ -67,18 +71,18 @@ def _constant(node: ast.stmt, constants: dict[str, object], path: str) -> None:
             try:
                 constants[name] = asserts.value(expression, constants)
                 return
-            except Untold as error:
+            except Unsupported as error:
                 raise _refusal(path, node, str(error)) from None
     raise _refusal(path, node, "only imports, constants and functions test_... can be read")
 
 
 def _parameters(node: ast.FunctionDef, constants: Values, path: str) -> Iterator[dict[str, object]]:
-    """Returns what the parameters of a test function stand for, run by run: the product of its decorators."""
+    """Yields what the parameters of a test function stand for: the product of its parametrize decorators."""
     tables = []
     for decorator in node.decorator_list:
         try:
             tables.append(_table(decorator, constants))
-        except (Untold, RecursionError) as error:
+        except (Unsupported, RecursionError) as error:
             raise _refusal(path, decorator, str(error)) from None
     given = {name for table in tables for name in table[0]}
     if given != {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}:
@@ -88,7 +92,7 @@ def _parameters(node: ast.FunctionDef, constants: Values, path: str) -> Iterator
 
 
 def _table(decorator: ast.expr, constants: Values) -> list[dict[str, object]]:
-    """Returns the rows of `@pytest.mark.parametrize("a, b", [(1, 2), ...])`; raises Untold."""
+    """Returns the rows of `@pytest.mark.parametrize("a, b", [(1, 2), ...])`; raises Unsupported."""
     match decorator:
         case ast.Call(args=[names, ast.List(elts=rows) | ast.Tuple(elts=rows)], keywords=keywords) if (
             rows and _is_parametrize(decorator) and all(keyword.arg == "ids" for keyword in keywords)
@@ -96,7 +100,7 @@ def _table(decorator: ast.expr, constants: Values) -> list[dict[str, object]]:
             columns = _columns(asserts.value(names, constants))
             alone = isinstance(names, ast.Constant) and len(columns) == 1  # "a" stands for whole values, ["a"] does not
             return [_row(columns, row, constants, alone) for row in rows]
-    raise Untold("only @pytest.mark.parametrize(NAMES, [VALUES, ...]) can be read as a decorator")
+    raise Unsupported("only @pytest.mark.parametrize(NAMES, [VALUES, ...]) can be read as a decorator")
 
 
 def _is_parametrize(decorator: ast.Call) -> bool:
@@ -113,13 +117,13 @@ def _row(columns: Sequence[str], row: ast.expr, constants: Values, alone: bool) 
     match row:
         case ast.Call(func=func, args=cells, keywords=keywords) if ast.unparse(func) == "pytest.param":
             if any(keyword.arg != "id" for keyword in keywords):
-                raise Untold("a pytest.param with marks can't be read")
+                raise Unsupported("a pytest.param with marks can't be read")
             values: Sequence[object] = [asserts.value(cell, constants) for cell in cells]
         case _:
             given = asserts.value(row, constants)
             values = given if not alone and isinstance(given, list | tuple) else [given]
     if len(values) != len(columns):
-        raise Untold(f"a row has {len(values)} values for {len(columns)} parameters")
+        raise Unsupported(f"a row has {len(values)} values for {len(columns)} parameters")
     return dict(zip(columns, values, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Files of questions, read row by row: one JSON object a line, plain or gzipped, or a Parquet table.
+"""Reads files of questions row by row: one JSON object a line, plain or gzipped, or a Parquet table.
 
 Every step has a limit, so that no file can fill the memory. What is wrong with one row never costs the others.
 """
@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from problems.problem import ProblemError, reason, refuse_bomb
+from problems.problem import ProblemError, reason
+from problems.values import refuse_bomb
 
 Row = Mapping[str, object]
 
@@ -23,8 +24,7 @@ MAX_GROUP_BYTES = 4 << 30
 
 
 def lines(path: Path, schema: str) -> Iterator[bytes]:
-    """Returns the rows of `path` as JSON lines, in order; a ProblemError names `schema`, what the file should have
-    been.
+    """Yields the rows of `path` as JSON lines; a ProblemError names `schema`, what the file should have been.
 
     A row of more than MAX_ROW_BYTES comes cut to one byte more, its rest passed over.
     """

@@ -1,4 +1,4 @@
-"""Choosing from what was pulled: by date, difficulty, platform and row."""
+"""Chooses from what was pulled, by date, difficulty, platform and row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from problems.problem import ProblemError
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What an entry must be. Empty fields leave everything.
+    """Says what an entry must be. Empty fields leave everything.
 
     `since` is the first day and `until` the day after the last one (YYYY-MM-DD). `indices` are rows, counted from 0
     among those that the other fields leave, in the release's order; refused rows count, so that numbers stay the same.
@@ -31,9 +31,7 @@ class Filter:
 
 
 def select(found: Index, wanted: Filter) -> list[Entry]:
-    """Returns the entries that `wanted` leaves, refused ones among them; raises ProblemError where nothing can fit
-    `wanted`.
-    """
+    """Returns the entries that `wanted` leaves, refused ones too; raises ProblemError where nothing can fit."""
     for day in (wanted.since, wanted.until):
         _check_day(day)
     for field in ("difficulty", "platform"):
@@ -48,10 +46,7 @@ def select(found: Index, wanted: Filter) -> list[Entry]:
 
 
 def names(found: Index, wanted: Filter) -> list[str]:
-    """Returns the names of the questions that `wanted` leaves.
-
-    One chosen by its index must be usable; raises ProblemError.
-    """
+    """Returns the names of the questions that `wanted` leaves; ProblemError where one chosen by index is unusable."""
     entries = select(found, wanted)
     refused = [entry for entry in entries if not entry.file]
     if refused and wanted.indices is not None:

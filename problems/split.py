@@ -10,7 +10,7 @@ from problems.problem import Problem, ProblemError, Split, SplitMode
 
 
 def split(problem: Problem, mode: SplitMode, seed: int) -> Split:
-    """Returns the case indices of `problem`, each side in the question's own order; at least one case is visible.
+    """Returns case indices of `problem`, each side in the question's own order; at least one case is visible.
 
     `all`: everything is visible. `public`: the cases of the statement are visible, the rest is hidden. `half`: of
     the other cases a random half (the larger one of an odd number) is visible too, as the paper divides

@@ -1,4 +1,4 @@
-"""What crosses the sandbox's border: a program and bytes go in, an ending and bytes come out."""
+"""Defines what crosses the sandbox's border: a program and bytes go in, an ending and bytes come out."""
 
 from __future__ import annotations
 
@@ -34,13 +34,21 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Python source. With `entry_point` it is imported and that function (or that method of its class `Solution`)
-    is called with the JSON arguments of the input, one per line; without, it is run as a script (see child.py).
-    A source of more than MAX_SOURCE_BYTES ends as ERROR without being run.
+    """Holds Python source. Without `entry_point` it is run as a script (child.py).
+
+    With it, the source is imported and that function, or that method of its class `Solution`, called; the input has its
+    arguments, one per line, as JSON or Python literals. A source of more than MAX_SOURCE_BYTES ends as ERROR without
+    being run.
+
+    `arguments` and `returns` name LeetCode's classes of nodes, `ListNode` and `TreeNode`, behind as many `[` as lists
+    are around them: these arguments are made of lists, and results become lists. `returns` is "argument" where the
+    result is what the call has made of its first argument.
     """
 
     source: str
     entry_point: str | None = None
+    arguments: tuple[str, ...] = ()
+    returns: str = ""
 
 
 class Ending(StrEnum):

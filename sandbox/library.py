@@ -1,6 +1,7 @@
-"""What programs can import. As they may open no file, it is imported before them, in the process that supervises them:
-some of it always, the rest where the program's text mentions it. Nothing else is ever imported, whatever the text says.
-Runs in the zygote: standard library only.
+"""Imports what programs can import before them, in the process that supervises them, as they may open no file.
+
+Some of it is imported always, the rest where the program's text mentions it. Nothing else is ever imported, whatever
+the text says. Runs in the zygote: standard library only.
 """
 
 from __future__ import annotations
@@ -27,8 +28,7 @@ MENTIONED = """
     argparse array asyncio base64 binascii calendar cmath codecs concurrent.futures contextlib contextvars csv
     dataclasses difflib enum fcntl graphlib hashlib inspect ipaddress locale logging mmap multiprocessing pathlib
     pickle platform pprint queue reprlib resource sched secrets select shutil signal socket _strptime subprocess
-    sysconfig tempfile textwrap timeit tokenize unicodedata unittest uuid warnings zlib zoneinfo numpy numpy.fft
-    numpy.linalg numpy.polynomial numpy.random sortedcontainers
+    sysconfig tempfile textwrap timeit tokenize unicodedata unittest uuid warnings zlib zoneinfo
 """
 # For texts with these words in a line that says "import": many are words of comments, too.
 IMPORTED = """
@@ -41,8 +41,20 @@ IMPORTED = """
     shelve shlex site smtplib socketserver sqlite3 ssl stat stringprep symtable syslog tarfile termios
     token tomllib trace tracemalloc tty unittest.mock urllib urllib.error urllib.parse urllib.request wave
     xml xml.dom xml.dom.minidom xml.etree xml.etree.ElementTree xml.sax xmlrpc.client zipfile zipimport
-    numpy.ma numpy.testing numpy.typing
 """
+# Packages beyond the standard library that programs may import by default: AtCoder has them, and what they need.
+PACKAGES = ("numpy", "scipy", "networkx", "sympy", "mpmath", "sortedcontainers")
+# Parts that a package imports late without a word in the text.
+_LATE_PARTS = {
+    "sympy": "assumptions.wrapper codegen.ast combinatorics integrals.heurisch integrals.manualintegrate"
+    " integrals.risch physics.units sets.handlers.functions sets.handlers.issubset sets.setexpr tensor.tensor",
+}
+# Parts that a package imports only when a program asks for them; for texts with all words of a name anywhere.
+_PARTS = {
+    "numpy": "fft linalg polynomial random ma testing typing",
+    "scipy": "cluster constants fft fftpack integrate interpolate io linalg ndimage optimize signal sparse"
+    " sparse.csgraph sparse.linalg spatial spatial.distance special stats",
+}
 # Where a text mentions the first, the others are imported late by the library itself.
 _FOLLOW = {
     "concurrent": "concurrent.futures.thread concurrent.futures.process",
@@ -51,24 +63,32 @@ _FOLLOW = {
     "socket": "encodings.idna",
     "asyncio": "concurrent.futures.thread",
     "\\N{": "unicodedata",
+    "minimum_weight_full_matching": "scipy.optimize scipy.sparse",
+    "pagerank": "scipy.sparse",
 }
 _CODING = re.compile(rb"coding[:=]\s*([-\w]+)|['\"]([-\w]{3,16})['\"]")
 _MOST_ENCODINGS = 100
-PACKAGES = ("numpy", "sortedcontainers")
+_packages: list[str] = []
 
 
-def preload() -> None:
-    """Imports what programs often need, once in the zygote."""
-    sys.meta_path.append(Packages())
+def preload(packages: Sequence[str]) -> None:
+    """Imports, once in the zygote, what no test has to pay for, and lets programs import `packages`."""
+    _packages[:] = packages
+    sys.meta_path.append(Packages(packages))
     _import(PRELOADED.split())
 
 
 def import_mentioned(text: bytes) -> None:
-    """Imports it in a program's supervisor, before that gives up all files; `np.random` counts, too."""
+    """Imports what a text mentions, in a program's supervisor before it gives up all files; `np.random` counts, too."""
     words = _words(text)
     imported = _words(b"\n".join(line for line in text.split(b"\n") if b"import" in line))
     _import(name for name in MENTIONED.split() if _is_mentioned(name, words))
     _import(name for name in IMPORTED.split() if _is_mentioned(name, imported))
+    for package in _packages:
+        if _is_mentioned(package, words):
+            parts = [f"{package}.{part}" for part in _PARTS.get(package, "").split()]
+            late = [f"{package}.{part}" for part in _LATE_PARTS.get(package, "").split()]
+            _import([package, *late, *(name for name in parts if _is_mentioned(name, words))])
     _import(name for word, names in _FOLLOW.items() if word.encode() in text for name in names.split())
     if b"cod" in text:  # encode, decode, encoding, codecs, and the comment of a source
         _look_up_encodings(text)
@@ -79,7 +99,7 @@ def import_mentioned(text: bytes) -> None:
 
 
 def _look_up_encodings(text: bytes) -> None:
-    """Looks each up, which imports its module; later there are no files."""
+    """Looks up the encodings that a text names: each is a module that is imported when it is first looked up."""
     names = {name for pair in _CODING.findall(text) for name in pair if name}
     for name in sorted(names)[:_MOST_ENCODINGS]:
         with contextlib.suppress(LookupError, ValueError):
@@ -96,28 +116,34 @@ def _is_mentioned(name: str, words: set[bytes]) -> bool:
 
 def _import(names: Iterable[str]) -> None:
     for name in names:
-        with contextlib.suppress(Exception):  # missing here: the program's own import says so
+        with contextlib.suppress(Exception):  # not in this version or on this machine: the program's own import says so
             importlib.import_module(name)
 
 
 class Packages:
-    """A finder, for sys.meta_path, of the few packages beyond the standard library, without opening all of
-    site-packages: what else is installed there (a question's tests, say) is none of a program's business."""
+    """Finds, for sys.meta_path, a few packages beyond the standard library, without opening all of site-packages.
 
-    def __init__(self) -> None:
-        places = [(name, site) for site in reversed(_sites()) for name in PACKAGES]
-        self._sites = {name: site for name, site in places if os.path.isdir(os.path.join(site, name))}
+    What else is installed there (a question's tests, say) is none of a program's business.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        places = [(name, site) for site in reversed(_sites()) for name in names if name.isidentifier()]
+        self._sites = {name: site for name, site in places if _is_in(site, name)}
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """Returns where the package `name` is; None for any other one."""
         return PathFinder.find_spec(name, [self._sites[name]]) if name in self._sites else None
 
 
+def _is_in(site: str, name: str) -> bool:
+    place = os.path.join(site, name)
+    return os.path.isdir(place) or os.path.isfile(f"{place}.py")
+
+
 def _sites() -> list[str]:
-    """Returns site-packages of a virtual environment, which an interpreter does not know under -S, or of the
-    installation.
-    """
+    """Returns site-packages of the virtual environment, which an interpreter does not know under -S, or its own."""
     environment = os.path.dirname(os.path.dirname(os.path.abspath(sys.executable)))
     inside = os.path.exists(os.path.join(environment, "pyvenv.cfg"))
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"

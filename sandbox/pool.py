@@ -6,12 +6,13 @@ import asyncio
 import os
 import random
 import sys
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Self
 
 from sandbox import canaries
 from sandbox.interface import Limits, Outcome, Program, SandboxFault
+from sandbox.library import PACKAGES
 from sandbox.slot import Slot, SlotLost
 
 ATTEMPTS = 4  # at one test, before a fault of ours stops the run
@@ -25,19 +26,26 @@ class Sandbox:
     """Runs untrusted programs. Use it as an async context manager, in one event loop.
 
     `slots`: how many tests run at the same time (default: the cores this process may use). `python`: the interpreter of
-    the programs (default: the running one). `unsafe`: no confinement at all, only resource limits. `landlock=False`
-    does without Landlock even where the kernel has it.
+    the programs (default: the running one). `packages`: what they may import beyond the standard library, where that is
+    installed. `unsafe`: no confinement at all, only resource limits. `landlock=False` does without Landlock even where
+    the kernel has it.
 
     Entering raises SandboxFault, one sentence, where this machine can't confine programs and `unsafe` is not set.
     """
 
     def __init__(
-        self, *, slots: int | None = None, python: str | None = None, unsafe: bool = False, landlock: bool = True
+        self,
+        *,
+        slots: int | None = None,
+        python: str | None = None,
+        packages: Sequence[str] = PACKAGES,
+        unsafe: bool = False,
+        landlock: bool = True,
     ) -> None:
         count = len(os.sched_getaffinity(0)) if slots is None else slots
         if count < 1:
             raise ValueError(f"a sandbox with {slots} slots can't run anything: use at least 1")
-        options = {"unsafe": unsafe, "landlock": landlock}
+        options = {"unsafe": unsafe, "landlock": landlock, "packages": list(packages)}
         self._unsafe = unsafe
         users = random.SystemRandom().sample(_USERS, count)
         self._slots = [Slot(python or sys.executable, options | {"user": user}) for user in users]

@@ -140,7 +140,8 @@ class Slot:
         ours.setblocking(False)
         self._program, self._tests_run = ours, 0
         fields = {name: getattr(limits, name) for name in limits.__slots__}
-        message = json.dumps(fields | {"entry_point": program.entry_point}).encode()
+        call = {name: getattr(program, name) for name in ("entry_point", "arguments", "returns")}
+        message = json.dumps(fields | call).encode()
         with theirs, _memfds(1) as (source,):
             _fill(source, program.source.encode("utf-8", "surrogatepass"))
             self._send(self._control, message, [source, theirs.fileno()])

@@ -26,7 +26,7 @@ def supervise(
     shield: Confinement | None,
     die_with_zygote: Callable[[], None],
 ) -> NoReturn:
-    """Runs tests until the connection ends.
+    """Runs tests until the connection ends. `limits` also say which function is called.
 
     Whatever can be done before the fork is done here: in the child every touched page has to be copied.
     """
@@ -45,10 +45,13 @@ def supervise(
     confinement.limit_resources(limits, already_mapped)
     if shield:
         shield.confine_supervisor()
-    program = child.prepare(text, limits["entry_point"], names)
+    gc.freeze()
+    call = child.Call(limits["entry_point"], limits["arguments"], limits["returns"]) if limits["entry_point"] else None
+    program = child.prepare(text, call, names)
     files = 3 if limits["entry_point"] is None else 4
     become_child = confinement.child_steps(shield, setup, files, most_threads)
-    gc.freeze()
+    if not program.has_finalizers:  # else the collector must find the program's module in the end
+        gc.freeze()
     budget = WallBudget(limits)
     while True:
         connection.send(_tested(_next_test(connection), program, become_child, written, limits, budget).pack())

@@ -1,4 +1,4 @@
-"""The fork server of one slot: a fresh interpreter, warmed up once, that sees no program, no input, no expected output.
+"""Runs the fork server of one slot, a fresh interpreter that never sees a program, an input or an expected output.
 
 For each program it forks a *supervisor* (supervisor.py), and that one *child* per test (child.py). Runs in the
 interpreter of the programs: standard library only.
@@ -30,7 +30,7 @@ def main() -> None:
     deepen_stack()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     control = _socket.socket(fileno=only_descriptor(options["control"]))
-    names = warm_up()
+    names = warm_up(options["packages"])
     try:
         shield = shielded(options)
     except OSError as error:
@@ -53,7 +53,7 @@ def only_descriptor(number: int) -> int:
 
 
 def deepen_stack() -> None:
-    """Restarts the program: the room of the main thread's stack is fixed at exec: start again with a larger one."""
+    """Starts again with a larger stack: the main thread's room is fixed at exec."""
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
     wanted = STACK_BYTES if hard == resource.RLIM_INFINITY else min(STACK_BYTES, hard)
     if soft == resource.RLIM_INFINITY or soft < wanted:
@@ -61,8 +61,9 @@ def deepen_stack() -> None:
         os.execv(sys.executable, sys.orig_argv)
 
 
-def warm_up() -> dict[str, Any]:
-    library.preload()
+def warm_up(packages: list[str]) -> dict[str, Any]:
+    """Imports what every program may need, and returns the names that programs need not import."""
+    library.preload(packages)
     names = child.equip()
     gc.collect()
     gc.freeze()
@@ -97,7 +98,7 @@ def serve(control: _socket.socket, names: dict[str, Any], shield: Confinement | 
 
 
 def _forked() -> int | None:
-    """Returns the process id; None where no process could be had."""
+    """Returns the child's number; None where no process could be had."""
     try:
         return kernel.patiently(os.fork)
     except BlockingIOError:
@@ -119,7 +120,7 @@ def _run_supervisor(
 
 
 def outlive(pid: int, control: _socket.socket) -> int:
-    """Waits for a supervisor, or ends it when asked to; afterwards no process of the program is left."""
+    """Waits for a supervisor, or ends it on request; afterwards no process of the program is left."""
     pidfd = os.pidfd_open(pid)
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)

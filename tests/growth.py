@@ -11,8 +11,9 @@ from typing import Any
 def operations(function: Callable[[str], object], text: str) -> int:
     """What `function(text)` costs at most: bytecodes, and for each built-in method of a text the text's length.
 
-    A pattern that repeats nothing runs once over its text; any other one might not, and costs the square. `rfind` stops
-    where it finds something, and the text up to there is counted when it is cut out.
+    A pattern that repeats nothing runs once over its text; any other one might not, and costs the square. Its text is
+    taken to be the longest one that its caller has at hand. `rfind` stops where it finds something, and the text up to
+    there is counted when it is cut out.
     """
     count = 0
 
@@ -22,13 +23,14 @@ def operations(function: Callable[[str], object], text: str) -> int:
         count += event == "opcode"
         return trace
 
-    def profile(_frame: FrameType, event: str, argument: Any) -> None:
+    def profile(frame: FrameType, event: str, argument: Any) -> None:
         nonlocal count
         owner = getattr(argument, "__self__", None)
         if event == "c_call" and isinstance(owner, str | bytes):
             count += len(owner) if argument.__name__ != "rfind" else 0
         if event == "c_call" and hasattr(owner, "pattern"):
-            count += len(text) ** (1 + any(sign in owner.pattern for sign in "*+"))
+            longest = max((len(value) for value in frame.f_locals.values() if isinstance(value, str)), default=0)
+            count += longest ** (1 + any(sign in owner.pattern for sign in "*+"))
 
     before = sys.gettrace(), sys.getprofile()
     sys.settrace(trace)

@@ -78,3 +78,31 @@ def codeforces_row(**changes: object) -> dict[str, object]:
         "interaction_format": None,
         "generated_checker": None,
     } | changes
+
+
+def apps_row(**changes: object) -> dict[str, object]:
+    return {
+        "problem_id": 7,
+        "question": "Add the numbers.",
+        "solutions": json.dumps(["print(1)"]),
+        "input_output": json.dumps({"inputs": ["1 2\n", ["4", "5"]], "outputs": ["3\n", ["9"]]}),
+        "difficulty": "interview",
+        "url": "https://example.org/7",
+        "starter_code": "",
+    } | changes
+
+
+def code_contests_row(**changes: object) -> dict[str, object]:
+    return {
+        "name": "1575_A. Sum",
+        "description": "Add the numbers.",
+        "public_tests": {"input": ["1 2\n"], "output": ["3\n"]},
+        "private_tests": {"input": ["4 5\n", "1 2\n"], "output": ["9\n", "3\n"]},
+        "generated_tests": {"input": ["6 7\n"], "output": ["13\n"]},
+        "source": 2,
+        "solutions": {"language": [2, 3], "solution": ["int main() {}", "print(3)"]},
+        "time_limit": {"seconds": 2, "nanos": 500_000_000},
+        "memory_limit_bytes": 256 << 20,
+        "input_file": "",
+        "output_file": "",
+    } | changes

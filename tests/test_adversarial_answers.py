@@ -140,6 +140,15 @@ WRONG = [
     (r"x\text{ or }y", r"x\text{ and }y"),
     (r"0.\overline{3}", "0.3"),
     ("x^2", "2x"),
+    ("73 million", "73"),
+    ("73 or 74", "73"),
+    (r"\text{ people}", "73"),
+    ("5 m", "5"),
+    (r"5\text{ cm}", r"\text{ cm}"),
+    (r"(1,2)\cup\{4\}", r"\{3,4\}\cup(1,2)"),
+    (r"\{1\}\cup\{2\}", r"\{1,2,3\}"),
+    (r"\emptyset", "0"),
+    (r"\mathrm{e}", r"\mathrm{i}"),
 ]
 RIGHT = [
     ("42", "42"),
@@ -210,6 +219,26 @@ RIGHT = [
     (r"2x \text{ cm}", r"x + x\text{ cm}"),
     (r"x\text{ or } y", r"x \text{ or } y"),
     ("n(n-1)/2", r"\frac{n^2-n}{2}"),
+    ("$73$.", "73"),
+    (r"\(73\).", "73"),
+    ("$$73$$", "73"),
+    ("`73`", "73"),
+    ('"73"', "73"),
+    ("**$73$**.", "73"),
+    (r"73\text{ people}", "73"),
+    (r"73\,\mathrm{cm}^2", "73"),
+    ("73 cm", "73"),
+    ("73 seconds", "73"),
+    ("73", r"73\text{ people}"),
+    (r"1 - \frac{1}{e}", r"1 - \frac{1}{\mathrm{e}}"),
+    (r"1 - \frac{1}{\mathrm{e}}", r"1 - \frac{1}{e}"),
+    (r"\{1\}\cup\{2\}", r"\{1,2\}"),
+    (r"\{1,2\}", r"\{1\}\cup\{2\}"),
+    (r"\{1,2\}\cup\{3,2.0\}", r"\{1,2,3\}"),
+    (r"\emptyset\cup\{1\}", r"\{1\}"),
+    (r"(1,2)\cup\{4\}\cup\{3\}", r"\{3,4\}\cup(1,2)"),
+    (r"\{\}", r"\emptyset"),
+    ("∅", r"\{ \}"),
 ]
 
 
@@ -244,6 +273,23 @@ def test_exact_answers_and_tolerances() -> None:
     assert same_answer("6.284", "6.283", exact=False, tolerance=1e-3).right
     assert not same_answer("6.2841", "6.283", exact=False, tolerance=1e-3).right
     assert same_answer(r"(\ln 2, 3)", "(0.693, 3)", exact=False, tolerance=1e-3).right
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("6.2832", r"2\pi"),
+        (r"2\pi", r"2\pi"),
+        ("(3.1416, 2)", r"(\pi, 2)"),
+        ("2.7183", "e"),
+        ("1.414", r"\sqrt2"),
+        ("0.632", r"1-\frac1e"),
+    ],
+)
+def test_a_tolerance_holds_for_constants_too(answer: str, expected: str) -> None:
+    assert same_answer(answer, expected, exact=False, tolerance=1e-3).right
+    assert not same_answer("6.29", expected, exact=False, tolerance=1e-3).right
+    assert same_answer(answer, expected, exact=False, tolerance=None).right is (answer == expected)
 
 
 @given(st.fractions(), st.booleans())
@@ -285,6 +331,8 @@ def test_whatever_is_found_stands_in_the_answer(parts: list[str]) -> None:
             "</think>",
         ),
         *("```", "```\n", "```python\n", "```\nx\n", "  ```\n", "`", "```\n    "),
+        *("'''\n```\n", "```\n\\'''\n```\n", "# ```\n", "> ", "> ```\n> x\n", "~~~\n", "- ```\n", "````\n```\n", "\t"),
+        *("<think>", "<think>\n", " </think> ", "`</think>`", "```md\n", "Answer:\n\n", "\n- Answer"),
     ],
 )
 @pytest.mark.parametrize("function", [extract_answer, extract_program])

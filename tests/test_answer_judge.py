@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 import time
+import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ import pytest
 import problems
 from problems.split import split
 from sandbox.interface import Limits
+from tests.commands import ROOT
 from tests.fakes import ScriptedSandbox, completion, outcome
 from tests.folders import made, refusal
 from ttsd.errors import UserError
@@ -27,7 +31,7 @@ from ttsd.prompts import question_text
 LIMITS = Limits(wall_seconds=20.0)
 
 JUDGE = """
-import os, time
+import os, subprocess, sys, time
 from helper import WANTED
 
 def lines(answer):
@@ -46,6 +50,28 @@ def raises(answer):
 
 def says_nothing(answer):
     return None
+
+def endless(answer):
+    return float("inf")
+
+def exits(answer):
+    sys.exit("no more")
+
+def is_killed(answer):
+    print("on its way")
+    os.kill(os.getpid(), 11)
+
+def asks(answer):
+    run = subprocess.run([sys.executable, "-c", answer], capture_output=True, text=True)
+    return 0, run.stderr[-60:] + str(len(sys.stdin.read()))
+
+def starts(answer):
+    for alone in (False, True):
+        run = [sys.executable, "-c", f"import time; time.sleep(60)  # {answer}"]
+        subprocess.Popen(run, start_new_session=alone)
+    if answer.startswith("slow"):
+        time.sleep(60)
+    return 1 if answer.startswith("right") else os._exit(1)
 """
 
 
@@ -64,6 +90,20 @@ def says_nothing(answer):
         (r"\boxed{}", None),
         ("", None),
         ("\\boxed{" * 300, None),
+        ("Adding up:\n\n**Answer:**\n\n73\n\nCheck it.", "73"),
+        ("### Final Answer\n\n73", "73"),
+        ("Answer:\n\\[\n73\n\\]", "73"),
+        ("Answer: 4\n\nAnswer:\n\n5", "5"),
+        ("Answer:\n\nFirst, no.\nAnswer: 5", "5"),
+        ("- Answer: 73", "73"),
+        ("2. **Answer:** 73", "73"),
+        ("✅ Answer: 73", "73"),
+        ("答 Answer：73", None),
+        ("Answer：73", "73"),
+        ("The answer is 7.", None),
+        ("Answer this: 5", None),
+        (r"\boxed {73} and \fbox{74}", "74"),
+        (r"\boxed {73}", "73"),
     ],
 )
 def test_the_final_answer_is_the_last_one_given(text: str, answer: str | None) -> None:
@@ -173,16 +213,58 @@ async def test_a_judge_of_the_users_own_gives_score_and_feedback(tmp_path: Path)
     assert (verdict.accepted, verdict.feedback, verdict.score) == (True, "", 1.0)
 
 
-async def test_a_judge_that_takes_too_long_or_dies_fails_the_answer(tmp_path: Path) -> None:
+async def test_a_judge_that_takes_too_long_fails_the_answer(tmp_path: Path) -> None:
     _, verdict = await judged(own_judge(tmp_path, "slow"), "a", Limits(wall_seconds=0.3))
     assert verdict.status is Status.TIME_LIMIT
-    _, verdict = await judged(own_judge(tmp_path, "stops"), "a")
-    assert verdict.status is Status.MEMORY_LIMIT
+
+
+async def test_a_judge_finds_an_empty_stdin_and_so_does_what_it_starts(tmp_path: Path) -> None:
+    _, verdict = await judged(own_judge(tmp_path, "asks"), "input()")
+    assert verdict.feedback.endswith("EOFError: EOF when reading a line\n0")
+
+
+def alive(mark: str) -> bool:
+    """Tells whether a process has `mark` on its command line."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            lines.append(path.read_bytes())
+    return any(mark.encode() in line for line in lines)
+
+
+@pytest.mark.parametrize("answer", ["slow", "right", "dies"])
+async def test_what_a_judge_starts_ends_with_it(tmp_path: Path, answer: str) -> None:
+    mark = f"{answer} {uuid.uuid4()}"
+    with suppress(UserError):
+        await judged(own_judge(tmp_path, "starts"), mark, Limits(wall_seconds=3.0))
+    assert not alive(mark.split()[1])
+
+
+async def test_a_judge_ends_with_its_owner(tmp_path: Path) -> None:
+    folder, mark = own_judge(tmp_path, "starts"), f"slow {uuid.uuid4()}"
+    (tmp_path / "answer.txt").write_text(mark)
+    command = [sys.executable, "-m", "ttsd", "judge", str(folder), str(tmp_path / "answer.txt")]
+    owner = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    async with asyncio.timeout(30):
+        while not alive(mark.split()[1]):
+            await asyncio.sleep(0.1)
+        owner.kill()
+        await owner.wait()
+        while alive(mark.split()[1]):
+            await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize(
     ("function", "said"),
-    [("raises", "KeyError: 'colour'"), ("says_nothing", "neither a score"), ("absent", "no attribute 'absent'")],
+    [
+        ("raises", "KeyError: 'colour'"),
+        ("says_nothing", "neither a score"),
+        ("absent", "no attribute 'absent'"),
+        ("endless", "the score inf, which is not finite"),
+        ("exits", r"it called sys\.exit\('no more'\)"),
+        ("stops", "its process ended with exit status 7"),
+        ("is_killed", "ended by a signal, Segmentation fault; it printed 'on its way'"),
+    ],
 )
 async def test_a_broken_judge_is_the_users_mistake(tmp_path: Path, function: str, said: str) -> None:
     with pytest.raises(UserError, match=said) as caught:

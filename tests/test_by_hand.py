@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from problems import ProblemError
 from tests.folders import made
 from tests.rows import row
 from ttsd.config import load_config
-from ttsd.judging.by_hand import judge_batch, judge_program
+from ttsd.judging.by_hand import judge_batch, judge_program, read_lines, read_program
 
 
 @pytest.mark.slow
@@ -34,6 +35,16 @@ async def test_questions_are_read_before_the_sandbox_starts(tmp_path: Path) -> N
     line = json.dumps({"question": str(tmp_path / "absent"), "program": "print(1)"})
     with pytest.raises(ProblemError, match="no question"):
         await anext(judge_batch([line], config))
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0c", "\x1c", "\u2029"])
+def test_a_batch_is_split_at_newlines_alone(tmp_path: Path, separator: str) -> None:
+    text = json.dumps({"question": "q", "program": f"# a{separator}b\nprint(1)"}, ensure_ascii=False) + "\n"
+    (tmp_path / "batch.jsonl").write_text(text, "utf-8")
+    stdin = io.TextIOWrapper(io.BytesIO(text.encode()))
+    assert read_lines(str(tmp_path / "batch.jsonl"), stdin) == [text.strip("\n"), ""] == read_lines("-", stdin)
+    (tmp_path / "program.py").write_text(f"x = '{separator}'\r\n", "utf-8", newline="")
+    assert read_program(str(tmp_path / "program.py"), stdin) == f"x = '{separator}'\r\n"
 
 
 @pytest.mark.slow

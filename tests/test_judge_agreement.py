@@ -14,6 +14,7 @@ import pytest
 import problems
 from problems import Case, Problem, livecodebench, split
 from sandbox import Sandbox
+from ttsd.judging.checking import compared
 from ttsd.judging.judge import Judge
 from ttsd.nouns import Status, Verdict
 
@@ -44,6 +45,7 @@ async def disagreements(sandbox: Sandbox, numbers: Sequence[int]) -> set[int]:
     async def agrees(number: int) -> bool:
         pair = pairs[number]
         problem = problems.load(names[pair["question_id"]])
+        problem = compared(problem, "livecodebench")
         verdict = await Judge(sandbox, problem, split(problem, "all", 0)).program(pair["code"])
         return verdict.accepted == (pair["lcb_verdict"] == "pass")
 

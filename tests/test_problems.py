@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import problems
 from problems import Case, Problem, ProblemError, Split, split
-from problems.problem import checked, strict_json
+from problems.problem import checked
+from problems.values import argument, encoded, strict_json
 
 
 def problem_with(public: int, private: int) -> Problem:
@@ -105,7 +106,9 @@ def test_micro_questions_are_found() -> None:
         ({"entry_point": "f", "cases": (Case("1\n", "2"),)}, "case 0, is not JSON"),
         ({"entry_point": "f", "cases": (Case("1", "NaN"),)}, "NaN is not JSON"),
         ({"entry_point": "f", "cases": (Case("1", "[" * 9999),)}, "nested too deeply"),
-        ({"entry_point": "f", "cases": (Case("1", "1" * 9999),)}, "case 0, is not JSON"),
+        ({"entry_point": "f", "cases": (Case("1", "(1, 2)"),)}, "case 0, is not JSON"),
+        ({"entry_point": "f", "cases": (Case("1, 2", "2"),)}, "case 0, is not JSON"),
+        ({"entry_point": "f", "cases": (Case("open('x')", "2"),)}, "case 0, is not JSON"),
     ],
 )
 def test_what_could_not_be_judged_is_refused(change: dict[str, object], words: str) -> None:
@@ -115,12 +118,26 @@ def test_what_could_not_be_judged_is_refused(change: dict[str, object], words: s
 
 
 def test_what_can_be_judged_is_left_as_it_is() -> None:
-    function = replace(problem_with(0, 0), entry_point="f", cases=(Case("", "null"), Case('[1]\n"x"', "0.5")))
+    cases = (Case("", "null"), Case('[1]\n"x"', "0.5"), Case("(1, {2})\n{(3,): 'a'}", "1" * 9999))
+    function = replace(problem_with(0, 0), entry_point="f", cases=cases)
     assert checked(function) is function
     assert checked(problem_with(1, 0)).kind == "stdin"
 
 
-@pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e999", "[" * 100_000, "", "01", "\ud800", "9" * 5000])
+@pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e999", "[" * 100_000, "", "01", "\ud800", "9" * 5000 + "x"])
 def test_strict_json_knows_one_exception(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         strict_json(text)
+
+
+def test_integers_have_any_length() -> None:
+    assert strict_json("[" + "9" * 50_000 + "]") == strict_json("[" + "9" * 50_000 + "]")
+    assert strict_json("9" * 50_000) != strict_json("9" * 49_999 + "8")
+    assert strict_json("-" + "9" * 4000) == -int("9" * 4000)
+
+
+@pytest.mark.parametrize("value", [1, 1.5, "a'\n", None, [1, "x"], {"a": [True]}, (1, (2,)), {3}, [{(1, 2): set()}]])
+def test_an_argument_comes_back_as_it_went(value: object) -> None:
+    line = encoded(value)
+    assert "\n" not in line
+    assert (argument(line), type(argument(line))) == (value, type(value))

@@ -7,6 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from problems import Case, ProblemError, asserts
+from problems.values import any_length_integers
+
+with any_length_integers():
+    SEVEN = str(7**6000)
 
 
 def cases(source: str) -> list[Case]:
@@ -22,7 +26,6 @@ def cases(source: str) -> list[Case]:
         ("assert f(x.y) == 1" if False else "assert m.f(0.1) == 1e3", "0.1", "1000.0"),
         ("assert Solution().f([[]]) == ()", "[[]]", "[]"),
         ("assert f('a') is None", '"a"', "null"),
-        ("assert f('a') is True, 'why not'", '"a"', "true"),
         ("assert f('a')", '"a"', "true"),
         ("assert not f('a')", '"a"', "false"),
         ("assert f(10 ** 9 + 7, 7 // 2, 7 / 2, 7 % 4) == (1 + 2, 2 * 3)", "1000000007\n3\n3.5\n3", "[3, 6]"),
@@ -33,6 +36,22 @@ def cases(source: str) -> list[Case]:
 )
 def test_what_is_read(source: str, given_: str, expected: str) -> None:
     assert cases(source) == [Case(given_, expected)]
+
+
+@pytest.mark.parametrize(
+    ("source", "case"),
+    [
+        ("assert f('a') is True, 'why not'", Case('"a"', "true", exact=True)),
+        ("assert f(1) is False", Case("1", "false", exact=True)),
+        ("assert f((1, 2)) == 3", Case("(1, 2)", "3")),
+        ("assert f([(1, 2)], {'a': (1,)}) == 3", Case("[(1, 2)]\n{'a': (1,)}", "3")),
+        ("assert f({1: 2}, {None: 1}, {(1, 2): [3]}) == 3", Case("{1: 2}\n{None: 1}\n{(1, 2): [3]}", "3")),
+        ("assert f({1}, set(), frozenset([2]), set((3,))) == 3", Case("{1}\nset()\n{2}\n{3}", "3")),
+        (f"assert f({'9' * 5000}) == 7 ** 6000", Case("9" * 5000, SEVEN)),
+    ],
+)
+def test_what_python_alone_can_carry(source: str, case: Case) -> None:
+    assert cases(source) == [case]
 
 
 @pytest.mark.parametrize(
@@ -52,17 +71,19 @@ def test_what_is_read(source: str, given_: str, expected: str) -> None:
         ("assert f[0](1) == 1", "is no function's name"),
         ("assert False", "does not compare"),
         ("f(1)", "is no assertion"),
-        ("assert f((1, 2)) == 3", "passes a tuple"),
-        ("assert f([(1, 2)]) == 3", "passes a tuple"),
-        ("assert f({'a': (1,)}) == 3", "passes a tuple"),
-        ("assert f({1: 2}) == 3", "keys that are not text"),
-        ("assert f({1, 2}) == 3", "is no plain value"),
+        ("assert f({[1]}) == 3", "'{[1]}' can't be made"),
+        ("assert f({[1]: 2}) == 3", "can't be made"),
+        ("assert f({*[1]}) == 3", "is no plain value"),
+        ("assert f(set(1)) == 3", "'set(1)' can't be made"),
+        ("assert f(set([1], [2])) == 3", "is no plain value"),
+        ("assert f(1) == {1, 2}", "JSON can't carry"),
+        ("assert f(1) == {(1, 2): 3}", "JSON can't carry"),
+        ("assert f({0.1: frozenset([frozenset()])}) == 3", "text can't carry"),
         ("assert f({**{}}) == 3", "is no plain value"),
-        ("assert f({None: 1}) == 3", "is a key that is neither"),
         ("assert f(b'a') == 3", "is no plain value"),
         ("assert f(1j) == 3", "is no plain value"),
         ("assert f(...) == 3", "is no plain value"),
-        ("assert f(1e999) == 3", "JSON can't carry"),
+        ("assert f(1e999) == 3", "text can't carry"),
         ("assert f(9 ** 9 ** 9) == 3", "too large"),
         ("assert f(2 ** -1) == 3", "too large"),
         ("assert f(1 // 0) == 3", "can't be computed"),
@@ -73,7 +94,6 @@ def test_what_is_read(source: str, given_: str, expected: str) -> None:
         ("assert f(" + "[" * 150 + "]" * 150 + ") == 3", ""),
         ("assert f(" + "-" * 5000 + "1) == 3", ""),
         ("assert f(" + "1+" * 5000 + "1) == 3", ""),
-        ("assert f(" + "9" * 5000 + ") == 3", "is not Python"),
         ("assert f(", "is not Python"),
         ("assert f('\0')", "is not Python"),
     ],
@@ -126,6 +146,15 @@ def test_a_table_of_inputs_and_results() -> None:
 
 
 @pytest.mark.parametrize(
+    ("results", "floats"), [("[0.5]", True), ("[[0.5, 1.0]]", True), ("[1]", False), ("[[]]", False)]
+)
+def test_results_that_are_floats_may_differ_a_little(results: str, floats: bool) -> None:
+    module = asserts.tree(f"{HELPER}inputs = [[1]]\nresults = {results}\n{LOOP}", "t")
+    found = asserts.table(module, module.body, "f", "t")
+    assert asserts.checker(found or []) == (asserts.EVALPLUS if floats else None)
+
+
+@pytest.mark.parametrize(
     ("source", "words"),
     [
         (f"inputs = [[1]]\nresults = [1]\n{LOOP}", "does not compare results by =="),
@@ -133,13 +162,10 @@ def test_a_table_of_inputs_and_results() -> None:
         (f"{HELPER}inputs = [[1]]\nresults = [1]\n{LOOP.replace('exp, 0', 'exp, 0.1')}", "by =="),
         (f"{HELPER}inputs = [[1]]\nresults = [1]\n{LOOP.replace('exp, 0', 'ref(*inp), 0')}", "by =="),
         (f"{HELPER}inputs = [[1]]\nresults = [1]\n{LOOP}{LOOP}", "by =="),
-        (f"{HELPER}inputs = [[1]]\nresults = [0.5]\n{LOOP}", "with a tolerance"),
-        (f"{HELPER}inputs = [[1]]\nresults = [(0.5, 1.0)]\n{LOOP}", "with a tolerance"),
         (f"{HELPER}inputs = [[1]]\nresults = [inf]\n{LOOP}", "'inf' is no plain value"),
         (f"{HELPER}inputs = [[1]]\nresults = []\n{LOOP}", "do not belong together"),
         (f"{HELPER}inputs = [1]\nresults = [1]\n{LOOP}", "do not belong together"),
         (f"{HELPER}inputs = 1\nresults = [1]\n{LOOP}", "is no list"),
-        (f"{HELPER}inputs = [[(1,)]]\nresults = [1]\n{LOOP}", "passes a tuple"),
     ],
 )
 def test_a_table_that_says_more_than_cases_can(source: str, words: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ttsd_each
+from tests.commands import ttsd, ttsd_each
 from tests.rows import HUMANEVAL, row
 
 CASES = '[[case]]\ninput = "1\\n"\nexpected = "2\\n"\n[[case]]\ninput = "5\\n"\nexpected = "10\\n"\n'
@@ -57,7 +57,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     mistakes = {
         "No lcb: question is on this machine": ["list", "lcb", "--since", "now"],
-        "choose from lcb, humaneval, mbpp, codeforces, not 'micro-demo'": [
+        "code_contests, not 'micro-demo'": [
             "list",
             "micro-demo",
             "--since",
@@ -65,7 +65,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         ],
         "leave out --release": ["pull", "lcb", "--from", "r.jsonl", "--release", "v6"],
         "There is no file 'r.jsonl'": ["pull", "lcb", "--from", "r.jsonl"],
-        "choose one of livecodebench": ["pull", "apps"],
+        "choose one of livecodebench": ["pull", "bananas"],
         "no release 'v9'": ["pull", "lcb", "--release", "v9"],
         "no question in empty": ["check", "empty"],
         "did you mean 'micro-demo'": ["check", "micro-demi"],
@@ -134,7 +134,7 @@ def test_a_file_of_questions_is_listed_and_checked_and_its_faults_are_named(tmp_
         ["show", "other.jsonl#1"],
         cwd=tmp_path,
     )
-    assert listed.stdout == "r.jsonl#abc1_a\nr.jsonl#2\n"
+    assert listed.stdout == "r.jsonl#abc1_a\nr.jsonl#2       several right answers\n"
     names = [line.partition(":")[0] for line in checked.stdout.splitlines()]
     assert names == ["ok     r.jsonl#abc1_a", "ok     r.jsonl#2"]
     assert checked.stdout.count("its statement allows several right answers") == 1
@@ -147,6 +147,17 @@ def test_a_file_of_questions_is_listed_and_checked_and_its_faults_are_named(tmp_
     for ended, said in zip(faults, words, strict=True):
         assert (ended.status, ended.stdout) == (2, "")
         assert said in ended.stderr
+
+
+@pytest.mark.slow
+def test_runs_warn_of_several_right_answers_before_they_spend_anything(tmp_path: Path) -> None:
+    several = "# Tree\n\nPrint a tree. If there are several such trees, print any.\n"
+    made(tmp_path / "several", cases__toml=CASES, statement__md=several)
+    made(tmp_path / "judged", cases__toml=CASES, statement__md=several, problem__toml='checker = "unordered"')
+    for command, name, warns in (("solve", "several", 1), ("batch", "several", 1), ("solve", "judged", 0)):
+        ended = ttsd(command, str(tmp_path / name), "--set", "model.path=/no/such/model", cwd=tmp_path)
+        warnings = [line for line in ended.stderr.splitlines() if "several right answers" in line]
+        assert (len(warnings), ended.returncode) == (warns, 2), ended.stderr
 
 
 @pytest.mark.skipif(not HUMANEVAL.is_file(), reason="there is no shared/data beside this checkout")

@@ -196,8 +196,8 @@ def test_releases_are_spans_of_files() -> None:
     assert LCB.release("v6_v6")[1].files == ("test6.jsonl",)
     with pytest.raises(ProblemError, match=r"no release 'v7': choose one of v6, v5, v4, v3, v2, v1\."):
         LCB.release("v7")
-    with pytest.raises(ProblemError, match=r"no source 'apps': choose one of livecodebench, humaneval"):
-        collection.source_named("apps")
+    with pytest.raises(ProblemError, match=r"no source 'bananas': choose one of livecodebench, humaneval"):
+        collection.source_named("bananas")
 
 
 DAYS = ("2025-01-31", "2025-02-01", "2025-04-30", "2025-05-01")

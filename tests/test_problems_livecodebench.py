@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import problems
-from problems import ProblemError, livecodebench, problem, rows
+from problems import ProblemError, livecodebench, rows, values
 from problems.livecodebench import UnpickleError, pickled_text
 from tests.bench.fuzz_livecodebench import mutated
 from tests.rows import DATA, ROWS, STDIN, needs_data, packed, row
@@ -137,7 +137,7 @@ class Global:
         ({"question_title": None}, "no text in the field 'question_title'"),
         ({"question_content": 3}, "no text in the field 'question_content'"),
         ({"starter_code": None}, "no text in the field 'starter_code'"),
-        ({"public_test_cases": [1]}, "no text in the field 'public_test_cases'"),
+        ({"public_test_cases": [1]}, "public test 0, has no input and output text"),
         ({"private_test_cases": None}, "no text in the field 'private_test_cases'"),
         ({"public_test_cases": "[", "private_test_cases": "[]"}, "public_test_cases is not JSON"),
         ({"public_test_cases": "[]", "private_test_cases": "[]"}, "no test case"),
@@ -208,7 +208,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: py
 def test_json_that_would_unfold_to_gigabytes_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    monkeypatch.setattr(problem, "MAX_VALUES", 1000)
+    monkeypatch.setattr(values, "MAX_VALUES", 1000)
     for changes in ({"private_test_cases": packed(text)}, {"public_test_cases": text}, {"metadata": text}):
         assert "more than 1000 values" in refusal(f"{written(tmp_path / 'r.jsonl', row(**changes))}#abc1_a")
     (tmp_path / "r.jsonl").write_text(json.dumps(row())[:-1] + f', "more": {text}}}')
@@ -302,30 +302,21 @@ def test_one_of_1055_rows_loads_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sentence", "several"),
-    [
-        ("If there are multiple solutions, printing any one of them is accepted as correct.", True),
-        ("If multiple solutions exist, any of them is accepted.", True),
-        ("If there are multiple answers, return any of them.", True),
-        ("You may return the answer in any order.", True),
-        ("You can output any valid solution.", True),
-        ("You may perform these operations any number of times in any order.", False),
-        ("Choose an arbitrary positive integer, or any of them.", False),
-        ("If multiple such pairs exist, choose the leftmost one.", False),
-        ("Print the number of pairs, any of which may be empty.", False),
-    ],
+    "private",
+    [STDIN * 2, json.dumps(STDIN * 2), base64.b64encode(zlib.compress(json.dumps(STDIN * 2).encode())).decode()],
 )
-def test_questions_with_several_right_answers_are_known_by_their_words(sentence: str, several: bool) -> None:
-    found = row(question_content=f"Add them.\n{sentence} Constraints: none.")
-    assert livecodebench.problem(found, "x").several_answers is several
-    assert livecodebench.facts(found).several_answers is several
+def test_rows_that_were_decoded_before_are_read(private: object) -> None:
+    found = livecodebench.problem(row(public_test_cases=STDIN, private_test_cases=private), "x")
+    assert found == livecodebench.problem(row(), "x")
 
 
-@needs_data
-def test_the_real_questions_with_several_right_answers_are_found() -> None:
-    real = map(json.loads, ROWS.read_text().splitlines())
-    found = sorted(line["question_id"] for line in real if livecodebench.facts(line).several_answers)
-    assert found == ["abc396_e", "abc397_d", "abc398_f", "arc190_a", "arc191_c"]
+def test_a_question_with_several_right_answers_is_known() -> None:
+    found = row(question_content="Add them.\nIf there are multiple answers, return any of them. Constraints: none.")
+    assert livecodebench.problem(found, "x").several_answers
+    assert livecodebench.facts(found).several_answers
+    granted = row(question_content="Add them. An error of 1e-6 is allowed.")
+    assert str(livecodebench.problem(granted, "x").comparison) == "numbers within 1e-06"
+    assert livecodebench.facts(granted).comparison == "numbers within 1e-06"
 
 
 @pytest.mark.parametrize("line", [b'"text"', b"[1]", b"7", b"null", b"{}"])

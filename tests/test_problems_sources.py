@@ -1,17 +1,26 @@
-"""HumanEval, MBPP and Codeforces: rows in their schemas become questions, or are refused with a sentence."""
+"""Published sets: rows in their schemas become questions, or are refused with a sentence."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 import problems
-from problems import Case, ProblemError, codeforces, collection, humaneval, mbpp
+from problems import Case, ProblemError, apps, asserts, code_contests, codeforces, collection, humaneval, mbpp
 from problems.problem import checked
 from problems.source import Source
-from tests.rows import HUMANEVAL, codeforces_row, humaneval_row, mbpp_row
+from tests.rows import (
+    DATA,
+    HUMANEVAL,
+    apps_row,
+    code_contests_row,
+    codeforces_row,
+    humaneval_row,
+    mbpp_row,
+)
 
 PLUS = """
 import numpy as np
@@ -80,6 +89,84 @@ def test_codeforces() -> None:
     assert codeforces.facts({}).date == ""
 
 
+def test_codeforces_has_checkers_and_tolerances() -> None:
+    problem = made(codeforces.SOURCE, codeforces_row(generated_checker="print(1)", note="If several, print any."))
+    assert (problem.comparison.program, problem.several_answers) == ("print(1)", False)
+    assert codeforces.facts(codeforces_row(generated_checker="print(1)")).comparison == "its published checker"
+    several = codeforces_row(output_format="Print a divisor. If there are multiple answers, print any of them.")
+    assert made(codeforces.SOURCE, several).several_answers
+    assert codeforces.facts(several).several_answers
+    granted = codeforces_row(output_format="The absolute or relative error must not exceed 10^{-6}.")
+    assert codeforces.facts(granted).comparison == str(made(codeforces.SOURCE, granted).comparison)
+
+
+def test_mbpp_passes_tuples_and_sets() -> None:
+    problem = made(mbpp.SOURCE, mbpp_row(test_list=["assert add((1, 2), {3}) == (3, 4)"]))
+    assert problem.cases == (Case("(1, 2)\n{3}", "[3, 4]", public=True),)
+
+
+def test_evalplus_floats_may_differ_a_little() -> None:
+    test = f"{PLUS}\ndef check(candidate):\n{indented(TABLE.format(function='candidate').replace('3, 0', '0.5, 1.5'))}"
+    assert made(humaneval.SOURCE, humaneval_row(test=test)).comparison == asserts.EVALPLUS
+    row = mbpp_row(prompt="Add.", test=PLUS + TABLE.format(function="add").replace("3, 0", "0.5, 1.5"))
+    assert made(mbpp.SOURCE, row).comparison == asserts.EVALPLUS
+
+
+def test_apps() -> None:
+    problem = made(apps.SOURCE, apps_row())
+    assert (problem.name, problem.kind, problem.default_split) == ("apps:7", "stdin", "half")
+    assert problem.cases == (Case("1 2\n", "3\n"), Case("4\n5\n", "9\n"))
+    assert apps.reference(apps_row()) == "print(1)"
+    assert apps.reference({"solutions": ""}) is apps.reference({"solutions": "{"}) is None
+    assert apps.facts(apps_row()).difficulty == "interview"
+
+
+@pytest.mark.parametrize(
+    ("outputs", "expected"),
+    [([[3], [[4]]], ("3", "[4]")), ([3, [4]], ("3", "[4]")), ([[3, 4], [5]], ("[3, 4]", "[5]"))],
+)
+def test_apps_functions(outputs: list[object], expected: tuple[str, str]) -> None:
+    tests = {"fn_name": "f", "inputs": [[1, [2]], ["a", []]], "outputs": outputs}
+    problem = made(apps.SOURCE, apps_row(input_output=json.dumps(tests)))
+    assert (problem.entry_point, problem.starter_code) == ("f", "def f(a, b):\n    ")
+    assert problem.cases == (Case("1\n[2]", expected[0]), Case('"a"\n[]', expected[1]))
+
+
+def test_taco() -> None:
+    row = apps_row(problem_id=None, name="Sum", time_limit="2.5 seconds", memory_limit="64.0 megabytes")
+    problem = made(apps.TACO, row)
+    assert (problem.title, problem.time_limit_seconds, problem.memory_limit_mib) == ("Sum", 2.5, 64)
+    assert problem.name == f"taco:{apps.question_id(row)}"
+    assert len(apps.question_id(row)) == 10
+
+
+def test_code_contests() -> None:
+    problem = made(code_contests.SOURCE, code_contests_row())
+    assert (problem.name, problem.title) == ("code_contests:1575_A", "1575_A. Sum")
+    assert problem.cases == (Case("1 2\n", "3\n", public=True), Case("4 5\n", "9\n"), Case("6 7\n", "13\n"))
+    assert (problem.time_limit_seconds, problem.memory_limit_mib) == (2.5, 256)
+    assert code_contests.reference(code_contests_row()) == "print(3)"
+    assert code_contests.facts(code_contests_row()).platform == "codeforces"
+    fusion = {
+        "id": 4,
+        "content": "Add.",
+        "labels": json.dumps({"name": "a3", "source": "CODECHEF", "difficulty": "MEDIUM"}),
+        "test": json.dumps([{"input": {"stdin": "1 2"}, "output": {"stdout": "3\n"}}]),
+    }
+    problem = made(code_contests.SOURCE, fusion)
+    assert (problem.name, problem.statement, problem.cases) == ("code_contests:a3", "Add.", (Case("1 2", "3\n"),))
+    assert code_contests.facts(fusion).difficulty == "medium"
+
+
+@pytest.mark.skipif(not (DATA / "code_contests.jsonl").is_file(), reason="there is no shared/data beside this checkout")
+def test_real_code_contests_are_pulled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TTSD_CACHE", str(tmp_path))
+    pulled = collection.pull_files(code_contests.SOURCE, DATA / "code_contests.jsonl")
+    assert (len(pulled.usable()), len(pulled.refused())) == (20, 0)
+    assert sum(entry.several_answers for entry in pulled.entries) >= 3
+    assert sum(len(problems.load(f"code_contests:{entry.question_id}").cases) for entry in pulled.entries) == 2233
+
+
 @pytest.mark.parametrize(
     ("source", "row", "words"),
     [
@@ -93,10 +180,25 @@ def test_codeforces() -> None:
         (mbpp.SOURCE, mbpp_row(test_list=["assert f(1) == 1", "assert g(1) == 1"]), "tests 2 functions"),
         (mbpp.SOURCE, mbpp_row(test_list=["assert set(f(1)) == {1}"]), "is no plain value"),
         (mbpp.SOURCE, mbpp_row(test_list=["import math"]), "tests 0 functions"),
-        (mbpp.SOURCE, mbpp_row(test_list=["assert f((1, 2)) == 1"]), "passes a tuple"),
+        (apps.SOURCE, apps_row(input_output=""), "no tests"),
+        (apps.SOURCE, apps_row(input_output="{"), "is not JSON"),
+        (apps.SOURCE, apps_row(input_output='{"inputs": ["1"], "outputs": []}'), "as many inputs as outputs"),
+        (apps.SOURCE, apps_row(input_output='{"inputs": [{}], "outputs": ["1"]}'), "test 0, is no text"),
+        (apps.SOURCE, apps_row(input_output='{"inputs": [1], "outputs": [1], "fn_name": "f"}'), "no list of arguments"),
+        (apps.SOURCE, apps_row(input_output='{"inputs": [1], "outputs": [1], "fn_name": 2}'), "is no text"),
+        (apps.SOURCE, apps_row(question=None), "no text in the field 'question'"),
+        (code_contests.SOURCE, code_contests_row(input_file="in.txt"), "uses the file 'in.txt'"),
+        (code_contests.SOURCE, code_contests_row(public_tests={"input": ["1"], "output": []}), "as many inputs"),
+        (code_contests.SOURCE, code_contests_row(public_tests={"input": [1], "output": ["1"]}), "no input and output"),
+        (
+            code_contests.SOURCE,
+            code_contests_row(public_tests={}, private_tests=None, generated_tests={}),
+            "no test case",
+        ),
+        (code_contests.SOURCE, code_contests_row(test="{"), "is not JSON"),
+        (code_contests.SOURCE, code_contests_row(test="{}"), "not a list but a dict"),
         (mbpp.SOURCE, mbpp_row(test_setup_code="import os"), "would have to be run"),
         (mbpp.SOURCE, mbpp_row(test="def check(): pass"), "not a table"),
-        (codeforces.SOURCE, codeforces_row(generated_checker="print(1)"), "accepts several answers"),
         (codeforces.SOURCE, codeforces_row(interaction_format="Ask."), "talks to a judge"),
         (codeforces.SOURCE, codeforces_row(input_mode="file"), "from 'file'"),
         (codeforces.SOURCE, codeforces_row(input_mode="\x1b[2J\n"), r"from '\x1b[2J\n'"),
@@ -129,6 +231,6 @@ def test_facts_of_any_row(source: Source, value: object) -> None:
 def test_most_of_humaneval_becomes_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TTSD_CACHE", str(tmp_path))
     pulled = collection.pull_files(humaneval.SOURCE, HUMANEVAL)
-    assert (len(pulled.usable()), len(pulled.refused())) == (152, 12)
+    assert (len(pulled.usable()), len(pulled.refused())) == (154, 10)
     assert problems.load("humaneval:1").cases[2] == Case('"(()(())((())))"', '["(()(())((())))"]')
     assert (problems.reference("humaneval:1") or "").startswith("from typing import List")

@@ -86,6 +86,9 @@ def test_templates_are_settings() -> None:
         ("opened by the template</think>\nx", "x"),
         ("x", "x"),
         ("<think>not closed", ""),
+        ("<think>a `</think>` in it</think>x", "x"),
+        ("x\nA `</think>` is mentioned, and </think> too.", "x\nA `</think>` is mentioned, and </think> too."),
+        ("<think>a</think>x\n<think>b</think>y", "x\ny"),
     ],
 )
 def test_thinking_is_taken_out_of_demonstrations(answer: str, left: str) -> None:

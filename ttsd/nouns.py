@@ -94,7 +94,8 @@ class Completion:
 class CaseResult:
     """Tells how one case of one program ended.
 
-    `actual` is what it printed or returned, `error` the traceback of its own lines.
+    `actual` is what it printed or returned, `error` the traceback of its own lines. `score` is 0 to 1, in between only
+    where a checker says so, and `message` is what a checker said.
     """
 
     index: int
@@ -102,15 +103,17 @@ class CaseResult:
     actual: str = ""
     error: str = ""
     cpu_seconds: float = 0.0
+    message: str = ""
+    score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Holds the judge's result for one program.
 
-    Counts cover the cases that were run; judging stops when the rest can't matter. `first_failure` is the index in the
-    problem's own case order, hidden cases included. `feedback` describes visible cases only and is empty for an
-    accepted attempt. `score` is that of a judge of the user's own, else None.
+    `first_failure` is the index in the problem's own case order, hidden cases included; `feedback` speaks of
+    visible cases only and is empty for an accepted attempt. `score` is that of a judge or checker of the user's own, or
+    the share of the points that the visible cases earned; None where cases count alike.
     """
 
     status: Status
@@ -135,10 +138,7 @@ class Verdict:
 
     @property
     def visible_fraction(self) -> float:
-        """Returns the share passed, 0 to 1: of the visible cases, or the score of a judge of the user's own.
-
-        This is the one definition; the run database stores it with each attempt.
-        """
+        """Returns the share passed, 0 to 1: the score where there is one, else the share of the visible cases."""
         if self.score is not None:
             return min(max(self.score, 0.0), 1.0)
         return self.visible_passed / self.visible_total if self.visible_total else 0.0

@@ -51,6 +51,7 @@ def problems_list(
 ) -> None:
     """List the questions of a subset or of a source that was pulled, one a line, its name first."""
     from problems.collection import SOURCES
+    from problems.rows import SUFFIXES
     from problems.selection import Filter
     from problems.subsets import questions, shipped
 
@@ -63,6 +64,9 @@ def problems_list(
         raise UserError(
             f"--since, --until, --difficulty and --platform choose from {', '.join(SOURCES)}, not {subset!r}"
         )
+    if subset is not None and subset.endswith(SUFFIXES) and not as_json:
+        _print_file(subset)
+        return
     names = [*shipped(), *_pulled()] if subset is None else questions([subset])
     print(json.dumps(names) if as_json else "\n".join(names))
 
@@ -71,6 +75,14 @@ def _pulled() -> list[str]:
     from problems.collection import SOURCES, pulled
 
     return [scheme for scheme in SOURCES if pulled(scheme) is not None]
+
+
+def _print_file(file: str) -> None:
+    from problems.livecodebench import listed
+    from problems.source import facts_of
+
+    rows = [(question_id, facts_of(statement)) for question_id, statement in listed(Path(file))]
+    _print_columns([[f"{file}#{name}", facts.comparison, SEVERAL * facts.several_answers] for name, facts in rows])
 
 
 def _print_entries(scheme: str, wanted: Filter, as_json: bool) -> None:
@@ -93,12 +105,15 @@ def _row(scheme: str, entry: Entry) -> dict[str, object]:
 
 
 def _cells(entry: Entry) -> list[str]:
-    values = (entry.date[:10], entry.difficulty, entry.platform, SEVERAL * entry.several_answers)
+    values = (
+        *(entry.date[:10], entry.difficulty, entry.platform),
+        *(entry.comparison, SEVERAL * entry.several_answers),
+    )
     return [_printable(value) for value in values]
 
 
 def _printable(text: str) -> str:
-    """Cleans a title: one from the net could steer a terminal or break a line."""
+    """Returns `text` without what could steer a terminal or break a line: titles come from the net."""
     from ttsd.judging.feedback import readable
 
     return " ".join(readable(text).split())
@@ -113,12 +128,18 @@ def _print_columns(rows: list[list[str]]) -> None:
 
 @app.command("pull")
 def problems_pull(
-    source: Annotated[str, typer.Argument(help="livecodebench, humaneval, mbpp or codeforces.", metavar="SOURCE")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="livecodebench, humaneval, mbpp, codeforces, apps, taco or code_contests.", metavar="SOURCE"
+        ),
+    ],
     release: Annotated[
         str | None,
         typer.Option(
             help="LiveCodeBench: v1 to v6 (all up to it, v6 if not given), or v5_v6 (what these added). "
-            "humaneval: plus, base. mbpp: plus, full, sanitized. codeforces: all, test."
+            "humaneval: plus, base. mbpp: plus, full, sanitized. codeforces: all, test. apps, taco: test, train. "
+            "code_contests: test, valid, train."
         ),
     ] = None,
     revision: Annotated[
@@ -196,6 +217,9 @@ def _line(finding: Finding) -> str:
     if finding.wrong:
         return f"WRONG  {finding.question}: {_printable(finding.wrong)}"
     parts = [finding.kind, f"{_cases(finding.cases)} ({finding.visible} visible)"]
+    if finding.comparison:
+        why = " as its statement grants" if finding.granted else ""
+        parts.append(f"compared by {finding.comparison}{why}")
     if finding.several_answers:
         parts.append(f"its statement allows {SEVERAL}")
     if finding.kind in ("stdin", "function"):
@@ -217,11 +241,16 @@ def problems_show(question: QuestionArgument, as_json: JsonOption = False) -> No
 
     problem = problems.load(question)
     if as_json:
-        print(json.dumps({**asdict(problem), "several_answers": problem.several_answers}, default=dict))
+        comparison = asdict(problem.comparison) if problem.asks_for_program else None
+        facts = {"several_answers": problem.several_answers, "comparison": comparison}
+        print(json.dumps({**asdict(problem), **facts}, default=dict))
         return
     print(readable(f"{problem.title} ({problem.kind}, {_cases(len(problem.cases))})\n\n{question_text(problem)}"))
     if problem.several_answers:
         print(f"\nIts statement allows {SEVERAL}, but a case accepts one: a right program may be judged wrong.")
+    if problem.asks_for_program and str(problem.comparison):
+        why = ", as its statement grants" if problem.comparison.granted else ""
+        print(f"\nOutputs are compared by {problem.comparison}{why}.")
     for number, case in enumerate(problem.cases):
         public = " (public)" if case.public else ""
         print(readable(f"\ncase {number}{public}\n{case.input.rstrip()}\n->\n{case.expected.rstrip()}"))

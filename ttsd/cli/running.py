@@ -64,6 +64,7 @@ def solve(
     from ttsd.reporting.live import view_for_stderr
 
     settings = settings_of(config, set_, unsafe_no_sandbox)
+    _warn_of_several_answers([question])
     if dry_run:
         return _print_preview(run(apreview(question, settings, method=method, seed=seed, fresh=fresh)), as_json)
     with view_for_stderr() as view:
@@ -114,6 +115,7 @@ def batch(
     wanted = work.planned(questions(subset), methods_named(methods or f"{settings.method},best-of-k"), seeds, settings)
     if ray is None and ray_workers is not None:
         raise UserError(f"--ray-workers {ray_workers} needs --ray: give its ADDRESS, or local")
+    _warn_of_several_answers(questions(subset))
     if dry_run:
         return _print_preview(run(preview(wanted, settings)), as_json)
     with overview_for_stderr() as overview:
@@ -123,6 +125,14 @@ def batch(
             results = run(_on_ray(wanted, settings, ray, ray_workers, at_once, overview), afterwards=RESUMABLE)
     _print_results(results, as_json=as_json)
     raise typer.Exit(INFRASTRUCTURE if results.failures else 0)
+
+
+def _warn_of_several_answers(names: Sequence[str]) -> None:
+    """Prints one line, before anything is spent, on questions with more right answers than their cases have."""
+    import problems
+
+    if warning := problems.several_answers_warning(problems.load(name) for name in names):
+        print(warning, file=sys.stderr)
 
 
 async def _on_ray(

@@ -195,6 +195,9 @@ class JudgeSection(Section):
     wall_seconds: float = setting(
         24.0, "time of a program on one case, waiting included; all its cases together may wait no longer", gt=0
     )
+    comparison: Literal["question", "livecodebench"] = setting(
+        "question", "question: outputs may differ as the statement grants; livecodebench: by the leaderboard's own rule"
+    )
     memory_mib: int = setting(1024, "memory of a program, in MiB", ge=64)
     output_mib: int = setting(16, "output of a program on one case, in MiB", ge=1)
     slots: int | None = setting(
@@ -202,6 +205,10 @@ class JudgeSection(Section):
     )
     shuffle_feedback: bool = setting(
         False, "a control: feedback on programs names the expected outputs of other cases; verdicts stay right"
+    )
+    packages: list[str] = setting(
+        ["numpy", "scipy", "networkx", "sympy", "mpmath", "sortedcontainers"],
+        "packages that programs may import where they are installed; a program pays only for those that it mentions",
     )
     python: str | None = setting(None, "interpreter for solutions; none: the one that runs ttsd", min_length=1)
     unsafe_no_sandbox: bool = setting(False, "run programs without the sandbox; recorded with the run")

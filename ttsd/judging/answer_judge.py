@@ -31,7 +31,7 @@ MAX_ANSWER_CHARACTERS = 1 << 20
 
 
 class AnswerJudge:
-    """The judge of a question of the kinds `answer` and `judge`; it is called like the judge of programs."""
+    """Judges a question of the kinds `answer` and `judge`; it is called like the judge of programs."""
 
     def __init__(self, problem: Problem, scorer: Scorer, limits: Limits) -> None:
         self.limits = limits
@@ -48,7 +48,7 @@ class AnswerJudge:
         return answer, await self._judged(answer, truncated=truncated)
 
     async def program(self, source: str) -> Verdict:
-        """Returns the verdict on an answer given by hand: a bare one, or one that is marked as the final answer."""
+        """Judges an answer given by hand: a bare one, or one that is marked as the final answer."""
         return await self._judged(self._answer(source) or source.strip())
 
     def _answer(self, text: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Judging programs by hand, as `ttsd judge` does: every case counts as visible, nothing is trained."""
+"""Judges programs by hand, as `ttsd judge` does: every case counts as visible, nothing is trained."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import problems
 from problems.problem import Problem, cause
@@ -32,7 +32,7 @@ async def judge_program(question: str, source: str, config: Config) -> Judgement
 
 
 async def judge_batch(lines: Iterable[str], config: Config) -> AsyncGenerator[Judgement, None]:
-    """Returns one judgement for each JSON line `{"question": ..., "program": ...}`, in order, several at once."""
+    """Yields one judgement for each JSON line `{"question": ..., "program": ...}`, in order; several run at once."""
     requests = [_request(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     found = {question: problems.load(question) for question, _ in requests}
     async with open_sandbox(config) as sandbox, AsyncExitStack() as stack:
@@ -58,7 +58,7 @@ async def judge_batch(lines: Iterable[str], config: Config) -> AsyncGenerator[Ju
 
 
 def judgement(verdict: Verdict, limits: Limits) -> Judgement:
-    """Returns a verdict as plain values, and the limits of each case that it was found under."""
+    """Returns a verdict as plain values, with the limits of each case that it was found under."""
     return {
         "verdict": verdict.status.value,
         "accepted": verdict.accepted,
@@ -77,24 +77,30 @@ def judgement(verdict: Verdict, limits: Limits) -> Judgement:
     }
 
 
-def read_lines(path: str, stdin: Iterable[str]) -> list[str]:
-    """Returns the lines of the text file `path`, or of `stdin` where `path` is `-`."""
+def read_text(path: str, stdin: TextIO) -> str:
+    """Returns the text of the file `path`, or of `stdin` where `path` is `-`; UserError where it can't be read."""
     try:
-        return list(stdin) if path == "-" else Path(path).read_text("utf-8").splitlines(keepends=True)
+        return (stdin.buffer.read() if path == "-" else Path(path).read_bytes()).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"can't read {path!r} ({cause(error)}); give a file in UTF-8, or - for stdin") from None
 
 
-def read_program(path: str, stdin: Iterable[str]) -> str:
+def read_lines(path: str, stdin: TextIO) -> list[str]:
+    """Returns the lines of a batch: a line ends at a newline, and at none of the other separators of Unicode."""
+    return read_text(path, stdin).split("\n")
+
+
+def read_program(path: str, stdin: TextIO) -> str:
     """Returns the source in the file `path`, or on `stdin` where `path` is `-`."""
-    source = "".join(read_lines(path, stdin))
+    source = read_text(path, stdin)
     if len(source.encode("utf-8", "replace")) > MAX_PROGRAM_BYTES:
         raise UserError(f"the program {path!r} is longer than {MAX_PROGRAM_BYTES} bytes; give a smaller one")
     return source
 
 
 def _judge(problem: Problem, sandbox: Sandbox, config: Config) -> AbstractAsyncContextManager[Judge | AnswerJudge]:
-    return judge_for(problem, split(problem, "all", 0), sandbox, limits=limits_of(config))
+    everything = split(problem, "all", 0)
+    return judge_for(problem, everything, sandbox, limits=limits_of(config), comparison=config.judge.comparison)
 
 
 def _request(number: int, line: str) -> tuple[str, str]:

@@ -31,7 +31,7 @@ TRUNCATED = "Truncated Attempt\nThe answer reached the length limit before it wa
 
 
 def feedback_text(problem: Problem, results: Sequence[CaseResult], *, truncated: bool = False) -> str:
-    """Writes feedback on the visible `results` of one attempt; empty when all passed. At most MAX_CHARACTERS."""
+    """Returns feedback on the visible `results` of one attempt: at most MAX_CHARACTERS, nothing when all passed."""
     failed = [result for result in results if result.status is not Status.ACCEPTED]
     if not failed:
         return ""
@@ -57,12 +57,12 @@ def no_answer_feedback(*, truncated: bool) -> str:
 
 
 def wrong_answer_feedback(answer: str) -> str:
-    """Says what is wrong with a final answer. It does not show the right one: then nothing would be left to find."""
+    """Returns feedback on a wrong final answer. It does not show the right one, or nothing would be left to find."""
     return f"Wrong Answer\nYour final answer:\n{clip(answer, MAX_FIELD_CHARACTERS)}"
 
 
 def unfinished_feedback(answer: str, part: str) -> str:
-    """Writes feedback on a final answer that is none: `part` of it is still to be worked out."""
+    """Returns feedback on a final answer that is none: `part` of it is still to be worked out."""
     return (
         f"Not a Final Answer\nYour final answer:\n{clip(answer, MAX_FIELD_CHARACTERS)}\n"
         f"`{clip(part, MAX_PART_CHARACTERS)}` leaves something to work out. Give the value itself."
@@ -70,19 +70,19 @@ def unfinished_feedback(answer: str, part: str) -> str:
 
 
 def score_feedback(score: float, said: str, *, truncated: bool = False) -> str:
-    """Writes feedback on an answer that a judge of the user's own scored below 1. At most MAX_CHARACTERS."""
+    """Returns feedback on an answer that a judge of the user's own scored below 1, at most MAX_CHARACTERS."""
     parts = [TRUNCATED] if truncated else []
     parts.append(said.strip() or f"Wrong Answer\nIts score is {score:g}; 1 is right.")
     return clip("\n\n".join(parts), MAX_CHARACTERS)
 
 
 def limit_feedback(status: Status) -> str:
-    """Writes feedback on an answer whose check had to be stopped."""
+    """Returns feedback on an answer whose check had to be stopped."""
     return f"{_LIMITS[status]}\nThe answer could not be checked within the limits; make it simpler."
 
 
 def clip(text: str, characters: int) -> str:
-    """Returns `text`, or its beginning and a mark that says how much is missing; never longer than `characters`."""
+    """Returns `text`, or its beginning and a mark that says how much is missing, in at most `characters`."""
     if len(text) <= characters:
         return text
     mark = f"... ({len(text)} characters)"
@@ -90,9 +90,7 @@ def clip(text: str, characters: int) -> str:
 
 
 def readable(text: str) -> str:
-    """Returns `text` for prompts and terminals: what could steer a terminal, or print as something else, becomes
-    U+FFFD.
-    """
+    """Returns `text` with U+FFFD for what could steer a terminal, or print as something else."""
     return _CONTROL.sub("\ufffd", text.replace("\r\n", "\n"))
 
 
@@ -102,9 +100,11 @@ def _runtime_error(problem: Problem, result: CaseResult) -> str:
 
 
 def _wrong_answer(problem: Problem, result: CaseResult) -> str:
+    """Shows what the checker said; without a word from it, the expected output."""
     expected = clip(problem.cases[result.index].expected.rstrip("\n"), MAX_FIELD_CHARACTERS)
     actual = clip(result.actual.rstrip("\n"), MAX_FIELD_CHARACTERS)
-    return f"Wrong Answer\n{_input(problem, result)}\nOutput:\n{actual}\nExpected:\n{expected}"
+    why = result.message.strip() or f"Expected:\n{expected}"
+    return f"Wrong Answer\n{_input(problem, result)}\nOutput:\n{actual}\n{why}"
 
 
 def _input(problem: Problem, result: CaseResult) -> str:

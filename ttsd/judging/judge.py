@@ -10,33 +10,36 @@ Where the steps run, since an attempt can hold anything and everybody shares the
 - event loop: finding the program or the answer (extract.py), comparing output with what was expected (same_output.py),
   shortening tracebacks and output for feedback. Each is linear in what it reads, and what it reads is cut first: output
   to a multiple of the expected one, tracebacks to 16 KiB, shown output to what is shown.
-- sandbox: the program, from its compilation on, under its limits. It never sees an expected output.
-- scorer (scoring/): comparing final answers, and judges of the user's own, in processes with limits of their own.
+- sandbox: the program, from its compilation on, under its limits. It never sees an expected output. Afterwards, and
+  apart from it, a checker that came with the question (checking.py).
+- scorer (scoring/): comparing final answers, and judges and checkers of the user's own, in processes of their own.
 
 No more cases run than verdict and feedback need: an exceeded limit ends the judging, all cases share the sandbox's
-budget of idle time, and after a wrong answer the other visible cases share the CPU time of one.
+budget of idle time, and after a wrong answer the other visible cases share the CPU time of one. Where cases have
+points, every visible case runs whose group can still earn some.
 
-Not supported: several right answers to one case, and programs that are right at random: each is judged once. A
-`SandboxFault` is passed on: it is neither a pass nor a failure of the program.
+Not supported: programs that are right at random: each is judged once. A `SandboxFault` is passed on: it is neither a
+pass nor a failure of the program.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Protocol
+from typing import Literal
 
 from problems.problem import Problem, ProblemError, Split
 from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
 from ttsd.judging.answer_judge import AnswerJudge, scorer_spec
+from ttsd.judging.checking import BuiltInCheck, Check, Checked, Runner, compared, open_check
 from ttsd.judging.extract import extract_program
 from ttsd.judging.feedback import MAX_FIELD_CHARACTERS, clip, feedback_text, no_program_feedback, readable
-from ttsd.judging.same_output import same_output, same_result
+from ttsd.judging.points import can_still_earn, share_earned
 from ttsd.judging.scoring import open_scorer
 from ttsd.nouns import CaseResult, Completion, Status, Verdict
 
@@ -57,24 +60,20 @@ _FRAME = re.compile(r'^  File "(?P<file>[^"\n]*)", line \d+')
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 
 
-class Runner(Protocol):
-    """What the judge needs of a sandbox: one outcome per input, in order, run as they are asked for."""
-
-    def run(self, program: Program, inputs: Iterable[bytes], limits: Limits) -> AsyncGenerator[Outcome]: ...
-
-
 @dataclass(slots=True)
 class _Judgement:
-    """A program being judged, or judged, and how many callers wait for it."""
+    """Holds a program being judged, or judged, and how many callers wait for it."""
 
     task: asyncio.Task[tuple[Verdict, tuple[CaseResult, ...]]]
     waiting: int = 0
 
 
 class Judge:
-    """The judge of one question under one split. `limits` gives way to the question's own limits where it has any.
+    """Judges the programs of one question under one split.
 
-    With `shuffle_feedback` the feedback names the expected outputs of other visible cases; verdicts stay what they are.
+    `limits` gives way to the question's own limits where it has any. `check` compares outputs; without one the
+    question's built-in comparison does. With `shuffle_feedback` the feedback names the expected outputs of other
+    visible cases; verdicts stay what they are.
     """
 
     def __init__(
@@ -84,6 +83,7 @@ class Judge:
         split: Split,
         *,
         limits: Limits = Limits(),  # noqa: B008
+        check: Check | None = None,
         shuffle_feedback: bool = False,
     ) -> None:
         if not split.visible:
@@ -91,7 +91,10 @@ class Judge:
         self._sandbox = sandbox
         self._problem = problem
         self._split = split
+        self._visible = frozenset(split.visible)
+        self._check = check or BuiltInCheck(problem.comparison, function=problem.entry_point is not None)
         self._shown = _shuffled(problem, split) if shuffle_feedback else problem
+        self._signature = problem.signature
         self.limits = own_limits(problem, limits)
         self._judgements: OrderedDict[str, _Judgement] = OrderedDict()
 
@@ -105,11 +108,10 @@ class Judge:
         return source, await self.program(source, truncated=truncated)
 
     async def program(self, source: str, *, truncated: bool = False) -> Verdict:
-        """Returns the verdict on one program; equal sources are run once.
-
-        Feedback on a failure says if it was `truncated`.
-        """
+        """Judges one program; equal sources are run once. Feedback on a failure says if it was `truncated`."""
         verdict, results = await self._judged_once(source)
+        if self._shown is not self._problem:
+            results = tuple(replace(result, message="") for result in results)
         return replace(verdict, feedback=feedback_text(self._shown, results, truncated=truncated))
 
     async def _judged_once(self, source: str) -> tuple[Verdict, tuple[CaseResult, ...]]:
@@ -137,29 +139,65 @@ class Judge:
             self._judgements.popitem(last=False)
 
     async def _run(self, source: str) -> tuple[Verdict, tuple[CaseResult, ...]]:
-        order = (*self._split.visible, *self._split.hidden)
-        visible = len(self._split.visible)
+        program = Program(source, self._problem.entry_point, self._signature.arguments, self._signature.returns)
+        visible, hidden = self._split.visible, self._split.hidden
         results: list[CaseResult] = []
-        inputs = (self._problem.cases[index].input.encode() for index in order)
-        program = Program(source, self._problem.entry_point)
+        for part in (visible, hidden) if self._check.at_once else ((*visible, *hidden),):
+            results = await self._judged(program, part, results)
+        return self._summary(results), tuple(result for result in results if result.index in self._visible)
+
+    async def _judged(self, program: Program, part: Sequence[int], before: Sequence[CaseResult]) -> list[CaseResult]:
+        """Returns the results `before` and those of the cases in `part`, as far as they matter."""
+        results, running = [*before], deque[int]()
+        unchecked: list[tuple[int, bytes | None]] = []
+        inputs = self._inputs(part, results, running)
         async with aclosing(self._sandbox.run(program, inputs, self.limits)) as outcomes:
             async for outcome in outcomes:
-                results.append(case_result(self._problem, order[len(results)], outcome))
-                if _settled(results, visible, self.limits.cpu_seconds):
-                    break
-            else:
-                _check_complete(len(results), len(order))
-        return self._summary(results), tuple(results[:visible])
+                index = running.popleft()
+                result = case_result(index, outcome)
+                output = outcome.stdout if program.entry_point is None else outcome.result
+                if result.status is Status.ACCEPTED and self._check.at_once:
+                    unchecked.append((len(results), output))
+                elif result.status is Status.ACCEPTED:
+                    (checked,) = await self._check([self._problem.cases[index]], [output])
+                    result = _checked(result, output, checked)
+                results.append(result)
+        _check_complete(len(results), len(running) + sum(1 for _ in inputs))
+        if unchecked:
+            cases = [self._problem.cases[results[at].index] for at, _ in unchecked]
+            words = await self._check(cases, [output for _, output in unchecked])
+            for (at, output), checked in zip(unchecked, words, strict=True):
+                results[at] = _checked(results[at], output, checked)
+        return results
+
+    def _inputs(self, part: Iterable[int], results: Sequence[CaseResult], running: deque[int]) -> Iterator[bytes]:
+        """Yields the inputs of the cases in `part` as long as they matter; `running` gets the number of each."""
+        for index in part:
+            if self._settled(results, hidden=index not in self._visible):
+                return
+            if can_still_earn(self._problem.points, index, results):
+                running.append(index)
+                yield self._problem.cases[index].input.encode()
+
+    def _settled(self, results: Sequence[CaseResult], *, hidden: bool) -> bool:
+        """Tells whether the verdict can't change any more, and its feedback is worth no more work."""
+        first = next((at for at, result in enumerate(results) if result.status is not Status.ACCEPTED), None)
+        if first is None or hidden or self._problem.points:
+            return first is not None and hidden
+        if results[-1].status not in (Status.ACCEPTED, Status.WRONG_ANSWER):
+            return True
+        return sum(result.cpu_seconds for result in results[first + 1 :]) >= self.limits.cpu_seconds
 
     def _summary(self, results: Sequence[CaseResult]) -> Verdict:
-        visible = len(self._split.visible)
+        shown = [result for result in results if result.index in self._visible]
         first = next((result for result in results if result.status is not Status.ACCEPTED), None)
         return self._verdict(
             Status.ACCEPTED if first is None else first.status,
-            visible_passed=_passed(results[:visible]),
-            hidden_passed=_passed(results[visible:]),
+            visible_passed=_passed(shown),
+            hidden_passed=_passed(results) - _passed(shown),
             first_failure=None if first is None else first.index,
             cpu_seconds=sum(result.cpu_seconds for result in results),
+            score=share_earned(self._problem, self._split.visible, shown),
         )
 
     def _verdict(
@@ -171,9 +209,12 @@ class Judge:
         first_failure: int | None = None,
         feedback: str = "",
         cpu_seconds: float = 0.0,
+        score: float | None = None,
     ) -> Verdict:
         visible, hidden = len(self._split.visible), len(self._split.hidden)
-        return Verdict(status, visible_passed, visible, hidden_passed, hidden, first_failure, feedback, cpu_seconds)
+        return Verdict(
+            status, visible_passed, visible, hidden_passed, hidden, first_failure, feedback, cpu_seconds, score
+        )
 
 
 @asynccontextmanager
@@ -184,14 +225,18 @@ async def judge_for(
     *,
     limits: Limits = Limits(),  # noqa: B008
     workers: int = 2,
+    comparison: Literal["question", "livecodebench"] = "question",
     shuffle_feedback: bool = False,
 ) -> AsyncGenerator[Judge | AnswerJudge, None]:
-    """Returns the judge that `problem` needs; what it started besides the sandbox ends with the block.
+    """Opens the judge that `problem` needs; what it started besides the sandbox ends with the block.
 
-    Answers that are no programs are checked in at most `workers` processes at once.
+    Answers that are no programs, and outputs that a checker of the user's own judges, are checked in at most `workers`
+    processes at once. `comparison` is the setting `judge.comparison`.
     """
-    if problem.kind in ("stdin", "function"):
-        yield Judge(sandbox, problem, split, limits=limits, shuffle_feedback=shuffle_feedback)
+    if problem.asks_for_program:
+        problem = compared(problem, comparison)
+        async with open_check(problem, sandbox, limits, workers=workers) as check:
+            yield Judge(sandbox, problem, split, limits=limits, check=check, shuffle_feedback=shuffle_feedback)
         return
     async with open_scorer(scorer_spec(problem, limits), seconds=limits.wall_seconds, workers=workers) as scorer:
         yield AnswerJudge(problem, scorer, limits)
@@ -220,20 +265,20 @@ def own_limits(problem: Problem, limits: Limits) -> Limits:
     return limits
 
 
-def case_result(problem: Problem, index: int, outcome: Outcome) -> CaseResult:
-    """Returns what `outcome` means for case `index`. `actual` is clipped to what feedback shows: results stay small."""
-    status = _STATUS.get(outcome.ending)
-    if status is not None:
-        error = own_traceback(outcome.stderr) if status is Status.RUNTIME_ERROR else ""
-        return CaseResult(index, status, error=error, cpu_seconds=outcome.cpu_seconds)
-    expected = problem.cases[index].expected
-    if problem.entry_point is None:
-        actual, right = outcome.stdout, same_output(outcome.stdout, expected)
-    else:
-        actual, right = outcome.result or b"", same_result(outcome.result, expected)
-    if right:
-        return CaseResult(index, Status.ACCEPTED, cpu_seconds=outcome.cpu_seconds)
-    return CaseResult(index, Status.WRONG_ANSWER, actual=shown(actual), cpu_seconds=outcome.cpu_seconds)
+def case_result(index: int, outcome: Outcome) -> CaseResult:
+    """Returns what `outcome` means for case `index`: accepted, if the program ended well and its output is right."""
+    status = _STATUS.get(outcome.ending, Status.ACCEPTED)
+    error = own_traceback(outcome.stderr) if status is Status.RUNTIME_ERROR else ""
+    score = float(status is Status.ACCEPTED)
+    return CaseResult(index, status, error=error, cpu_seconds=outcome.cpu_seconds, score=score)
+
+
+def _checked(result: CaseResult, output: bytes | None, checked: Checked) -> CaseResult:
+    """Returns `result` with the word on its output; only what feedback shows is kept, so that results stay small."""
+    if checked.score >= 1:
+        return result
+    said = readable(clip(checked.message, MAX_FIELD_CHARACTERS))
+    return replace(result, status=Status.WRONG_ANSWER, actual=shown(output or b""), message=said, score=checked.score)
 
 
 def shown(output: bytes) -> str:
@@ -246,7 +291,7 @@ def shown(output: bytes) -> str:
 
 
 def own_traceback(stderr: bytes) -> str:
-    """Returns the last traceback in `stderr`, reduced to the program's own innermost frames and the exception's lines.
+    """Returns the last traceback in `stderr`: the program's own innermost frames and the exception's lines.
 
     Memory addresses are blanked, so that the same program always gets the same text. Where nothing was printed, the
     program itself ended with an error status or was killed by a signal. At most MAX_ERROR_CHARACTERS.
@@ -266,12 +311,12 @@ def _innermost(frames: Sequence[str], characters: int) -> Sequence[str]:
 
 
 def _readable(data: bytes) -> str:
-    """Returns the text for prompts and terminals; what is not UTF-8 becomes U+FFFD."""
+    """Returns text for prompts and terminals; what is not UTF-8 becomes U+FFFD."""
     return readable(data.decode(errors="replace"))
 
 
 def _frames(lines: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Returns a traceback's frames, each with its indented lines, and the lines after the last frame."""
+    """Returns a traceback's frames, each with the indented lines that belong to it, and what follows the last one."""
     frames: list[str] = []
     rest: list[str] = []
     for line in lines:
@@ -290,20 +335,9 @@ def _is_own(frame: str) -> bool:
     return match is not None and match["file"].endswith(SOURCE_FILE)
 
 
-def _settled(results: Sequence[CaseResult], visible: int, cpu_seconds: float) -> bool:
-    """Tells whether the verdict can't change any more, and its feedback is worth no more work."""
-    if results[-1].status not in (Status.ACCEPTED, Status.WRONG_ANSWER):
-        return True
-    first = next((at for at, result in enumerate(results) if result.status is not Status.ACCEPTED), None)
-    if first is None:
-        return False
-    spent = sum(result.cpu_seconds for result in results[first + 1 :])
-    return len(results) >= visible or spent >= cpu_seconds
-
-
-def _check_complete(judged: int, cases: int) -> None:
-    if judged != cases:
-        raise SandboxFault(f"The sandbox ran {judged} of {cases} cases and reported no failure.")
+def _check_complete(judged: int, missing: int) -> None:
+    if missing:
+        raise SandboxFault(f"The sandbox ran {judged} of {judged + missing} cases and reported no failure.")
 
 
 def _passed(results: Iterable[CaseResult]) -> int:

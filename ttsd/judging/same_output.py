@@ -1,9 +1,9 @@
-"""Compares what an untrusted program left behind with what was expected. Pure; linear in the expected output's size.
+"""Compares what an untrusted program left behind with what was expected, by the question's built-in checker.
 
-The rules are those of LiveCodeBench's grader. Where this module departs from it:
+The default checker, `tokens`, has the rules of LiveCodeBench's grader. Where it departs from them:
 
 - Output of more than four times the expected size plus 64 KiB is wrong without being read: padding that long is no
-  honest answer, and to read it would cost seconds.
+  honest answer, and comparing it would cost seconds.
 - Output that is not UTF-8 is wrong, and so is a result that is not plain JSON (NaN and infinities included): nothing
   that a program returns is compared as an object, so no `__eq__` of its own can say that it is right.
 - A signalling NaN among the decimals is unequal to everything; there it crashes the grader.
@@ -11,46 +11,60 @@ The rules are those of LiveCodeBench's grader. Where this module departs from it
   the keys of dictionaries are text. LeetCode does not distinguish these either.
 
 As there, the digits of every script are digits: a line of Arabic-Indic ones equals the same number in ASCII. (Final
-answers are read more strictly, see scoring/numerals.py.)
+answers are read more strictly, see scoring/numerals.py.) And as there, a result is compared by value: `True` equals
+`1`, `1.0` equals `1`, and 0.1 + 0.2 does not equal 0.3. An empty expected output is matched by blank output.
 
-As there, a result is compared by value: `True` equals `1`, `1.0` equals `1`, and 0.1 + 0.2 does not equal 0.3. An
-empty expected output is matched by blank output. There is no tolerance and no special judge.
-
-This runs in the event loop on what a program wrote, so no step takes more than linear time: numbers of more digits than
-Python converts quickly are refused by its own limit, and `Decimal` compares without writing an exponent out.
+This runs in the event loop on what a program wrote, so no step takes more than linear time, but for sorting: long
+integers stay decimal digits, and `Decimal` compares without writing an exponent out.
 """
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal, DecimalException
+from typing import Any
 
-from problems.problem import strict_json
+from problems.checker import TOKENS, Checker
+from problems.values import strict_json
 
 SLACK_FACTOR = 4
 SLACK_BYTES = 64 << 10
+EXACT_FLOATS = 2**53
+_NUMBERS = (int, float, Decimal)
 
 
-def same_output(printed: bytes, expected: str) -> bool:
-    """Tells whether a script's standard output is right: line by line, each stripped, equal as text or as decimals."""
+def same_output(printed: bytes, expected: str, checker: Checker = TOKENS) -> bool:
+    """Tells whether a script's standard output is right."""
     text = _decoded(printed, expected)
     if text is None:
         return False
+    if checker.kind == "exact":
+        return text.removesuffix("\n") == expected.removesuffix("\n")
+    if checker.kind == "floats":
+        return _same_numbers(text.split(), expected.split(), checker)
+    if checker.kind == "unordered":
+        return _same_in_any_order(_lines(text), _lines(expected))
+    if checker.kind == "case-insensitive":
+        text, expected = text.casefold(), expected.casefold()
     lines, wanted = _lines(text), _lines(expected)
     return len(lines) == len(wanted) and all(map(_same_line, lines, wanted))
 
 
-def same_result(returned: bytes | None, expected: str) -> bool:
+def same_result(returned: bytes | None, expected: str, checker: Checker = TOKENS) -> bool:
     """Tells whether a function's return value, as JSON, is right. None (nothing was returned at all) never is."""
     text = None if returned is None else _decoded(returned, expected)
     if text is None:
         return False
     try:
-        return bool(strict_json(text) == strict_json(expected))
-    except (ValueError, RecursionError):
+        return _same_value(strict_json(text), strict_json(expected), checker)
+    except (ValueError, RecursionError, ArithmeticError):
         return False
 
 
 def _decoded(data: bytes, expected: str) -> str | None:
+    """Returns what a program wrote as text; None where it can't be right: too long for `expected`, or not UTF-8."""
     if len(data) > SLACK_FACTOR * len(expected) + SLACK_BYTES:
         return None
     try:
@@ -77,3 +91,119 @@ def _decimals(line: str) -> list[Decimal] | None:
     except (DecimalException, ValueError):
         return None
     return None if any(number.is_nan() for number in numbers) else numbers
+
+
+def _same_numbers(tokens: list[str], wanted: list[str], checker: Checker) -> bool:
+    return len(tokens) == len(wanted) and all(
+        _close_tokens(*pair, checker) for pair in zip(tokens, wanted, strict=True)
+    )
+
+
+def _close_tokens(token: str, wanted: str, checker: Checker) -> bool:
+    if token == wanted:
+        return True
+    try:
+        one, other = float(token), float(wanted)
+    except ValueError:
+        return False
+    if _clearly_close(one, other, checker):
+        return True
+    numbers = _decimals(f"{token} {wanted}")
+    return numbers is not None and _close(numbers[0], numbers[1], checker)
+
+
+def _clearly_close(one: float, wanted: float, checker: Checker) -> bool:
+    """Tells whether two numbers are so close that no rounding matters; what is not clear is for `_close`."""
+    allowed = max(checker.absolute, checker.relative * abs(wanted))
+    return max(abs(one), abs(wanted)) < EXACT_FLOATS and abs(one - wanted) < 0.999 * allowed
+
+
+def _close(one: Decimal, wanted: Decimal, checker: Checker) -> bool:
+    if one == wanted:
+        return True
+    if not one.is_finite() or not wanted.is_finite():
+        return False
+    allowed = max(Decimal(repr(checker.absolute)), Decimal(repr(checker.relative)) * abs(wanted))
+    try:
+        return abs(one - wanted) <= allowed
+    except DecimalException:  # an exponent beyond all bounds
+        return False
+
+
+def _same_in_any_order(lines: list[str], wanted: list[str]) -> bool:
+    """Compares lines in any order; where one line alone has several tokens, its tokens may be in any order instead."""
+    if _same_parts(lines, wanted):
+        return True
+    return (
+        len(lines) == len(wanted)
+        and sum(len(line.split()) > 1 for line in wanted) == 1
+        and all(_same_parts(line.split(), other.split()) for line, other in zip(lines, wanted, strict=True))
+    )
+
+
+def _same_parts(parts: list[str], wanted: list[str]) -> bool:
+    """Compares lines, or tokens, in any order."""
+    if len(parts) != len(wanted):
+        return False
+    given, missing = Counter(parts) - Counter(wanted), Counter(wanted) - Counter(parts)
+    return sorted(map(_line_key, given.elements())) == sorted(map(_line_key, missing.elements()))
+
+
+def _line_key(line: str) -> tuple[int, list[Decimal] | str]:
+    """Returns what equal lines, and no others, have in common, so that they can be sorted."""
+    numbers = _decimals(line)
+    return (0, numbers) if numbers is not None else (1, line)
+
+
+def _same_value(one: Any, wanted: Any, checker: Checker) -> bool:
+    if checker.kind == "exact":
+        return _alike(one, wanted, lambda left, right: type(left) is type(right) and bool(left == right))
+    if checker.kind == "floats":
+        return _alike(one, wanted, lambda left, right: _close_values(left, right, checker))
+    if checker.kind == "case-insensitive":
+        return _alike(one, wanted, _same_but_for_case)
+    if checker.kind == "unordered" and isinstance(one, list) and isinstance(wanted, list):
+        return sorted(map(_value_key, one)) == sorted(map(_value_key, wanted))
+    return bool(one == wanted)
+
+
+def _alike(one: Any, wanted: Any, same: Callable[[Any, Any], bool]) -> bool:
+    """Compares lists and dictionaries at every depth, and what is in them by `same`."""
+    if isinstance(one, list) and isinstance(wanted, list):
+        return len(one) == len(wanted) and all(_alike(*pair, same) for pair in zip(one, wanted, strict=True))
+    if isinstance(one, dict) and isinstance(wanted, dict):
+        return one.keys() == wanted.keys() and all(_alike(one[key], wanted[key], same) for key in one)
+    return same(one, wanted)
+
+
+def _close_values(one: Any, wanted: Any, checker: Checker) -> bool:
+    if one == wanted:
+        return True
+    if type(one) not in _NUMBERS or type(wanted) not in _NUMBERS:
+        return False
+    if isinstance(one, float) and isinstance(wanted, float) and _clearly_close(one, wanted, checker):
+        return True
+    decimals = [Decimal(repr(value)) if isinstance(value, float) else Decimal(value) for value in (one, wanted)]
+    return _close(decimals[0], decimals[1], checker)
+
+
+def _same_but_for_case(one: Any, wanted: Any) -> bool:
+    if isinstance(one, str) and isinstance(wanted, str):
+        return one.casefold() == wanted.casefold()
+    return bool(one == wanted)
+
+
+def _value_key(value: Any) -> str:
+    """Returns what equal values, and no others, have in common, so that they can be sorted."""
+    return json.dumps(_by_value(value), sort_keys=True)
+
+
+def _by_value(value: Any) -> Any:
+    """Returns a value in which numbers are the same where they are equal: True, 1 and 1.0 are 1."""
+    if isinstance(value, list):
+        return [_by_value(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _by_value(item) for key, item in value.items()}
+    if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):
+        return int(value)
+    return {"": str(value)} if isinstance(value, Decimal) else value

@@ -1,4 +1,4 @@
-"""The sandbox and the limits that the `judge` section of a configuration asks for."""
+"""Makes the sandbox and the limits that the `judge` section of a configuration asks for."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from ttsd.config import Config
 
 
 def open_sandbox(config: Config, *, spare: int = 0) -> Sandbox:
-    """Returns the sandbox that the configuration asks for, not yet started; by default `spare` cores are left to
-    others.
-    """
+    """Returns the sandbox that the configuration asks for, not yet started; by default `spare` cores are left free."""
     settings = config.judge
     slots = settings.slots or max(1, len(os.sched_getaffinity(0)) - spare)
-    return Sandbox(slots=slots, python=settings.python, unsafe=settings.unsafe_no_sandbox)
+    return Sandbox(slots=slots, python=settings.python, packages=settings.packages, unsafe=settings.unsafe_no_sandbox)
 
 
 def limits_of(config: Config) -> Limits:

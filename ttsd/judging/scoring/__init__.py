@@ -1,10 +1,11 @@
-"""Scores answers that are no programs, in processes of its own, with a time limit for each answer.
+"""Scores what no built-in comparison can, in processes of its own, with a time limit for each request.
 
-A scorer is a Python function of one text: the comparison of a final answer with the right one, or the judge that the
-user wrote. Neither may stall the event loop, and libraries that compare mathematics neither bear threads nor end by
-themselves, so a scorer that takes too long is killed with its process. What comes back is one JSON line.
+A scorer is a Python function: the comparison of a final answer with the right one, or a judge or checker that the user
+wrote. Neither may stall the event loop, and libraries that compare mathematics neither bear threads nor stop, so a
+scorer that takes too long is ended with its process and everything that it has started. What comes back is one JSON
+line.
 
-This is no sandbox: the function is trusted. The answers are not, so they are passed as text and never evaluated.
+This is no sandbox: the function is trusted. What it scores is not, so that is passed as text and never evaluated.
 """
 
 from __future__ import annotations
@@ -15,19 +16,22 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from ttsd.errors import UserError
 
 LOADING_SECONDS = 120.0
 MAX_LINE_BYTES = 1 << 20
+STOP_SECONDS = 10.0
+MAX_LAST_WORDS = 400
+_SIGNALLED = 128  # as in worker.py
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a scorer says of an answer. `value` 1 is right; None: it was stopped at its limit of `ended`.
+    """Holds what a scorer says of a request. `value` 1 is right; None: it was stopped at its limit of `ended`.
 
     `unfinished` is the part of a final answer that is still to be worked out.
     """
@@ -39,30 +43,68 @@ class Score:
 
 
 class ScorerError(UserError):
-    """The scorer itself is broken: it can't be loaded, it raised, or it returned no score."""
+    """Says that the scorer itself is broken: it can't be loaded, raised, ended its process, or returned no score."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    """Holds a worker's process and the end of what it has printed."""
+
+    process: asyncio.subprocess.Process
+    printed: bytearray = field(default_factory=bytearray)
+    copying: asyncio.Task[None] | None = None
+
+    async def copy(self) -> None:
+        """Shows what the scorer prints on stderr, and keeps its end."""
+        assert self.process.stderr is not None
+        while data := await self.process.stderr.read(1 << 16):
+            sys.stderr.write(data.decode("utf-8", "replace"))
+            self.printed[:] = (self.printed + data)[-MAX_LAST_WORDS:]
+
+    async def last_words(self) -> str:
+        """Returns the last lines that the ended scorer printed."""
+        if self.copying is not None:
+            await asyncio.wait([self.copying], timeout=STOP_SECONDS)
+        return " | ".join(self.printed.decode("utf-8", "replace").split("\n")[-4:]).strip(" |")
+
+    async def end(self) -> None:
+        """Ends the scorer and everything that it has started."""
+        if self.process.returncode is None:
+            self.process.terminate()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            await asyncio.wait_for(self.process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                self.process.kill()
+            await self.process.wait()
+        if self.copying is not None:
+            self.copying.cancel()
 
 
 class Scorer:
-    """Processes that run the scorer `spec` (worker.py says what that holds), at most `workers` of them at once."""
+    """Runs the scorer `spec` (worker.py says what that holds) in at most `workers` processes at once."""
 
     def __init__(self, spec: Mapping[str, Any], *, seconds: float, workers: int) -> None:
         self._spec = json.dumps(spec).encode() + b"\n"
+        self._is_own = spec["kind"] != "answer"
         self._seconds = seconds
         self._places = asyncio.Semaphore(workers)
-        self._idle: list[asyncio.subprocess.Process] = []
+        self._idle: list[_Worker] = []
 
-    async def __call__(self, answer: str) -> Score:
-        """Scores an answer. ScorerError where the scorer is at fault and not the answer."""
+    async def __call__(self, request: str | Mapping[str, str]) -> Score:
+        """Returns the score of one request; ScorerError where the scorer is at fault and not what it scores."""
         async with self._places:
             worker = self._idle.pop() if self._idle else await self._started()
             score = None
             try:
-                score = await self._asked(worker, answer)
+                score = await self._asked(worker, request)
             finally:
                 if score is not None and score.value is not None:
                     self._idle.append(worker)
                 else:
-                    await _ended(worker)
+                    await worker.end()
         return score
 
     async def start(self) -> None:
@@ -72,46 +114,59 @@ class Scorer:
     async def close(self) -> None:
         """Ends the processes that nobody waits for."""
         while self._idle:
-            await _ended(self._idle.pop())
+            await self._idle.pop().end()
 
-    async def _started(self) -> asyncio.subprocess.Process:
-        worker = await asyncio.create_subprocess_exec(
+    async def _started(self) -> _Worker:
+        process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "ttsd.judging.scoring.worker"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is the owner's to handle
             limit=MAX_LINE_BYTES,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), *sys.path]))},
         )
-        assert worker.stdin is not None
-        worker.stdin.write(self._spec)  # not on the command line, where every user could read the right answer
+        worker = _Worker(process)
+        worker.copying = asyncio.create_task(worker.copy())
+        assert process.stdin is not None
         try:
-            _answered(await _line(worker, LOADING_SECONDS))
+            process.stdin.write(self._spec)  # not on the command line, where every user could read the right answer
+            line = await _line(process, LOADING_SECONDS)
+            if not line:
+                raise ScorerError(f"it ended while it was being loaded{_quoted(await worker.last_words())}")
+            _said(line)
         except BaseException:
-            await _ended(worker)
+            await worker.end()
             raise
         return worker
 
-    async def _asked(self, worker: asyncio.subprocess.Process, answer: str) -> Score:
-        assert worker.stdin is not None
-        worker.stdin.write(json.dumps(answer).encode() + b"\n")
+    async def _asked(self, worker: _Worker, request: str | Mapping[str, str]) -> Score:
+        assert worker.process.stdin is not None
+        worker.process.stdin.write(json.dumps(request).encode() + b"\n")
+        line = b""
         try:
-            await worker.stdin.drain()
-            said = await _line(worker, self._seconds)
+            with suppress(ConnectionError):
+                line = await asyncio.wait_for(_exchange(worker.process), self._seconds)
         except TimeoutError:
             return Score(None, ended="time")
-        except ConnectionError:
-            said = b""
-        if not said:
-            killed_for_time = await worker.wait() == -signal.SIGXCPU
-            return Score(None, ended="time" if killed_for_time else "memory")
-        found = _answered(said)
+        if not line:
+            return await self._death(worker)
+        found = _said(line)
         return Score(found["score"], found["feedback"], found["unfinished"])
+
+    async def _death(self, worker: _Worker) -> Score:
+        """Returns the limit that the comparison of an answer has met; any other scorer's death is its own fault."""
+        status = await worker.process.wait()
+        if not self._is_own:
+            return Score(None, ended="time" if status == _SIGNALLED + signal.SIGXCPU else "memory")
+        killed = signal.strsignal(status - _SIGNALLED) if status > _SIGNALLED else None
+        how = f"by a signal, {killed}" if killed else f"with exit status {status}"
+        raise ScorerError(f"its process ended {how}{_quoted(await worker.last_words())}")
 
 
 @asynccontextmanager
 async def open_scorer(spec: Mapping[str, Any], *, seconds: float, workers: int) -> AsyncGenerator[Scorer, None]:
-    """Returns a scorer whose processes start when they are needed and end with the block."""
+    """Opens a scorer whose processes start when they are needed and end with the block."""
     scorer = Scorer(spec, seconds=seconds, workers=workers)
     try:
         yield scorer
@@ -119,24 +174,26 @@ async def open_scorer(spec: Mapping[str, Any], *, seconds: float, workers: int) 
         await scorer.close()
 
 
-async def _line(worker: asyncio.subprocess.Process, seconds: float) -> bytes:
-    assert worker.stdout is not None
+async def _exchange(process: asyncio.subprocess.Process) -> bytes:
+    assert process.stdin is not None
+    await process.stdin.drain()
+    return await _line(process, None)
+
+
+async def _line(process: asyncio.subprocess.Process, seconds: float | None) -> bytes:
+    assert process.stdout is not None
     try:
-        return await asyncio.wait_for(worker.stdout.readline(), seconds)
+        return await asyncio.wait_for(process.stdout.readline(), seconds)
     except ValueError:  # longer than the limit
         return b'{"error": "it returned more than a megabyte of feedback; say less"}'
 
 
-def _answered(line: bytes) -> dict[str, Any]:
-    said: dict[str, Any] = json.loads(line) if line else {"error": "its process ended while it was being loaded"}
+def _said(line: bytes) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(line)
     if "error" in said:
         raise ScorerError(said["error"])
     return said
 
 
-async def _ended(worker: asyncio.subprocess.Process) -> None:
-    if worker.returncode is None:
-        worker.kill()
-    if worker.stdin is not None:
-        worker.stdin.close()
-    await worker.wait()
+def _quoted(last_words: str) -> str:
+    return f"; it printed {last_words!r}" if last_words else ""

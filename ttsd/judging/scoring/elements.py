@@ -1,9 +1,11 @@
-"""What an answer consists of: a value with a name, and the elements of sets, lists, tuples, intervals and unions."""
+"""Takes answers apart: a value with a name, and the elements of sets, lists, tuples, intervals and unions."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+
+from ttsd.judging.scoring.numerals import numeral
 
 _NAME = re.compile(
     r"^\s*(\\?[A-Za-z]+(?:_(?:\{\w+\}|\w))?(?:\([A-Za-z, ]*\))?)\s*(?:=|\\in(?![A-Za-z]))(.*)$", re.DOTALL
@@ -14,7 +16,7 @@ _CLOSING = {")", "]", "}", "\\}"}
 
 
 def named(text: str) -> tuple[str, str]:
-    """Returns the name that `x = 5` gives to its value, and the value; one equals sign alone begins a value as well."""
+    """Returns the name that `x = 5` gives to its value, and the value; an equals sign alone begins a value, too."""
     match = _NAME.match(text)
     if match is None or "=" in match[2]:
         return "", text.removeprefix("=").strip()
@@ -24,10 +26,11 @@ def named(text: str) -> tuple[str, str]:
 def elements_of(text: str) -> tuple[str, list[str]]:
     r"""Returns what kind of collection `text` is, and its elements; the kind is empty where it is a single value.
 
-    The kinds: "cup" for a union, "set" for `\{1, 2\}` and `1, 2`, the outer brackets for what has an order.
+    The kinds: "set" for `\{1, 2\}`, `1, 2` and a union of such sets, "cup" for a union with other parts, the outer
+    brackets for what has an order.
     """
     if len(parts := _split(text, ("\\cup", "∪"))) > 1:
-        return "cup", parts
+        return _union(parts)
     if len(parts := _signed(_split(text, (",",)))) > 1:
         return "set", parts
     brackets = _brackets(text)
@@ -40,8 +43,31 @@ def elements_of(text: str) -> tuple[str, list[str]]:
     return (opening + closing, inside) if len(inside) > 1 else ("", [text.strip()])
 
 
+def _union(parts: Sequence[str]) -> tuple[str, list[str]]:
+    """Returns the kind and the elements of a union: its finite parts become one set, the empty set disappears."""
+    finite: dict[object, str] = {}
+    others = []
+    for part in parts:
+        kind, elements = elements_of(part)
+        if kind == "set":
+            finite |= {_key(element): element for element in elements}
+        elif part != "\\emptyset":
+            others.append(part)
+    if not others:
+        return "set", list(finite.values())
+    if finite:
+        others.append("\\{" + ", ".join(finite.values()) + "\\}")
+    return ("cup", others) if len(others) > 1 else elements_of(others[0])
+
+
+def _key(element: str) -> object:
+    """Returns what equal elements of a set have in common: their value, else their text."""
+    number = numeral(element)
+    return number.value if number else "".join(element.split())
+
+
 def _split(text: str, separators: Sequence[str]) -> list[str]:
-    """Returns `text` at the separators that stand outside of all brackets."""
+    """Returns `text` divided at the separators that stand outside of all brackets."""
     parts, begin, depth = [], 0, 0
     for piece in _PIECES.finditer(text):
         depth += (piece[0] in _OPENING) - (piece[0] in _CLOSING)
@@ -52,7 +78,7 @@ def _split(text: str, separators: Sequence[str]) -> list[str]:
 
 
 def _brackets(text: str) -> tuple[str, str] | None:
-    """Returns the brackets round the whole of `text`, if there are such."""
+    """Returns the brackets round the whole of `text`, if there are any."""
     pieces, depth = list(_PIECES.finditer(text.strip())), 0
     if not pieces or pieces[0].start() or pieces[-1].end() < len(text.strip()) or pieces[0][0] not in _OPENING:
         return None

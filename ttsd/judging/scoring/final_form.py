@@ -1,4 +1,4 @@
-r"""Whether an answer is worked out: `\int_0^1 x^2 dx` restates a question whose answer is `1/3`.
+r"""Tells whether an answer is worked out: `\int_0^1 x^2 dx` restates a question whose answer is `1/3`.
 
 What a final answer may hold is listed here, and everything that the right answer itself holds may be in it, too.
 Anything else, known to the parser or not, is still to be worked out, or to be chosen from (`5 \approx 6`).
@@ -42,7 +42,7 @@ _NAMES = ("\\text", "\\mbox", "\\mathrm", "\\mathbf", "\\mathsf", "\\operatornam
 
 
 def unfinished(given: str, expected: str, *, closed_forms: bool) -> str:
-    """Returns what in `given` is no part of a final answer, empty if there is nothing such.
+    """Returns what in `given` is no part of a final answer, empty if there is nothing.
 
     `closed_forms`: logarithms and the like may be in it, whatever the right answer looks like.
     """

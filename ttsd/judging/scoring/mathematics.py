@@ -1,4 +1,4 @@
-"""Whether two LaTeX texts are the same mathematics. The door to math_verify.
+"""Tells whether two LaTeX texts are the same mathematics. The door to math_verify.
 
 Expressions are the same where they have the same value to DIGITS digits at several points; relations and other objects
 are left to math_verify. Its parser is the one for LaTeX alone, since the other one that it has calls `eval`.
@@ -16,9 +16,7 @@ _SIGNS = {"$": "", "**": "^", "−": "-", "·": "\\cdot ", "×": "\\times ", "π
 
 
 def constant(text: str) -> Fraction | None:
-    r"""Returns the value of a constant that no fraction equals, such as `2\pi`, to DIGITS digits; None for anything
-    else.
-    """
+    r"""Returns the value of a constant that no fraction equals, such as `2\pi`, to DIGITS digits; None for the rest."""
     from sympy import Rational
 
     parsed = _parsed(text)
@@ -73,7 +71,7 @@ def _same_everywhere(one: Any, other: Any) -> bool:
 
 
 def _values(one: Any, other: Any) -> Iterator[tuple[Any, Any]]:
-    """Returns values at two positive points, and at points with one negative coordinate where both values are real."""
+    """Yields values at two positive points, and at points with one negative coordinate where both values are real."""
     from sympy import E, I
 
     symbols = one.free_symbols | other.free_symbols
@@ -85,7 +83,7 @@ def _values(one: Any, other: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _points(names: Sequence[str]) -> Iterator[tuple[bool, dict[str, Any]]]:
-    """Tells whether all coordinates are positive, and a coordinate a name: the same fractions at every call."""
+    """Yields whether all coordinates are positive, and a coordinate for each name: the same at every call."""
     from sympy import Rational
 
     for salt in ("first", "second"):

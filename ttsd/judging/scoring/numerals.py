@@ -1,4 +1,4 @@
-r"""Numbers as a final answer writes them, read exactly: `12,345`, `-0.5`, `3/4`, `\frac34`, `3\frac{1}{2}`, `5\%`,
+r"""Reads numbers as final answers write them, exactly: `12,345`, `-0.5`, `3/4`, `\frac34`, `3\frac{1}{2}`, `5\%`,
 `1.2 \times 10^{5}`, `1.2e5`. Only 0 to 9 are digits, and a comma only stands between groups of three.
 """
 
@@ -23,7 +23,7 @@ _MIXED = re.compile(rf"([+-]?)\s*([0-9]+)\s*(?:{_LATEX_FRACTION}|\s([0-9]+)/([0-
 
 @dataclass(frozen=True, slots=True)
 class Numeral:
-    """A number as written. `rounded`: with a decimal point or an exponent, so that it may stand for its neighbours."""
+    """Holds a number as written. `rounded`: it has a decimal point or an exponent, and may stand for its neighbours."""
 
     value: Fraction
     rounded: bool = False
@@ -43,7 +43,7 @@ def numeral(text: str) -> Numeral | None:
 
 
 def _bare(text: str) -> str:
-    """Returns it without spacing, degrees, currency, and brackets around the whole."""
+    """Returns a text without spacing, degrees, currency, and brackets around the whole."""
     text = _LAYOUT.sub("", text.replace("−", "-").replace("{,}", ",")).strip().removeprefix("\\$").removeprefix("$")
     text = _SPACED_SIGN.sub(r"\1", text.replace("\\%", "%"))
     while len(text) > 2 and (text[0], text[-1]) in (("(", ")"), ("{", "}")) and not set(text[1:-1]) & set("(){}"):

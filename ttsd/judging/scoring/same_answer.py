@@ -1,4 +1,4 @@
-r"""Whether a final answer is the right one: as text, as a number, as a collection of answers, or as mathematics.
+r"""Tells whether a final answer is the right one: as text, as a number, as a collection of answers, or as mathematics.
 
 - Texts: where the right answer has a word outside of LaTeX commands, the answer must be the same but for case, spaces
   and a final full stop. (Letters side by side are a product in LaTeX, so "listen" would equal "silent".)
@@ -30,16 +30,27 @@ RELATIVE = Fraction(1, 10**6)
 _COMMAND = re.compile(r"\\(?:text|mathrm|operatorname|begin|end)\{[^{}]*\}|\\[A-Za-z]+")
 _MATRIX = re.compile(r"\{[bB]matrix\}")
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_DELIMITERS = re.compile(r"^(?:\$+|\\\(|\\\[)(.*?)(?:\$+|\\\)|\\\])$", re.DOTALL)
+_AROUND = (
+    *(("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("*", "*"), ("__", "__"), ("_", "_")),
+    *(("`", "`"), ('"', '"'), ("“", "”")),
+)
 _UPRIGHT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\{([^{}\\]*)\}")
 _UNIT = re.compile(r"\\(?:text|textbf|mathrm|mbox)\s*\{[^{}]*\}(?:\^\{?[0-9]\}?)?\s*$")
-_EMPTY = re.compile(r"\\varnothing(?![A-Za-z])|∅")
+_NO_UNIT = re.compile(
+    r"\b(?:or|and|if|mod|at|not|dozen|hundred|thousand|[mbtr]+illion|percent|squared|cubed|factorial|half|times|over)s?\b"
+)
+_PLAIN_UNIT = re.compile(
+    r"(?<=[0-9}]) ?(?:[mck]m|[mk]g|m[lL]|ft|sec|min|mph|km/h|m/s|(?:second|minute|hour|day|week|month|year|met(?:er|re)"
+    r"|mile|inch|degree|dollar|cent|euro|unit|point|way|student|apple)(?:e?s)?|people|persons?|feet)(?:\^?[23]|[²³])?\s*$"
+)
+_LETTER = re.compile(r"\\(?:mathrm|mathit|text|operatorname)\s*\{([ei])\}|\{\\rm ([ei])\}")
+_EMPTY = re.compile(r"\\varnothing(?![A-Za-z])|∅|\\\{\s*\\\}")
 _LEFT_RIGHT = re.compile(r"\\(?:left|right)(?![A-Za-z])")
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`unfinished` names what makes the answer no final one; it is then neither right nor wrong."""
+    """Holds the result: `unfinished` names what makes the answer no final one, which is neither right nor wrong."""
 
     right: bool
     unfinished: str = ""
@@ -78,9 +89,11 @@ def _compared(given: str, expected: str, tolerance: Fraction | None) -> Comparis
 
 def _same_value(given: str, expected: str, tolerance: Fraction | None) -> Comparison:
     given, expected = _without_unit(given, expected)
+    kind, elements = elements_of(expected)
     if (number := numeral(expected)) is not None:
         return _same_number(given, number, tolerance)
-    kind, elements = elements_of(expected)
+    if not kind and tolerance is not None and (value := constant(expected)) is not None:
+        return _same_number(given, Numeral(value), tolerance)
     given_kind, given_elements = elements_of(given)
     if kind != given_kind or len(elements) != len(given_elements):
         return Comparison(False, unfinished(given, expected, closed_forms=False))
@@ -116,14 +129,24 @@ def _same_mathematics(given: str, expected: str) -> Comparison:
 
 
 def _without_unit(given: str, expected: str) -> tuple[str, str]:
-    r"""Returns both without a `\text{ cm}` at their ends, which an answer may leave out but not exchange."""
-    match = _UNIT.search(expected)
-    if match is None:
+    r"""Returns both without a unit at their ends, as in `5\text{ cm}`: one may leave it out, but not exchange it."""
+    unit, wanted = _unit(given), _unit(expected)
+    if wanted is None and unit is not None and not _NO_UNIT.search(unit[0]):
+        return given[: unit.start()], expected
+    if wanted is None:
         return given, expected
-    unit = _UNIT.search(given)
-    if unit and "".join(unit[0].split()) == "".join(match[0].split()):
+    if unit and _name(unit) == _name(wanted):
         given = given[: unit.start()]
-    return given, expected[: match.start()]
+    return given, expected[: wanted.start()]
+
+
+def _unit(text: str) -> re.Match[str] | None:
+    match = _UNIT.search(text) or _PLAIN_UNIT.search(text)
+    return match if match and text[: match.start()].strip() else None
+
+
+def _name(unit: re.Match[str]) -> str:
+    return "".join(unit[0].split())
 
 
 def _all(comparisons: Iterator[Comparison]) -> Comparison:
@@ -145,16 +168,19 @@ def _in_any_order(given: Sequence[str], expected: Sequence[str], tolerance: Frac
 
 
 def _bare(text: str) -> str:
-    """Returns it without the marks that only say that mathematics begins and ends."""
-    text = text.strip()
-    match = _DELIMITERS.match(text)
-    inside = match[1].strip() if match else text
-    match = _UPRIGHT.fullmatch(inside)
-    return (match[1] if match else inside).strip()
+    """Returns `text` without the marks that only begin and end mathematics, code, emphasis or a quotation."""
+    text = text.strip().rstrip(". ")
+    for opening, closing in _AROUND:
+        inside = text.removeprefix(opening).removesuffix(closing)
+        if len(text) - len(inside) == len(opening + closing) and closing not in inside and inside.strip():
+            return _bare(inside)
+    match = _UPRIGHT.fullmatch(text)
+    return (match[1] if match else text).strip()
 
 
 def _plain(text: str) -> str:
-    text = _MATRIX.sub("{pmatrix}", _EMPTY.sub(r"\\emptyset", _LEFT_RIGHT.sub("", text)))
+    text = _LETTER.sub(lambda letter: letter[1] or letter[2], _LEFT_RIGHT.sub("", text))
+    text = _MATRIX.sub("{pmatrix}", _EMPTY.sub(r"\\emptyset", text))
     return " ".join(text.rstrip(". \n").split())
 
 

@@ -1,0 +1,169 @@
+"""Reads APPS and TACO: programs that read standard input, and functions of LeetCode's kind.
+
+Both keep tests in the field `input_output`, JSON of lists `inputs` and `outputs`, with a function's name in `fn_name`.
+A function's result stands in a list of one element there; where all do, that list is taken off. No test is public.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from problems.asserts import parameters
+from problems.problem import Case, Problem, ProblemError, reason
+from problems.rows import Row, text
+from problems.source import Facts, Release, Source, facts_of
+from problems.values import any_length_integers, refuse_bomb
+
+SCHEMA = "the schema of APPS"
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def question_id(row: Row) -> str:
+    """Returns the row's own id, else ten digits of its statement's hash."""
+    for key in ("problem_id", "id", "task_id"):
+        if isinstance(found := row.get(key), str | int) and not isinstance(found, bool) and str(found).strip():
+            return str(found).strip()
+    return hashlib.sha256(text(row, "question", "it", SCHEMA).encode("utf-8", "replace")).hexdigest()[:10]
+
+
+def facts(row: Row) -> Facts:
+    """Returns what an index says of the question in `row`; unusable fields are empty."""
+    statement, source = row.get("question"), row.get("source")
+    known = str(statement) if isinstance(statement, str) else ""
+    date, difficulty = row.get("date"), row.get("difficulty")
+    return facts_of(
+        known,
+        title=_title(row, known),
+        date=str(date)[:10] if isinstance(date, str) else "",
+        difficulty=str(difficulty).lower() if isinstance(difficulty, str) else "",
+        platform=str(source) if isinstance(source, str) else "",
+    )
+
+
+def problem(row: Row, name: str) -> Problem:
+    """Returns the question in `row`, called `name`; raises ProblemError."""
+    tests = _tests(row, name)
+    function = tests.get("fn_name") or None
+    if function is not None and not isinstance(function, str):
+        raise ProblemError(f"{name} has an fn_name that is no text but a {type(function).__name__}.")
+    statement = text(row, "question", name, SCHEMA)
+    cases = tuple((_stdin_cases if function is None else _function_cases)(tests, name))
+    memory = _number(row.get("memory_limit"))
+    return Problem(
+        name=name,
+        title=_title(row, statement) or name,
+        statement=statement,
+        cases=cases,
+        entry_point=function,
+        starter_code="" if function is None else _starter_code(row, function, cases[0]),
+        details={"source": "apps"},
+        default_split="half",
+        time_limit_seconds=_number(row.get("time_limit")),
+        memory_limit_mib=max(1, int(memory)) if memory else None,
+    )
+
+
+def reference(row: Row) -> str | None:
+    """Returns the first published solution, if there is one."""
+    solutions = row.get("solutions")
+    try:
+        found = json.loads(solutions) if isinstance(solutions, str) and solutions.strip() else solutions
+    except ValueError:
+        return None
+    return found[0] if isinstance(found, list) and found and isinstance(found[0], str) else None
+
+
+def _starter_code(row: Row, function: str, first: Case) -> str:
+    given = row.get("starter_code")
+    if isinstance(given, str) and given.strip():
+        return given
+    return f"def {function}({', '.join(parameters(len(first.input.splitlines())))}):\n    "
+
+
+def _title(row: Row, statement: str) -> str:
+    name = row.get("name") or row.get("title")
+    return name if isinstance(name, str) else " ".join(statement[:200].split())[:60]
+
+
+def _tests(row: Row, name: str) -> Mapping[str, object]:
+    where = f"{name}: input_output"
+    tests = row.get("input_output")
+    if isinstance(tests, str):
+        try:
+            refuse_bomb(tests)
+            with any_length_integers():
+                tests = json.loads(tests) if tests.strip() else None
+        except (ValueError, RecursionError) as error:
+            raise ProblemError(f"{where} is not JSON ({reason(error)}): download the file again.") from None
+    if not isinstance(tests, dict):
+        raise ProblemError(f"{name} has no tests in the field 'input_output': give it some, as in {SCHEMA}.")
+    inputs, outputs = tests.get("inputs"), tests.get("outputs")
+    if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs) or not inputs:
+        raise ProblemError(f"{where} has no lists of as many inputs as outputs.")
+    return tests
+
+
+def _stdin_cases(tests: Mapping[str, object], name: str) -> Iterator[Case]:
+    for index, (given, expected) in enumerate(zip(tests["inputs"], tests["outputs"], strict=True)):  # type: ignore[call-overload]
+        where = f"{name}: input_output, test {index},"
+        yield Case(_lines(given, where), _lines(expected, where))
+
+
+def _lines(given: object, where: str) -> str:
+    """Returns the text of an input or output, which may be a list of lines."""
+    if isinstance(given, list) and all(isinstance(line, str | int | float) for line in given):
+        return "\n".join(map(str, given)) + "\n"
+    if not isinstance(given, str):
+        raise ProblemError(f"{where} is no text but a {type(given).__name__}.")
+    return given
+
+
+def _function_cases(tests: Mapping[str, object], name: str) -> Iterator[Case]:
+    inputs, outputs = tests["inputs"], tests["outputs"]
+    assert isinstance(inputs, list)
+    assert isinstance(outputs, list)
+    wrapped = all(isinstance(output, list) and len(output) == 1 for output in outputs)
+    for index, (given, expected) in enumerate(zip(inputs, outputs, strict=True)):
+        if not isinstance(given, list):
+            raise ProblemError(f"{name}: input_output, test {index}, has no list of arguments.")
+        with any_length_integers():
+            lines = [json.dumps(argument, ensure_ascii=False) for argument in given]
+            yield Case("\n".join(lines), json.dumps(expected[0] if wrapped else expected, ensure_ascii=False))
+
+
+def _number(limit: object) -> float | None:
+    """Returns the number in `2.0 seconds`, as TACO has it; None where there is none above zero."""
+    found = _NUMBER.search(limit) if isinstance(limit, str) else None
+    value = float(found[0]) if found else limit
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return float(value) if usable else None  # type: ignore[arg-type]
+
+
+SOURCE = Source(
+    "apps",
+    "apps",
+    SCHEMA,
+    {
+        "test": Release("codeparrot/apps", ("test.jsonl",)),
+        "train": Release("codeparrot/apps", ("train.jsonl",)),
+    },
+    question_id,
+    facts,
+    problem,
+    reference,
+)
+TACO = replace(
+    SOURCE,
+    name="taco",
+    scheme="taco",
+    schema="TACO's schema",
+    releases={
+        "test": Release("BAAI/TACO", ("ALL/test/*.parquet",), "refs/convert/parquet"),
+        "train": Release("BAAI/TACO", ("ALL/train/*.parquet",), "refs/convert/parquet"),
+    },
+)

@@ -1,0 +1,152 @@
+"""Reads CodeContests: programs that read standard input, in DeepMind's schema or in SandboxFusion's of the same set.
+
+DeepMind's rows have `public_tests`, which are public, `private_tests` and `generated_tests`, each with lists `input`
+and `output`. SandboxFusion's have `content`, JSON `labels`, and JSON `test`; none of their tests is public. Generated
+tests are mutations of others, so a few inputs break the statement's own promises.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from problems.problem import Case, Problem, ProblemError, reason
+from problems.rows import Row, text
+from problems.source import Facts, Release, Source, facts_of
+from problems.values import refuse_bomb
+
+SCHEMA = "the schema of CodeContests"
+_PLATFORMS = {1: "codechef", 2: "codeforces", 3: "hackerearth", 4: "codejam", 5: "atcoder", 6: "aizu"}
+_PYTHON_3 = 3
+
+
+def question_id(row: Row) -> str:
+    """Returns the beginning of the question's name, as in `1575_A`, else the row's id."""
+    beginning = "-".join(_name(row).partition(". ")[0].split())
+    found = beginning or row.get("id")
+    if not isinstance(found, str | int) or isinstance(found, bool):
+        raise ProblemError("it has neither a name nor an id")
+    return str(found)
+
+
+def facts(row: Row) -> Facts:
+    """Returns what an index says of the question in `row`; unusable fields are empty."""
+    labels, rating, source = _labels(row), row.get("cf_rating"), row.get("source")
+    platform = _PLATFORMS.get(source, "") if isinstance(source, int) else str(labels.get("source", "")).lower()
+    difficulty = str(rating) if isinstance(rating, int) and rating > 0 else str(labels.get("difficulty", "")).lower()
+    return facts_of(_statement(row), title=_name(row), difficulty=difficulty, platform=platform)
+
+
+def problem(row: Row, name: str) -> Problem:
+    """Returns the question in `row`, called `name`; raises ProblemError."""
+    for key in ("input_file", "output_file"):
+        if row.get(key):
+            raise ProblemError(f"{name} uses the file {str(row[key])[:20]!r} instead of standard input and output.")
+    cases = _listed_cases(row, name) if "test" in row else _columns_of_cases(row, name)
+    memory = row.get("memory_limit_bytes")
+    return Problem(
+        name=name,
+        title=_name(row) or name,
+        statement=_statement(row) or text(row, "description", name, SCHEMA),
+        cases=tuple(cases),
+        details={"source": "code_contests"},
+        default_split="half",
+        time_limit_seconds=_seconds(row.get("time_limit")),
+        memory_limit_mib=max(1, memory >> 20) if isinstance(memory, int) and memory > 0 else None,
+    )
+
+
+def reference(row: Row) -> str | None:
+    """Returns the first published solution in Python 3, if there is one."""
+    solutions = row.get("solutions")
+    if not isinstance(solutions, dict):
+        return None
+    pairs = zip(solutions.get("language") or (), solutions.get("solution") or (), strict=False)
+    return next((source for language, source in pairs if language == _PYTHON_3 and isinstance(source, str)), None)
+
+
+def _name(row: Row) -> str:
+    name = row.get("name") or _labels(row).get("name")
+    return name if isinstance(name, str) else ""
+
+
+def _labels(row: Row) -> Mapping[str, Any]:
+    labels = row.get("labels")
+    try:
+        found = json.loads(labels) if isinstance(labels, str) else labels
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _statement(row: Row) -> str:
+    statement = row.get("description") or row.get("content")
+    return statement if isinstance(statement, str) else ""
+
+
+def _columns_of_cases(row: Row, name: str) -> Iterator[Case]:
+    seen: set[str] = set()
+    for key in ("public_tests", "private_tests", "generated_tests"):
+        tests = row.get(key) or {}
+        inputs, outputs = (tests.get("input"), tests.get("output")) if isinstance(tests, dict) else (None, None)
+        if (inputs, outputs) == (None, None) and not tests:
+            continue
+        if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
+            raise ProblemError(f"{name} has {key} without lists of as many inputs as outputs.")
+        for index, pair in enumerate(zip(inputs, outputs, strict=True)):
+            case = _case(*pair, f"{name}, {key} {index},", public=key == "public_tests")
+            if case.input not in seen:
+                seen.add(case.input)
+                yield case
+
+
+def _listed_cases(row: Row, name: str) -> Iterator[Case]:
+    tests = row["test"]
+    if isinstance(tests, str):
+        try:
+            refuse_bomb(tests)
+            tests = json.loads(tests)
+        except (ValueError, RecursionError) as error:
+            raise ProblemError(f"{name}: test is not JSON ({reason(error)}): download the file again.") from None
+    if not isinstance(tests, list):
+        raise ProblemError(f"{name} has tests that are not a list but a {type(tests).__name__}.")
+    for index, test in enumerate(tests):
+        where = f"{name}, test {index},"
+        given, expected = (test.get("input"), test.get("output")) if isinstance(test, dict) else (None, None)
+        given = given.get("stdin") if isinstance(given, dict) else given
+        yield _case(given, expected.get("stdout") if isinstance(expected, dict) else expected, where)
+
+
+def _case(given: object, expected: object, where: str, *, public: bool = False) -> Case:
+    if not isinstance(given, str) or not isinstance(expected, str):
+        raise ProblemError(f"{where} has no input and output text.")
+    return Case(given, expected, public)
+
+
+def _seconds(limit: object) -> float | None:
+    """Returns a limit of whole seconds and nanoseconds as one number; None where there is none."""
+    if not isinstance(limit, dict):
+        return None
+    parts = [limit.get(key) or 0 for key in ("seconds", "nanos")]
+    if not all(isinstance(part, int) and not isinstance(part, bool) for part in parts):
+        return None
+    seconds = parts[0] + parts[1] / 1e9
+    return seconds if 0 < seconds < math.inf else None
+
+
+SOURCE = Source(
+    "code_contests",
+    "code_contests",
+    SCHEMA,
+    {
+        "test": Release("deepmind/code_contests", ("data/test-*.parquet",)),
+        "valid": Release("deepmind/code_contests", ("data/valid-*.parquet",)),
+        "train": Release("deepmind/code_contests", ("data/train-*.parquet",)),
+    },
+    question_id,
+    facts,
+    problem,
+    reference,
+)

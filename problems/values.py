@@ -1,0 +1,123 @@
+"""Writes and reads a function's arguments and results: JSON, or a Python literal where JSON can't carry a value.
+
+    [1, 2]      "text"      null      1.5      (1, 2)      {3, 4}      {(0, 1): "a"}
+
+Integers have any length: Python's limit of 4300 digits is for texts of strangers, and here each step is linear in what
+it reads. Nothing is executed.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+
+MAX_VALUES = 8 << 20
+MAX_QUICK_DIGITS = 4300
+MAX_LITERAL_CHARACTERS = 1 << 20  # the tree of a literal takes much more than its text
+_STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+
+
+def strict_json(text: str) -> object:
+    """Returns the value of one JSON text without NaN and infinities; raises ValueError for anything else.
+
+    Integers of more than MAX_QUICK_DIGITS digits become Decimal, which is exact and takes linear time. Python's parser
+    gives up on deep nesting with RecursionError; that too means: not JSON that anyone should compare.
+    """
+    refuse_bomb(text)
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_integer)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def argument(line: str) -> object:
+    """Returns the value of one argument, JSON or else a Python literal; raises ValueError."""
+    refuse_bomb(line)
+    try:
+        return strict_json(line)
+    except ValueError as error:
+        not_json = error
+    if len(line) > MAX_LITERAL_CHARACTERS:
+        raise not_json
+    try:
+        with any_length_integers(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd escapes in strings
+            value = ast.literal_eval(line)
+            if isinstance(value, tuple) and not line.lstrip().startswith("("):
+                raise not_json  # `1, 2` is a slip, not a tuple
+            return value
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        raise not_json from None
+
+
+def encoded(value: object) -> str:
+    """Returns an argument as one line; raises ValueError or TypeError where neither JSON nor a literal carries it."""
+    with any_length_integers():
+        if not _needs_python(value):
+            return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = repr(_without_frozensets(value))
+        if ast.literal_eval(text) != value:
+            raise ValueError(f"{text[:60]} is no plain value")
+        return text
+
+
+def refuse_bomb(text: str) -> None:
+    """Raises ValueError where `text`, as JSON, has so many values that they would take gigabytes.
+
+    An empty list costs two characters and 64 bytes. What stands inside of strings costs no more than its length.
+    """
+    marks = sum(map(text.count, ",[{"))
+    if marks > MAX_VALUES:
+        marks = sum(map(_STRINGS.sub("", text).count, ",[{"))
+    if marks > MAX_VALUES:
+        raise ValueError(f"it holds more than {MAX_VALUES} values")
+
+
+@contextmanager
+def any_length_integers() -> Iterator[None]:
+    """Lifts Python's limit on the digits of integers in text. For a user's own files only: the time is quadratic."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        yield
+    finally:
+        sys.set_int_max_str_digits(before)
+
+
+def _without_frozensets(value: object) -> object:
+    """Returns a value with sets in place of frozen ones, which have no literal, outside of sets and keys."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(_without_frozensets, value))
+    if isinstance(value, dict):
+        return {key: _without_frozensets(item) for key, item in value.items()}
+    return set(value) if isinstance(value, frozenset) else value
+
+
+def _needs_python(value: object) -> bool:
+    """Tells whether JSON would bring `value` back as another one: tuples, sets, keys that are no text."""
+    if isinstance(value, dict):
+        return any(not isinstance(key, str) for key in value) or any(map(_needs_python, value.values()))
+    if isinstance(value, list):
+        return any(map(_needs_python, value))
+    return isinstance(value, tuple | set | frozenset)
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError("a number is too large for a float")
+    return value
+
+
+def _integer(digits: str) -> int | Decimal:
+    return int(digits) if len(digits) <= MAX_QUICK_DIGITS else Decimal(digits)

@@ -1,0 +1,187 @@
+"""Checks a program's outputs: by a built-in comparison, by the user's own checker, or by one that came with a question.
+
+A built-in comparison runs here (same_output.py). The user's own checker is trusted and runs in a process of its own
+(scoring/). A published one is not trusted and runs in the sandbox, on outputs of a program that has ended; it is the
+one program there that gets an expected output, and never the one under judgement.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+from problems.checker import EXACT, TOKENS, Checker
+from problems.problem import Case, Problem
+from problems.values import strict_json
+from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
+from ttsd.errors import UserError
+from ttsd.judging.same_output import same_output, same_result
+from ttsd.judging.scoring import Score, Scorer, ScorerError, open_scorer
+
+NOT_CHECKED = "The output could not be checked within the limits."
+# What a published checker finds: three files, by the names on its command line, and nothing on standard input.
+_HARNESS = """
+import builtins, io, json, os, sys
+files = dict(zip(["input.txt", "correct_output.txt", "solution_output.txt"], json.load(sys.stdin)))
+def open_text(file, mode="r", *arguments, **named):
+    if os.fspath(file) not in files or mode.strip("bt") != "r":
+        raise FileNotFoundError(2, "No such file or directory", file)
+    return io.BytesIO(files[os.fspath(file)].encode()) if "b" in mode else io.StringIO(files[os.fspath(file)])
+builtins.open = io.open = open_text
+os.path.exists = os.path.isfile = lambda path: os.fspath(path) in files
+sys.argv, sys.stdin = ["checker.py", *files], io.StringIO()
+exec(compile(SOURCE, "checker.py", "exec"), {"__name__": "__main__", "__file__": "checker.py"})
+"""
+
+
+class Runner(Protocol):
+    """Says what the judge needs of a sandbox: one outcome per input, in order, run as they are asked for."""
+
+    def run(self, program: Program, inputs: Iterable[bytes], limits: Limits) -> AsyncGenerator[Outcome]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Holds a checker's word on one output. `score` is 0 to 1, and 1 is right; `message` is for feedback."""
+
+    score: float
+    message: str = ""
+
+
+RIGHT, WRONG = Checked(1.0), Checked(0.0)
+
+
+class Check(Protocol):
+    """Checks outputs, None for a function that returned nothing, each of the case with the same number.
+
+    With `at_once` it must be called once for all outputs of a program, after the program has left the sandbox.
+    """
+
+    at_once: bool
+
+    async def __call__(self, cases: Sequence[Case], outputs: Sequence[bytes | None]) -> list[Checked]:
+        """Returns the checker's word on each output. Raises UserError where the checker is broken."""
+        ...
+
+
+@asynccontextmanager
+async def open_check(
+    problem: Problem, sandbox: Runner | None, limits: Limits, *, workers: int
+) -> AsyncGenerator[Check]:
+    """Opens the check that `problem.comparison` asks for; what it started ends with the block.
+
+    Only a published checker needs a sandbox.
+    """
+    checker = problem.comparison
+    if checker.kind == "own":
+        async with open_scorer(checker_spec(problem), seconds=limits.wall_seconds, workers=workers) as scorer:
+            yield OwnCheck(problem, scorer)
+    elif checker.kind == "published":
+        assert sandbox is not None
+        yield PublishedCheck(checker.program, sandbox)
+    else:
+        yield BuiltInCheck(checker, function=problem.entry_point is not None)
+
+
+class BuiltInCheck:
+    """Compares by one of the rules of same_output.py."""
+
+    at_once = False
+
+    def __init__(self, checker: Checker = TOKENS, *, function: bool) -> None:
+        self._checker = checker
+        self._function = function
+
+    async def __call__(self, cases: Sequence[Case], outputs: Sequence[bytes | None]) -> list[Checked]:
+        return [RIGHT if self._same(*pair) else WRONG for pair in zip(cases, outputs, strict=True)]
+
+    def _same(self, case: Case, output: bytes | None) -> bool:
+        if self._function:
+            return same_result(output, case.expected, EXACT if case.exact else self._checker)
+        return output is not None and same_output(output, case.expected, self._checker)
+
+
+class OwnCheck:
+    """Asks the user's own checker, which is loaded in a process of its own."""
+
+    at_once = False
+
+    def __init__(self, problem: Problem, scorer: Scorer) -> None:
+        self._problem = problem
+        self._scorer = scorer
+
+    async def __call__(self, cases: Sequence[Case], outputs: Sequence[bytes | None]) -> list[Checked]:
+        return [await self._checked(*pair) for pair in zip(cases, outputs, strict=True)]
+
+    async def _checked(self, case: Case, output: bytes | None) -> Checked:
+        text = _text(output)
+        if text is None or (self._problem.entry_point is not None and not _is_json(text)):
+            return WRONG
+        score = await self._asked({"input": case.input, "output": text, "expected": case.expected})
+        if score.value is None:
+            return Checked(0.0, NOT_CHECKED)
+        return Checked(min(max(score.value, 0.0), 1.0), score.feedback)
+
+    async def _asked(self, request: Mapping[str, str]) -> Score:
+        try:
+            return await self._scorer(request)
+        except ScorerError as error:
+            raise UserError(
+                f"the checker {self._problem.comparison.program!r} of {self._problem.name} failed ({error}); correct it"
+            ) from None
+
+
+class PublishedCheck:
+    """Runs a checker that came with the question, in the sandbox: right is what it prints 1 for."""
+
+    at_once = True
+
+    def __init__(self, source: str, sandbox: Runner) -> None:
+        self._program = Program(f"SOURCE = {source!r}\n{_HARNESS}")
+        self._sandbox = sandbox
+
+    async def __call__(self, cases: Sequence[Case], outputs: Sequence[bytes | None]) -> list[Checked]:
+        texts = [_text(output) for output in outputs]
+        asked = [(case, text) for case, text in zip(cases, texts, strict=True) if text is not None]
+        inputs = (json.dumps([case.input, case.expected, text]).encode() for case, text in asked)
+        async with aclosing(self._sandbox.run(self._program, inputs, Limits())) as outcomes:
+            said = [_verdict_of(outcome) async for outcome in outcomes]
+        if len(said) != len(asked):
+            raise SandboxFault(f"The sandbox checked {len(said)} of {len(asked)} outputs and reported no failure.")
+        verdicts = iter(said)
+        return [WRONG if text is None else next(verdicts) for text in texts]
+
+
+def compared(problem: Problem, comparison: Literal["question", "livecodebench"]) -> Problem:
+    """Returns `problem` as the setting `judge.comparison` has it judged.
+
+    LiveCodeBench's rule holds, whatever error the statement grants, for what has no checker of its own.
+    """
+    return replace(problem, checker=TOKENS) if comparison == "livecodebench" and problem.checker is None else problem
+
+
+def checker_spec(problem: Problem) -> Mapping[str, Any]:
+    """Returns what the scorer has to run for the user's own checker (scoring/worker.py)."""
+    return {"kind": "checker", "file": problem.comparison.program, "values": problem.entry_point is not None}
+
+
+def _verdict_of(outcome: Outcome) -> Checked:
+    return RIGHT if outcome.ending is Ending.FINISHED and outcome.stdout.strip() == b"1" else WRONG
+
+
+def _text(output: bytes | None) -> str | None:
+    try:
+        return None if output is None else output.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        strict_json(text)
+    except ValueError:
+        return False
+    return True
