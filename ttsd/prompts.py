@@ -33,8 +33,6 @@ Give the final answer on the last line, after the word `Answer:`, or in \\boxed{
 
 ATTEMPT_TEMPLATE = "Attempt:\n\n{attempt}\n\nFeedback:\n\n{feedback}"
 
-_THINKING_TAG = re.compile(r"(?<![`'\"])</?think>(?![`'\"])")
-
 
 class ChatTokenizer(Protocol):
     """Turns one user turn into token ids under the model's chat template, up to where the answer begins."""
@@ -118,37 +116,85 @@ def feedback(writer: PromptWriter, count: int, history: History) -> list[Prompt]
     return list(islice(cycle(distinct), count))
 
 
-def without_thinking(answer: str) -> str:
-    """Returns the answer without its thinking and without blanks around it, as demonstrations show it."""
-    return outside_thinking(answer).strip()
+def _distinct(writer: PromptWriter, failed: Sequence[Attempt], history: History) -> Iterator[Prompt]:
+    length, seen = writer.extensions.history_length, set[tuple[int, ...]]()
+    if length is None:
+        if failed:
+            yield writer.with_feedback("feedback", failed)
+        return
+    for attempt in reversed(failed):
+        if attempt.step != history.steps:
+            return
+        prompt = writer.with_feedback("feedback", selected(attempt, failed, length))
+        if prompt.token_ids not in seen:
+            seen.add(prompt.token_ids)
+            yield prompt
 
 
-def outside_thinking(answer: str) -> str:
-    """Returns the answer without its thinking; of thinking that is not closed nothing is left.
+def selected(own: Attempt, known: Sequence[Attempt], count: int) -> list[Attempt]:
+    """Returns at most `count` attempts whose feedback is shown: `own` last, before it those that add most to it.
 
-    Thinking ends at the first `</think>`. It begins at a `<think>` at the start of a line, or at the very beginning,
-    since the chat template may have opened it. A tag that a sentence only mentions is text.
+    What counts is the number of lines that no chosen item has; of equals the newest is chosen.
     """
-    kept: list[str] = []
-    begin, thinking, seen = 0, False, False
-    for tag in _THINKING_TAG.finditer(answer):
-        if tag[0] == "<think>" and not thinking and _begins_line(answer, tag.start()):
-            kept.append(answer[begin : tag.start()])
-            thinking = seen = True
-        elif tag[0] == "</think>" and (thinking or not (seen or _is_mention(answer, tag.start(), tag.end()))):
-            begin, thinking, seen = tag.end(), False, True
-    return "".join(kept if thinking else [*kept, answer[begin:]])
+    texts = {attempt.verdict.feedback: attempt for attempt in known}  # of equal texts the newest
+    candidates = sorted(texts.values(), key=lambda attempt: -attempt.number)
+    chosen, lines = [own], set(_lines(own.verdict.feedback))
+    while len(chosen) < count:
+        best = max(candidates, key=lambda attempt: len(_lines(attempt.verdict.feedback) - lines), default=own)
+        new = _lines(best.verdict.feedback) - lines
+        if not new:
+            break
+        chosen.append(best)
+        lines |= new
+    return chosen[::-1]
 
 
-def _is_mention(text: str, begin: int, end: int) -> bool:
-    """Tells whether a sentence goes on after what stands between `begin` and `end`."""
-    return text[begin - 1 : begin] in (" ", "\t", "(") and text[end : end + 1] in tuple(" \t).,;:")
+def question_text(problem: Problem) -> str:
+    """Returns the user turn of the question alone. A judge of the user's own asks for whatever its statement says."""
+    statement = problem.statement.strip()
+    if problem.kind == "judge":
+        return statement
+    if problem.kind == "answer":
+        return f"{statement}\n\n{ANSWER_FORMAT}"
+    if problem.entry_point is None:
+        return f"{statement}\n\n{STDIN_FORMAT}"
+    return f"{statement}\n\n{_fill(FUNCTION_FORMAT, starter_code=problem.starter_code.rstrip())}"
 
 
-def _begins_line(text: str, position: int) -> bool:
-    """Tells whether only blanks or a special token such as `<|assistant|>` stand before `position` on its line."""
-    before = text[max(0, position - 16) : position].rpartition("\n")[2].rstrip(" \t\r\ufeff")
-    return not before or before.endswith(("|>", "<s>"))
+def context_text(
+    question: str, settings: Reprompt, *, solution: str | None = None, feedback: Sequence[str] = ()
+) -> str:
+    """Returns the user turn with context: a successful attempt, feedback items joined by blank lines, or both.
+
+    Templates are filled by replacement, never by `str.format`: attempts and statements are full of braces.
+    """
+    joined = "\n\n".join(feedback)
+    shown = "" if solution is None else _fill(settings.solution_template, successful_previous_attempt=solution)
+    said = _fill(settings.feedback_template, feedback_raw=joined) if joined else ""
+    return _fill(settings.reprompt_template, prompt=question, solution=shown, feedback=said)
+
+
+def _context_limit(config: Config, own: int | None) -> int:
+    """Returns the tokens that a prompt with context may have and still leave room for an answer.
+
+    That is one of full length, or half of what the model takes (`own`, where `model.max_model_len` is none).
+    """
+    limit, length = config.reprompt.max_reprompt_len, config.model.max_model_len or own
+    return limit if length is None else min(limit, length - min(config.sampling.max_tokens, length // 2))
+
+
+def _longest(most: int, fits: Callable[[int], bool]) -> int:
+    """Returns the largest count up to `most` that fits, by bisection; 0 where none does."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+@lru_cache(maxsize=1 << 14)
+def _lines(text: str) -> frozenset[str]:
+    return frozenset(text.splitlines())
 
 
 def _fill(template: str, **values: str) -> str:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ttsd.prompts import outside_thinking
+from ttsd.thinking import without_thinking
 
 _BLANKS = " \t\r\ufeff"
 _CONTAINERS = _BLANKS + ">-*+.)0123456789"  # what CommonMark may have before a fence: quotes and list marks
@@ -27,7 +27,7 @@ def extract_program(answer: str) -> str | None:
     A block whose language is Python is taken before one without a language, and that before any other; among equals
     the longest (the paper's rule), among equally long ones the last.
     """
-    blocks = [block for block in _blocks(outside_thinking(answer)) if block.text.strip()]
+    blocks = [block for block in _blocks(without_thinking(answer)) if block.text.strip()]
     return max(reversed(blocks), key=lambda block: (block.rank, len(block.text))).text if blocks else None
 
 
@@ -175,7 +175,7 @@ def extract_answer(answer: str) -> str | None:
 
     `Answer:` begins its line, behind any marks and list numbers; the value may stand on the line below.
     """
-    text = outside_thinking(answer)
+    text = without_thinking(answer)
     begin, found = max(_last_boxed(text), _last_marked(text))
     return found.strip() or None if begin >= 0 else None
 
