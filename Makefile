@@ -66,7 +66,7 @@ lock: $(VENV)/installed
 
 # Rebuilds the bundled model from its seed (25 minutes on two cores), and the lists that belong to its weights.
 micro: $(VENV)/installed
-	$(BIN)/python -m tools.micro train --out problems/micro/model --resume
+	$(BIN)/python -m tools.micro train problems/micro/model
 	$(BIN)/python -m tools.micro evaluate problems/micro/model --subsets
 
 clean:

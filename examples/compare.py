@@ -1,4 +1,4 @@
-"""Two methods on one question, with the same budget, side by side in one record."""
+"""Two methods on one question, with the same budget, side by side in one run database."""
 
 import ttsd
 

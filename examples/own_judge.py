@@ -1,4 +1,4 @@
-"""A judge of your own: a score between 0 and 1, and the feedback that the teacher reads."""
+"""A judge of your own: a score between 0 and 1, and the feedback that prompts show."""
 
 import ttsd
 

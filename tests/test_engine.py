@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import tempfile
 import threading
 from functools import cache
@@ -118,6 +121,19 @@ def test_adapters_take_another_way_where_memory_backed_files_have_no_room() -> N
     finally:
         small.rmdir()
         large.rmdir()
+
+
+def test_adapters_of_processes_that_ended_are_removed_and_those_of_living_ones_are_kept() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    left = [Path(f"/dev/shm/ttsd-adapters-{owner}-of-a-test") for owner in (ended.pid, os.getppid())]
+    for folder in left:
+        folder.mkdir()
+    try:
+        scratch_folder(0.0).rmdir()
+        assert [folder.exists() for folder in left] == [False, True]
+    finally:
+        left[1].rmdir()
 
 
 @pytest.mark.parametrize("in_turn", [True, False])

@@ -12,12 +12,12 @@ import pytest
 import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
+from tests.loss_reference import distillation_loss
 from tests.tiny import write_model
 from ttsd.backbone import generate
 from ttsd.config import Config, Lora
 from ttsd.errors import UserError
 from ttsd.nouns import Example, Prompt
-from ttsd.training.losses import distillation_loss
 from ttsd.training.rows import weighted
 from ttsd.training.token_stats import TokenStats
 from ttsd.training.trainer import Trainer
@@ -152,11 +152,9 @@ def test_the_loss_is_that_of_plain_padded_forwards(folder: Path, examples: list[
     token_ids = torch.tensor([padded(example.completion_ids) for example in taught]).long()
     sampler = torch.tensor([padded(example.sampler_logprobs) for example in taught])
     sampled = student.log_softmax(-1).gather(-1, token_ids[..., None])[..., 0]
-    truth = distillation_loss(
-        student, teacher, token_ids, torch.tensor([padded([1] * len(example.completion_ids)) for example in taught]),
-        alpha=1.0, distillation_topk=20, distillation_add_tail=True, log_ratio_clip=5.0,
-        rollout_is_weights=(sampled - sampler).exp().clamp(max=2.0),
-    )  # fmt: skip
+    mask = torch.tensor([padded([1] * len(example.completion_ids)) for example in taught])
+    weights = (sampled - sampler).exp().clamp(max=2.0)
+    truth = distillation_loss(student, teacher, token_ids, mask, alpha=1.0, topk=20, clip=5.0, weights=weights)
     assert made.step("q", examples)["loss"] == pytest.approx(truth.item(), rel=1e-4)
 
 

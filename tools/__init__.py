@@ -1,1 +1,1 @@
-"""What the project is made with, and what its users never run."""
+"""Programs that make parts of the project. Users never run them, and the wheel does not have them."""

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 import problems
 from problems import Case, Problem
 from problems.problem import checked
-from ttsd.config import Config, load_config
+from ttsd.config import Config, flat, load_config
 from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.loop import Event
 from ttsd.methods import method_named
@@ -282,13 +282,6 @@ def _columns(database: sqlite3.Connection, table: str) -> dict[str, list[Any]]:
     for name in {"config", "metrics", "seconds"} & {*names}:
         names.remove(name)
         for row in rows:
-            row |= _flat(name, json.loads(row.pop(name) or "{}"))
+            row |= flat(json.loads(row.pop(name) or "{}"), f"{name}.")
     wanted = dict.fromkeys([*names, *(name for row in rows for name in row)])
     return {name: [row.get(name) for row in rows] for name in wanted}
-
-
-def _flat(name: str, value: Any) -> dict[str, Any]:
-    """Returns nested objects as one dictionary whose names are joined by dots."""
-    if not isinstance(value, dict):
-        return {name: value}
-    return {under: leaf for key, inner in value.items() for under, leaf in _flat(f"{name}.{key}", inner).items()}

@@ -88,8 +88,7 @@ async def learn(
     """Trains `policy` on one question until a discovery or the end of the budget.
 
     `spent` is asked before each round and ends the run there. `history` has the finished steps of a resumed run,
-    `begun` the attempts of steps that were not finished. In one-step-off mode a step's own event follows the attempts
-    of the next group.
+    `begun` the attempts of steps that were not finished. One step off, a step follows the next group's attempts.
     """
     recorded = {attempt.number: attempt for attempt in begun}
     found, last, learning = False, max(recorded, default=0), None
@@ -150,7 +149,6 @@ class Group:
 
     @property
     def begun(self) -> bool:
-        """Tells whether all rounds were begun."""
         return self._next == self._end
 
     def begin_round(self, method: Method) -> dict[int, Prompt]:
@@ -169,8 +167,8 @@ class Group:
             async with aclosing(self._sample(policy, judge, self.begin_round(method))) as sampling:
                 async for attempt in sampling:
                     yield attempt
-            recorded_later = len(self._made) > self._next - self._first
-            if self._rules.found(self.attempts) or (not recorded_later and spent()):
+            all_begun = len(self._made) == self._next - self._first  # of a stopped run more may be recorded
+            if self._rules.found(self.attempts) or (all_begun and spent()):
                 return
 
     async def _sample(
@@ -181,8 +179,7 @@ class Group:
         A discovery aborts the attempts with higher numbers while lower ones run to their end, so that the discovery is
         the lowest successful number, exactly as if the attempts had been sampled one by one.
         """
-        accepted = [number for number, attempt in self._made.items() if self._rules.found([attempt])]
-        first = min(accepted, default=self._end)
+        first = min((number for number, one in self._made.items() if self._rules.found([one])), default=self._end)
         tasks = {
             asyncio.create_task(self._attempt(policy, judge, number, prompt)): number
             for number, prompt in prompts.items()
@@ -210,8 +207,7 @@ class Group:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _attempt(self, policy: Policy, judge: Judge, number: int, prompt: Prompt) -> Attempt:
-        round_, completion = self.round, await policy.sample(prompt.token_ids)
-        start = time.monotonic()
+        round_, completion, start = self.round, await policy.sample(prompt.token_ids), time.monotonic()
         program, verdict = await judge(completion)
         return Attempt(number, self.step, round_, prompt, completion, program, verdict, time.monotonic() - start)
 

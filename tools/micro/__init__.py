@@ -1,1 +1,1 @@
-"""The bundled model: its corpus, its tokenizer, its shape, its training and what it can do."""
+"""The bundled model: its corpus, tokenizer, shape and training, and a measurement of what it can do."""

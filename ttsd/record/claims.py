@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,17 +14,18 @@ from filelock import FileLock, Timeout
 from ttsd.errors import RunHeld
 from ttsd.record.faults import faults_in_words
 
-PATIENCE_SECONDS = 0.3  # a reader that asks whether the lock is free holds it for a moment
+PATIENCE_SECONDS = 0.3  # a reader that asks whether the lock is free shares it for a moment
 
 
 @contextmanager
 def claimed(state_dir: Path, run: int, path: Path) -> Iterator[Path]:
     """Holds the folder of run `run` in `state_dir` against other processes. The lock ends with its process.
 
-    `path`: the database that errors name. RunHeld: another process has it.
+    `path`: the database that errors name. RunHeld: another process has it. UserError: the lock can't be a file there.
     """
     folder = state_dir / f"run-{run}"
-    lock = FileLock(folder / "lock", timeout=PATIENCE_SECONDS, thread_local=False)
+    # Without the fallback to a file that says who holds the lock: it would outlive a process that is killed.
+    lock = FileLock(folder / "lock", timeout=PATIENCE_SECONDS, thread_local=False, fallback_to_soft=False)
     with faults_in_words(path):
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -39,14 +42,18 @@ def claimed(state_dir: Path, run: int, path: Path) -> Iterator[Path]:
 
 
 def is_claimed(state_dir: Path, run: int) -> bool:
-    """Tells whether a process works on the run."""
-    file = state_dir / f"run-{run}" / "lock"
-    if not file.is_file():
+    """Tells whether a process works on the run.
+
+    FileLock's own lock (flock), but shared and only read: readers see no other reader, and need no right to write.
+    """
+    try:
+        lock = os.open(state_dir / f"run-{run}" / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
         return False
     try:
-        with FileLock(file, timeout=0, thread_local=False):
-            return False
-    except Timeout:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    except OSError:  # a database that may only be read
-        return False
+    finally:
+        os.close(lock)
+    return False

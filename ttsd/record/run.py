@@ -12,15 +12,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from problems.split import split
-from ttsd.config import Config
+from ttsd.config import Config, flat
 from ttsd.methods import Method, method_named
 from ttsd.nouns import Problem, Split
 
 # What may differ when a run is resumed: how far it goes, where it is stored, and how many processes help.
 FREE_SETTINGS = {
-    "budget": {"attempts", "tokens", "seconds"},
-    "store": {"path", "state_dir", "track"},
-    "judge": {"slots"},
+    "budget.attempts",
+    "budget.tokens",
+    "budget.seconds",
+    "store.path",
+    "store.state_dir",
+    "store.track",
+    "judge.slots",
 }
 
 
@@ -73,12 +77,7 @@ class Run:
 
 def binding(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings that a resumed run must keep, by their place, as in `lora.lr`."""
-    found = {"method": config.get("method")}
-    for section, settings in config.items():
-        if isinstance(settings, Mapping):
-            free = FREE_SETTINGS.get(section, set())
-            found |= {f"{section}.{name}": value for name, value in settings.items() if name not in free}
-    return found
+    return {place: value for place, value in flat(config).items() if place not in FREE_SETTINGS}
 
 
 def changed_settings(recorded: Mapping[str, Any], config: Config) -> list[str]:

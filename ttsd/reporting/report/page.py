@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from ttsd.config import flat
 from ttsd.record.store import Row, Store
 from ttsd.reporting.report import figures
 from ttsd.reporting.report.charts import discovery_charts, learning_charts
@@ -14,7 +15,7 @@ from ttsd.reporting.report.findings import Findings
 from ttsd.reporting.report.record import COSTS, Tally
 
 FEEDBACK_SHOWN = 3
-SETTINGS_LEFT_OUT = {"store"}
+SETTINGS_LEFT_OUT = "store."
 
 
 def render(store: Store, record: Tally, findings: Findings) -> str:
@@ -71,8 +72,10 @@ def settings(configs: Mapping[int, Mapping[str, Any]]) -> list[Row]:
     """Returns every setting once: its value where all runs agree, else each value with the runs that have it."""
     values: dict[str, dict[str, list[int]]] = {}
     for run, config in configs.items():
-        for name, value in _flat(config):
-            values.setdefault(name, {}).setdefault(value, []).append(run)
+        for name, value in flat(config).items():
+            if not name.startswith(SETTINGS_LEFT_OUT):
+                shown = value if isinstance(value, str) else json.dumps(value)
+                values.setdefault(name, {}).setdefault(shown, []).append(run)
     return [
         {
             "name": name,
@@ -145,18 +148,6 @@ def _data(record: Tally, findings: Findings) -> Row:
     discovery = discovery_charts(record.methods, findings.pooled_curves, findings.question_curves)
     learning = learning_charts(record.curves)
     return {**discovery, **learning, "specs": discovery["specs"] | learning["specs"]}
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    found = []
-    for name, value in config.items():
-        if not prefix and name in SETTINGS_LEFT_OUT:
-            continue
-        if isinstance(value, Mapping):
-            found += _flat(value, f"{prefix}{name}.")
-        else:
-            found.append((f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)))
-    return found
 
 
 def _ranges(numbers: Sequence[int]) -> str:
