@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 # What opens and what closes thinking. DeepSeek, Qwen, GLM, SmolLM3, Granite, Hunyuan; Seed-OSS; Magistral, Ministral;
 # gpt-oss; Gemma 4; EXAONE Deep; Kimi; Reka; Cohere.
 MARKS = (
@@ -18,7 +16,7 @@ MARKS = (
     ("<|START_THINKING|>", "<|END_THINKING|>"),
 )
 _PLAIN_HARMONY = ("analysis", "assistantfinal")  # gpt-oss, where its special tokens were dropped
-_WRAPPED = re.compile(r"\A\s*<(response|answer)>(.*?)(?:</\1>\s*)?\Z", re.DOTALL)
+_WRAPPERS = ("response", "answer")  # of Granite and Hunyuan
 
 
 def without_thinking(text: str) -> str:
@@ -28,5 +26,11 @@ def without_thinking(text: str) -> str:
     answer = text[end:]
     if answer.lstrip().startswith(tuple(opened for opened, _ in MARKS)):
         return ""
-    wrapped = _WRAPPED.match(answer) if end else None
-    return wrapped[2] if wrapped else answer
+    return _unwrapped(answer) if end else answer
+
+
+def _unwrapped(answer: str) -> str:
+    for name in _WRAPPERS:
+        if answer.lstrip().startswith(f"<{name}>"):
+            return answer.lstrip()[len(name) + 2 :].rstrip().removesuffix(f"</{name}>")
+    return answer

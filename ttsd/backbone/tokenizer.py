@@ -70,7 +70,7 @@ class Tokenizer:
         if inner.chat_template is None:
             raise UserError(
                 f"the tokenizer of {path!r} has no chat template; choose an instruction-tuned model, "
-                "or put a chat_template.jinja beside its tokenizer.json"
+                "or put a chat_template.jinja next to its tokenizer.json"
             )
         if not inner.is_fast:
             raise UserError(f"the tokenizer of {path!r} has no tokenizer.json; choose a model that has one")
@@ -130,7 +130,7 @@ class Tokenizer:
         if len(parts) != 2:
             raise UserError(
                 f"the chat template says the question {len(parts) - 1} times instead of once; "
-                "put another chat_template.jinja beside the model's tokenizer.json"
+                "put another chat_template.jinja next to the model's tokenizer.json"
             )
         return parts[0], parts[1]
 
