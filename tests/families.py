@@ -30,6 +30,10 @@ GRANITE = {
     "logits_scaling": 8.0, "embedding_multiplier": 12.0, "attention_multiplier": 0.1, "residual_multiplier": 0.22,
 }  # fmt: skip
 LFM2 = {"layer_types": ["conv", "full_attention", "conv", "full_attention"], "conv_L_cache": 3}
+GEMMA4 = {
+    **WINDOW, "global_head_dim": 8, "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 320,
+    "num_kv_shared_layers": 0, "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
+}  # fmt: skip
 LLAMA3 = {
     "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
@@ -55,12 +59,14 @@ FAMILIES = {
     "qwen3 next": Family("Qwen3-Next, Qwen3-Coder-Next", "qwen3_next", False, {**LINEAR, **EXPERTS}),
     "gemma 2": Family("Gemma 2", "gemma2", False, WINDOW),
     "gemma 3": Family("Gemma 3 (text)", "gemma3_text", False, WINDOW),
+    "gemma 4": Family("Gemma 4 (text)", "gemma4_text", False, GEMMA4),
     "gpt-oss": Family("gpt-oss", "gpt_oss", False, {**WINDOW, **EXPERTS}),
     "lfm2": Family("LFM2, LFM2.5", "lfm2", False, LFM2),
     "smollm3": Family("SmolLM3", "smollm3", True),
     "mistral": Family("Mistral 7B 0.2 and later, Mistral Small, Codestral", "mistral", True, {"sliding_window": None}),
     "mistral 0.1": Family("Mistral 7B 0.1", "mistral", False, WINDOW),
     "ministral": Family("Ministral", "ministral", False, WINDOW),
+    "ministral 3": Family("Ministral 3 (text)", "ministral3", True, {"sliding_window": None}),
     "phi": Family("Phi-1.5, Phi-2", "phi", True),
     "phi 3": Family("Phi-3-mini", "phi3", False, WINDOW),
     "phi 4": Family("Phi-4, Phi-4-mini", "phi3", True, {"sliding_window": None}),
@@ -70,6 +76,14 @@ FAMILIES = {
     "granite 4": Family("Granite 4 (hybrid)", "granitemoehybrid", False, {**MAMBA, **GRANITE}),
     "glm 4": Family("GLM-4 (0414)", "glm4", True),
     "starcoder 2": Family("StarCoder2", "starcoder2", False, WINDOW),
+    "phi moe": Family("Phi-3.5-MoE", "phimoe", True, {"sliding_window": None, **EXPERTS}),
+    "qwen3.5 moe": Family(
+        "Qwen3.5-MoE, Qwen3.6-MoE (text)",
+        "qwen3_5_moe_text",
+        False,
+        {**LINEAR, **EXPERTS, "shared_expert_intermediate_size": 32},
+    ),
+    "lfm2 moe": Family("LFM2-MoE", "lfm2_moe", False, {**LFM2, **EXPERTS, "num_dense_layers": 1}),
     "seed-oss": Family("Seed-OSS", "seed_oss", True),
 }
 
@@ -85,8 +99,8 @@ def write_family(name: str, folder: Path, change: Mapping[str, Any] | None = Non
     from transformers import AutoConfig, AutoModelForCausalLM
 
     kind, settings = (FAMILIES[name].kind, FAMILIES[name].settings) if change is None else (name, change)
-    default = AutoConfig.for_model(kind)
-    sizes = {key: value for key, value in _SIZES.items() if hasattr(default, key)}
+    default = AutoConfig.for_model(kind).to_dict()
+    sizes = {key: value for key, value in _SIZES.items() if key in default}
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**sizes, **settings})).float()
     with torch.no_grad():  # an untrained model says the same everywhere; this one has opinions
@@ -115,3 +129,12 @@ def sequences() -> list[tuple[int, ...]]:
         start + branch + tokens(25),
         tokens(15),
     ]
+
+
+def table() -> str:
+    """Returns the table of the documentation, in Markdown."""
+    rows = [
+        f"| {one.models} | `{one.kind}` | {'packed' if one.packs else 'a row a sequence'} |"
+        for one in FAMILIES.values()
+    ]
+    return "\n".join(["| models | `model_type` | trainer |", "|---|---|---|", *rows]) + "\n"

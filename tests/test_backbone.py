@@ -326,7 +326,7 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_broken_model_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"can't load the model.*check model.path"):
+    with pytest.raises(UserError, match=r"can't load the configuration.*check model.path"):
         load_base(str(tmp_path))
 
 

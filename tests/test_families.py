@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch  # noqa: TID253
 
-from tests.families import FAMILIES, sequences, write_family
+from tests.commands import ROOT
+from tests.families import FAMILIES, sequences, table, write_family
 from ttsd.backbone import generate, load_base
 from ttsd.backbone.lora import Adapter, LoraShape
 
@@ -162,3 +163,8 @@ def test_an_exported_adapter_is_the_same_in_peft(tmp_path: Path, name: str) -> N
         found = ours(base, [row])[0]
         wanted = theirs(input_ids=torch.tensor([row]), use_cache=False).logits[0].double().log_softmax(-1)
     torch.testing.assert_close(found, wanted, atol=EXACT, rtol=0)
+
+
+def test_the_table_of_the_documentation_is_that_of_these_tests() -> None:
+    page = (ROOT / "docs" / "models.md").read_text("utf-8")
+    assert table() in page, "put this into docs/models.md:\n" + table()

@@ -18,7 +18,7 @@ MARKS = (
     ("<|START_THINKING|>", "<|END_THINKING|>"),
 )
 _PLAIN_HARMONY = ("analysis", "assistantfinal")  # gpt-oss, where its special tokens were dropped
-_WRAPPED = re.compile(r"\A\s*<(response|answer)>(.*?)(?:</\1>\s*)?\Z", re.DOTALL)
+_WRAPPERS = ("response", "answer")  # of Granite and Hunyuan
 _TAG = re.compile(r"(?<![`'\"])</?think>(?![`'\"])")
 
 
@@ -30,8 +30,14 @@ def without_thinking(text: str) -> str:
     answer = outside[end:]
     if answer.lstrip().startswith(tuple(opened for opened, _ in MARKS[1:])):
         return ""
-    wrapped = _WRAPPED.match(answer) if end or outside != text else None
-    return wrapped[2] if wrapped else answer
+    return _unwrapped(answer) if end or outside != text else answer
+
+
+def _unwrapped(answer: str) -> str:
+    for name in _WRAPPERS:
+        if answer.lstrip().startswith(f"<{name}>"):
+            return answer.lstrip()[len(name) + 2 :].rstrip().removesuffix(f"</{name}>")
+    return answer
 
 
 def _outside_tags(text: str) -> str:

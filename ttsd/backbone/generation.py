@@ -97,6 +97,11 @@ class _Row:
         self, token: int, logprob: float, max_tokens: int, stop_ids: Sequence[int], should_stop: Callable[[int], bool]
     ) -> bool:
         """Adds a token; tells whether it ends the completion."""
+        if logprob != logprob:  # NaN
+            raise InfrastructureError(
+                "the model's logits are not numbers (NaN), so nothing can be sampled; "
+                "use model.dtype=float32 or bfloat16, or other weights"
+            )
         self.tokens.append(token)
         self.logprobs.append(logprob)
         if token in stop_ids:
@@ -163,11 +168,6 @@ def _sample(logits: Tensor, temperature: float, top_p: float, generator: torch.G
         before = ordered.exp().cumsum(dim=-1) - ordered.exp()
         dropped = torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before >= top_p)
         log_probs = torch.log_softmax(log_probs.masked_fill(dropped, -torch.inf), dim=-1)
-    if bool(log_probs.isnan().any()):
-        raise InfrastructureError(
-            "the model's logits are not numbers (NaN), so nothing can be sampled; "
-            "use model.dtype=float32 or bfloat16, or other weights"
-        )
     tokens = _inverted(log_probs.exp(), generator)
     return tokens[:, 0], log_probs.gather(-1, tokens)[:, 0]
 
@@ -181,7 +181,7 @@ def _inverted(mass: Tensor, generator: torch.Generator) -> Tensor:
     blocks = nn.functional.pad(mass, (0, -mass.shape[1] % _BLOCK)).reshape(len(mass), -1, _BLOCK)
     below = blocks.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
     point = torch.rand(len(mass), 1, dtype=torch.float64, device=mass.device, generator=generator) * below[:, -1:]
-    at = torch.searchsorted(below, point, right=True)
+    at = torch.searchsorted(below, point, right=True).clamp_(max=blocks.shape[1] - 1)  # beyond it where mass is NaN
     block = blocks.gather(1, at[:, :, None].expand(-1, -1, _BLOCK))[:, 0].double()
     left = (point - (below.gather(1, at) - block.sum(dim=-1, keepdim=True))).clamp(min=0)
     within = torch.searchsorted(block.cumsum(dim=-1), left, right=True)
