@@ -8,7 +8,7 @@ COPY . /opt/ttsd
 RUN python3 -m pip freeze | grep -E '^(torch|vllm|transformers)==' > /tmp/pins \
  && python3 -m pip install --no-cache-dir --constraint /tmp/pins "/opt/ttsd[gpu,nf4,ray]"
 
-# Models and records outlive the container. Adapters on their way to the sampler lie in /dev/shm, hence --shm-size.
+# Models and run databases outlive the container. Adapters go to the sampler through /dev/shm, hence --shm-size.
 ENV HF_HOME=/data/models VLLM_CACHE_ROOT=/data/vllm
 VOLUME /data
 WORKDIR /data

@@ -1,4 +1,4 @@
-"""A judge of your own: a score between 0 and 1, and the feedback that the teacher reads."""
+"""A judge of your own: a score between 0 and 1, and the feedback that prompts show."""
 
 import ttsd
 
@@ -13,7 +13,7 @@ def score(answer: str) -> tuple[float, str]:
 
 
 short = ttsd.question("# Short\n\nPrint the number that you read, in a short program.\n", name="short", judge=score)
-config = ttsd.load_config("micro-cpu", ["model.sampler=transformers", "budget.attempts=8"])
+config = ttsd.load_config("micro", ["model.sampler=transformers", "budget.attempts=8"])
 
 if __name__ == "__main__":
     answer = ttsd.solve(short, config)

@@ -1,4 +1,4 @@
-"""The record as tables: what passed, step by step."""
+"""The run database as tables: what passed, step by step."""
 
 import ttsd
 

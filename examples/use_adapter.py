@@ -1,4 +1,4 @@
-"""A run's adapter, out of the record, with transformers and peft (`vllm serve --lora-modules` works too)."""
+"""A run's adapter, out of the run database, with transformers and peft (`vllm serve --lora-modules` works too)."""
 
 import sys
 

@@ -1,7 +1,7 @@
 """Keeps questions pulled to this machine: a small file each and an index, so that a name is found without a network.
 
     $TTSD_CACHE, else $XDG_CACHE_HOME/ttsd, else ~/.cache/ttsd
-        lcb/index.json          which release of which repository, and its rows in order
+        lcb/index.json          the release and its repository, and its rows in order
         lcb/rows/HASH.json      one row, as published, named by its content
 
 Only rows that were read in full get a file. A pull writes files first and replaces the index last, in one step: killed

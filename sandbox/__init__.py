@@ -20,11 +20,11 @@ Covered, each by hostile programs in tests/attacks, as root, as a user, in a con
 - traces: a test finds no access times, sizes, descriptors or IPC of another
 - limits: CPU time, wall time (also of all tests of a program together), address space, size of each output,
   descriptors, threads; none of them can be lifted
-- availability: an honest program beside a hostile one gets its outcome within two seconds
+- availability: an honest program next to a hostile one gets its outcome within two seconds
 - kernel: an allow-list of about 80 system calls, by number and where needed by argument, on x86-64 and aarch64
 
 Tiers: seccomp with no_new_privs, limits and a clean environment are required. Landlock is used where the kernel has it.
-As root, the programs of each slot run as a user of their own, wherever the interpreter lies. Files are hidden, sizes
+As root, the programs of each slot run as a user of their own, wherever the interpreter is. Files are hidden, sizes
 and dates included, with glibc 2.39 and newer, musl, root or user namespaces. The modules that a program's text mentions
 are imported before it.
 

@@ -128,7 +128,7 @@ async def _limited(run: Run) -> list[Row]:
 
 
 async def _wanted(run: Run) -> list[Row]:
-    """What some machines can't have: see "Not covered" in the package's docstring."""
+    """Returns what some machines can't have: see "Not covered" in the package's docstring."""
     answer = await run(Program(_WANTED), json.dumps(os.path.abspath(__file__)).encode(), LIMITS)
     lines = answer.stdout.split()
     hidden, bounded = lines[:1] == [b"True"], lines[1:] == [b"True"]

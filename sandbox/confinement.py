@@ -33,7 +33,7 @@ class Confinement(NamedTuple):
 
     @property
     def mechanisms(self) -> list[str]:
-        """Their names, for the record."""
+        """Returns their names, for the record."""
         found = {
             f"landlock {landlock.version()}": self.rules is not None,
             "seccomp": True,
@@ -43,7 +43,7 @@ class Confinement(NamedTuple):
         return [name for name, holds in found.items() if holds]
 
     def lower_supervisor(self) -> None:
-        """Files, the user and the last capabilities."""
+        """Gives up files, the user and the last capabilities."""
         if self.root is not None:
             rights.enter(self.root)
             os.close(self.root)
@@ -53,7 +53,7 @@ class Confinement(NamedTuple):
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
 
     def confine_supervisor(self) -> None:
-        """Everything else that a supervisor does not need."""
+        """Gives up everything else that a supervisor does not need."""
         no_new_privileges()
         if self.rules is not None:
             landlock.restrict(self.rules)
@@ -64,9 +64,10 @@ class Confinement(NamedTuple):
 def child_steps(
     confinement: Confinement | None, setup: int, files: int, threads: int | None
 ) -> list[Callable[[], object]]:
-    """What each child of this process has to do before it runs the program: the last but one writes a byte to `setup`,
-    which says that all went well and which the program can't forge, as nothing but its files, the first `files`
-    descriptors, is open then."""
+    """Returns what each child of this process has to do before it runs the program: the last but one writes a byte to
+    `setup`, which says that all went well and which the program can't forge, as nothing but its files, the first
+    `files` descriptors, is open then.
+    """
     bound = [partial(resource.setrlimit, resource.RLIMIT_NPROC, (threads, threads))] if threads else []
     confine = [seccomp.installation(confinement.child_filter)] if confinement else []
     say_so, close_all = partial(os.write, setup, b"!"), partial(os.closerange, files, ALL_FILES)
@@ -74,7 +75,7 @@ def child_steps(
 
 
 def prepared(use_landlock: bool, user: int) -> Confinement:
-    """All that this machine has, found out by trying; OSError where the required part is missing."""
+    """Returns all that this machine has, found out by trying; OSError where the required part is missing."""
     machine = os.uname().machine
     if machine not in seccomp.MACHINES:
         raise OSError(f"there is no system call filter for {machine}")
@@ -111,25 +112,28 @@ def _works(*steps: Callable[[], object]) -> bool:
 
 def attempt(*steps: Callable[[], object]) -> None:
     """Takes them in a process of no consequence; OSError where this machine refuses one."""
-    reading, writing = os.pipe()
+    source, target = os.pipe()
     pid = kernel.patiently(os.fork)
     if pid == 0:
         try:
             for step in steps:
                 step()
         except BaseException as error:
-            os.write(writing, str(error).encode())
+            os.write(target, str(error).encode())
         os._exit(0)
-    os.close(writing)
+    os.close(target)
     _pid, status = os.waitpid(pid, 0)
-    complaint = os.read(reading, 1000).decode()
-    os.close(reading)
+    complaint = os.read(source, 1000).decode()
+    os.close(source)
     if complaint or status:
         raise OSError(complaint or f"wait status {status}")
 
 
 def limit_resources(limits: dict[str, Any], already_mapped: int) -> None:
-    """For the supervisor and its children. `already_mapped`: bytes of address space that are the interpreter's own."""
+    """Limits the supervisor and its children.
+
+    `already_mapped`: bytes of address space that are the interpreter's own.
+    """
     memory = already_mapped + limits["memory_bytes"]
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (limits["output_bytes"], limits["output_bytes"]))
@@ -140,7 +144,7 @@ def limit_resources(limits: dict[str, Any], already_mapped: int) -> None:
 
 
 def address_space() -> int:
-    """Bytes that are mapped now."""
+    """Returns the bytes that are mapped now."""
     with open("/proc/self/statm") as statm:
         pages = int(statm.read().split()[0])
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -30,7 +30,7 @@ class Waiting(selectors.PollSelector):
 
 
 def install() -> None:
-    """For every event loop that this process will make."""
+    """Installs it for every event loop that this process will make."""
     from asyncio.selector_events import BaseSelectorEventLoop
 
     selectors.DefaultSelector = Waiting  # type: ignore[assignment, misc]
@@ -43,7 +43,7 @@ def install() -> None:
 
 
 def _nothing(loop: Any) -> None:
-    """There is no pipe to make or to close."""
+    """Does nothing: there is no pipe to make or to close."""
 
 
 def _wake(loop: Any) -> None:

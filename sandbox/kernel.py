@@ -28,8 +28,11 @@ def _checked(result: int, what: str) -> int:
 
 
 def fork() -> int:
-    """fork(2) alone. os.fork also has every module renew its locks and seeds, which costs as much again; a process
-    without other threads needs none of that."""
+    """Calls fork(2) alone.
+
+    os.fork also has every module renew its locks and seeds, which costs as much again; a process without other threads
+    needs none of that.
+    """
     return _checked(_fork(), "fork")
 
 
@@ -47,12 +50,12 @@ def patiently(fork: Callable[[], int]) -> int:
 
 
 def syscall(number: int, *arguments: Any) -> int:
-    """The raw system call; OSError where it fails."""
+    """Makes the raw system call; OSError where it fails."""
     return _checked(libc.syscall(number, *arguments), f"system call {number}")
 
 
 def die_with_parent(parent: int) -> Callable[[], None]:
-    """What a child forked by the process `parent` has to call first; it may be alone already by then."""
+    """Returns what a child forked by the process `parent` has to call first; it may be alone already by then."""
     request = prepared_prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def step() -> None:
@@ -64,7 +67,7 @@ def die_with_parent(parent: int) -> Callable[[], None]:
 
 
 def prepared_prctl(option: int, *arguments: Any) -> Callable[[], None]:
-    """prctl with its arguments converted already, for a process that should touch little memory."""
+    """Returns prctl with its arguments converted already, for a process that should touch little memory."""
     words = [ctypes.c_ulong(word) if isinstance(word, int) else word for word in arguments]
     call = functools.partial(libc.prctl, ctypes.c_int(option), *words, *[ctypes.c_ulong(0)] * (4 - len(words)))
 
@@ -76,5 +79,5 @@ def prepared_prctl(option: int, *arguments: Any) -> Callable[[], None]:
 
 
 def prctl(option: int, *arguments: Any) -> None:
-    """prctl(2); integers are passed as unsigned longs. OSError where it fails."""
+    """Calls prctl(2); integers are passed as unsigned longs. OSError where it fails."""
     prepared_prctl(option, *arguments)()

@@ -20,7 +20,9 @@ _NETWORK_SINCE, _SCOPES_SINCE = 4, 6
 
 
 def version() -> int:
-    """Of the kernel's interface; 0 where there is none (not built in, switched off, or hidden by a container)."""
+    """Returns the version of the kernel's interface; 0 where there is none (not built in, switched off, or hidden by a
+    container).
+    """
     try:
         return kernel.syscall(_CREATE, None, ctypes.c_size_t(0), _VERSION)
     except OSError:
@@ -28,7 +30,7 @@ def version() -> int:
 
 
 def ruleset(abi: int) -> int:
-    """A descriptor of a ruleset that handles all rights this version knows and grants none."""
+    """Returns a descriptor of a ruleset that handles all rights this version knows and grants none."""
     rights = (1 << _RIGHTS[min(abi, max(_RIGHTS))]) - 1
     network = 0b11 if abi >= _NETWORK_SINCE else 0
     scopes = 0b11 if abi >= _SCOPES_SINCE else 0

@@ -28,7 +28,7 @@ def outcome(report: wire.Report, stdout: int, stderr: int, result: int | None, l
 
 
 def ending(report: wire.Report, largest: int, errors: bytes, limits: Limits) -> Ending:
-    """`largest` is the size in bytes of the largest file that the program wrote."""
+    """Returns how it ended; `largest` is the size in bytes of the largest file that the program wrote."""
     code = os.waitstatus_to_exitcode(report.status)
     if report.cpu_seconds > limits.cpu_seconds or report.stopped_for == wire.CPU:
         return Ending.CPU_LIMIT
@@ -48,15 +48,18 @@ def _ends_in_memory_error(errors: bytes) -> bool:
 
 
 def killed_from_outside(report: wire.Report, limits: Limits) -> bool:
-    """SIGKILL can come neither from a confined program itself nor, without a reason, from its supervisor. Where the
-    program holds much memory, the kernel's choice of it is the program's own fault, though."""
+    """Tells whether it was.
+
+    SIGKILL can come neither from a confined program itself nor, without a reason, from its supervisor. Where the
+    program holds much memory, the kernel's choice of it is the program's own fault, though.
+    """
     code = os.waitstatus_to_exitcode(report.status)
     within = report.cpu_seconds <= limits.cpu_seconds and report.peak_bytes <= limits.memory_bytes // 2
     return code == -signal.SIGKILL and report.stopped_for == wire.NOTHING and within
 
 
 def death_notice(report: wire.Report) -> bytes:
-    """A fatal signal leaves no words of its own; the sandbox's kill needs none, as the ending says it."""
+    """Describes a fatal signal, which leaves no words of its own; the sandbox's kill needs none."""
     code = os.waitstatus_to_exitcode(report.status)
     if code >= 0 or report.stopped_for:
         return b""

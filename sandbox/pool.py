@@ -77,21 +77,22 @@ class Sandbox:
 
     @property
     def tier(self) -> str:
-        """What confines the programs, for the record: "landlock 7+seccomp+user", say, or "unsafe"."""
+        """Returns what confines the programs, for the record: "landlock 7+seccomp+user", say, or "unsafe"."""
         return "+".join(self._slots[0].mechanisms)
 
     @property
     def python_version(self) -> str:
-        """Of the interpreter that runs the programs, for the record."""
+        """Returns that of the interpreter that runs the programs, for the record."""
         return self._slots[0].python_version
 
     @property
     def zygotes(self) -> list[int]:
-        """The process ids of the zygotes that run now."""
+        """Returns the process ids of the zygotes that run now."""
         return [slot.pid for slot in self._slots if slot.pid is not None]
 
     async def run(self, program: Program, inputs: Iterable[bytes], limits: Limits) -> AsyncGenerator[Outcome]:
-        """One isolated process per input; outcomes in the order of the inputs, each computed when it is asked for.
+        """Runs one isolated process per input; outcomes in the order of the inputs, each computed when it is asked
+        for.
 
         The generator holds one slot until it ends or is closed, and then ends whatever still runs.
         Raises SandboxFault where the sandbox, not the program, failed several times in a row.
@@ -105,7 +106,7 @@ class Sandbox:
             self._free.put_nowait(slot)
 
     async def once(self, program: Program, data: bytes, limits: Limits) -> Outcome:
-        """A single test."""
+        """Runs a single test."""
         async with aclosing(self.run(program, [data], limits)) as outcomes:
             return await anext(outcomes)
 

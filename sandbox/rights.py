@@ -25,7 +25,7 @@ _PLACES = ("/tmp", "/dev/shm", "/var/tmp", "/run")  # where an empty directory c
 def lower_zygote() -> None:
     """Leaves the zygote the rights to confine its supervisors, and no others."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
-        score.write("1000")  # where memory runs out, a program goes before the trainer does
+        score.write("1000")  # where memory runs out, a program is killed before the trainer is
     if os.geteuid() != 0:
         kernel.libc.unshare(_NEW_USER_NAMESPACE)  # refused in most containers
     for capability in range(_LAST_CAPABILITY + 1):
@@ -43,21 +43,22 @@ def keep_capabilities(wanted: Iterable[int]) -> None:
 
 
 def may_change_users() -> bool:
-    """And still end a process that has changed."""
+    """Tells whether it may change them, and still end a process that has changed."""
     needed = _mask((KILL, SETGID, SETUID))
     return _permitted() & needed == needed
 
 
 def become(user: int) -> None:
-    """For a supervisor of root's, which then has no capabilities either."""
+    """Changes the user of a supervisor of root's, which then has no capabilities either."""
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
 
 
 def empty_directory() -> int | None:
-    """A descriptor of a directory that holds nothing and never will, as it has no name any more; None where none could
-    be made."""
+    """Returns a descriptor of a directory that holds nothing and never will, as it has no name any more; None where
+    none could be made.
+    """
     for place in _PLACES:
         path = f"{place}/sandbox-{os.getpid()}"
         with contextlib.suppress(OSError):
@@ -76,7 +77,7 @@ def enter(directory: int) -> None:
 
 
 def _permitted() -> int:
-    """The capabilities of this process, as a bit mask of those below number 32."""
+    """Returns the capabilities of this process, as a bit mask of those below number 32."""
     sets = ctypes.create_string_buffer(24)  # effective, permitted, inheritable; then the same of their upper halves
     _checked(kernel.libc.capget(_header(), sets))
     return int(struct.unpack_from("I", sets, 4)[0])

@@ -53,7 +53,7 @@ _AT_EMPTY_PATH = 0x1000
 
 
 def supervisor_filter(machine: str, *, fstat_by_path: bool) -> bytes:
-    """The allow-list.
+    """Returns the allow-list.
 
     `fstat_by_path`: this machine's C library asks for the facts of a descriptor by way of an empty path. The filter
     can't see that the path is empty, so that other paths pass, too.
@@ -77,7 +77,7 @@ def supervisor_filter(machine: str, *, fstat_by_path: bool) -> bytes:
 
 
 def child_filter(machine: str) -> bytes:
-    """What a child gives up, on top of the supervisor's filter."""
+    """Returns what a child gives up, on top of the supervisor's filter."""
     architecture, numbers = MACHINES[machine]
     rules = [_unconditional(numbers, _SUPERVISOR.split(), _refuse())]
     rules.append(_rule(numbers, "clone", [*_argument(0), *_if_equal(_THREADS, _allow()), *_refuse()]))
@@ -120,7 +120,7 @@ def _unconditional(numbers: dict[str, int], names: Iterable[str], verdict: list[
 
 
 def _rule(numbers: dict[str, int], name: str, body: list[Instruction]) -> list[Instruction]:
-    """`body`, which ends in a verdict on every path, for one system call."""
+    """Returns `body`, which ends in a verdict on every path, for one system call."""
     return [_instruction(_EQUAL, numbers[name], 0, len(body)), *body] if name in numbers else []
 
 
@@ -133,7 +133,7 @@ def _unless_zero(verdict: list[Instruction]) -> list[Instruction]:
 
 
 def _argument(index: int) -> list[Instruction]:
-    """The lower half of an argument, which is all of it where the kernel takes an int (little-endian machines)."""
+    """Returns the lower half of an argument: all of it where the kernel takes an int (little-endian machines)."""
     return [_instruction(_LOAD, 16 + 8 * index)]
 
 

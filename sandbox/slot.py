@@ -73,7 +73,7 @@ class Slot:
 
     @property
     def pid(self) -> int | None:
-        """Of the zygote."""
+        """Returns that of the zygote."""
         return self._process.pid if self._process else None
 
     async def start(self) -> None:
@@ -170,7 +170,10 @@ class Slot:
             return outcome(report, stdout, stderr, result[0] if result else None, limits)
 
     async def _crash_of_the_compiler(self) -> Outcome:
-        """Before the first test a supervisor has only compiled: if that ended it, it is the program's doing."""
+        """Tells whether it was one.
+
+        Before the first test a supervisor has only compiled: if that ended it, it is the program's doing.
+        """
         status = await self._settle()
         code = os.waitstatus_to_exitcode(status) if status is not None else 0
         if code == wire.CROWDED:
@@ -237,7 +240,7 @@ def _not_compiled(ending: Ending, message: str) -> Outcome:
 
 
 def _end(zygote: subprocess.Popen[bytes]) -> None:
-    """It ends by itself, and reaps what is below it, when its connection closes; the kill is for one that can't."""
+    """Waits until the process ends, as it does when its connection closes, and kills one that can't."""
     try:
         zygote.wait(timeout=STOP_SECONDS)
     except subprocess.TimeoutExpired:

@@ -87,7 +87,7 @@ def _tested(
 
 
 def put_in_place(files: list[int]) -> None:
-    """As the descriptors from 0 on, which this process has no use for itself."""
+    """Puts them in place as the descriptors from 0 on, which this process has no use for itself."""
     for target, descriptor in enumerate(files):
         os.dup2(descriptor, target)
         os.close(descriptor)
@@ -104,11 +104,11 @@ class WallBudget:
 
     @property
     def is_spent(self) -> bool:
-        """What is left is too little to set up another test."""
+        """Tells whether what is left is too little to set up another test."""
         return self._left < self._all / 10
 
     def left(self, wall_seconds: float, cpu_seconds: float) -> float:
-        """After the running test has used this much."""
+        """Returns what is left after the running test has used this much."""
         return min(self._one_test - wall_seconds, self._left_together(wall_seconds, cpu_seconds))
 
     def charge(self, report: wire.Report) -> None:

@@ -20,7 +20,7 @@ _STACK_BYTES = 64 << 10
 
 
 def limit() -> int | None:
-    """For RLIMIT_NPROC; None where the kernel does not hold this process to it (real root, capable)."""
+    """Returns the value for RLIMIT_NPROC; None where the kernel does not hold this process to it (real root)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
     try:
         if _one_more(0, hard):
@@ -32,7 +32,7 @@ def limit() -> int | None:
 
 
 def _counted(hard: int) -> int:
-    """The user's processes and threads, this one included."""
+    """Returns the user's processes and threads, this one included."""
     most = 1
     while not _one_more(most, hard):
         most *= 2
@@ -44,7 +44,7 @@ def _counted(hard: int) -> int:
 
 
 def _one_more(allowed: int, hard: int) -> bool:
-    """Whether a process can be started while that many are allowed."""
+    """Tells whether a process can be started while that many are allowed."""
     if hard != resource.RLIM_INFINITY and allowed > hard:
         return True  # no limit could be set there; the user's own limit decides
     resource.setrlimit(resource.RLIMIT_NPROC, (allowed, hard))

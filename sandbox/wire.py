@@ -1,6 +1,6 @@
 """Packets between the trusted process, a zygote and a program's supervisor; both sides use it: standard library only.
 
-Each packet is one message of a SEQPACKET socket, with file descriptors beside it. An empty one ends the connection.
+Each packet is one message of a SEQPACKET socket, with file descriptors attached. An empty one ends the connection.
 """
 
 from __future__ import annotations

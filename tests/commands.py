@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-SETTINGS = ["--config", "micro-cpu", "--set", "model.sampler=transformers", "--set", "sampling.group_size=4"]
+SETTINGS = ["--config", "micro", "--set", "model.sampler=transformers", "--set", "sampling.group_size=4"]
 GAPS = "select run from attempts group by run having count(*) != max(attempt) or min(attempt) != 1"
 EACH = """
 import contextlib, io, json, sys

@@ -1,5 +1,5 @@
-"""A policy that answers from a list and remembers what it was taught, a judge that knows the right answer, a sandbox
-that runs nothing.
+"""A policy that answers from a list and remembers what it learned, a judge that knows the right answer, a sandbox that
+runs nothing.
 
 Real code behind the loop's own seams: no test patches anything.
 """
@@ -11,9 +11,12 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from dataclasses import dataclass, field
 
 from sandbox.interface import Ending, Limits, Outcome, Program
-from ttsd.config import Reprompt, load_config
-from ttsd.nouns import Attempt, Completion, Example, Status, Verdict
-from ttsd.reprompts import Reprompts
+from ttsd.config import Config
+from ttsd.methods import METHODS, MethodOnQuestion
+from ttsd.nouns import Attempt, Case, Completion, Example, Problem, Prompt, Status, Verdict
+from ttsd.prompts import PromptWriter
+
+QUESTION = Problem("q", "q", "question", (Case("1", "1"),), judge="m:f")  # of this kind the statement is the prompt
 
 
 class ScriptedPolicy:
@@ -22,15 +25,15 @@ class ScriptedPolicy:
     def __init__(self, answers: Iterable[str | tuple[str, int]]) -> None:
         self._answers = iter(answers)
         self.requested = 0
-        self.read: list[tuple[int, ...]] = []
+        self.prompts: list[tuple[int, ...]] = []
         self.cancelled = 0
-        self.taught: list[list[Example]] = []
+        self.learned: list[list[Example]] = []
         self.restarts = 0
         self.adapter_version = 0
 
     async def sample(self, prompt_ids: Sequence[int]) -> Completion:
         self.requested += 1
-        self.read.append(tuple(prompt_ids))
+        self.prompts.append(tuple(prompt_ids))
         answer = next(self._answers)
         text, turns = answer if isinstance(answer, tuple) else (answer, 0)
         version = self.adapter_version
@@ -41,10 +44,10 @@ class ScriptedPolicy:
             self.cancelled += 1
             raise
         ids = tuple(text.encode())
-        return Completion(ids, text, tuple(-0.5 for _ in ids), "stop", version, len(prompt_ids))
+        return Completion(ids, text, tuple(-0.5 for _ in ids), "stop", version)
 
-    async def distil(self, lessons: Sequence[Example]) -> Mapping[str, float]:
-        self.taught.append(list(lessons))
+    async def distil(self, examples: Sequence[Example]) -> Mapping[str, float]:
+        self.learned.append(list(examples))
         self.adapter_version += 1
         return {"loss": 1.0 / self.adapter_version, "updated": 1.0}
 
@@ -108,15 +111,32 @@ def completion(text: str, finish_reason: str = "stop") -> Completion:
     return Completion((), text, (), finish_reason)  # type: ignore[arg-type]
 
 
-def papers_reprompt(**settings: object) -> Reprompt:
-    """The paper's own section `reprompt`, with some settings changed."""
-    return Reprompt.model_validate(load_config("paper").reprompt.model_dump() | settings)
+def settings(**extensions: object) -> Config:
+    """The defaults, the paper's, with some of the section `extensions` changed."""
+    return Config.model_validate({"extensions": extensions})
 
 
-def teaching(**settings: object) -> Reprompts:
-    return Reprompts("question", ByteTokenizer(), papers_reprompt(**settings), max_prompt_len=100)
+def writer(config: Config | None = None) -> PromptWriter:
+    return PromptWriter(QUESTION, ByteTokenizer(), config or Config())
 
 
-def rollout(attempt: int, text: str, verdict: Verdict) -> Attempt:
+def method(name: str = "sdpo", config: Config | None = None) -> MethodOnQuestion:
+    """A method of the table on a question whose prompt is the word "question"."""
+    return MethodOnQuestion(METHODS[name], writer(config))
+
+
+def text_of(prompt: Prompt | tuple[int, ...] | None) -> str:
+    """A prompt as text."""
+    assert prompt is not None
+    return ByteTokenizer().decode(prompt.token_ids if isinstance(prompt, Prompt) else prompt)
+
+
+def attempt(number: int, text: str, verdict: Verdict, *, step: int = 1, prompt: Prompt | None = None) -> Attempt:
     ids = tuple(text.encode())
-    return Attempt(attempt, 1, Completion(ids, text, (-1.0,) * len(ids), "stop"), text, verdict)
+    completion = Completion(ids, text, (-1.0,) * len(ids), "stop")
+    return Attempt(number, step, step, prompt or Prompt((1, 2, 3)), completion, text, verdict)
+
+
+def failed(number: int, feedback: str, *, step: int = 1) -> Attempt:
+    verdict = Verdict(Status.WRONG_ANSWER, 0, 2, 0, 0, feedback=feedback)
+    return attempt(number, f"program {number}", verdict, step=step)

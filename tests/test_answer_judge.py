@@ -26,7 +26,7 @@ from ttsd.judging.extract import extract_answer
 from ttsd.judging.judge import judge_for
 from ttsd.judging.scoring import open_scorer
 from ttsd.nouns import Status, Verdict
-from ttsd.prompts import student_prompt
+from ttsd.prompts import question_text
 
 LIMITS = Limits(wall_seconds=20.0)
 
@@ -128,7 +128,7 @@ async def judged(folder: Path, text: str, limits: Limits = LIMITS) -> tuple[str 
 @pytest.mark.slow
 async def test_an_answer_is_judged_and_the_right_one_is_never_told(tmp_path: Path) -> None:
     folder = made(tmp_path, problem__toml='kind = "answer"\nanswer = "3/4711"\n')
-    assert "boxed" in student_prompt(problems.load(str(folder)))
+    assert "boxed" in question_text(problems.load(str(folder)))
     async with judge_of(folder) as judge:
         text, verdict = await judge(completion(r"It is \boxed{\frac{3}{4711}}"))
         assert (text, verdict.accepted, verdict.feedback) == (r"\frac{3}{4711}", True, "")
@@ -204,7 +204,7 @@ def own_judge(path: Path, function: str) -> Path:
 
 async def test_a_judge_of_the_users_own_gives_score_and_feedback(tmp_path: Path) -> None:
     folder = own_judge(tmp_path, "lines")
-    assert student_prompt(problems.load(str(folder))) == problems.load(str(folder)).statement.strip()
+    assert question_text(problems.load(str(folder))) == problems.load(str(folder)).statement.strip()
     text, verdict = await judged(folder, "<think>one\ntwo</think>a\nb")
     assert (text, verdict.status, verdict.feedback) == ("a\nb", Status.WRONG_ANSWER, "2 lines\ufffd[31m")
     assert verdict.score == pytest.approx(2 / 3)

@@ -1,4 +1,4 @@
-"""`import ttsd`: questions as objects, runs to watch, the record as tables; and the examples, run as they stand."""
+"""`import ttsd`: questions as objects, runs to watch, the database as tables; and the examples, run as they stand."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_importing_it_loads_nothing_heavy_until_something_is_asked_for() -> None
 
 def test_everything_that_is_offered_is_there_and_nothing_else() -> None:
     assert {name for name in ttsd.__all__ if not hasattr(ttsd, name)} == set()
-    assert set(ttsd.__all__) == set(ttsd.api.__all__)
+    assert set(ttsd.__all__) == {*ttsd.api.__all__, "losses"}
     with pytest.raises(AttributeError, match="no attribute 'solves'"):
         ttsd.solves  # noqa: B018
 
@@ -66,7 +66,7 @@ def test_a_database_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
 
 
 def config(folder: Path, *settings: str) -> ttsd.Config:
-    return ttsd.load_config("micro-cpu", [*FAST, *settings, f"store.path={folder / 'ttsd.sqlite'}"])
+    return ttsd.load_config("micro", [*FAST, *settings, f"store.path={folder / 'ttsd.sqlite'}"])
 
 
 IMPOSSIBLE = ttsd.question("# No\n\nRead n.\nred: grow\n", name="no", cases=[("1\n", "no\n"), ("1\n", "never\n")])
@@ -77,7 +77,7 @@ async def test_events_come_while_it_runs_and_closing_stops_it_resumably(tmp_path
     stream = ttsd.aevents(IMPOSSIBLE, config(tmp_path, "budget.attempts=100000"))
     seen = [await anext(stream) for _ in range(6)]
     await stream.aclose()
-    assert [event.attempt for event in seen if isinstance(event, ttsd.Attempt)] == [1, 2, 3, 4, 5]
+    assert [event.number for event in seen if isinstance(event, ttsd.Attempt)] == [1, 2, 3, 4, 5]
     assert [event.number for event in seen if isinstance(event, ttsd.Step)] == [1]
     (count,) = rows(tmp_path / "ttsd.sqlite", "select count(*), max(attempt) from attempts")
     assert count[0] == count[1]
@@ -152,7 +152,7 @@ def test_a_record_is_frames_of_either_library(tmp_path: Path, library: Any) -> N
     assert (float(first), second) == (1e-5, "auto")
     assert "config.lora.x" in frames.runs.columns
     assert list(frames.steps["metrics.entropy"])[:1] == [0.5]
-    assert sum(frames.steps["seconds.draw"]) == 16.0
+    assert sum(frames.steps["seconds.group"]) == 16.0
     assert list(frames.attempts["attempt"]) == [*range(1, 17), *range(1, 17)]
 
 

@@ -46,7 +46,7 @@ def wired(folder: Path) -> Base:
 
 @pytest.fixture
 def base(wired: Base) -> Iterator[Base]:
-    with wired.lending(None):
+    with wired.attached(None):
         yield wired
 
 
@@ -109,9 +109,9 @@ def test_an_adapter_changes_the_model_and_leaves_no_trace(base: Base) -> None:
     ids = tokens(20)
     with torch.no_grad():
         before = plain_logits(base, ids)
-        with base.lending(adapter(base)):
+        with base.attached(adapter(base)):
             assert (plain_logits(base, ids) - before).abs().max() > 0.01
-        with base.lending(None):
+        with base.attached(None):
             assert torch.equal(plain_logits(base, ids), before)
 
 
@@ -120,10 +120,10 @@ def test_a_lent_pair_adds_its_product(count: int) -> None:
     """Few tokens keep the pair apart, many have it merged into the weight: both are the formula."""
     torch.manual_seed(0)
     layer = LoraLinear(torch.nn.Linear(12, 10), 2.0).requires_grad_(False)
-    layer.lent = tuple(torch.nn.Parameter(torch.randn(shape)) for shape in ((4, 12), (10, 4)))
+    layer.attached = tuple(torch.nn.Parameter(torch.randn(shape)) for shape in ((4, 12), (10, 4)))
     states = torch.randn(2, count, 12, requires_grad=True)
-    formula = layer.inner(states) + 2.0 * states @ (layer.lent[1] @ layer.lent[0]).T
-    leaves, direction = (states, *layer.lent), torch.randn(2, count, 10)
+    formula = layer.inner(states) + 2.0 * states @ (layer.attached[1] @ layer.attached[0]).T
+    leaves, direction = (states, *layer.attached), torch.randn(2, count, 10)
     torch.testing.assert_close(layer(states), formula, atol=1e-4, rtol=1e-4)
     found, wanted = (torch.autograd.grad(output, leaves, direction) for output in (layer(states), formula))
     torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-4)
@@ -136,7 +136,7 @@ def test_exported_adapters_are_what_peft_loads(base: Base, folder: Path, tmp_pat
     ours, ids = adapter(base), tokens(25)
     base.export(ours, tmp_path / "adapter")
     theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder), str(tmp_path / "adapter")).eval()
-    with torch.no_grad(), base.lending(ours):
+    with torch.no_grad(), base.attached(ours):
         torch.testing.assert_close(
             theirs(input_ids=torch.tensor([ids])).logits[0], plain_logits(base, ids), atol=2e-5, rtol=1e-4
         )
@@ -165,7 +165,7 @@ def test_generated_tokens_carry_their_exact_log_probabilities(base: Base, use_ad
     for prompt, (ids, logprobs, reason) in zip(prompts, found, strict=True):
         assert len(ids) == len(logprobs)
         assert reason == ("stop" if ids[-1] == 2 else "length")
-        with torch.no_grad(), base.lending(lent):
+        with torch.no_grad(), base.attached(lent):
             truth = plain_logits(base, (*prompt, *ids))[len(prompt) - 1 : -1].log_softmax(-1)
         torch.testing.assert_close(
             torch.tensor(logprobs), truth.gather(-1, torch.tensor(ids)[:, None])[:, 0], atol=1e-4, rtol=1e-4
@@ -209,11 +209,11 @@ def test_a_draw_by_blocks_is_one_through_the_whole_vocabulary() -> None:
 
 
 def test_an_adapter_is_merged_only_where_that_is_exact(base: Base, folder: Path) -> None:
-    assert all(isinstance(loan, torch.Tensor) for loan in base.readied(adapter(base)).layers.values())
+    assert all(isinstance(loan, torch.Tensor) for loan in base.prepared(adapter(base)).layers.values())
     coarse = load_base(str(folder), dtype="bfloat16")
     coarse.wire(SHAPE)
-    assert not any(isinstance(loan, torch.Tensor) for loan in coarse.readied(adapter(coarse)).layers.values())
-    assert all(loan is None for loan in base.readied(None).layers.values())
+    assert not any(isinstance(loan, torch.Tensor) for loan in coarse.prepared(adapter(coarse)).layers.values())
+    assert all(loan is None for loan in base.prepared(None).layers.values())
 
 
 def test_a_base_readied_in_bfloat16_decodes_the_same(folder: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_base_readied_in_bfloat16_decodes_the_same(folder: Path) -> None:
     coarse.wire(SHAPE)
     prompt, lent = tokens(30), adapter(coarse)
     ((ids, logprobs, _),) = generate(coarse, lent, [prompt], max_tokens=20, seed=0)
-    with torch.no_grad(), coarse.lending(lent):
+    with torch.no_grad(), coarse.attached(lent):
         truth = plain_logits(coarse, (*prompt, *ids))[len(prompt) - 1 : -1].float().log_softmax(-1)
     torch.testing.assert_close(
         torch.tensor(logprobs), truth.gather(-1, torch.tensor(ids)[:, None])[:, 0], atol=0.05, rtol=0.02
@@ -244,7 +244,7 @@ def test_packed_weights_learn_the_same(folder: Path) -> None:
             torch.randn(coarse.adapter_size, generator=torch.Generator().manual_seed(0)) / 20,
             trainable=True,
         )
-        with coarse.lending(lent, learns=True):
+        with coarse.attached(lent, learns=True):
             loss = (coarse.hidden(pack([tokens(40)])) @ coarse.head.T).float().log_softmax(-1)[:, 3].mean()
             loss.backward()
         found.append((loss.detach(), lent.gradient))
@@ -294,7 +294,7 @@ def test_prompts_that_join_while_others_are_drawn_are_read_like_any(base: Base, 
     assert len(found) == len(prompts) == 8
     assert room[:2] == [2, 4]
     for prompt, (ids, logprobs, _) in zip(prompts, found, strict=True):
-        with base.lending(lent), torch.no_grad():
+        with base.attached(lent), torch.no_grad():
             rows = plain_logits(base, (*prompt, *ids[:-1]))[-len(ids) :].log_softmax(-1)
         torch.testing.assert_close(rows[range(len(ids)), list(ids)], torch.tensor(logprobs), atol=1e-4, rtol=1e-4)
 
@@ -304,7 +304,7 @@ def test_a_trainer_gets_its_turn_while_tokens_are_drawn(base: Base) -> None:
 
     def use() -> None:
         turns[0].wait()
-        with base.lending(None):
+        with base.attached(None):
             turns[1].set()
 
     thread = Thread(target=use)

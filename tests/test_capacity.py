@@ -1,14 +1,15 @@
-"""How many runs share an engine: by memory, by vLLM, by what there is to do."""
+"""How many runs share an engine: by memory, by the sampler, by what there is to do."""
 
 from __future__ import annotations
 
 import pytest
 
-from ttsd.config import Config, Model, load_config
+from tests.records import run_of
+from ttsd.config import Config, load_config
 from ttsd.machine.capacity import Capacity, capacity
-from ttsd.machine.memory import Found, found_memory
+from ttsd.machine.gpus import GIB, Hardware
+from ttsd.running.batch import room_for
 
-GIB = float(1 << 30)
 QWEN_8B = {
     "hidden_size": 4096, "num_attention_heads": 32, "head_dim": 128, "num_key_value_heads": 8,
     "intermediate_size": 12288, "num_hidden_layers": 36, "vocab_size": 151936,
@@ -17,50 +18,70 @@ SMALL = {
     "hidden_size": 128, "num_attention_heads": 4, "head_dim": 32, "num_key_value_heads": 2,
     "intermediate_size": 384, "num_hidden_layers": 4, "vocab_size": 640,
 }  # fmt: skip
-LAPTOP = Found(card=0, free=12 * GIB)
+LAPTOP = Hardware(free=12 * GIB)
+LARGE = "qwen3-8b-80gb"
+SHORT = ["sampling.max_tokens=1024", "reprompt.max_reprompt_len=4096"]
+
+
+def micro(*overrides: str) -> Config:
+    return load_config("micro", ["model.kv_cache_gib=3", *overrides])
 
 
 def test_never_more_than_there_are() -> None:
-    assert capacity(load_config(), SMALL, 16, 3, LAPTOP) == Capacity(3, "there are no more")
+    assert capacity(micro(), SMALL, 3, LAPTOP) == Capacity(3, "all of them")
+    assert str(Capacity(3, "all of them")) == "3 runs at once (all of them)"
 
 
-def test_vllm_decodes_so_many_at_once() -> None:
-    group = load_config().sampling.group_size
-    assert capacity(load_config(), SMALL, group, 999, LAPTOP).runs == 256 // group
-    assert capacity(load_config(), SMALL, 1, 999, LAPTOP).runs > 16
+@pytest.mark.parametrize(
+    ("sampler", "method", "runs"),
+    [("vllm", "sdpo", 256 // 8), ("transformers", "multi-turn+sdpo", 64 // 8), ("transformers", "multi-turn", 64)],
+)
+def test_a_sampler_decodes_so_many_completions_at_once(sampler: str, method: str, runs: int) -> None:
+    """A learning run samples a group of 8 at most, a conversation without learning one attempt at a time."""
+    config = micro(f"model.sampler={sampler}", f"method={method}")
+    limit = f"limit: the sampler decodes {256 if sampler == 'vllm' else 64} completions at once"
+    assert capacity(config, SMALL, 999, Hardware(free=1e15)) == Capacity(runs, limit)
 
 
-@pytest.mark.parametrize(("card", "fewest", "most"), [(24, 1, 1), (80, 1, 2), (141, 3, 6)])
-def test_a_large_model_is_bound_by_the_card(card: float, fewest: int, most: int) -> None:
-    found = capacity(load_config("qwen3-8b-80gb"), QWEN_8B, 16, 100, Found(card * GIB, 100 * GIB))
+@pytest.mark.parametrize(("gib", "fewest", "most"), [(24, 1, 1), (80, 1, 2), (141, 3, 6)])
+def test_a_large_model_is_bound_by_the_gpu(gib: float, fewest: int, most: int) -> None:
+    found = capacity(load_config(LARGE), QWEN_8B, 100, Hardware(gib * GIB))
     assert fewest <= found.runs <= most
     assert "memory" in found.limit
 
 
 def test_shorter_completions_make_room() -> None:
-    card = Found(80 * GIB, 100 * GIB)
-    config = load_config("qwen3-8b-80gb", ["sampling.max_tokens=1024", "reprompt.max_reprompt_len=4096"])
-    assert capacity(config, QWEN_8B, 16, 100, card).runs > 4
+    assert capacity(load_config(LARGE, SHORT), QWEN_8B, 100, Hardware(80 * GIB)).runs > 4
+
+
+def test_a_method_that_learns_nothing_needs_no_room_in_the_trainer() -> None:
+    """On a GPU that has hardly any for it."""
+    narrow = [*SHORT, "model.gpu_memory_utilization=0.77"]
+    learning, frozen = (
+        capacity(load_config(LARGE, [*narrow, f"method={method}"]), QWEN_8B, 100, Hardware(80 * GIB))
+        for method in ("sdpo", "best-of-k")
+    )
+    assert learning == Capacity(1, "limit: the trainer's memory for adapters and optimizers")
+    assert frozen.runs > 4
+
+
+def test_a_batch_has_room_for_the_method_that_needs_most() -> None:
+    config = micro("model.sampler=transformers")
+    many, few = (run_of(method=name, config=config) for name in ("multi-turn", "sdpo"))
+    rooms = [room_for(runs, 999, None, config).runs for runs in ([many], [few], [few, many])]
+    assert rooms[0] > rooms[1] == rooms[2]
 
 
 def test_one_runs_even_where_there_seems_to_be_no_memory() -> None:
-    assert capacity(Config(), QWEN_8B, 16, 5, Found(0, GIB)).runs == 1
-
-
-def test_this_machine_has_memory() -> None:
-    found = found_memory(Model(device="cpu"))
-    assert found.card == 0
-    assert found.free > 0
+    assert capacity(Config(), QWEN_8B, 5, Hardware(free=GIB)).runs == 1
 
 
 def test_a_cpu_counts_the_width_that_it_computes_in() -> None:
-    """`auto` on a CPU, with and without saying so: twice the bytes of bfloat16, so half the runs."""
-    small = ["sampling.max_tokens=1024", "reprompt.max_reprompt_len=4096", "model.dtype=auto", "model.kv_cache_gib=3"]
-    desk = Found(card=0, free=64 * GIB)
+    """`auto` on a CPU, with and without naming it: twice the bytes of bfloat16, so half the runs."""
     own = SMALL | {"num_key_value_heads": 4, "num_hidden_layers": 32}
     runs = {
         (dtype, device): capacity(
-            load_config("micro-cpu", [*small, f"model.dtype={dtype}", f"model.device={device}"]), own, 8, 999, desk
+            micro(*SHORT, f"model.dtype={dtype}", f"model.device={device}"), own, 999, Hardware(free=64 * GIB)
         )
         for dtype in ("auto", "float32", "bfloat16")
         for device in ("auto", "cpu")

@@ -32,10 +32,10 @@ def test_every_engine_has_a_place(gpus: int, workers: int | None, parallel: int,
 def test_a_worker_uses_no_more_than_its_part_of_the_cores(
     cores: int, runs: int, learns: bool, slots: int, threads: int
 ) -> None:
-    part = with_its_cores(load_config("micro-cpu"), cores, runs, learns=learns)
+    part = with_its_cores(load_config("micro"), cores, runs, learns=learns)
     assert (part.judge.slots, part.model.threads) == (slots, threads)
 
 
 def test_what_the_user_says_of_cores_holds_for_each_worker() -> None:
-    own = with_its_cores(load_config("micro-cpu", ["judge.slots=3", "model.threads=5"]), 8, 4, learns=True)
+    own = with_its_cores(load_config("micro", ["judge.slots=3", "model.threads=5"]), 8, 4, learns=True)
     assert (own.judge.slots, own.model.threads) == (3, 5)

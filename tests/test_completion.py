@@ -66,7 +66,7 @@ def test_bash_is_told_what_stands_behind_the_last_colon(tmp_path: Path) -> None:
     assert VERY_HARD.partition(":")[2] in in_bash(tmp_path, "ttsd", "judge", "micro:")
 
 
-@pytest.mark.parametrize("command", ["batch", "probe", "evidence", "problems list", "problems check"])
+@pytest.mark.parametrize("command", ["batch", "probe", "problems list", "problems check"])
 def test_subsets_are_completed(tmp_path: Path, command: str) -> None:
     assert in_bash(tmp_path, "ttsd", *command.split(), "lcb-paper-v") == ["lcb-paper-very-hard"]
 
@@ -74,7 +74,7 @@ def test_subsets_are_completed(tmp_path: Path, command: str) -> None:
 def test_every_shipped_subset_and_configuration_is_offered(tmp_path: Path) -> None:
     assert set(subsets.shipped()) <= set(in_bash(tmp_path, "ttsd", "batch", ""))
     assert in_bash(tmp_path, "ttsd", "solve", "x", "--config", "qwen3-0") == ["qwen3-0.6b-cpu"]
-    assert "micro-cpu" in in_bash(tmp_path, "ttsd", "config", "show", "-c", "")
+    assert "micro" in in_bash(tmp_path, "ttsd", "config", "show", "-c", "")
 
 
 def test_pulled_questions_and_those_of_the_record_are_completed(tmp_path: Path) -> None:

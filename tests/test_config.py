@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +12,30 @@ import pytest
 from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
-from tests.records import rollout
 from ttsd.cli.commands import app
-from ttsd.config import UNRECORDED, Config, Lora, load_config, recorded_config, sections, shipped_configs
+from ttsd.config import Config, load_config, shipped_configs
 from ttsd.config.setting import section
 from ttsd.errors import UserError
-from ttsd.loop import WHOLE_GROUPS, Rounds
-from ttsd.methods import SDPO
-from ttsd.record import store
-from ttsd.record.resume import Job, as_begun, finished, unfinished
-from ttsd.running.readings import rounds_of
 
-JOB = Job("micro:numbers:2:3", "sdpo", 0)
+ROOT = Path(__file__).parents[1]
 
 
-def test_defaults_have_the_papers_loss_on_lora() -> None:
-    config = load_config(None, ["model.path=Qwen/Qwen3-8B"])
-    assert config.lora.lr == 1e-5
+def test_defaults_are_the_papers_run_on_lora() -> None:
+    """Table 12 of arXiv 2601.20802, column TTT; the learning rate is ten times the one for all weights."""
+    config = Config()
+    assert (config.method, config.sampling.group_size, config.sampling.temperature) == ("sdpo", 16, 1.0)
+    assert (config.sampling.max_prompt_len, config.sampling.max_tokens) == (2048, 8192)
     assert (config.distillation.alpha, config.distillation.distillation_topk) == (1.0, 20)
-    assert (config.teacher.teacher_regularization, config.teacher.teacher_update_rate) == ("ema", 0.01)
     assert (config.distillation.log_ratio_clip, config.distillation.rollout_is_threshold) == (5.0, 2.0)
+    assert (config.teacher.teacher_regularization, config.teacher.teacher_update_rate) == ("ema", 0.01)
+    assert (config.lora.lr, config.lora.weight_decay, config.lora.grad_clip) == (1e-5, 0.01, 1.0)
+    assert config.reprompt.max_reprompt_len == 10240
+    assert config.extensions.feedback_items == 1
 
 
-def test_a_configuration_that_does_not_speak_of_the_method_gets_the_best_known(tmp_path: Path) -> None:
-    """Attempts that read every verdict so far, in growing rounds, and a student that learns at what it read."""
-    (tmp_path / "mine.toml").write_text(
-        '[model]\npath = "some/model"\nmax_model_len = 4096\n[sampling]\nmax_tokens = 512\n'
-    )
-    for config in (load_config(str(tmp_path / "mine.toml")), load_config("qwen3-4b"), load_config("micro-cpu")):
-        assert rounds_of(SDPO, config) == Rounds(8, 0.25, 1)
-        assert (config.sampling.teacher_fraction, config.reprompt.student_reads) == (1.0, "reading")
-        assert (config.reprompt.feedback_blocks, config.reprompt.feedback_from) == (6, "run")
-
-
-def test_the_papers_preset_is_what_runs_did_before_the_defaults_changed() -> None:
-    preset = load_config("paper").model_dump()
-    assert preset.pop("budget") == {**Config().budget.model_dump(), "attempts": 2752}
-    assert preset == {name: values for name, values in recorded_config({}).model_dump().items() if name != "budget"}
-    assert rounds_of(SDPO, load_config("paper")) == rounds_of(SDPO, load_config("micro-paper")) == WHOLE_GROUPS
+def test_the_bundled_models_configuration_names_the_method_that_wins_on_it() -> None:
+    assert load_config("micro").method == "multi-turn+sdpo"
+    assert {load_config(name).method for name in shipped_configs()} == {"multi-turn+sdpo", "sdpo"}
 
 
 def test_file_beats_default_and_override_beats_file(tmp_path: Path) -> None:
@@ -64,8 +50,8 @@ def test_file_beats_default_and_override_beats_file(tmp_path: Path) -> None:
 
 
 def test_the_bundled_model_comes_with_its_own_settings() -> None:
-    assert load_config() == load_config("micro-cpu")
-    assert load_config(None, ["lora.rank=4"]) == load_config("micro-cpu", ["lora.rank=4"])
+    assert load_config() == load_config("micro")
+    assert load_config(None, ["lora.rank=4"]) == load_config("micro", ["lora.rank=4"])
 
 
 @pytest.mark.parametrize("name", shipped_configs())
@@ -74,7 +60,7 @@ def test_every_shipped_configuration_loads(name: str) -> None:
 
 
 def test_there_are_shipped_configurations() -> None:
-    assert {"micro-cpu", "qwen3-8b-80gb"} <= set(shipped_configs())
+    assert {"micro", "qwen3-8b-80gb"} <= set(shipped_configs())
 
 
 @pytest.mark.parametrize(
@@ -83,6 +69,7 @@ def test_there_are_shipped_configurations() -> None:
         ("budget.atempts=3", "did you mean 'attempts'"),
         ("bugdet.attempts=3", "did you mean 'budget'"),
         ("attempts=3", "section.key=value"),
+        ("sampling.reading_window=none", "unknown setting"),
         ("budget.attempts=0", "greater than or equal to 1"),
         ("budget.attempts=many", "budget.attempts"),
         ("model.sampler=sglang", "'vllm' or 'transformers'"),
@@ -107,7 +94,7 @@ def test_mistakes_are_one_sentence_with_the_remedy(override: str, said: str) -> 
 
 @pytest.mark.parametrize(
     ("source", "said"),
-    [("micro-cpo", "did you mean 'micro-cpu'"), ("missing/file.toml", "can't read"), ("broken.toml", "not valid TOML")],
+    [("micro-cpo", "did you mean 'micro'"), ("missing/file.toml", "can't read"), ("broken.toml", "not valid TOML")],
 )
 def test_bad_files_are_named(tmp_path: Path, source: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -116,21 +103,10 @@ def test_bad_files_are_named(tmp_path: Path, source: str, said: str, monkeypatch
         load_config(source)
 
 
-def test_a_setting_that_is_gone_is_refused_with_a_remedy_but_read_in_an_old_record(tmp_path: Path) -> None:
-    file = tmp_path / "old.toml"
-    file.write_text("[distillation]\nis_clip = 2.0\n")
-    with pytest.raises(UserError, match=r"distillation\.is_clip no longer exists .*; remove it"):
-        load_config(str(file))
-    old = Config(lora=Lora(rank=7)).model_dump()
-    old["distillation"]["is_clip"] = 2.0
-    del old["budget"]["restart_after_collapse"]
-    assert recorded_config(old) == Config(lora=Lora(rank=7))
-
-
 @pytest.mark.parametrize(
     ("override", "value"),
     [
-        ("distillation.rollout_is=none", "none"),
+        ("distillation.rollout_is_threshold=none", None),
         ("model.quantize_base=none", "none"),
         ("store.track=none", "none"),
         ("store.path=2024-01-01", "2024-01-01"),
@@ -141,13 +117,19 @@ def test_a_setting_that_is_gone_is_refused_with_a_remedy_but_read_in_an_old_reco
         ("distillation.distillation_topk=None", None),
         ("budget.attempts=1_000", 1000),
         ("lora.lr=2", 2.0),
-        ("reprompt.include_environment_feedback=False", False),
+        ("extensions.history_shows_attempts=True", True),
         ('lora.target_modules=["q_proj", "v_proj"]', ["q_proj", "v_proj"]),
     ],
 )
 def test_an_override_is_read_by_its_settings_type(override: str, value: object) -> None:
     table, _, key = override.partition("=")[0].partition(".")
     assert load_config(None, [override]).model_dump()[table][key] == value
+
+
+def test_the_method_is_a_setting_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('method = "grpo"\n')
+    assert load_config(str(tmp_path / "mine.toml")).method == "grpo"
+    assert load_config(str(tmp_path / "mine.toml"), ["method=best-of-k"]).method == "best-of-k"
 
 
 def fields() -> list[tuple[str, FieldInfo]]:
@@ -157,6 +139,13 @@ def fields() -> list[tuple[str, FieldInfo]]:
         if (kind := section(Config, name)) is not None
         for key, field in kind.model_fields.items()
     ]
+
+
+def test_every_setting_is_used_by_a_test() -> None:
+    """By its name, or (as `settings(name=...)`, `changed(section, name=...)`) as a keyword."""
+    text = "\n".join(file.read_text("utf-8") for file in (ROOT / "tests").rglob("*.py"))
+    unused = [name for name, _ in fields() if not re.search(rf"\b{name.partition('.')[2]}\b", text)]
+    assert unused == []
 
 
 @pytest.mark.parametrize(("name", "field"), fields())
@@ -177,7 +166,7 @@ def test_the_reference_in_the_documentation_is_the_one_that_the_settings_give() 
 
 def test_the_reference_names_the_keys_of_the_papers_code() -> None:
     entries: list[dict[str, Any]] = json.loads(ttsd("config", "reference", "--json"))
-    assert [entry["setting"] for entry in entries] == [name for name, _ in fields()]
+    assert [entry["setting"] for entry in entries] == ["method", *(name for name, _ in fields())]
     alpha = next(entry for entry in entries if entry["setting"] == "distillation.alpha")
     assert (alpha["paper"], alpha["code"]) == ("divergence", "self_distillation.alpha")
     assert (alpha["default"], alpha["values"]) == (1.0, "number, at least 0, at most 1")
@@ -196,58 +185,3 @@ def test_config_show_says_what_differs_from_the_defaults() -> None:
     shown = ttsd("config", "show", "--set", "budget.attempts=64")
     assert "attempts = 64  # default: 512\n" in shown
     assert tomllib.loads(shown)["budget"]["attempts"] == 64
-
-
-def test_an_old_record_has_the_defaults_of_its_time_for_what_did_not_exist_then() -> None:
-    paper = load_config("paper")
-    recorded = paper.model_dump()
-    del recorded["reprompt"]["feedback_blocks"], recorded["reprompt"]["student_reads"], recorded["store"]
-    del recorded["sampling"]
-    recorded["distillation"]["no_longer_there"] = 3
-    recorded["gone"] = {"setting": 1}
-    assert recorded_config(recorded) == paper
-
-
-@pytest.fixture
-def old(tmp_path: Path) -> Iterator[store.Store]:
-    """A record in which an earlier version, whose defaults were the paper's, began a run of `JOB` at lr 2e-5."""
-    recorded = recorded_config({"lora": {"lr": 2e-5}}).model_dump()
-    del recorded["reprompt"]["feedback_blocks"], recorded["sampling"]["round_size"], recorded["store"]
-    recorded["distillation"]["no_longer_there"] = 3
-    with store.Store(tmp_path / "old.sqlite") as record:
-        record.new_run(
-            question=JOB.question, method="sdpo", seed=0, model="m", config=recorded, split={}, environment={}
-        )
-        record.add_attempt(1, rollout(1))
-        yield record
-
-
-def test_the_command_that_began_a_run_resumes_it_under_the_defaults_of_then(old: store.Store) -> None:
-    asked = Config(lora=Lora(lr=2e-5))
-    begun = as_begun(old, JOB, asked)
-    row = unfinished(old, JOB, begun)
-    assert row is not None
-    assert row["run"] == 1
-    assert (begun.sampling.teacher_fraction, begun.sampling.group_size) == (0.0, 16)
-    assert rounds_of(SDPO, begun) == WHOLE_GROUPS
-    old.finish(1, "attempts")
-    spent = asked.model_copy(update={"budget": sections.Budget(attempts=1)})
-    assert finished(old, JOB, spent) == 1
-
-
-def test_settings_that_are_given_are_not_those_of_then(old: store.Store) -> None:
-    given = Config(lora=Lora(lr=2e-5), sampling=sections.Sampling(teacher_fraction=1.0))
-    assert as_begun(old, JOB, given) == given  # another arm, so another run
-    assert unfinished(old, JOB, given) is None
-    changed = Config(lora=Lora(lr=2e-5), **{name: UNRECORDED[name] for name in ("sampling", "reprompt")})  # type: ignore[arg-type]
-    more = changed.model_copy(update={"reprompt": changed.reprompt.model_copy(update={"feedback_blocks": 3})})
-    with pytest.raises(UserError, match=r"reprompt\.feedback_blocks \(1 before, now 3\)"):
-        unfinished(old, JOB, more)
-
-
-def test_a_run_of_the_new_defaults_is_the_one_that_is_resumed(old: store.Store) -> None:
-    asked = Config(lora=Lora(lr=2e-5))
-    old.new_run(
-        question=JOB.question, method="sdpo", seed=0, model="m", config=asked.model_dump(), split={}, environment={}
-    )
-    assert as_begun(old, JOB, asked) == asked

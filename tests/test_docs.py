@@ -77,7 +77,7 @@ def test_the_database_page_names_every_column(tmp_path: Path) -> None:
     Store(tmp_path / "a.sqlite").close()
     page = (ROOT / "docs" / "database.md").read_text("utf-8")
     with sqlite3.connect(tmp_path / "a.sqlite") as db:
-        for table in ("runs", "steps", "attempts", "token_gains", "run_summary", "question_summary"):
+        for table in ("runs", "steps", "prompts", "attempts", "examples", "run_summary", "question_summary"):
             assert f"## {table}" in page or f"`{table}`" in page
             columns = {row[1] for row in db.execute(f"pragma table_info({table})")}
             assert {column for column in columns if f"`{column}`" not in page} == set()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import tempfile
 import threading
 from functools import cache
@@ -13,9 +16,8 @@ import pytest
 
 from tests.tiny import write_model
 from ttsd.config import Config
-from ttsd.machine.cards import GIB
-from ttsd.machine.memory import Found
-from ttsd.nouns import Example
+from ttsd.machine.gpus import GIB, Hardware
+from ttsd.nouns import Example, Prompt
 from ttsd.running.bring_up import bring_up
 from ttsd.running.engine import (
     LoraPolicy,
@@ -23,7 +25,7 @@ from ttsd.running.engine import (
     load_tokenizer,
     open_engine,
     scratch_folder,
-    shares_card,
+    shares_gpu,
 )
 from ttsd.running.shared_time import Spending
 from ttsd.sampling.background import in_background
@@ -37,7 +39,7 @@ async def test_without_a_trainer_too_layers_are_made_ready_to_decode(tmp_path: P
         sampler = engine.sampler
         assert engine.trainer is None
         assert isinstance(sampler, HfSampler)
-        assert sampler._started().readied(None).layers
+        assert sampler._started().prepared(None).layers
 
 
 async def test_no_thread_that_computed_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +63,7 @@ async def test_no_thread_that_computed_stays(tmp_path: Path, monkeypatch: pytest
     assert len(drew) == 3  # two for the agreement's adapters, and ours
 
 
-async def test_a_policy_that_begins_anew_draws_from_the_base_again_and_learns_as_at_first(tmp_path: Path) -> None:
+async def test_a_policy_that_restarts_samples_from_the_base_again_and_learns_as_at_first(tmp_path: Path) -> None:
     model = {"path": str(write_model(tmp_path / "model")), "sampler": "transformers", "dtype": "float32"}
     config = Config.model_validate({"model": model, "lora": {"lr": 1e-2}, "sampling": {"max_tokens": 8}})
     async with open_engine(config, load_tokenizer(config)) as engine:
@@ -69,14 +71,14 @@ async def test_a_policy_that_begins_anew_draws_from_the_base_again_and_learns_as
         assert trainer is not None
         policy = LoraPolicy(engine, "q", Spending(), seed=3)
         await policy.begin()
-        reprompt = engine.tokenizer.chat("question, with a hint")
+        teacher = Prompt(engine.tokenizer.chat("question, with a hint"), "question, with a hint")
 
         def likely() -> list[float]:
             return trainer.logprobs("q", prompt, answer.token_ids)
 
         answer = await policy.sample(prompt)
-        lesson = Example(1, prompt, answer.token_ids, answer.logprobs, 0.0, reprompt, feedback_used=True)
-        base, first = likely(), await policy.distil([lesson])
+        example = Example(1, prompt, answer.token_ids, answer.logprobs, teacher)
+        base, first = likely(), await policy.distil([example])
         taught = likely()
         assert taught != base
         await policy.restart()
@@ -84,18 +86,18 @@ async def test_a_policy_that_begins_anew_draws_from_the_base_again_and_learns_as
         drawn = await policy.sample(prompt)
         assert (policy.adapter_version, drawn.adapter_version) == (2, 2)
         assert list(drawn.logprobs) == pytest.approx(trainer.logprobs(None, prompt, drawn.token_ids), abs=1e-5)
-        again = await policy.distil([lesson])
+        again = await policy.distil([example])
         assert (again["loss"], again["grad_norm"]) == (first["loss"], first["grad_norm"])
         assert likely() == taught
         await policy.close()
 
 
 @pytest.mark.parametrize(
-    ("sampler", "card", "shares"), [("vllm", 80, True), ("vllm", 0, False), ("transformers", 80, False)]
+    ("sampler", "gpu", "shares"), [("vllm", 80, True), ("vllm", 0, False), ("transformers", 80, False)]
 )
-def test_vllm_and_trainer_divide_a_card_where_there_is_one(sampler: str, card: float, shares: bool) -> None:
+def test_vllm_and_trainer_divide_a_gpu_where_there_is_one(sampler: str, gpu: float, shares: bool) -> None:
     config = Config.model_validate({"model": {"sampler": sampler}})
-    assert shares_card(config, Found(card * GIB, 100 * GIB)) == shares
+    assert shares_gpu(config, Hardware(gpu * GIB, 100 * GIB)) == shares
 
 
 @pytest.mark.parametrize(
@@ -119,6 +121,19 @@ def test_adapters_take_another_way_where_memory_backed_files_have_no_room() -> N
     finally:
         small.rmdir()
         large.rmdir()
+
+
+def test_adapters_of_processes_that_ended_are_removed_and_those_of_living_ones_are_kept() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    left = [Path(f"/dev/shm/ttsd-adapters-{owner}-of-a-test") for owner in (ended.pid, os.getppid())]
+    for folder in left:
+        folder.mkdir()
+    try:
+        scratch_folder(0.0).rmdir()
+        assert [folder.exists() for folder in left] == [False, True]
+    finally:
+        left[1].rmdir()
 
 
 @pytest.mark.parametrize("in_turn", [True, False])

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import rollout, teaching
 from ttsd.judging.feedback import (
     MAX_CHARACTERS,
     NO_PROGRAM,
@@ -16,8 +15,7 @@ from ttsd.judging.feedback import (
     no_program_feedback,
     readable,
 )
-from ttsd.nouns import Case, CaseResult, Problem, Status, Verdict
-from ttsd.prompts import as_examples
+from ttsd.nouns import Case, CaseResult, Problem, Status
 
 PROBLEM = Problem(
     "p",
@@ -119,21 +117,3 @@ def test_feedback_is_bounded_and_deterministic(results: list[CaseResult], trunca
 
 def test_readable_text_can_neither_steer_a_terminal_nor_turn_its_direction() -> None:
     assert readable("a\x1b[2J\x9b\r\n\tb\u202e\u2066\ud800é") == "a\ufffd[2J\ufffd\n\tb\ufffd\ufffd\ufffdé"
-
-
-def test_failing_cases_are_restated_as_examples_without_what_was_printed() -> None:
-    both = feedback_text(PROBLEM, [wrong(0, "Output:\n17\n"), wrong(2, "18\n")])
-    assert as_examples(both) == "Example\nInput:\n3\nOutput:\n6\n\nExample\nInput:\n10\nOutput:\n20"
-    crashed = feedback_text(PROBLEM, [CaseResult(0, Status.RUNTIME_ERROR, error="ZeroDivisionError")])
-    assert as_examples(crashed) == crashed
-
-
-def test_a_teacher_reads_each_restated_case_once() -> None:
-    one, other = (feedback_text(PROBLEM, [wrong(0, printed)]) for printed in ("18\n", "19\n"))
-    verdicts = [Verdict(Status.WRONG_ANSWER, 0, 1, 0, 0, feedback=text) for text in (one, other)]
-    rollouts = [rollout(number, "program", verdict) for number, verdict in enumerate(verdicts, 1)]
-    (lesson, _) = teaching(feedback_blocks=2, feedback_restates_cases=True).lessons(rollouts)
-    read = "".join(map(chr, lesson.reprompt_ids or ()))
-    assert read.count("Example\nInput:\n10\nOutput:\n20") == 1
-    assert "Wrong Answer" not in read
-    assert "18" not in read

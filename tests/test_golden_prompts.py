@@ -2,7 +2,7 @@
 
 The rows are of LiveCodeBench's schema with statements of our own, one for each kind of row; the feedback is what the
 real judge says of a wrong program in the real sandbox. Of LiveCodeBench's own rows only hashes are kept here.
-`TTSD_WRITE_GOLDEN=1 pytest tests/test_golden_prompts.py` writes the files anew.
+`TTSD_WRITE_GOLDEN=1 pytest tests/test_golden_prompts.py` writes the files.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import pytest
 import problems
 from problems.split import split
 from sandbox import Limits, Sandbox
-from tests.fakes import completion, papers_reprompt
+from tests.fakes import ByteTokenizer, completion
 from tests.own_rows import ROWS
 from tests.rows import DATA
 from ttsd.backbone import Tokenizer
+from ttsd.config import Config
+from ttsd.examples import self_teacher
 from ttsd.judging.judge import Judge
-from ttsd.nouns import Attempt, Problem
-from ttsd.prompts import student_prompt
-from ttsd.reprompts import Reprompts
+from ttsd.nouns import Attempt, History, Problem
+from ttsd.prompts import PromptWriter, question_text
 
 GOLDEN = Path(__file__).parent / "golden"
 pytestmark = pytest.mark.skipif(
@@ -69,41 +70,42 @@ def check(name: str, text: str) -> None:
     assert text == file.read_text("utf-8"), f"{file.name} differs"
 
 
-async def rollout(problem: Problem, answer: str, attempt: int = 1) -> Attempt:
+async def attempt(problem: Problem, answer: str, number: int = 1) -> Attempt:
     async with Sandbox(slots=1) as sandbox:
         judge = Judge(sandbox, problem, split(problem, problem.default_split, 0), limits=Limits())
         program, verdict = await judge(completion(answer))
-    return Attempt(attempt, 1, completion(answer), program, verdict)
+    question = PromptWriter(problem, ByteTokenizer(), Config().changed("sampling", max_prompt_len=9999)).question
+    return Attempt(number, 1, 1, question, completion(answer), program, verdict)
 
 
 @pytest.mark.parametrize("name", list(ROWS))
 async def test_what_student_and_teacher_read(name: str, rows: Path, tokenizer: Tokenizer) -> None:
     problem = problems.load(f"{rows}#{name}")
-    reprompts = Reprompts(student_prompt(problem), tokenizer, papers_reprompt(), max_prompt_len=2048)
-    check(f"{name}.student", read(tokenizer, reprompts.prompt_ids))
-    wrong = await rollout(problem, WRONG_CALL if problem.entry_point else WRONG_STDIN)
-    (lesson,) = reprompts.lessons([wrong])
-    assert lesson.reprompt_ids is not None
-    check(f"{name}.teacher", read(tokenizer, lesson.reprompt_ids))
+    writer = PromptWriter(problem, tokenizer, Config())
+    check(f"{name}.student", read(tokenizer, writer.question.token_ids))
+    wrong = await attempt(problem, WRONG_CALL if problem.entry_point else WRONG_STDIN)
+    (example,) = self_teacher(writer, [wrong], History())
+    assert example.teacher is not None
+    check(f"{name}.teacher", read(tokenizer, example.teacher.token_ids))
 
 
 async def test_what_the_teacher_reads_after_a_success_and_after_a_crash(rows: Path, tokenizer: Tokenizer) -> None:
     problem = problems.load(f"{rows}#stdin")
-    reprompts = Reprompts(student_prompt(problem), tokenizer, papers_reprompt(), max_prompt_len=2048)
-    right = await rollout(problem, f"<think>\nhm\n</think>\n\nAdd.\n{WRONG_STDIN.replace('*', '+')}", 2)
-    crashed = await rollout(problem, CRASH)
-    (lesson,) = reprompts.lessons([crashed])
-    assert lesson.reprompt_ids is not None
-    check("crash.teacher", read(tokenizer, lesson.reprompt_ids))
-    lesson, own = reprompts.lessons([crashed, right])
-    assert lesson.reprompt_ids == own.reprompt_ids
-    assert lesson.reprompt_ids is not None
-    check("success.teacher", read(tokenizer, lesson.reprompt_ids))
+    writer = PromptWriter(problem, tokenizer, Config())
+    right = await attempt(problem, f"<think>\nhm\n</think>\n\nAdd.\n{WRONG_STDIN.replace('*', '+')}", 2)
+    crashed = await attempt(problem, CRASH)
+    (example,) = self_teacher(writer, [crashed], History())
+    assert example.teacher is not None
+    check("crash.teacher", read(tokenizer, example.teacher.token_ids))
+    example, own = self_teacher(writer, [crashed, right], History())
+    assert example.teacher == own.teacher
+    assert example.teacher is not None
+    check("success.teacher", read(tokenizer, example.teacher.token_ids))
 
 
 @pytest.mark.parametrize("question", list(OTHERS))
 def test_what_the_student_reads_of_rows_of_livecodebench(question: str, tokenizer: Tokenizer) -> None:
-    text = read(tokenizer, tokenizer.chat(student_prompt(problems.load(f"{DATA}/{question}"))))
+    text = read(tokenizer, tokenizer.chat(question_text(problems.load(f"{DATA}/{question}"))))
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == OTHERS[question]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing, redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
@@ -20,18 +20,18 @@ import problems
 from problems.split import split
 from sandbox import Limits, Sandbox
 from tests.fakes import ByteTokenizer, ScriptedPolicy
-from ttsd.baselines import Conversation
-from ttsd.config import Budget, Reprompt
+from ttsd.config import Budget, Config
 from ttsd.judging.judge import Judge
-from ttsd.loop import START, learn
+from ttsd.loop import learn
+from ttsd.methods import MethodOnQuestion
 from ttsd.nouns import Attempt, Problem, Split, Step, Verdict
-from ttsd.prompts import student_prompt
-from ttsd.record.protocol import Spent
+from ttsd.prompts import PromptWriter
+from ttsd.record.protocol import Past, Spent
+from ttsd.record.run import Run
 from ttsd.record.store import Store
-from ttsd.reporting.attempt import attempt_view, step_view
+from ttsd.reporting.attempt import attempt_rows, attempt_view, step_view
 from ttsd.reporting.live import PlainView, print_table
 from ttsd.reporting.show import attempt_text, step_text
-from ttsd.reprompts import Reprompts
 from ttsd.running.budget import Meter
 
 GIVEN, WANTED = "sentinelgiven", "sentinelwanted"
@@ -94,59 +94,46 @@ async def test_no_verdict_tells_of_a_hidden_case(name: str, judge: Judge) -> Non
 
 
 @pytest.mark.slow
-async def test_nothing_that_is_read_shown_or_kept_tells_of_a_hidden_case(
-    question: tuple[Problem, Split], judge: Judge, tmp_path: Path
+@pytest.mark.parametrize("method", ["sdpo", "multi-turn+sdpo", "multi-turn"])
+async def test_nothing_that_is_read_shown_or_kept_has_a_hidden_case(
+    question: tuple[Problem, Split], judge: Judge, tmp_path: Path, method: str
 ) -> None:
-    problem, parts = question
+    problem, _ = question
     answers = [f"```python\n{program}\n```" for program in PROGRAMS.values()]
     answers += answers[: -len(answers) % 4]
     policy, tokenizer = ScriptedPolicy(answers), ByteTokenizer()
-    reprompts = Reprompts(
-        student_prompt(problem), tokenizer, Reprompt(feedback_blocks=4), max_prompt_len=4096, teacher_fraction=0.5
-    )
-    conversation = Conversation(student_prompt(problem), tokenizer, Reprompt())
+    extensions = {"feedback_items": 4, "history_shows_attempts": True}
+    sections = {"sampling": {"group_size": 4, "max_prompt_len": 4096}, "extensions": extensions}
+    run = Run(problem, Config.model_validate({"method": method, "budget": {"attempts": len(answers)}, **sections}))
+    on = MethodOnQuestion(run.method, PromptWriter(problem, tokenizer, run.config))
     talk, said = io.StringIO(), io.StringIO()
-    rollouts: list[Attempt] = []
+    attempts: list[Attempt] = []
     with Store(tmp_path / "t.sqlite") as store, redirect_stderr(talk), redirect_stdout(said):
-        run = store.new_run(
-            question=problem.name, method="sdpo", seed=0, model="m", split=asdict(parts), environment={},
-            config={"reprompt": Reprompt().model_dump(), "judge": {}},
-        )  # fmt: skip
+        number = store.new_run(run, {})
         with PlainView() as view:
-            meter = Meter(Budget(attempts=len(answers)), Spent(0, 0, 0.0))
-            view.begin(1, "colours", START, meter, 4)
-            async with aclosing(learn(policy, judge, reprompts, group_size=4, budget=len(answers))) as events:
+            view.begin(number, run, Past(), Meter(Budget(attempts=len(answers)), Spent()))
+            async with aclosing(learn(policy, judge, on, run.method.rules(run.config))) as events:
                 async for event in events:
                     view.show(event)
                     if isinstance(event, Step):
-                        store.add_step(run, event, None)
+                        store.add_step(number, event, None, {})
                     else:
-                        store.add_attempt(run, event)
-                        rollouts.append(event)
-        print_table(store.attempt_overview(run))
-        for number in range(1, len(rollouts) // 4 + 1):
-            print(step_text(step_view(store, run, number)))
-        for rollout in rollouts:
-            print(attempt_text(attempt_view(store, run, rollout.attempt)))
-        kept = [dict(row) for row in [*store.attempts(run), *store.steps(run), store.run(run)]]
-    prompts = _read(policy, tokenizer, [*reprompts.readings(8, rollouts), *_turns(conversation, rollouts)])
-    assert len(rollouts) == len(answers)
+                        store.add_attempt(number, event)
+                        attempts.append(event)
+        print_table(attempt_rows(store, number))
+        for step in range(1, len(attempts) // 4 + 1):
+            print(step_text(step_view(store, number, step)))
+        for attempt in attempts:
+            print(attempt_text(attempt_view(store, number, attempt.number)))
+        kept = [*store.attempts(number), *store.steps(number), store.run(number)]
+    teachers = [example.teacher.text for group in policy.learned for example in group if example.teacher]
+    prompts = [*map(tokenizer.decode, policy.prompts), *teachers]
+    assert len(attempts) == len(answers)
     assert "step 1" in talk.getvalue()
     assert "Wrong Answer" in said.getvalue()
     assert leaks(*prompts, talk.getvalue(), said.getvalue(), *kept) == []
-    assert any("Expected:\n1" in prompt for prompt in prompts)  # of visible cases the prompts do tell
-
-
-def _turns(conversation: Conversation, rollouts: Sequence[Attempt]) -> list[tuple[int, ...]]:
-    return [conversation.prompt_ids(rollouts[:number]) for number in range(len(rollouts) + 1)]
-
-
-def _read(policy: ScriptedPolicy, tokenizer: ByteTokenizer, more: Sequence[object]) -> list[str]:
-    """Every prompt of student and teacher as text."""
-    lessons = [lesson for taught in policy.taught for lesson in taught]
-    prompts = [ids for lesson in lessons for ids in (lesson.prompt_ids, lesson.reprompt_ids) if ids]
-    prompts += [one if isinstance(one, tuple) else one.prompt_ids for one in more]  # type: ignore[attr-defined]
-    return [tokenizer.decode(ids) for ids in prompts]
+    if run.method.row.waits:  # visible cases are in the prompts; without it a success is the only context
+        assert any("Expected:\n1" in prompt for prompt in prompts)
 
 
 async def test_a_hidden_case_that_a_program_knows_by_heart_is_found_out_of_its_own(judge: Judge) -> None:

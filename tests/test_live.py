@@ -1,4 +1,4 @@
-"""The views: their numbers, their lines, and that the panel can be drawn at any moment."""
+"""The views: their numbers, their lines, and that the panel can be shown at any moment."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import sys
 import pytest
 from rich.console import Console
 
-from tests.fakes import rollout
-from ttsd.config import Budget
-from ttsd.loop import Past
-from ttsd.nouns import Status, Step, Verdict
-from ttsd.record.protocol import Spent
-from ttsd.record.resume import Job
+from tests.fakes import attempt
+from tests.records import run_of
+from ttsd.config import Budget, load_config
+from ttsd.nouns import History, Status, Step, Verdict
+from ttsd.record.protocol import Past, Spent
 from ttsd.reporting.live import PlainOverview, PlainView, RichOverview, RichView, print_table
 from ttsd.running.batch import Failure
 from ttsd.running.budget import Meter
@@ -29,7 +28,7 @@ def meter(attempts: int) -> Meter:
     return Meter(Budget(attempts=attempts), Spent(0, 0, 0.0))
 
 
-def drawn(view: RichView | RichOverview, width: int = 100) -> str:
+def shown(view: RichView | RichOverview, width: int = 100) -> str:
     console = view._console = Console(width=width, stderr=True)
     with console.capture() as captured:
         console.print(view._render())
@@ -38,13 +37,13 @@ def drawn(view: RichView | RichOverview, width: int = 100) -> str:
 
 def test_plain_lines_say_what_a_step_did(capsys: pytest.CaptureFixture[str]) -> None:
     view = PlainView()
-    view.begin(1, "q", Past(steps=1, rollouts=(rollout(1, "x", FAILED),)), meter(8), 2)
-    group = (rollout(2, "x", FAILED), rollout(3, "y", PASSED))
+    view.begin(1, run_of("q"), Past(History((attempt(1, "x", FAILED),))), meter(8))
+    group = (attempt(2, "x", FAILED), attempt(3, "y", PASSED))
     for one in group:
         view.show(one)
-    view.show(Step(2, group, 1, {"loss": 0.25}, {"draw": 2.0}))
+    view.show(Step(2, group, 1, (), {"loss": 0.25}, {"group": 2.0}))
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "run 1: q, resumed after 1 attempts and 1 steps"
+    assert lines[0] == "run 1: q sdpo seed 3, resumed after 1 attempts and 1 steps"
     assert "step 2 | attempts 3/8 | wrong answer 1, accepted 1 | best 100% of visible cases | loss 0.2500" in lines[1]
     assert lines[1].endswith("discovered at attempt 3")
 
@@ -54,17 +53,17 @@ def test_what_is_left_is_renewed_with_each_step(capsys: pytest.CaptureFixture[st
     view, run = PlainView(), Meter(Budget(attempts=10), Spent(0, 0, 0.0), clock=lambda: now[0])
     panel = RichView()
     for one in (view, panel):
-        one.begin(1, "q", Past(), run, 1)
-    assert re.search(r"left +-", drawn(panel))
+        one.begin(1, run_of("q"), Past(), run)
+    assert re.search(r"left +-", shown(panel))
     for number, second in ((1, 30.0), (2, 600.0)):
-        now[0], one_attempt = second, rollout(number, "x", FAILED)
+        now[0], one_attempt = second, attempt(number, "x", FAILED)
         run.add(one_attempt)
         view.show(one_attempt)
-        view.show(Step(number, (one_attempt,), 0, {}, {"draw": 1.0}))
+        view.show(Step(number, (one_attempt,), 0, (), {}, {"group": 1.0}))
     first, second_line = capsys.readouterr().err.splitlines()[1:]
     assert "| at most 4.5 min, " in first
     assert "| at most 40 min, " in second_line
-    assert re.search(r"left +at most 40 min, ", drawn(panel))
+    assert re.search(r"left +at most 40 min, ", shown(panel))
 
 
 def test_an_overview_says_what_all_runs_still_take(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,48 +72,48 @@ def test_an_overview_says_what_all_runs_still_take(capsys: pytest.CaptureFixture
     first, second = (overview.view(name) for name in ("a", "b"))
     for view, made in ((first, 6), (second, 2)):
         run = meter(10)
-        view.begin(1, "q", Past(), run, 1)
+        view.begin(1, run_of("q"), Past(), run)
         for number in range(1, made + 1):
-            run.add(rollout(number, "x", FAILED))
+            run.add(attempt(number, "x", FAILED))
     left = overview.left()
     assert left is not None
     assert left.attempts == 4 * 10 - 8  # nothing ended yet, so all are expected to spend their budgets
-    overview.end("a", Failure(Job("q", "sdpo", 0), "OSError: gone"))
+    overview.end("a", Failure("q sdpo seed 0", "OSError: gone"))
     left = overview.left()
     assert left is not None
     assert left.attempts == 3 * 6 - 2
     for number in range(3, 9):
-        run.add(rollout(number, "x", FAILED))
+        run.add(attempt(number, "x", FAILED))
     left = overview.left()
     assert left is not None
     assert left.attempts == 2 * 6 + 2  # the second has made more than the first did: at most its budget
     assert " tokens left | a | failed" in capsys.readouterr().err
-    overview.end("b", Failure(Job("q", "sdpo", 0), "OSError: gone"))
+    overview.end("b", Failure("q sdpo seed 0", "OSError: gone"))
     overview.expect(2)  # of another list
     overview.view("c")
-    overview.end("c", Failure(Job("q", "sdpo", 0), "OSError: gone"))
+    overview.end("c", Failure("q sdpo seed 0", "OSError: gone"))
     assert "\n1/2 | 0 s | c | failed" in capsys.readouterr().err
 
 
 def test_an_alarm_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     view = PlainView()
-    view.begin(1, "q", Past(), meter(100), 1)
+    view.begin(1, run_of("q"), Past(), meter(100))
     for number in range(1, 9):
-        one = rollout(number, "x", FAILED)
+        one = attempt(number, "x", FAILED)
         view.show(one)
-        view.show(Step(number, (one,), 0, {"updated": 0.0}, {"draw": 1.0}))
+        view.show(Step(number, (one,), 0, (), {"updated": 0.0}, {"group": 1.0}))
     assert capsys.readouterr().err.count("warning: the last steps had nothing to learn from") == 1
 
 
-def test_the_panel_can_be_drawn_before_and_after_anything_happens() -> None:
+def test_the_panel_can_be_shown_before_and_after_anything_happens() -> None:
     view = RichView()
-    assert "none yet" in drawn(view)
-    view.board.begin(1, "my question", Past(), meter(4), 2)
+    assert "none yet" in shown(view)
+    view.board.begin(1, run_of("my question", config=load_config("micro", ["sampling.group_size=2"])), Past(), meter(4))
     for number in (1, 2):
-        view.board.add(rollout(number, "x", FAILED))
-    assert "distilling" in drawn(view)
-    view.board.add(Step(1, (rollout(1, "x", FAILED),), 1, {"loss": 0.5}, {"draw": 1.0}))
-    text = drawn(view)
+        view.board.add(attempt(number, "x", FAILED))
+    assert "distilling" in shown(view)
+    view.board.add(Step(1, (attempt(1, "x", FAILED),), 1, (), {"loss": 0.5}, {"group": 1.0}))
+    text = shown(view)
     for said in ("my question", "2 of 4", "wrong answer 2", "50% of the visible cases", "0.5000", "adapter v1"):
         assert said in text
 
@@ -123,12 +122,12 @@ def test_a_table_shows_each_run(capsys: pytest.CaptureFixture[str]) -> None:
     overview = RichOverview()
     overview.expect(2)
     view = overview.view("q sdpo seed 0")
-    view.begin(1, "q", Past(), meter(8), 2)
-    group = (rollout(1, "x", FAILED), rollout(2, "y", PASSED))
+    view.begin(1, run_of("q"), Past(), meter(8))
+    group = (attempt(1, "x", FAILED), attempt(2, "y", PASSED))
     for one in group:
         view.show(one)
-    view.show(Step(1, group, 1, {"loss": 0.25}, {"draw": 2.0}))
-    text = drawn(overview)
+    view.show(Step(1, group, 1, (), {"loss": 0.25}, {"group": 2.0}))
+    text = shown(overview)
     for said in ("q sdpo seed 0", "2/8", "100%", "discovery", "0.2500", "tokens/s", "0 of 2 runs ended"):
         assert said in text
 
@@ -136,11 +135,11 @@ def test_a_table_shows_each_run(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_overview_counts_what_ends(capsys: pytest.CaptureFixture[str]) -> None:
     overview = PlainOverview()
     overview.view("q sdpo seed 0")
-    overview.end("q sdpo seed 0", Failure(Job("q", "sdpo", 0), "OSError: gone"))
+    overview.end("q sdpo seed 0", Failure("q sdpo seed 0", "OSError: gone"))
     assert capsys.readouterr().err.endswith("| q sdpo seed 0 | failed: OSError: gone\n")
     table = RichOverview()
-    table.view("q sdpo seed 1").begin(1, "q", Past(), meter(8), 2)
-    assert "q sdpo seed 1" in drawn(table)
+    table.view("q sdpo seed 1").begin(1, run_of("q"), Past(), meter(8))
+    assert "q sdpo seed 1" in shown(table)
 
 
 def test_tables_of_nothing_are_fine(capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,9 +149,9 @@ def test_tables_of_nothing_are_fine(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_narrow_terminal_shows_the_whole_panel() -> None:
     view = RichView()
-    view.board.begin(1, "micro:numbers:5:7 sdpo seed 0", Past(), meter(512), 2)
-    view.board.add(rollout(1, "x", FAILED))
-    text = drawn(view, width=60)
+    view.board.begin(1, run_of("micro:numbers:5:7"), Past(), meter(512))
+    view.board.add(attempt(1, "x", FAILED))
+    text = shown(view, width=60)
     assert max(map(len, text.splitlines())) <= 60
     for said in ("micro:numbers:5:7", "1 of 512", "wrong answer 1", "50% of the visible cases"):
         assert said in text
@@ -160,8 +159,8 @@ def test_a_narrow_terminal_shows_the_whole_panel() -> None:
 
 def test_a_narrow_overview_leaves_columns_out() -> None:
     overview = RichOverview()
-    overview.view("micro:numbers:5:7 sdpo seed 0").begin(1, "q", Past(), meter(512), 2)
-    narrow, wide = drawn(overview, width=60), drawn(overview, width=120)
+    overview.view("micro:numbers:5:7 sdpo seed 0").begin(1, run_of("q"), Past(), meter(512))
+    narrow, wide = shown(overview, width=60), shown(overview, width=120)
     assert max(map(len, narrow.splitlines())) <= 60
     assert "0/512" in narrow
     assert "adapter" not in narrow
@@ -177,11 +176,11 @@ def test_a_dumb_terminal_gets_lines(term: str, renews: bool) -> None:
 @pytest.mark.slow
 def test_no_color_is_honoured() -> None:
     look = (
-        "import time; from ttsd.loop import Past; from ttsd.reporting.live import RichView\n"
-        "from ttsd.config import Budget; from ttsd.running.budget import Meter\n"
-        "from ttsd.record.protocol import Spent\n"
+        "import time; from tests.records import run_of; from ttsd.config import Budget\n"
+        "from ttsd.record.protocol import Past, Spent; from ttsd.reporting.live import RichView\n"
+        "from ttsd.running.budget import Meter\n"
         "meter = Meter(Budget(attempts=4), Spent(0, 0, 0.0))\n"
-        "with RichView() as view: view.begin(1, 'q', Past(), meter, 2); time.sleep(0.3)"
+        "with RichView() as view: view.begin(1, run_of('q'), Past(), meter); time.sleep(0.3)"
     )
     command = [sys.executable, "-c", look]
     coloured, plain = terminal(command, TERM="xterm-256color"), terminal(command, TERM="xterm-256color", NO_COLOR="1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -10,41 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor  # noqa: TID253
 
+from tests.commands import ROOT
+from tests.loss_reference import distillation_loss as reference
 from ttsd.training import losses
-from ttsd.training.losses import Divergence, chunked_distillation_loss, distillation_loss
+from ttsd.training.losses import Divergence, chunked_distillation_loss
 
 torch.set_num_threads(1)
 
 ALPHAS = (0.0, 0.3, 0.5, 1.0)
 Batch = dict[str, Tensor]
-
-
-def reference(
-    student: Tensor, teacher: Tensor, batch: Batch, *, alpha: float, topk: int | None, tail: bool, clip: float | None,
-    is_clip: float | None, weighted: bool, mode: str,
-) -> Tensor:  # fmt: skip
-    """Section 2 of the paper in probabilities and float64, over whole (batch, token, vocab) tensors."""
-    p, q = student.softmax(-1), teacher.softmax(-1).detach()
-    sampled = p.gather(-1, batch["token_ids"][..., None])[..., 0].log()
-    if topk is not None and topk < p.shape[-1]:
-        best = student.topk(topk, dim=-1).indices
-        p, q = p.gather(-1, best), q.gather(-1, best)
-        p, q = (torch.cat([x, 1 - x.sum(-1, True)], -1) if tail else x / x.sum(-1, True) for x in (p, q))
-    if clip is not None:
-        q = p.detach() * (q / p.detach()).clamp(torch.tensor(-clip).exp().item(), torch.tensor(clip).exp().item())
-    m = (1 - alpha) * p + alpha * q
-    token = ((1 - alpha) * (p * (p / m).log()) + alpha * (q * (q / m).log())).sum(-1)
-    token = (p * (p / q).log()).sum(-1) if alpha == 1 else (q * (q / p).log()).sum(-1) if alpha == 0 else token
-    if is_clip is not None:
-        token = token * (sampled.detach() - batch["old_logprobs"]).exp().clamp(max=is_clip)
-    if weighted:
-        token = token * batch["rollout_is_weights"]
-    mask = batch["mask"].to(token.dtype)
-    sums, counts = (token * mask).sum(1), mask.sum(1)
-    filled = (counts > 0).sum()
-    if mode == "token-mean":
-        return sums.sum() / counts.sum()
-    return (sums / filled if mode == "seq-mean-token-sum" else sums / counts.clamp(min=1) / filled).sum()
 
 
 def make(seed: int, batch: int, tokens: int, vocab: int, hidden: int = 12, spread: float = 1.0) -> Batch:
@@ -75,9 +51,12 @@ def options(alpha: float, topk: int | None, tail: bool) -> dict[str, Any]:
     return {"alpha": alpha, "distillation_topk": topk, "distillation_add_tail": tail}
 
 
-def clips(batch: Batch) -> dict[str, Any]:
-    chosen = {name: batch[name] for name in ("old_logprobs", "rollout_is_weights")}
-    return {"is_clip": 2.0, "log_ratio_clip": 1.0, **chosen}
+def of_logits(student: Tensor, teacher: Tensor, batch: Batch, **settings: Any) -> Tensor:
+    """Returns the product's loss of logits: an identity projects them."""
+    head = torch.eye(student.shape[-1], dtype=student.dtype)
+    return chunked_distillation_loss(
+        student, teacher, head, batch["token_ids"], batch["mask"], chunk_tokens=4, **settings
+    )
 
 
 @pytest.mark.parametrize("clipped", [False, True])
@@ -89,40 +68,30 @@ def test_value_and_gradient_agree_with_the_float64_reference(
 ) -> None:
     for seed in range(2):
         batch = make(seed, batch=3, tokens=5 + 4 * seed, vocab=40)
-        settings = options(alpha, topk, tail) | (clips(batch) if clipped else {}) | {"loss_agg_mode": mode}
+        ids, mask, old, factors = (batch[name] for name in ("token_ids", "mask", "old_logprobs", "rollout_is_weights"))
         wide = {name: batch[name].double().requires_grad_() for name in ("student", "teacher", "head")}
+        clips = {"is_clip": 2.0, "old_logprobs": old} if clipped else {}
         truth = reference(
-            wide["student"] @ wide["head"].T, wide["teacher"] @ wide["head"].T, batch, alpha=alpha, topk=topk,
-            tail=tail, clip=1.0 if clipped else None, is_clip=2.0 if clipped else None, weighted=clipped, mode=mode,
+            wide["student"] @ wide["head"].T, wide["teacher"] @ wide["head"].T, ids, mask, alpha=alpha, topk=topk,
+            tail=tail, clip=1.0 if clipped else None, weights=factors if clipped else None, mode=mode, **clips,
         )  # fmt: skip
         truth_gradients = torch.autograd.grad(truth, (wide["student"], wide["head"]))
         student, head = batch["student"].clone().requires_grad_(), batch["head"].clone().requires_grad_()
         loss = chunked_distillation_loss(
-            student, batch["teacher"], head, batch["token_ids"], batch["mask"], chunk_tokens=4, **settings
-        )
+            student, batch["teacher"], head, ids, mask, chunk_tokens=4, loss_agg_mode=mode,
+            log_ratio_clip=1.0 if clipped else None, rollout_is_weights=factors if clipped else None, **clips,
+            **options(alpha, topk, tail),
+        )  # fmt: skip
         gradients = torch.autograd.grad(loss, (student, head))
         assert relative(loss, truth) < 1e-6
         assert all(relative(g, t) < 1e-6 for g, t in zip(gradients, truth_gradients, strict=True))
-
-        logits = (batch["student"] @ batch["head"].T).requires_grad_()
-        teacher_logits = batch["teacher"] @ batch["head"].T
-        wide_logits = logits.detach().double().requires_grad_()
-        truth = reference(
-            wide_logits, teacher_logits.double(), batch, alpha=alpha, topk=topk, tail=tail,
-            clip=1.0 if clipped else None, is_clip=2.0 if clipped else None, weighted=clipped, mode=mode,
-        )  # fmt: skip
-        loss = distillation_loss(logits, teacher_logits, batch["token_ids"], batch["mask"], **settings)
-        assert relative(loss, truth) < 1e-6
-        assert relative(*(torch.autograd.grad(x, y)[0] for x, y in ((loss, logits), (truth, wide_logits)))) < 1e-6
 
 
 def test_sampled_token_mode_is_the_score_function_estimate() -> None:
     batch = make(0, 2, 6, 30)
     student = (batch["student"] @ batch["head"].T).double().requires_grad_()
     teacher = (batch["teacher"] @ batch["head"].T).double()
-    loss = distillation_loss(
-        student, teacher, batch["token_ids"], batch["mask"], full_logit_distillation=False, **options(1.0, None, True)
-    )
+    loss = of_logits(student, teacher, batch, full_logit_distillation=False, **options(1.0, None, True))
     ids = batch["token_ids"][..., None]
     s, t = (x.log_softmax(-1).gather(-1, ids)[..., 0] for x in (student, teacher))
     truth = ((s - t).detach() * s * batch["mask"]).sum() / batch["mask"].sum()
@@ -181,12 +150,11 @@ def test_grouping_outcomes_into_a_tail_can_only_lose_divergence(seed: int, alpha
 def test_what_is_masked_and_the_batch_order_do_not_matter(seed: int, alpha: float, topk: int | None) -> None:
     batch = make(seed, 3, 5, 20)
     student, teacher = batch["student"] @ batch["head"].T, batch["teacher"] @ batch["head"].T
-    loss = distillation_loss(student, teacher, batch["token_ids"], batch["mask"], **options(alpha, topk, True))
-    hidden = batch["mask"][..., None] == 0
-    spoilt, order = student.masked_fill(hidden, float("nan")), torch.tensor([2, 0, 1])
-    again = distillation_loss(
-        spoilt[order], teacher[order], batch["token_ids"][order], batch["mask"][order], **options(alpha, topk, True)
-    )
+    loss = of_logits(student, teacher, batch, **options(alpha, topk, True))
+    order = torch.tensor([2, 0, 1])
+    moved = {name: batch[name][order] for name in ("token_ids", "mask")}
+    spoilt = student.masked_fill(batch["mask"][..., None] == 0, float("nan"))
+    again = of_logits(spoilt[order], teacher[order], moved, **options(alpha, topk, True))
     torch.testing.assert_close(again, loss)
 
 
@@ -271,7 +239,7 @@ def test_is_clip_without_old_logprobs_is_refused() -> None:
     batch = make(0, 1, 2, 5)
     logits = batch["student"] @ batch["head"].T
     with pytest.raises(ValueError, match="old_logprobs"):
-        distillation_loss(logits, logits, batch["token_ids"], batch["mask"], is_clip=2.0, **options(1.0, 2, True))
+        of_logits(logits, logits, batch, is_clip=2.0, **options(1.0, 2, True))
 
 
 def test_importance_weights_are_truncated_and_bounded() -> None:
@@ -299,3 +267,14 @@ def test_distance_to_the_base_is_never_negative_and_pulls_back(student: float, b
     assert distance.item() >= -1e-15
     (gradient,) = torch.autograd.grad(distance.sum(), logprob)
     assert gradient.item() * (student - base) >= 0
+
+
+def test_scripts_find_the_losses_in_the_package_which_loads_torch_only_then() -> None:
+    script = """
+import sys
+import ttsd
+print("torch" in sys.modules)
+print(ttsd.losses.chunked_distillation_loss.__module__)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["False", "ttsd.training.losses.whole_batch"]

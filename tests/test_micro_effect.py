@@ -1,11 +1,11 @@
-"""The causal check: four steps on what the tests said make the right program likelier; four steps on nothing do not.
+"""The causal check: four steps with the tests' feedback make the right program likelier; four steps without do not.
 
 The bundled model, the transformers sampler, the real sandbox and judge, and fixed tuning questions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -14,17 +14,16 @@ import pytest
 from problems import load
 from problems.micro import named, program, subset
 from sandbox import Sandbox
+from tools.micro.corpus import answer
 from ttsd.config import Config, load_config
 from ttsd.judging.judge import Judge
 from ttsd.judging.sandbox_settings import limits_of, open_sandbox
-from ttsd.loop import learn
-from ttsd.micro.corpus import answer
-from ttsd.nouns import Attempt, Example, Reading
-from ttsd.prompts import student_prompt, teacher_prompt
-from ttsd.reprompts import Reprompts
+from ttsd.loop import Method, learn
+from ttsd.methods import METHODS, MethodOnQuestion
+from ttsd.nouns import Attempt, Example, History, Prompt
+from ttsd.prompts import PromptWriter, context_text, question_text
+from ttsd.record.run import Run
 from ttsd.running.engine import Engine, LoraPolicy, load_tokenizer, open_engine
-from ttsd.running.readings import teaching
-from ttsd.running.run import divided
 from ttsd.running.shared_time import Spending
 
 STEPS, GROUP = 4, 16
@@ -33,54 +32,44 @@ QUESTIONS = subset("micro-tuning-hard")[1::3]  # one of each family, and one mor
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """The same lessons, from a teacher's prompt that has nothing to tell."""
+    """The same examples, with a teacher's prompt that has no feedback."""
 
-    told: Reprompts
-    reprompt_ids: tuple[int, ...]
+    method: MethodOnQuestion
+    teacher: Prompt
 
-    def readings(self, size: int, known: Sequence[Attempt]) -> list[Reading]:
-        return self.told.readings(size, known)
+    def prompts(self, count: int, history: History) -> Sequence[Prompt]:
+        return self.method.prompts(count, history)
 
-    def lessons(self, rollouts: Sequence[Attempt], readings: Mapping[int, Reading]) -> list[Example]:
-        return [replace(lesson, reprompt_ids=self.reprompt_ids) for lesson in self.told.lessons(rollouts, readings)]
-
-    def remember(self, rollouts: Sequence[Attempt]) -> None:
-        self.told.remember(rollouts)
-
-    def discard(self) -> None:
-        self.told.discard()
+    def examples(self, group: Sequence[Attempt], history: History) -> Sequence[Example]:
+        return [replace(example, teacher=self.teacher) for example in self.method.examples(group, history)]
 
 
 @pytest.mark.slow
-async def test_what_the_tests_say_makes_the_right_program_likelier() -> None:
-    config = load_config("micro-paper", ["model.sampler=transformers", f"sampling.group_size={GROUP}"])
+async def test_the_tests_feedback_makes_the_right_program_likelier() -> None:
+    settings = ["model.sampler=transformers", f"sampling.group_size={GROUP}", f"budget.attempts={STEPS * GROUP}"]
+    config = load_config("micro", [*settings, "budget.continue_after_discovery=true", "method=sdpo"])
     async with open_sandbox(config) as sandbox, open_engine(config, load_tokenizer(config)) as engine:
-        told = [await gain(engine, sandbox, config, question, silent=False) for question in QUESTIONS]
-        untold = [await gain(engine, sandbox, config, question, silent=True) for question in QUESTIONS]
+        with_feedback = [await gain(engine, sandbox, config, question, silent=False) for question in QUESTIONS]
+        without = [await gain(engine, sandbox, config, question, silent=True) for question in QUESTIONS]
     assert len(QUESTIONS) >= 4
-    assert fmean(told) >= 0.5, told
-    assert fmean(untold) <= 0.15, untold
+    assert fmean(with_feedback) >= 0.5, with_feedback
+    assert fmean(without) <= 0.15, without
 
 
 async def gain(engine: Engine, sandbox: Sandbox, config: Config, question: str, *, silent: bool) -> float:
-    """Growth of log p(right program), in nats, over STEPS steps."""
-    problem, tokenizer, trainer = load(question), engine.tokenizer, engine.trainer
+    """Returns by how much log p(right program) grows, in nats, over STEPS steps."""
+    run, tokenizer, trainer = Run(load(question), config), engine.tokenizer, engine.trainer
     assert trainer is not None
-    told = teaching(problem, tokenizer, config)
-    asked = student_prompt(problem)
+    asked = question_text(run.problem)
     right = (*tokenizer.encode(answer(program(named(question.removeprefix("micro:"))))), *tokenizer.stop_token_ids[:1])
     policy = LoraPolicy(engine, f"effect-{silent}", Spending(), seed=0)
     await policy.begin()
     before = sum(trainer.logprobs(f"effect-{silent}", tokenizer.chat(asked), right))
-    events = learn(
-        policy,
-        Judge(sandbox, problem, divided(problem, config), limits=limits_of(config)),
-        Silent(told, tokenizer.chat(teacher_prompt(asked))) if silent else told,
-        group_size=GROUP,
-        budget=STEPS * GROUP,
-        continue_after_discovery=True,
-    )
-    async for _ in events:
+    method = MethodOnQuestion(METHODS["sdpo"], PromptWriter(run.problem, tokenizer, config))
+    nothing = Prompt(tokenizer.chat(context_text(asked, config.reprompt)))
+    learned: Method = Silent(method, nothing) if silent else method
+    judge = Judge(sandbox, run.problem, run.split, limits=limits_of(config))
+    async for _ in learn(policy, judge, learned, run.method.rules(config)):
         pass
     after = sum(trainer.logprobs(f"effect-{silent}", tokenizer.chat(asked), right))
     await policy.close()

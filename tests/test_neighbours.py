@@ -15,13 +15,12 @@ import problems
 from problems import micro
 from sandbox import Limits, Outcome, Program, SandboxFault
 from ttsd.config import Config, load_config
-from ttsd.record.resume import Job, unfinished
+from ttsd.record.run import Run
 from ttsd.record.store import Answer, Store
 from ttsd.reporting.board import QuietView
-from ttsd.running import run
+from ttsd.running import run as running
 from ttsd.running.batch import Failure, to_its_end
 from ttsd.running.engine import load_tokenizer
-from ttsd.running.tasks import Task, Wanted
 
 BUDGET, GROUP = 8, 4
 
@@ -64,56 +63,59 @@ class TroubledSandbox:
 
 def settings(folder: Path) -> Config:
     wanted = ["model.sampler=transformers", f"sampling.group_size={GROUP}", f"budget.attempts={BUDGET}"]
-    return load_config(None, [*wanted, "budget.continue_after_discovery=true", f"store.path={folder}/ttsd.sqlite"])
-
-
-@asynccontextmanager
-async def session_of(config: Config) -> AsyncGenerator[run.Session, None]:
-    with Store(config.store.path) as store:
-        async with run.open_session(config, store, load_tokenizer(config), learns=True, runs_at_once=3) as session:
-            yield session
-
-
-def task_of(session: run.Session, seed: int) -> Task:
-    job = Job(micro.subset("micro-hard")[0], "sdpo", seed)
-    return Task(
-        Wanted(job, session.config), problems.load(job.question), unfinished(session.record, job, session.config)
+    return load_config(
+        None, [*wanted, "method=sdpo", "budget.continue_after_discovery=true", f"store.path={folder}/ttsd.sqlite"]
     )
 
 
-def started(session: run.Session, seed: int) -> asyncio.Task[Answer | Failure]:
-    return asyncio.create_task(to_its_end(session, task_of(session, seed), lambda _: QuietView()))
+@asynccontextmanager
+async def session_of(config: Config) -> AsyncGenerator[running.Session, None]:
+    with Store(config.store.path) as store:
+        async with running.open_session(config, store, load_tokenizer(config), learns=True, runs_at_once=3) as session:
+            yield session
 
 
-def check(session: run.Session, answer: Answer | Failure) -> None:
+def store_of(session: running.Session) -> Store:
+    assert isinstance(session.database, Store)
+    return session.database
+
+
+def started(session: running.Session, seed: int) -> asyncio.Task[Answer | Failure]:
+    config = settings(store_of(session).path.parent)
+    run = Run(problems.load(micro.subset("micro-hard")[0]), config, seed)
+    row = store_of(session).newest(run)
+    return asyncio.create_task(to_its_end(session, run, row["run"] if row else None, lambda _: QuietView()))
+
+
+def check(session: running.Session, answer: Answer | Failure) -> None:
     """It ran to its end, with every number once."""
     assert isinstance(answer, Answer), answer
-    numbers = [row["attempt"] for row in session.record.attempts(answer.run)]
+    numbers = [attempt.number for attempt in store_of(session).attempts(answer.run)]
     assert numbers == list(range(1, BUDGET + 1))
     assert answer.steps == BUDGET // GROUP
 
 
-def check_costs(session: run.Session, answer: Answer | Failure) -> None:
+def check_costs(session: running.Session, answer: Answer | Failure) -> None:
     """Every step says what it spent; equal programs are judged once, so only a step with a new one judges."""
     check(session, answer)
     assert isinstance(answer, Answer)
-    attempts, judged = list(session.record.attempts(answer.run)), {None}
-    for step in session.record.steps(answer.run):
-        programs = {row["program"] for row in attempts if row["step"] == step["step"]}
+    attempts, judged = store_of(session).attempts(answer.run), {None}
+    for step in store_of(session).steps(answer.run):
+        programs = {attempt.program for attempt in attempts if attempt.step == step["step"]}
         judging = {"judge", "wait_judge"} if programs - judged else set()
         judged |= programs
-        assert {"draw", "distil", "sample"} | judging <= set(step["seconds"])
+        assert {"group", "step", "sample"} | judging <= set(step["seconds"])
         assert not step["metrics"]["updated"] or {"train", "swap", "wait_train"} <= set(step["seconds"])
 
 
 @pytest.fixture
-async def session(tmp_path: Path) -> AsyncGenerator[run.Session, None]:
+async def session(tmp_path: Path) -> AsyncGenerator[running.Session, None]:
     async with session_of(settings(tmp_path)) as session:
         yield session
 
 
 @pytest.mark.slow
-async def test_a_judge_that_fails_ends_its_own_run_which_then_goes_on(session: run.Session) -> None:
+async def test_a_judge_that_fails_ends_its_own_run_which_then_goes_on(session: running.Session) -> None:
     troubled = replace(session, sandbox=TroubledSandbox(session.sandbox))
     failed, *others = await asyncio.gather(*(started(*which) for which in ((troubled, 0), (session, 1), (session, 2))))
     assert isinstance(failed, Failure)
@@ -124,7 +126,7 @@ async def test_a_judge_that_fails_ends_its_own_run_which_then_goes_on(session: r
 
 
 @pytest.mark.slow
-async def test_a_step_that_fails_ends_its_own_run_which_then_goes_on(session: run.Session) -> None:
+async def test_a_step_that_fails_ends_its_own_run_which_then_goes_on(session: running.Session) -> None:
     trainer = session.engine.trainer
     session.engine.trainer = TroubledTrainer(trainer, "run-1")
     failed, *others = await asyncio.gather(*(started(session, seed) for seed in range(3)))
@@ -139,7 +141,7 @@ async def test_a_step_that_fails_ends_its_own_run_which_then_goes_on(session: ru
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.05, 0.3, 0.8])
 async def test_an_interrupted_run_leaves_its_neighbours_and_the_engine_alone(
-    session: run.Session, seconds: float
+    session: running.Session, seconds: float
 ) -> None:
     victim, *others = [started(session, seed) for seed in range(3)]
     await asyncio.sleep(seconds)

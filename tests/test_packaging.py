@@ -86,7 +86,7 @@ def test_it_works_from_another_folder_without_the_source(installed: Path, tmp_pa
     assert place.startswith(str(installed))
     assert ttsd(installed, "--version", cwd=tmp_path).startswith("ttsd ")
     assert "micro-hard" in ttsd(installed, "problems", "list", cwd=tmp_path)
-    assert "[budget]" in ttsd(installed, "config", "show", "-c", "micro-cpu", cwd=tmp_path)
+    assert "[budget]" in ttsd(installed, "config", "show", "-c", "micro", cwd=tmp_path)
     arguments = ["--method", "best-of-k", "--set", "model.sampler=transformers", "--set", "budget.attempts=4"]
     ttsd(installed, "solve", "micro:numbers:2:3", *arguments, cwd=tmp_path, statuses=(0, 1))
     ttsd(installed, "report", "page", cwd=tmp_path)

@@ -101,13 +101,13 @@ async def test_sampler_and_trainer_have_all_cores_in_turn_or_half_each(
 ) -> None:
     from tests.tiny import write_model
     from ttsd.running.engine import load_tokenizer, open_engine
-    from ttsd.sampling.background import beside
+    from ttsd.sampling.background import in_thread
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     model = {"path": str(write_model(tmp_path / "model")), "sampler": "transformers", "dtype": "float32"}
     config = Config.model_validate({"model": model, "sampling": {"pipeline": pipeline}})
     async with open_engine(config, load_tokenizer(config), adapters=runs):
-        threads = await beside(torch.get_num_threads)
+        threads = await in_thread(torch.get_num_threads)
     assert threads == (4 if alone else 2)
     torch.set_num_threads(1)

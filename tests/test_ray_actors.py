@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.records import rollout
+from tests.records import attempt, run_of
 from ttsd.config import load_config
 from ttsd.errors import InfrastructureError
 from ttsd.nouns import Step
@@ -44,7 +44,7 @@ class Guest:
 
     def threads(self) -> tuple[str | None, int | None]:
         """What Ray says of threads, and what a worker makes of four cores."""
-        own = with_its_cores(load_config("micro-cpu"), 4, 1, learns=True)
+        own = with_its_cores(load_config("micro"), 4, 1, learns=True)
         return os.environ.get("OMP_NUM_THREADS"), own.model.threads
 
 
@@ -82,17 +82,17 @@ def test_a_record_whose_process_dies_is_opened_again_and_has_every_row_once(ray:
     with Store(tmp_path / "ttsd.sqlite") as store:
         keeper = kept(store)
         record = DistantStore(keeper, str(store.path), store.state_dir)
-        run = record.new_run(question="q", method="sdpo", seed=0, model="m", config={}, split={}, environment={})
-        drawn = [rollout(attempt, 1) for attempt in range(1, 9)]
-        record.add_attempt(run, drawn[0])
+        run = record.new_run(run_of("q"), {})
+        attempts = [attempt(number, 1) for number in range(1, 9)]
+        record.add_attempt(run, attempts[0])
         (process,) = {int(row) for row in [ray.get(keeper.__ray_call__.remote(lambda _: os.getpid()))]}
         os.kill(process, signal.SIGKILL)
-        for one in drawn[1:]:
+        for one in attempts[1:]:
             record.add_attempt(run, one)
-        record.add_attempt(run, drawn[-1])  # as a call that was under way comes a second time
-        step = Step(1, tuple(drawn), 1, {"loss": 0.1}, {})
-        record.add_step(run, step, None)
-        record.add_step(run, step, None)
-        assert [row["attempt"] for row in store.attempts(run)] == list(range(1, 9))
+        record.add_attempt(run, attempts[-1])  # as a call that was under way comes a second time
+        step = Step(1, tuple(attempts), 1, (), {"loss": 0.1}, {})
+        record.add_step(run, step, None, {})
+        record.add_step(run, step, None, {})
+        assert [one.number for one in store.attempts(run)] == list(range(1, 9))
         assert len(list(store.steps(run))) == 1
         ray.kill(keeper)

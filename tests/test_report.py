@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser import Tab, chromium, tab
+from tests.records import begin
 from tests.synthetic import World, populate, populate_much
 from ttsd.record.store import Store
 from ttsd.reporting.alarms import attempt_alarms as alarms
@@ -126,15 +127,15 @@ def test_views_answer_the_usual_questions(store: Store) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_drawn_is_what_is_written(store: Store, findings: Findings, tmp_path: Path) -> None:
+def test_the_page_shows_what_the_files_have(store: Store, findings: Findings, tmp_path: Path) -> None:
     files = build_report(store, tmp_path)
     written = json.loads(files.json.read_text())
     assert written["pooled_curves"] == findings.pooled_curves
     with (tmp_path / "pooled_curves.csv").open() as lines:
         rows = list(csv.DictReader(lines))
     assert [float(row["discovery"]) for row in rows] == [row["discovery"] for row in findings.pooled_curves]
-    drawn = json.loads(re.search(r'id="data">(.*?)</script>', files.html.read_text(), re.S)[1])  # type: ignore[index]
-    assert [row for cost in COSTS for row in drawn["pooled"][cost]] == findings.pooled_curves
+    shown = json.loads(re.search(r'id="data">(.*?)</script>', files.html.read_text(), re.S)[1])  # type: ignore[index]
+    assert [row for cost in COSTS for row in shown["pooled"][cost]] == findings.pooled_curves
     assert files.summary == summary_rows(store)
     assert len(files.verdicts) == 3
     assert files.svg is not None
@@ -146,7 +147,7 @@ def test_words_go_no_further_than_intervals(findings: Findings) -> None:
     for row in findings.comparisons:
         text = sentence(row)
         apart = row["difference_low"] > 0 or row["difference_high"] < 0
-        assert ("can't be told apart" in text) is not apart
+        assert ("can't be distinguished" in text) is not apart
     row = findings.comparisons[0] | {"difference": 0.4, "difference_low": 0.1, "difference_high": 0.8}
     assert "may discover more" in sentence(row | {"p": 0.25})
     assert "sdpo discovers more" in sentence(row | {"p": 0.01})
@@ -161,6 +162,17 @@ def test_methods_are_compared_at_the_budget_of_a_run(tmp_path: Path) -> None:
     assert found.budget == 64
     assert {row["k"] for row in found.comparisons} == {64}
     assert {row["k"] for row in found.questions} == {64}
+
+
+def test_attempts_at_a_share_of_discoveries_are_those_of_the_curve(findings: Findings) -> None:
+    """Of three questions one is never solved, so half of all is reached and 80 % is not."""
+    for row in findings.methods:
+        assert row["attempts_at_80"] is None
+    sdpo = findings.methods[0]
+    curve = [point for point in findings.pooled_curves if (point["method"], point["cost"]) == ("sdpo", "attempts")]
+    below = [point["at"] for point in curve if point["discovery"] < 0.5]
+    assert max(below) < sdpo["attempts_at_50"] <= 64
+    assert sdpo["attempts_at_50_low"] <= sdpo["attempts_at_50"]
 
 
 def test_one_method_leaves_a_table_of_comparisons_with_a_header(tmp_path: Path) -> None:
@@ -220,7 +232,7 @@ def test_an_empty_database_has_a_page(tmp_path: Path) -> None:
 
 def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
     with fresh(tmp_path) as store:
-        store.new_run(question="q", method="sdpo", seed=0, model="m", config={}, split={}, environment={})
+        begin(store, "q")
         assert "though 1 run was begun" in page(store, tmp_path)
 
 
@@ -229,9 +241,9 @@ def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
     [
         ({"q": {"sdpo": 0.1}}, "one method only"),
         ({"q": {"sdpo": 0.1, "best-of-k": 0.1}}, "on one question only"),
-        ({"a": {"sdpo": 0.0, "best-of-k": 0.0}, "b": {"sdpo": 0.0, "best-of-k": 0.0}}, "can&#39;t be told apart"),
+        ({"a": {"sdpo": 0.0, "best-of-k": 0.0}, "b": {"sdpo": 0.0, "best-of-k": 0.0}}, "can&#39;t be distinguished"),
         ({"a": {"sdpo": 0.1}, "b": {"best-of-k": 0.1}}, "have no question in common"),
-        ({"a": {"sdpo": 1.0, "multi-turn": 1.0}, "b": {"sdpo": 1.0, "multi-turn": 1.0}}, "can&#39;t be told apart"),
+        ({"a": {"sdpo": 1.0, "multi-turn": 1.0}, "b": {"sdpo": 1.0, "multi-turn": 1.0}}, "can&#39;t be distinguished"),
         ({"a": {"sdpo": 0.1, "best-of-k": 0.1}, "b": {"sdpo": 0.1}}, "1 question that every method attempted, of 2"),
     ],
 )
@@ -278,8 +290,8 @@ def test_what_a_model_wrote_is_never_markup(store: Store, tmp_path: Path) -> Non
     assert "micro:<b>" not in text
 
 
-READY = """(() => { const drawn = [...document.querySelectorAll('.chart[data-drawn]:not([hidden])')];
-    return drawn.length > 3 && drawn.every((chart) => chart.querySelector('svg')); })()"""
+READY = """(() => { const plotted = [...document.querySelectorAll('.chart[data-plotted]:not([hidden])')];
+    return plotted.length > 3 && plotted.every((chart) => chart.querySelector('svg')); })()"""
 FITS = "document.documentElement.scrollWidth <= innerWidth"
 COLUMN = """[...document.querySelectorAll('#runs tbody tr')].filter((row) => !row.hidden)
     .map((row) => row.cells[%d].dataset.value)"""

@@ -96,7 +96,7 @@ async def test_completions_agree_with_the_trainer(sampler: HfSampler, trainer: T
         assert _distance(completion.logprobs, expected) < 1e-4
         assert completion.finish_reason == ("stop" if ids[-1] == STOP else "length")
         assert completion.text == " ".join(map(str, ids))
-        assert (completion.adapter_version, completion.prompt_tokens) == (1 if ref else 0, len(PROMPT))
+        assert completion.adapter_version == (1 if ref else 0)
     assert sampler.stats.completions == len(drawn)
     assert sampler.stats.tokens == sum(len(completion.token_ids) for completion in drawn)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections import Counter
 
@@ -103,3 +105,14 @@ async def test_usage_counts_wall_time_cores_and_who_was_busy() -> None:
     assert usage.at_once["train"] == pytest.approx(1.0)
     assert usage.cpu_seconds > 0
     assert "train" in str(usage)
+
+
+def test_usage_counts_children_while_they_live_and_after_they_have_ended() -> None:
+    spend = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
+    stopwatch = Stopwatch()
+    with subprocess.Popen([sys.executable, "-c", spend], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert stopwatch.usage().cpu_seconds > 0.25
+        child.communicate(b"\n")
+    assert stopwatch.usage().cpu_seconds > 0.25

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from problems import load
 from tests.tiny import write_model
 from ttsd.config import Config, load_config, shipped_configs
+from ttsd.record.run import Run
 from ttsd.record.store import Store
 from ttsd.reporting.board import QuietView
-from ttsd.running.run import Job
 from ttsd.running.solve import solve
 
 
@@ -29,7 +30,7 @@ def family(config: Config) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in shipped_configs() if load_config(name).model.path != "micro"])
 async def test_a_shipped_configuration_goes_round_the_ring(name: str, tmp_path: Path) -> None:
-    """Its own but for what a tiny model and a CPU change: path, device, sampler, quantisation and how much is drawn."""
+    """Its own but for what a tiny model and a CPU change: path, device, sampler, quantisation, how much is sampled."""
     published = load_config(name)
     positions = published.model.max_model_len or 32768
     folder = write_model(tmp_path / "model", family=family(published), positions=positions)
@@ -41,7 +42,7 @@ async def test_a_shipped_configuration_goes_round_the_ring(name: str, tmp_path: 
     sections["budget"] |= {"attempts": 4, "continue_after_discovery": True}
     sections["store"] |= {"path": str(tmp_path / "ttsd.sqlite")}
     config = Config.model_validate(sections)
-    answer = await solve(Job("micro:lists:3:1", "sdpo", 0), config, view=SilentView())
+    answer = await solve(Run(load("micro:lists:3:1"), config, 0), view=SilentView())
     with Store(config.store.path) as store:
         steps = list(store.steps(answer.run))
     assert [step["metrics"]["updated"] for step in steps] == [1, 1]

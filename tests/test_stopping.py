@@ -103,15 +103,15 @@ def test_who_asked_for_a_stop_waits_for_no_tidying_up_of_python() -> None:
 PROBE = """
 import asyncio, os
 from ttsd.config import load_config
-from ttsd.running.probe import Hindsight, probe
+from ttsd.running.probe import probe
 from ttsd.reporting.live import PlainOverview
 from ttsd.sampling.background import unfinished
 class Impatient(PlainOverview):
     def expect(self, runs):
         asyncio.current_task().cancel()
 async def main():
-    config = load_config("micro-cpu", ["store.path={database}"])
-    await probe(["micro:numbers:2:3"], config, samples=8, hindsight=Hindsight(0, ()), runs_at_once=1,
+    config = load_config("micro", ["store.path={database}"])
+    await probe(["micro:numbers:2:3"], config, samples=8, feedback_samples=0, runs_at_once=1,
                 overview=Impatient())
 try:
     asyncio.run(main())

@@ -1,4 +1,4 @@
-"""The record: its schema, what it gives back, what it refuses, and what a killed process leaves."""
+"""The run database: its schema, what it gives back, what it refuses, and what a killed process leaves."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.records import begin, passed, rollout
-from ttsd.errors import InfrastructureError, UserError
-from ttsd.nouns import Status, Step, Verdict
+from tests.records import attempt, begin, passed, run_of
+from ttsd.errors import InfrastructureError, RunHeld, UserError
+from ttsd.nouns import Example, History, Prompt, Status, Step, Verdict
 from ttsd.record.protocol import Spent
 from ttsd.record.store import Store
+from ttsd.reporting.attempt import attempt_rows, run_rows
 
 SCHEMA = """\
-attempts: run attempt step adapter_version verdict discovered visible_passed visible_total hidden_passed \
-hidden_total first_failure feedback program program_hash completion token_ids logprobs finish_reason \
-prompt_tokens completion_tokens mean_logprob min_logprob sample_seconds judge_seconds cpu_seconds created \
-role round score
-runs: run question method seed status model config split environment discovery_attempt program created updated ended
-steps: run step first_attempt attempts adapter_version loss metrics seconds state created
-token_gains: run attempt gains"""
+attempts: run attempt step round prompt adapter_version verdict discovered visible_passed visible_total hidden_passed \
+hidden_total visible_fraction score first_failure feedback program program_hash completion token_ids logprobs \
+finish_reason prompt_tokens completion_tokens mean_logprob min_logprob sample_seconds judge_seconds cpu_seconds created
+examples: run attempt teacher_prompt reward token_advantages
+prompts: prompt row shows tokens text token_ids
+runs: run question method seed fingerprint status ended model config split environment discovery_attempt program \
+created updated
+steps: run step first_attempt attempts adapter_version loss metrics seconds state created"""
 
 
 def test_the_schema_is_what_readers_rely_on(tmp_path: Path) -> None:
@@ -41,49 +43,75 @@ def test_the_schema_is_what_readers_rely_on(tmp_path: Path) -> None:
 def test_attempts_come_back_as_they_went_in(tmp_path: Path) -> None:
     with Store(tmp_path / "a.sqlite") as store:
         run = begin(store)
-        store.add_attempt(run, rollout(2))
-        store.add_attempt(run, rollout(1))
+        store.add_attempt(run, attempt(2))
+        store.add_attempt(run, attempt(1, prompt=Prompt((4, 5), "lone \ud800 surrogate")))
     with Store(tmp_path / "a.sqlite") as store:
-        past, state = store.past(run)
-    assert past.unfinished == (rollout(1), rollout(2))
-    assert state is None
+        past = store.past(run)
+    assert past.begun == (attempt(1, prompt=Prompt((4, 5), "lone \ud800 surrogate")), attempt(2))
+    assert (past.history, past.state) == (History(), None)
+
+
+def test_a_prompt_is_stored_once_and_a_user_can_count_it(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        run = begin(store)
+        for number in (1, 2, 3):
+            store.add_attempt(run, attempt(number, prompt=Prompt((7,), "q") if number == 3 else None))
+        sql = "select row, shows, tokens, count(*) from attempts join prompts using (prompt) group by prompt order by 4"
+        assert store.query(sql) == [("question", "[]", 1, 1), ("feedback", "[1, 2]", 17, 2)]
 
 
 def test_a_finished_step_moves_the_resume_point(tmp_path: Path) -> None:
     with Store(tmp_path / "a.sqlite") as store:
         run = begin(store)
-        rollouts = (rollout(1), rollout(2, verdict=Verdict(Status.WRONG_ANSWER, 2, 2, 1, 3, first_failure=3)))
-        for one in (*rollouts, rollout(3, step=2)):
+        made = (attempt(1), attempt(2, verdict=Verdict(Status.WRONG_ANSWER, 2, 2, 1, 3, first_failure=3)))
+        for one in (*made, attempt(3, step=2)):
             store.add_attempt(run, one)
         with store.claim(run) as folder:
-            store.add_step(run, Step(1, rollouts, 1, {"loss": float("nan")}, {"draw": 1.0}), folder / "step-1")
-        past, state = store.past(run)
-        assert (past.attempts, past.steps, past.adapter_version) == (2, 1, 1)
-        assert past.rollouts == rollouts
-        assert [r.attempt for r in past.unfinished] == [3]
-        assert state == store.state_dir / f"run-{run}" / "step-1"
+            step = Step(1, made, 1, metrics={"loss": float("nan")}, seconds={"group": 1.0})
+            store.add_step(run, step, folder / "step-1", {})
+        past = store.past(run)
+        assert (past.history, past.adapter_version) == (History(made), 1)
+        assert [one.number for one in past.begun] == [3]
+        assert past.state == store.state_dir / f"run-{run}" / "step-1"
         assert next(store.steps(run))["metrics"] == {"loss": None}
 
 
-def test_what_a_step_found_for_each_token_is_kept_with_it(tmp_path: Path) -> None:
+def test_a_restart_is_part_of_the_history(tmp_path: Path) -> None:
     with Store(tmp_path / "a.sqlite") as store:
         run = begin(store)
-        for one in (rollout(1), rollout(2)):
+        for number, metrics in ((1, {}), (2, {"restarted": 1.0}), (3, {})):
+            store.add_attempt(run, attempt(number, step=number))
+            store.add_step(run, Step(number, (attempt(number, step=number),), number, metrics=metrics), None, {})
+        history = store.past(run).history
+        assert [one.number for one in history.current] == [3]
+        assert history.steps == 3
+
+
+def test_what_a_step_learned_is_kept_with_it(tmp_path: Path) -> None:
+    made, teacher = (attempt(1), attempt(2)), Prompt((1, 2), "with feedback", "teacher", (2,))
+    examples = tuple(
+        Example(one.number, one.prompt.token_ids, one.completion.token_ids, one.completion.logprobs, prompt, reward)
+        for one, prompt, reward in zip(made, (None, teacher), (0.5, None), strict=True)
+    )
+    with Store(tmp_path / "a.sqlite") as store:
+        run = begin(store)
+        for one in made:
             store.add_attempt(run, one)
-        store.add_step(run, Step(1, (rollout(1), rollout(2)), 1), None, {2: [0.5, -1.25, float("inf")]})
-        assert store.gains(run, 2) == (0.5, -1.25, float("inf"))
-        assert store.gains(run, 1) is None
+        assert store.example(run, 2) is None
+        store.add_step(run, Step(1, made, 1, examples), None, {2: [0.5, -1.25, float("inf")]})
+        assert store.example(run, 2) == (examples[1], (0.5, -1.25, float("inf")))
+        assert store.example(run, 1) == (examples[0], None)
 
 
 def test_a_discovery_is_recorded_with_its_step_and_the_first_one_counts(tmp_path: Path) -> None:
     with Store(tmp_path / "a.sqlite") as store:
         run = begin(store)
-        store.add_step(run, Step(1, (rollout(1), rollout(2, verdict=passed())), 1), None)
-        store.add_step(run, Step(2, (rollout(3, verdict=passed()),), 2), None)
+        store.add_step(run, Step(1, (attempt(1), attempt(2, verdict=passed())), 1), None, {})
+        store.add_step(run, Step(2, (attempt(3, verdict=passed()),), 2), None, {})
         assert store.run(run)["discovery_attempt"] == 2
-        assert [row["status"] for row in store.runs_of("micro:x", "sdpo", 3)] == ["running"]
+        assert [row["status"] for row in store.runs()] == ["running"]
         store.finish(run, "discovery")
-        assert [row["status"] for row in store.runs_of("micro:x", "sdpo", 3)] == ["discovered"]
+        assert [row["status"] for row in store.runs()] == ["discovered"]
 
 
 def test_only_the_newest_states_are_kept(tmp_path: Path) -> None:
@@ -92,38 +120,37 @@ def test_only_the_newest_states_are_kept(tmp_path: Path) -> None:
         with store.claim(run) as folder:
             for number in range(1, 12):
                 (folder / f"step-{number}").mkdir()
-                store.add_step(run, Step(number, (rollout(number, number),), number), folder / f"step-{number}")
+                store.add_step(run, Step(number, (attempt(number, number),), number), folder / f"step-{number}", {})
             assert sorted(p.name for p in folder.glob("step-*")) == ["step-10", "step-11"]
 
 
 def test_an_attempt_is_never_recorded_twice(tmp_path: Path) -> None:
     with Store(tmp_path / "a.sqlite") as store:
         run = begin(store)
-        store.add_attempt(run, rollout(1))
+        store.add_attempt(run, attempt(1))
         with pytest.raises(InfrastructureError):
-            store.add_attempt(run, rollout(1))
+            store.add_attempt(run, attempt(1))
 
 
 def test_a_killed_writer_loses_no_attempt_and_frees_the_run(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     writer = f"""
 import os, signal
-from tests.records import begin, rollout
-from ttsd.record.protocol import Spent
+from tests.records import attempt, begin
 from ttsd.record.store import Store
 store = Store({str(path)!r})
 run = begin(store)
 with store.claim(run):
-    for attempt in range(1, 6):
-        store.add_attempt(run, rollout(attempt))
+    for number in range(1, 6):
+        store.add_attempt(run, attempt(number))
     os.kill(os.getpid(), signal.SIGKILL)
 """
     ended = subprocess.run([sys.executable, "-c", writer], cwd=Path(__file__).parents[1], check=False)
     assert ended.returncode == -9
     with Store(path) as store:
-        row = store.runs_of("micro:x", "sdpo", 3)[0]
-        past, _ = store.past(row["run"])
-        assert [r.attempt for r in past.unfinished] == [1, 2, 3, 4, 5]
+        row = store.newest(run_of())
+        assert row is not None
+        assert [one.number for one in store.past(row["run"]).begun] == [1, 2, 3, 4, 5]
         with store.claim(row["run"]):
             pass
 
@@ -131,7 +158,7 @@ with store.claim(run):
 def test_a_run_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
     with Store(tmp_path / "a.sqlite") as store:
         run = begin(store)
-        with store.claim(run), pytest.raises(UserError, match="another process"), store.claim(run):
+        with store.claim(run), pytest.raises(RunHeld, match="another process"), store.claim(run):
             pass
 
 
@@ -156,39 +183,52 @@ def test_unusable_files_are_one_sentence(tmp_path: Path) -> None:
 
 
 def fill(store: Store, run: int) -> None:
-    for attempt in range(1, 2000):
-        store.add_attempt(run, rollout(attempt))
+    for number in range(1, 2000):
+        store.add_attempt(run, attempt(number))
 
 
 def test_a_full_disk_is_the_machines_fault(tmp_path: Path) -> None:
     with Store(tmp_path / "a.sqlite") as store:
         run = begin(store)
-        store._db.execute("pragma max_page_count = 20")  # what SQLite answers when the disk has no more room
+        store._db.execute("pragma max_page_count = 25")  # what SQLite answers when the disk has no more room
         with pytest.raises(InfrastructureError, match="free disk space"):
             fill(store, run)
-        past, _ = store.past(run)
-        assert len(past.unfinished) > 0
+        assert len(store.past(run).begun) > 0
 
 
-def test_in_an_older_database_a_step_was_one_round(tmp_path: Path) -> None:
-    path = tmp_path / "a.sqlite"
-    with Store(path) as store:
-        run = begin(store)
-        for attempt, step in ((1, 1), (2, 1), (3, 2)):
-            store.add_attempt(run, rollout(attempt, step))
-    with sqlite3.connect(path) as db:
-        db.execute("drop index attempts_rounds")
-        db.execute("drop index attempts_numbers")
-        db.execute("alter table attempts drop column round")
-        db.execute("delete from _sqlite_migrations where name in ('m004_rounds', 'm006_counted_rounds')")
-    with Store(path) as store:
-        assert [one.round for one in store.rollouts(run)] == [1, 1, 2]
+def test_a_file_of_another_program_or_version_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    for name in ("other", "old"):
+        path = tmp_path / f"{name}.sqlite"
+        with sqlite3.connect(path) as db:
+            db.execute("create table runs (run integer)")
+            if name == "old":
+                db.execute("create table _sqlite_migrations (migration_set text, name text, applied_at text)")
+                db.execute("insert into _sqlite_migrations values ('ttsd', 'm001_initial', '')")
+        db.close()
+        before = path.read_bytes()
+        for opening in (Store, Store.read_only):
+            with pytest.raises(UserError, match="was not written by this version of ttsd"):
+                opening(path)
+        assert path.read_bytes() == before
+
+
+def test_reading_writes_nothing(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        store.add_attempt(begin(store), attempt(1))
+    before = (tmp_path / "a.sqlite").read_bytes()
+    with Store.read_only(tmp_path / "a.sqlite") as store:
+        assert store.answer(1).attempts == 1
+        with pytest.raises(UserError, match="can't write"):
+            store.finish(1, "attempts")
+    assert (tmp_path / "a.sqlite").read_bytes() == before
+    with pytest.raises(UserError, match="there is no database"):
+        Store.read_only(tmp_path / "b.sqlite")
 
 
 def test_a_record_of_a_newer_version_is_noticed(tmp_path: Path) -> None:
     Store(tmp_path / "a.sqlite").close()
     with sqlite3.connect(tmp_path / "a.sqlite") as db:
-        db.execute("insert into _sqlite_migrations (migration_set, name, applied_at) values ('ttsd', 'm999', '')")
+        db.execute("insert into _sqlite_migrations (migration_set, name, applied_at) values ('ttsd 0.2', 'm999', '')")
     with pytest.raises(UserError, match="newer version"):
         Store(tmp_path / "a.sqlite")
 
@@ -241,10 +281,10 @@ def test_a_run_is_running_while_a_process_claims_it_and_interrupted_afterwards(t
     with Store(tmp_path / "a.sqlite") as store:
         run = begin(store)
         with store.claim(run):
-            assert store.overview()[0]["status"] == "running"
-        assert store.overview()[0]["status"] == "interrupted"
+            assert run_rows(store)[0]["status"] == "running"
+        assert run_rows(store)[0]["status"] == "interrupted"
         store.finish(run, "tokens")
-        assert store.overview()[0]["status"] == "tokens spent"
+        assert run_rows(store)[0]["status"] == "tokens spent"
         assert store.answer(run).ended == "tokens"
 
 
@@ -252,20 +292,21 @@ def test_the_score_of_a_users_own_judge_is_kept_and_counts_as_partial_success(tm
     verdict = Verdict(Status.WRONG_ANSWER, 0, 1, 0, 0, first_failure=0, score=0.4)
     with Store(tmp_path / "a.sqlite") as store:
         run = begin(store)
-        store.add_attempt(run, rollout(1, verdict=verdict))
-        assert store.rollouts(run)[0].verdict == verdict
+        store.add_attempt(run, attempt(1, verdict=verdict))
+        assert store.attempts(run)[0].verdict == verdict
         assert store.answer(run).best == 0.4
-        assert store.overview()[0]["best"] == 0.4
-        assert store.attempt_overview(run)[0]["score"] == 0.4
+        assert run_rows(store)[0]["best"] == 0.4
+        assert attempt_rows(store, run)[0]["score"] == 0.4
 
 
 def test_what_counts_towards_budgets_goes_on_over_resumptions(tmp_path: Path) -> None:
     with Store(tmp_path / "a.sqlite") as store:
         run = begin(store)
         for number in (1, 2):
-            store.add_attempt(run, rollout(number, step=number))
-            store.add_step(run, Step(number, (rollout(number, step=number),), 0, seconds={"run": 5.0 * number}), None)
-        store.add_attempt(run, rollout(3, step=3))
+            store.add_attempt(run, attempt(number, step=number))
+            step = Step(number, (attempt(number, step=number),), 0, seconds={"run": 5.0 * number})
+            store.add_step(run, step, None, {})
+        store.add_attempt(run, attempt(3, step=3))
         assert store.spent(run) == Spent(attempts=3, tokens=60, seconds=10.0)
 
 

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,15 +17,17 @@ import pytest
 
 from tests.browser import Tab, chromium, tab
 from tests.commands import refused, ttsd
+from tests.records import run_of
 from tests.synthetic import World, populate
-from ttsd.config import load_config
 from ttsd.errors import UserError
-from ttsd.nouns import Attempt, Completion, Status, Step, Verdict
+from ttsd.nouns import Attempt, Completion, Example, Prompt, Status, Step, Verdict
 from ttsd.record.store import Store
 from ttsd.reporting.view.app import changes
 
 QUESTION = "micro:numbers:2:1"
 ROOT = Path(__file__).parents[1]
+WRONG = Verdict(Status.WRONG_ANSWER, 1, 3, 0, 1, first_failure=1, feedback="no")
+READ, TEACHER = Prompt(tuple(range(10)), "the question"), Prompt(tuple(range(12)), "the solution", "teacher", (2,))
 needs_browser = pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine")
 
 
@@ -52,7 +54,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     path = folder / "a.sqlite"
     with Store(path) as store:
         populate(store, {QUESTION: {"sdpo": 0.0, "best-of-k": 0.0}}, World(seeds=1, budget=32))
-        learnt_from(store)
+        learn_from(store)
     command = [sys.executable, "-m", "ttsd", "view", str(path)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=folder,
@@ -67,28 +69,26 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         process.stdout.close()
 
 
-def learnt_from(store: Store) -> None:
-    """A third run, of the bundled model: one step, whose teacher finds each token likelier than the one before."""
-    config = load_config("micro-cpu")
+def learn_from(store: Store) -> None:
+    """Adds a third run, of the bundled model: one step, whose teacher finds each token likelier than the one before."""
     ids = range(20, 31)
-    completion = Completion(tuple(ids), "text", tuple(-0.1 * at for at in range(len(ids))), "stop", 0, 10)
-    verdict = Verdict(Status.WRONG_ANSWER, 1, 3, 0, 1, first_failure=1, feedback="no")
-    run = store.new_run(
-        question=QUESTION, method="sdpo", seed=9, model="micro", config=config.model_dump(), split={}, environment={}
-    )
-    rollouts = tuple(Attempt(number, 1, completion, "print(<1>)", verdict, 0.1) for number in (1, 2))
-    for one in rollouts:
+    completion = Completion(tuple(ids), "text", tuple(-0.1 * at for at in range(len(ids))), "stop", 0)
+    run = store.new_run(run_of(QUESTION, seed=9), {})
+    attempts = tuple(Attempt(number, 1, 1, READ, completion, "print(<1>)", WRONG, 0.1) for number in (1, 2))
+    for one in attempts:
         store.add_attempt(run, one)
-    store.add_step(run, Step(1, rollouts, 1), None, {1: [0.5 * at - 2.5 for at in range(len(ids))]})
+    example = Example(1, READ.token_ids, completion.token_ids, completion.logprobs, teacher=TEACHER)
+    store.add_step(run, Step(1, attempts, 1, (example,)), None, {1: [0.5 * at - 2.5 for at in range(len(ids))]})
 
 
 def add_attempt(path: Path, run: int, text: str) -> int:
-    """One more attempt of a run, as whoever works on it would write it; its number."""
+    """Adds one more attempt to a run, as the process that works on it would; returns its number."""
     with Store(path) as store:
         number = store.answer(run).attempts + 1
-        completion = Completion((1, 2), text, (-0.5, -0.5), "stop", 0, 10)
-        verdict = Verdict(Status.WRONG_ANSWER, 1, 3, 0, 1, first_failure=1, feedback=f"{text} is wrong")
-        store.add_attempt(run, Attempt(number, 99, completion, text, verdict, 0.1, round=99))
+        completion = Completion((1, 2), text, (-0.5, -0.5), "stop", 0)
+        store.add_attempt(
+            run, Attempt(number, 99, 99, READ, completion, text, replace(WRONG, feedback=f"{text} is wrong"))
+        )
         return number
 
 
@@ -105,7 +105,7 @@ def test_runs_steps_and_attempts_have_addresses(served: Served) -> None:
     assert '/1/run/1"' in runs
     assert "Step 2" in served.get("1/run/1/step/2")[1]
     attempt = served.get("1/run/1/attempt/3")[1]
-    assert "What the tests said" in attempt
+    assert "Feedback" in attempt
     assert "What changed since attempt 2" in attempt
     assert "&lt;b&gt;" in attempt  # feedback is text, not markup
 
@@ -130,12 +130,12 @@ def test_tokens_have_what_the_teacher_made_of_them_or_a_reason_why_not(served: S
         re.search(r'class="(\w+)" style="--share:(\d+)%"', style).groups() if style.strip() else None
         for style, *_ in shown[:7]
     ] == [("down", "100"), ("down", "100"), ("down", "75"), ("down", "50"), ("down", "25"), None, ("up", "25")]
-    assert "no gradient step has learnt from this attempt" in served.get("1/run/3/attempt/2")[1]
+    assert "no gradient step has learned from this attempt" in served.get("1/run/3/attempt/2")[1]
     assert "best-of-k has no teacher" in served.get("1/run/2/attempt/2")[1]
 
 
 @pytest.mark.slow
-def test_curves_are_counted_again_only_when_the_record_holds_more(served: Served) -> None:
+def test_curves_are_counted_again_only_when_the_database_has_more(served: Served) -> None:
     status, text, headers = served.get("1/curves.json")
     pooled = json.loads(text)["pooled"]["attempts"]
     assert status == 200
@@ -163,7 +163,7 @@ def test_only_this_machine_asks_and_nobody_writes(served: Served) -> None:
     assert served.get("", Host="evil.example")[0] == 400
     for method in ("POST", "PUT", "DELETE"):
         assert served.get("1/run/1", method=method)[0] == 405
-    with Store.reading(served.path) as store, pytest.raises(UserError, match="readonly"):
+    with Store.read_only(served.path) as store, pytest.raises(UserError, match="readonly"):
         store.query("delete from attempts")
 
 
@@ -181,9 +181,9 @@ def test_mistakes_are_one_sentence(served: Served, tmp_path: Path) -> None:
     assert f"--port {port} is taken" in refused(ttsd("view", str(served.path), "--port", port, cwd=tmp_path))
 
 
-def test_changes_are_drawn_from_programs() -> None:
+def test_changes_are_those_of_the_programs() -> None:
     completion, verdict = Completion((), "", (), "stop"), Verdict(Status.WRONG_ANSWER, 0, 1, 0, 0)
-    before, after = (Attempt(n, 1, completion, text, verdict) for n, text in ((1, "a\nb"), (2, "a\nc")))
+    before, after = (Attempt(n, 1, 1, READ, completion, text, verdict) for n, text in ((1, "a\nb"), (2, "a\nc")))
     assert changes(before, after) == [("kept", "a"), ("removed", "b"), ("added", "c")]
     assert changes(None, after) == []
 
@@ -249,8 +249,7 @@ def test_a_browser_follows_steps_through_and_reads(served: Served, tmp_path: Pat
         page.wait("document.querySelector('.steps .chosen') !== null")
         page.run("document.querySelector('tbody a').click()")
         page.wait("location.pathname.includes('/attempt/')")
-        page.wait("document.querySelector('#prompts h2') !== null || document.querySelector('#prompts .tag') !== null")
-        assert "What the student read" in page.run("document.getElementById('prompts').textContent")
+        page.wait("document.body.textContent.includes('what was read')")
         press(page, "Escape")
         page.wait("location.pathname.includes('/step/')")
         assert page.complaints == []

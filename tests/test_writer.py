@@ -1,4 +1,4 @@
-"""The learner's state is written while the next group is drawn, and a step is a row only once its state is on disk."""
+"""A learner's state is written while the next group is sampled; a step is a row only once its state is on disk."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.records import begin, rollout
+from tests.records import attempt, begin
 from ttsd.errors import InfrastructureError
 from ttsd.loop import Event
-from ttsd.nouns import Step
+from ttsd.nouns import Example, Step
 from ttsd.record.store import Store
 from ttsd.reporting.board import QuietView
 from ttsd.running.trackers import open_tracker
@@ -25,7 +25,7 @@ class Learner:
 
     def __init__(self, disk: threading.Event, fault: Exception | None = None) -> None:
         self._disk, self._fault = disk, fault
-        self.gains = {1: [0.5, 0.0, -0.5]}
+        self.token_advantages = {1: [0.5, 0.0, -0.5]}
 
     async def snapshot(self) -> Learner:
         return self
@@ -44,29 +44,38 @@ async def written(store: Store, run: int, learner: Any, events: AsyncGenerator[E
         await Writer(run, store, folder, view, tracker, learner).write(events)
 
 
-async def test_the_next_group_is_drawn_meanwhile_and_the_row_follows_the_state(tmp_path: Path) -> None:
+def step_of(number: int) -> Step:
+    """A step that learned from its one attempt."""
+    made = attempt(number, number)
+    example = Example(number, made.prompt.token_ids, made.completion.token_ids, made.completion.logprobs, reward=1.0)
+    return Step(number, (made,), number, (example,), {}, {"group": 1.0})
+
+
+async def test_the_next_group_is_sampled_meanwhile_and_the_row_follows_the_state(tmp_path: Path) -> None:
     disk = threading.Event()
     seen: list[tuple[int, int]] = []
     with Store(tmp_path / "a.sqlite") as store:
         run = begin(store)
 
         def on_disk() -> tuple[int, int]:
-            return len(list(store.attempts(run))), len(list(store.steps(run)))
+            return len(store.attempts(run)), len(list(store.steps(run)))
 
         async def events() -> AsyncGenerator[Event, None]:
             for number in (1, 2):
-                yield rollout(number, number)
+                yield attempt(number, number)
                 seen.append(on_disk())
                 if number == 2:
                     disk.set()
-                yield Step(number, (rollout(number, number),), number, {}, {"draw": 1.0})
+                yield step_of(number)
 
         await written(store, run, Learner(disk), events())
         assert seen == [(1, 0), (2, 0)]
         assert on_disk() == (2, 2)
-        assert store.gains(run, 1) == (0.5, 0.0, -0.5)
-        past, state = store.past(run)
-        assert (past.steps, past.unfinished, state and state.is_dir()) == (2, (), True)
+        learned = store.example(run, 1)
+        assert learned is not None
+        assert learned[1] == (0.5, 0.0, -0.5)
+        past = store.past(run)
+        assert (past.history.steps, past.begun, past.state and past.state.is_dir()) == (2, (), True)
 
 
 async def test_a_step_whose_state_was_not_written_is_taken_again(tmp_path: Path) -> None:
@@ -74,19 +83,19 @@ async def test_a_step_whose_state_was_not_written_is_taken_again(tmp_path: Path)
         run = begin(store)
 
         async def events() -> AsyncGenerator[Event, None]:
-            yield rollout(1)
-            yield Step(1, (rollout(1),), 1, {}, {"draw": 1.0})
-            yield rollout(2, 2)
+            yield attempt(1)
+            yield step_of(1)
+            yield attempt(2, 2)
             await asyncio.sleep(60)
 
         disk = threading.Event()
         working = asyncio.create_task(
             written(store, run, Learner(disk, InfrastructureError("the disk is full")), events())
         )
-        while len(list(store.attempts(run))) < 2:
+        while len(store.attempts(run)) < 2:
             await asyncio.sleep(0.01)
-        past, state = store.past(run)  # what a process that is killed here leaves
-        assert (past.steps, [one.attempt for one in past.unfinished], state) == (0, [1, 2], None)
+        past = store.past(run)  # what a process that is killed here leaves
+        assert (past.history.steps, [one.number for one in past.begun], past.state) == (0, [1, 2], None)
         working.cancel()
         disk.set()
         with pytest.raises(asyncio.CancelledError):
@@ -101,8 +110,8 @@ async def test_a_disk_that_refuses_ends_the_run(tmp_path: Path) -> None:
         run = begin(store)
 
         async def events() -> AsyncGenerator[Event, None]:
-            yield rollout(1)
-            yield Step(1, (rollout(1),), 1, {}, {"draw": 1.0})
+            yield attempt(1)
+            yield step_of(1)
 
         with pytest.raises(InfrastructureError, match="full"):
             await written(store, run, Learner(disk, InfrastructureError("the disk is full")), events())

@@ -1,6 +1,7 @@
 """Trains a language model on one hard coding question, at test time, until it solves it.
 
-What is offered here is `ttsd.api`; it is loaded when first asked for, so that the command line starts at once.
+The names of `ttsd.api`, and `ttsd.losses` (the losses as pure functions of tensors, which loads torch), are loaded at
+their first use, so that the command line starts at once.
 """
 
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         read_record,
         solve,
     )
+    from ttsd.training import losses
 
 __all__ = [
     "Answer",
@@ -50,6 +52,7 @@ __all__ = [
     "events",
     "export",
     "load_config",
+    "losses",
     "preview",
     "question",
     "read_record",
@@ -60,6 +63,10 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'ttsd' has no attribute {name!r}")
+    if name == "losses":
+        from ttsd.training import losses
+
+        return losses
     from ttsd import api
 
     return getattr(api, name)

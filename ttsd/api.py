@@ -2,13 +2,13 @@
 
     import ttsd
 
-    answer = ttsd.solve("micro:numbers:5:7", "micro-cpu")
+    answer = ttsd.solve("micro:numbers:5:7", "micro")
     for event in ttsd.events(my_question, ttsd.load_config("qwen3-4b", ["budget.attempts=64"])):
         ...
     frames = ttsd.read_record("ttsd.sqlite")
 
-Names without an `a` in front wait for their end; `asolve` and `aevents` are for code that has an event loop. A run is
-recorded and resumed as the command line's is: the same question, method, seed and settings are the same run.
+`asolve` and `aevents` are for code that has an event loop. A run is stored and resumed as the command line's is: the
+same question, seed and settings are the same run.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
+import problems
 from problems import Case, Problem
 from problems.problem import checked
-from ttsd.config import Config, load_config
+from ttsd.config import Config, flat, load_config
 from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.loop import Event
-from ttsd.methods import SDPO, method_named
+from ttsd.methods import method_named
 from ttsd.nouns import Attempt, Step, Verdict
 from ttsd.record.protocol import Answer
-from ttsd.record.resume import Job
+from ttsd.record.run import Run
 from ttsd.reporting.board import QuietView
 from ttsd.running.preview import Preview
+from ttsd.running.preview import preview as preview_runs
 from ttsd.running.solve import Talk
-from ttsd.running.solve import preview as preview_one
 from ttsd.running.solve import solve as run_one
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def question(
     entry_point: str | None = None,
     title: str = "",
 ) -> Problem:
-    """A question of your own. `name` is what the record calls it.
+    """Makes a question of your own. `name` is what the run database calls it.
 
     `cases`: pairs of what a program reads and prints; with `entry_point`, of a function's list of arguments and its
     result. Or `judge`: a function of the whole answer that returns a score (1 is right), or a score and feedback. It
@@ -101,7 +102,7 @@ async def asolve(
     question: str | Problem,
     config: Config | str | None = None,
     *,
-    method: str = SDPO.name,
+    method: str | None = None,
     seed: int = 0,
     fresh: bool = False,
     view: Talk | None = None,
@@ -109,47 +110,44 @@ async def asolve(
     """Runs a method on one question until a discovery or the end of the budget.
 
     `question`: a name as the command line takes it, or an object. `config`: settings, the name of a shipped
-    configuration, or a file. `view`: whoever wants to watch.
+    configuration, or a file. `method`: a name of the table; None: the one that the settings name.
     """
-    job, settings, problem = _asked(question, config, method, seed)
-    return await run_one(job, settings, fresh=fresh, view=view or _Listener(), problem=problem)
+    return await run_one(_asked(question, config, method, seed), fresh=fresh, view=view or _Listener())
 
 
 async def apreview(
     question: str | Problem,
     config: Config | str | None = None,
     *,
-    method: str = SDPO.name,
+    method: str | None = None,
     seed: int = 0,
     fresh: bool = False,
 ) -> Preview:
-    """What the same `asolve` would cost, and the first prompts that it would read. Starts no engine, writes no row."""
-    job, settings, problem = _asked(question, config, method, seed)
-    return await preview_one(job, settings, fresh=fresh, problem=problem)
+    """Returns the memory that the same `asolve` needs and the prompts that it answers next. Starts nothing."""
+    run = _asked(question, config, method, seed)
+    return await preview_runs([run], run.config, fresh=fresh)
 
 
 def preview(question: str | Problem, config: Config | str | None = None, **options: Any) -> Preview:
-    """`apreview`, where no event loop runs."""
+    """Does what `apreview` does, where no event loop runs."""
     return asyncio.run(apreview(question, config, **options))
 
 
-def _asked(
-    question: str | Problem, config: Config | str | None, method: str, seed: int
-) -> tuple[Job, Config, Problem | None]:
+def _asked(question: str | Problem, config: Config | str | None, method: str | None, seed: int) -> Run:
     settings = config if isinstance(config, Config) else load_config(config)
-    problem = question if isinstance(question, Problem) else None
-    return Job(problem.name if problem else str(question), method_named(method).name, seed), settings, problem
+    settings = settings.model_copy(update={"method": method_named(method or settings.method).name})
+    return Run(question if isinstance(question, Problem) else problems.load(str(question)), settings, seed)
 
 
 def solve(question: str | Problem, config: Config | str | None = None, **options: Any) -> Answer:
-    """`asolve`, where no event loop runs."""
+    """Does what `asolve` does, where no event loop runs."""
     return asyncio.run(asolve(question, config, **options))
 
 
 async def aevents(
     question: str | Problem, config: Config | str | None = None, **options: Any
 ) -> AsyncGenerator[Event, None]:
-    """Each judged `Attempt` once it is on disk, and each `Step` once it is learnt from. Closing it stops the run."""
+    """Yields each judged `Attempt` once it is on disk and each `Step` once it is learned. Closing it stops the run."""
     waiting: asyncio.Queue[Event | None] = asyncio.Queue()
     running = asyncio.create_task(asolve(question, config, view=_Listener(waiting.put_nowait), **options))
     running.add_done_callback(lambda _: waiting.put_nowait(None))
@@ -164,7 +162,7 @@ async def aevents(
 
 
 def events(question: str | Problem, config: Config | str | None = None, **options: Any) -> Generator[Event, None, None]:
-    """`aevents`, where no event loop runs: the run goes on in a thread while an event is looked at."""
+    """Does what `aevents` does, where no event loop runs: the run goes on in a thread meanwhile."""
     waiting: queue.Queue[Event | BaseException | None] = queue.Queue()
     stop = threading.Event()
 
@@ -201,7 +199,7 @@ Frame = TypeVar("Frame")
 
 @dataclass(frozen=True)
 class Frames(Generic[Frame]):
-    """A record as data frames; docs/database.md has the columns. Settings and metrics are one column a value."""
+    """A run database as data frames. Settings and metrics are one column a value."""
 
     runs: Frame
     steps: Frame
@@ -219,7 +217,7 @@ def read_record(path: str | Path = "ttsd.sqlite", *, library: Literal["polars"])
 
 
 def read_record(path: str | Path = "ttsd.sqlite", *, library: str = "pandas") -> Frames[Any]:
-    """The record's tables in frames of `library`, also while runs go on.
+    """Reads the run database into frames of `library`, also while runs go on.
 
     UserError: there is no such database, or the library is not installed.
     """
@@ -242,32 +240,32 @@ def read_record(path: str | Path = "ttsd.sqlite", *, library: str = "pandas") ->
 
 
 def export(run: int, folder: str | Path, path: str | Path = "ttsd.sqlite") -> Path:
-    """A run's adapter as a new PEFT folder, for `peft` and `vllm serve --lora-modules`."""
+    """Writes a run's adapter as a new PEFT folder, for `peft` and `vllm serve --lora-modules`."""
     from ttsd.record.store import Store
     from ttsd.reporting.export import export as write
 
-    with Store.existing(str(path)) as store:
+    with Store.read_only(str(path)) as store:
         return write(store, run, Path(folder))
 
 
 class _Listener(QuietView):
-    """Hands on what it is shown."""
+    """Passes on what it is shown."""
 
-    def __init__(self, hand_on: Callable[[Event], None] | None = None) -> None:
+    def __init__(self, pass_on: Callable[[Event], None] | None = None) -> None:
         super().__init__()
-        self._hand_on = hand_on
+        self._pass_on = pass_on
 
     def say(self, text: str) -> None:
-        """Talk is for terminals."""
+        """Says nothing: talk is for terminals."""
 
     def show(self, event: Event) -> None:
         super().show(event)
-        if self._hand_on:
-            self._hand_on(event)
+        if self._pass_on:
+            self._pass_on(event)
 
 
 def _place(judge: Callable[[str], Score]) -> str:
-    """`FILE.py:FUNCTION`, from which another process can take the judge."""
+    """Returns `FILE.py:FUNCTION`, from which another process can import the judge."""
     name, file = getattr(judge, "__qualname__", ""), None
     with suppress(TypeError):
         file = inspect.getsourcefile(judge)
@@ -277,20 +275,13 @@ def _place(judge: Callable[[str], Score]) -> str:
 
 
 def _columns(database: sqlite3.Connection, table: str) -> dict[str, list[Any]]:
-    """A table's columns; those that hold settings or metrics as one column a value, named after both."""
+    """Returns a table's columns; settings and metrics are one column a value, named after both."""
     found = database.execute(f"select * from {table}")
     names = [column[0] for column in found.description]
     rows = [dict(zip(names, values, strict=True)) for values in found]
     for name in {"config", "metrics", "seconds"} & {*names}:
         names.remove(name)
         for row in rows:
-            row |= _flat(name, json.loads(row.pop(name) or "{}"))
+            row |= flat(json.loads(row.pop(name) or "{}"), f"{name}.")
     wanted = dict.fromkeys([*names, *(name for row in rows for name in row)])
     return {name: [row.get(name) for row in rows] for name in wanted}
-
-
-def _flat(name: str, value: Any) -> dict[str, Any]:
-    """Nested objects as one dictionary whose names are joined by dots."""
-    if not isinstance(value, dict):
-        return {name: value}
-    return {under: leaf for key, inner in value.items() for under, leaf in _flat(f"{name}.{key}", inner).items()}

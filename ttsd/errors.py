@@ -2,23 +2,28 @@
 
 TtsdError
 ├── UserError            exit 2: one sentence with the offending value and the remedy
-└── InfrastructureError  exit 3: a machine, a library or a file let us down; neither a pass nor a failure
+│   └── RunHeld          another process works on the run
+└── InfrastructureError  exit 3: a machine, a library or a file failed; neither a pass nor a failure
 """
 
 from __future__ import annotations
 
 
 class TtsdError(Exception):
-    """Everything that `ttsd` raises on purpose."""
+    """Covers everything that `ttsd` raises on purpose."""
 
 
 class UserError(TtsdError, ValueError):
-    """The user's mistake."""
+    """Reports the user's mistake."""
+
+
+class RunHeld(UserError):
+    """Reports that another process works on the run."""
 
 
 class InfrastructureError(TtsdError, RuntimeError):
-    """Our fault or the machine's."""
+    """Reports our fault or the machine's."""
 
 
 class Stopped(BaseException):
-    """SIGINT or SIGTERM asked us to stop. As a fault of nobody it is no Exception."""
+    """Reports a request to stop (SIGINT or SIGTERM). Not an Exception: a stop is not an error."""

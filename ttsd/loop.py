@@ -1,12 +1,11 @@
-"""The algorithm: sample, judge, reprompt, distil, swap, until an attempt passes (SDPO, section 5, figure 12).
+"""The algorithm: sample a group, judge it, learn from it, until an attempt passes (SDPO, section 5, figure 12).
 
-`learn` yields each judged `Attempt` as soon as it is there and each `Step` once its gradient step is done; storing,
-showing and stopping stay with the caller. Whatever needs a device is behind `Policy`, whatever runs a program
-behind `Judge`.
+`learn` yields each judged `Attempt` as soon as it is there and each `Step` once its gradient step is done; the caller
+stores, shows and stops. `Policy` hides whatever needs a device, `Judge` whatever runs a program, `Method` which prompts
+are answered and what is learned from a finished group.
 
-The loop owns collapse. Until one, everything is kept: weights, optimizer, teacher, and the texts that `Teaching`
-remembers. After one the weights, the optimizer, the teacher and the feedback texts are discarded, since they led there;
-successful attempts are kept, since they teach whatever the weights are.
+The history of a run (its attempts in order, each with the prompt that it answered) is the only state that prompts and
+examples depend on. A run is resumed when its history is read back.
 """
 
 from __future__ import annotations
@@ -16,132 +15,100 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
 from typing import Protocol
 
-from ttsd.collapse import Collapse
-from ttsd.nouns import Attempt, Completion, Example, Reading, Status, Step, Verdict
+from ttsd.nouns import Attempt, Completion, Example, History, Prompt, Status, Step, Verdict
+from ttsd.progress import collapsed, group_metrics
 
 
 class Policy(Protocol):
-    """The weights in training. Only `distil` and `restart` move them; then the sampler draws from the new ones."""
+    """The weights in training. Only `distil` and `restart` move them; then the sampler has the new ones."""
 
     @property
     def adapter_version(self) -> int: ...
 
     async def sample(self, prompt_ids: Sequence[int]) -> Completion: ...
 
-    async def distil(self, lessons: Sequence[Example]) -> Mapping[str, float]: ...
+    async def distil(self, examples: Sequence[Example]) -> Mapping[str, float]: ...
 
     async def restart(self) -> None: ...
 
 
-class Teaching(Protocol):
-    """What the policy reads: before each attempt, and in the lesson that each rollout gives.
+class Method(Protocol):
+    """Two pure functions of the history: what the next attempts read, and what the weights learn from a group.
 
-    `readings` is asked once a round; `known` are all rollouts so far, in order, but none from before a collapse.
-    `lessons` is asked once a group; `readings` are those of its attempts, by number (the question, where one lacks).
-    Both may use what finished groups said: all that `remember` was given, and, after `discard`, only its successes.
+    In `prompts` the history contains all rounds before; in `examples` all groups before this one.
     """
 
-    def readings(self, size: int, known: Sequence[Attempt]) -> Sequence[Reading]: ...
+    def prompts(self, count: int, history: History) -> Sequence[Prompt]: ...
 
-    def lessons(self, rollouts: Sequence[Attempt], readings: Mapping[int, Reading]) -> Sequence[Example]: ...
-
-    def remember(self, rollouts: Sequence[Attempt]) -> None: ...
-
-    def discard(self) -> None: ...
+    def examples(self, group: Sequence[Attempt], history: History) -> Sequence[Example]: ...
 
 
 Judge = Callable[[Completion], Awaitable[tuple[str | None, Verdict]]]
 Event = Attempt | Step
+NOTHING = History()
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """Where a resumed run stands: the rollouts of its finished steps, and those of a step that was not finished."""
+class Rules:
+    """How a run proceeds.
 
-    steps: int = 0
-    adapter_version: int = 0
-    rollouts: tuple[Attempt, ...] = ()
-    unfinished: tuple[Attempt, ...] = ()
-
-    @property
-    def attempts(self) -> int:
-        return len(self.rollouts)
-
-    @property
-    def rounds(self) -> int:
-        return max((rollout.round for rollout in self.rollouts), default=0)
-
-
-START = Past()
-
-
-@dataclass(frozen=True, slots=True)
-class Rounds:
-    """How many attempts of a group are drawn at once: `growth` times the verdicts known, from `least` to `size`.
-
-    With growth 1 these are rounds of 1, 1, 2, 4, ...; without a size the whole group is one round.
+    `round_size` maps the number of verdicts known to the number of attempts sampled together; None: the whole group.
+    `restart`: after a collapse the weights are set back to the base's. `one_step_off`: a gradient step is taken while
+    the next group is sampled with the weights before it; importance weights correct for that.
     """
 
-    size: int | None = None
-    growth: float = 1.0
-    least: int = 1
+    group_size: int
+    budget: int
+    round_size: Callable[[int], int] | None = None
+    stop_at_discovery: bool = True
+    restart: bool = False
+    one_step_off: bool = False
 
-    def next(self, known: int, missing: int) -> int:
-        """The size of the next round, of the `missing` attempts of a group."""
-        return missing if self.size is None else min(max(int(known * self.growth), self.least), self.size, missing)
+    def next_round(self, known: int, missing: int) -> int:
+        """Returns the size of the next round; `missing`: attempts that the group still lacks."""
+        return missing if self.round_size is None else max(1, min(self.round_size(known), missing))
 
-
-WHOLE_GROUPS = Rounds()
+    def found(self, attempts: Sequence[Attempt]) -> bool:
+        """Tells whether a discovery among `attempts` ends the run."""
+        return self.stop_at_discovery and any(attempt.verdict.accepted for attempt in attempts)
 
 
 async def learn(
     policy: Policy,
     judge: Judge,
-    teaching: Teaching,
+    method: Method,
+    rules: Rules,
     *,
-    group_size: int,
-    budget: int,
-    rounds: Rounds = WHOLE_GROUPS,
-    continue_after_discovery: bool = False,
-    restart_after_collapse: bool = False,
-    one_step_off: bool = False,
-    enough: Callable[[], bool] = lambda: False,
-    past: Past = START,
+    spent: Callable[[], bool] = lambda: False,
+    history: History = NOTHING,
+    begun: Sequence[Attempt] = (),
 ) -> AsyncGenerator[Event, None]:
-    """Trains `policy` on one question for at most `budget` attempts; ends after the step with the first discovery.
+    """Trains `policy` on one question until a discovery or the end of the budget.
 
-    A group is drawn in `rounds`, each of which reads the verdicts of all rounds before it. `enough` is asked before
-    each round and ends the run there: a budget of something else than attempts is spent.
-    With `restart_after_collapse` the step after which a collapse is seen restarts the weights instead of moving them.
-    With `one_step_off` a gradient step is taken while the next group is being drawn, from the weights before it; the
-    learner's importance weights make up for that. A step's own event then follows the rollouts of the next group.
+    `spent` is asked before each round and ends the run there. `history` has the finished steps of a resumed run,
+    `begun` the attempts of steps that were not finished. One step off, a step follows the next group's attempts.
     """
-    collapse = Collapse() if restart_after_collapse else None
-    known, attempts, group = recall(teaching, collapse, past.rollouts), past.attempts, Group(past.steps, past.rounds)
-    stop, learning = False, None
+    recorded = {attempt.number: attempt for attempt in begun}
+    found, last, learning = False, max(recorded, default=0), None
     try:
-        recorded = max((rollout.attempt for rollout in past.unfinished), default=0)
-        while attempts < budget and not stop and (attempts < recorded or not enough()):
-            group, start = group.next(attempts, min(group_size, budget - attempts), past.unfinished), time.monotonic()
-            drawing = fill(group, known, policy, judge, teaching, rounds, enough, keep_all=continue_after_discovery)
-            async with aclosing(drawing):
-                async for rollout in drawing:
-                    yield rollout
+        while not found and len(history.attempts) < rules.budget and (len(history.attempts) < last or not spent()):
+            group, start = Group(history, rules, recorded), time.monotonic()
+            async with aclosing(group.fill(policy, judge, method, spent)) as sampling:
+                async for attempt in sampling:
+                    yield attempt
             if learning is not None:
                 yield await learning
-            last, drawn = group.complete(), time.monotonic() - start
-            stop = any(rollout.verdict.accepted for rollout in last) and not continue_after_discovery
-            lessons = [] if stop else teaching.lessons(last, group.readings)
-            known = last if stop else keep(teaching, collapse, known, last)
-            learning = asyncio.create_task(take_step(policy, group.step, last, lessons, drawn, restart=not known))
-            if not one_step_off:
+            attempts, seconds = group.attempts, time.monotonic() - start
+            found, after = rules.found(attempts), history.extended(attempts)
+            restart = rules.restart and not found and collapsed(after)
+            examples = () if found or restart else tuple(method.examples(attempts, history))
+            history = History(after.attempts, len(after.attempts)) if restart else after
+            learning = asyncio.create_task(take_step(policy, attempts, examples, restart, seconds))
+            if not rules.one_step_off:
                 yield await learning
                 learning = None
-            attempts += len(last)
         if learning is not None:
             yield await learning
     finally:
@@ -150,185 +117,104 @@ async def learn(
             await asyncio.gather(learning, return_exceptions=True)
 
 
-def recall(teaching: Teaching, collapse: Collapse | None, rollouts: Sequence[Attempt]) -> tuple[Attempt, ...]:
-    """Has `teaching` remember the rollouts of finished steps, in order; returns those that are kept."""
-    known: tuple[Attempt, ...] = ()
-    for _, group in groupby(rollouts, key=attrgetter("step")):
-        known = keep(teaching, collapse, known, tuple(group))
-    return known
-
-
-def keep(
-    teaching: Teaching, collapse: Collapse | None, known: tuple[Attempt, ...], group: tuple[Attempt, ...]
-) -> tuple[Attempt, ...]:
-    """Remembers a finished group and adds it to `known`; on collapse returns nothing: the caller must then restart."""
-    teaching.remember(group)
-    if collapse is None or not collapse.seen(group):
-        return (*known, *group)
-    teaching.discard()
-    return ()
-
-
 async def take_step(
-    policy: Policy,
-    number: int,
-    rollouts: tuple[Attempt, ...],
-    lessons: Sequence[Example],
-    drawn: float,
-    *,
-    restart: bool = False,
+    policy: Policy, attempts: tuple[Attempt, ...], examples: tuple[Example, ...], restart: bool, group_seconds: float
 ) -> Step:
-    """Distils `lessons` (none: nothing moves), or restarts the weights; `drawn`: the seconds that the group took."""
-    start, metrics = time.monotonic(), group_metrics(rollouts, lessons)
+    """Learns from `examples` (none: nothing moves), or restarts the weights."""
+    start, metrics = time.monotonic(), group_metrics(attempts, examples)
     if restart:
         await policy.restart()
         metrics["restarted"] = 1.0
-    elif lessons:
-        metrics |= await policy.distil(lessons)
-    seconds = {"draw": drawn, "distil": time.monotonic() - start}
-    return Step(number, rollouts, policy.adapter_version, metrics, seconds)
+    elif examples:
+        metrics |= await policy.distil(examples)
+    seconds = {"group": group_seconds, "step": time.monotonic() - start}
+    return Step(attempts[0].step, attempts, policy.adapter_version, examples, metrics, seconds)
 
 
 class Group:
-    """The attempts of one step, by number: those that are wanted, what each reads, and those that are there.
+    """The attempts of one step. `recorded`: attempts of a stopped run that are there already, by number."""
 
-    `round` is the number of the last round that was drawn.
-    """
-
-    def __init__(self, step: int, round: int, wanted: range = range(0), begun: Sequence[Attempt] = ()) -> None:
-        self.step = step
-        self.round = round
-        self.wanted = wanted
-        self.readings: dict[int, Reading] = {}
-        self.rollouts = {rollout.attempt: rollout for rollout in begun if rollout.attempt in wanted}
-
-    def next(self, attempts: int, size: int, begun: Sequence[Attempt] = ()) -> Group:
-        """The group after this one, where `attempts` were made before it; `begun`: those that are there already."""
-        return Group(self.step + 1, self.round, range(attempts + 1, attempts + 1 + size), begun)
+    def __init__(self, history: History, rules: Rules, recorded: Mapping[int, Attempt]) -> None:
+        first = len(history.attempts) + 1
+        self.step = history.steps + 1
+        self.round = history.attempts[-1].round if history.attempts else 0
+        self._history, self._rules = history, rules
+        self._first, self._next, self._end = first, first, min(first + rules.group_size, rules.budget + 1)
+        self._made = {number: recorded[number] for number in range(first, self._end) if number in recorded}
 
     @property
-    def missing(self) -> int:
-        """How many attempts no round has begun yet."""
-        return len(self.wanted) - len(self.readings)
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Returns the attempts of all rounds that were begun, in order."""
+        return tuple(self._made[number] for number in range(self._first, self._next))
 
-    def begin_round(self, known: Sequence[Attempt], teaching: Teaching, rounds: Rounds) -> range:
-        """Has `teaching` say what the next attempts read, and returns their numbers; `known`: of earlier groups."""
-        known = (*known, *self.complete())
-        size = rounds.next(len(known), self.missing)
-        first, self.round = self.wanted.start + len(self.readings), self.round + 1
-        attempts = range(first, first + size)
-        self.readings |= dict(zip(attempts, teaching.readings(size, known), strict=True))
-        return attempts
+    @property
+    def begun(self) -> bool:
+        return self._next == self._end
 
-    def add(self, rollout: Attempt) -> Attempt:
-        self.rollouts[rollout.attempt] = rollout
-        return rollout
+    def begin_round(self, method: Method) -> dict[int, Prompt]:
+        """Begins the next round; returns the prompts of those of its attempts that are not there yet, by number."""
+        known = self._history.extended(self.attempts)
+        size = self._rules.next_round(len(known.current), self._end - self._next)
+        prompts = dict(enumerate(method.prompts(size, known), self._next))
+        self.round, self._next = self.round + 1, self._next + size
+        return {number: prompt for number, prompt in prompts.items() if number not in self._made}
 
-    def complete(self) -> tuple[Attempt, ...]:
-        """The rollouts of all rounds that were begun, in order."""
-        return tuple(self.rollouts[attempt] for attempt in self.readings)
+    async def fill(
+        self, policy: Policy, judge: Judge, method: Method, spent: Callable[[], bool]
+    ) -> AsyncGenerator[Attempt, None]:
+        """Samples round by round; each round knows the verdicts of all rounds before it. A discovery is the end."""
+        while not self.begun:
+            async with aclosing(self._sample(policy, judge, self.begin_round(method))) as sampling:
+                async for attempt in sampling:
+                    yield attempt
+            all_begun = len(self._made) == self._next - self._first  # of a stopped run more may be recorded
+            if self._rules.found(self.attempts) or (all_begun and spent()):
+                return
 
+    async def _sample(
+        self, policy: Policy, judge: Judge, prompts: Mapping[int, Prompt]
+    ) -> AsyncGenerator[Attempt, None]:
+        """Makes the attempts of one round; yields each in the order in which they end.
 
-async def fill(
-    group: Group,
-    known: Sequence[Attempt],
-    policy: Policy,
-    judge: Judge,
-    teaching: Teaching,
-    rounds: Rounds,
-    enough: Callable[[], bool],
-    *,
-    keep_all: bool,
-) -> AsyncGenerator[Attempt, None]:
-    """Draws `group` round by round, up to a discovery; `known`: the rollouts of earlier groups that may be read."""
-    while group.missing:
-        attempts = group.begin_round(known, teaching, rounds)
-        async with aclosing(draw(policy, judge, group, attempts, keep_all=keep_all)) as drawing:
-            async for rollout in drawing:
-                yield rollout
-        if not keep_all and any(rollout.verdict.accepted for rollout in group.complete()):
-            return
-        if len(group.rollouts) == len(group.readings) and enough():  # what is recorded already belongs to the run
-            return
+        A discovery aborts the attempts with higher numbers while lower ones run to their end, so that the discovery is
+        the lowest successful number, exactly as if the attempts had been sampled one by one.
+        """
+        first = min((number for number, one in self._made.items() if self._rules.found([one])), default=self._end)
+        tasks = {
+            asyncio.create_task(self._attempt(policy, judge, number, prompt)): number
+            for number, prompt in prompts.items()
+            if number < first
+        }
+        try:
+            for number in prompts:
+                if number > first:
+                    yield self._add(self._aborted(number, prompts[number], policy.adapter_version))
+            while tasks:
+                finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in sorted(finished, key=tasks.__getitem__):
+                    number = tasks.pop(task)
+                    if task.cancelled():
+                        attempt = self._aborted(number, prompts[number], policy.adapter_version)
+                    else:
+                        attempt = task.result()
+                    yield self._add(attempt)
+                    if self._rules.found([attempt]):
+                        for other in [other for other, later in tasks.items() if later > number]:
+                            other.cancel()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _attempt(self, policy: Policy, judge: Judge, number: int, prompt: Prompt) -> Attempt:
+        round_, completion, start = self.round, await policy.sample(prompt.token_ids), time.monotonic()
+        program, verdict = await judge(completion)
+        return Attempt(number, self.step, round_, prompt, completion, program, verdict, time.monotonic() - start)
 
-def read_by(
-    wanted: range, group: Sequence[Attempt], known: Sequence[Attempt], teaching: Teaching, rounds: Rounds
-) -> Mapping[int, Reading]:
-    """What the attempts of a judged group had read, by number; `wanted`: those that were to be made."""
-    again = Group(0, 0, wanted, group)
-    while again.missing and again.readings.keys() <= again.rollouts.keys():
-        again.begin_round(known, teaching, rounds)
-    return again.readings
+    def _aborted(self, number: int, prompt: Prompt, adapter_version: int) -> Attempt:
+        completion = Completion((), "", (), "abort", adapter_version)
+        return Attempt(number, self.step, self.round, prompt, completion, None, Verdict(Status.ABORTED, 0, 0, 0, 0))
 
-
-async def draw(
-    policy: Policy, judge: Judge, group: Group, attempts: range, *, keep_all: bool = False
-) -> AsyncGenerator[Attempt, None]:
-    """Makes those of `attempts` that `group` lacks; yields each judged rollout, in the order they finish.
-
-    Each completion is judged as soon as it ends. A discovery aborts the attempts with higher numbers (they are
-    yielded as aborted) while lower ones run to their end, so that the discovery attempt is the lowest successful
-    number, exactly as if the samples had been drawn one by one. With `keep_all` nothing is aborted.
-    """
-    found = (rollout.attempt for rollout in group.rollouts.values() if rollout.verdict.accepted and not keep_all)
-    first = min(found, default=None)
-    pending: dict[asyncio.Task[Attempt], int] = {}
-    try:
-        for attempt in attempts:
-            if attempt in group.rollouts:
-                continue
-            if first is not None and attempt > first:
-                yield group.add(aborted(attempt, group, policy.adapter_version))
-            else:
-                reading = group.readings[attempt]
-                task = asyncio.create_task(one_attempt(policy, judge, reading, attempt, group.step, group.round))
-                pending[task] = attempt
-        while pending:
-            finished, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for task in sorted(finished, key=pending.__getitem__):
-                attempt = pending.pop(task)
-                rollout = task.result() if not task.cancelled() else aborted(attempt, group, policy.adapter_version)
-                yield group.add(rollout)
-                if rollout.verdict.accepted and not keep_all:
-                    for other in [other for other, number in pending.items() if number > attempt]:
-                        other.cancel()
-    finally:
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
-
-
-async def one_attempt(
-    policy: Policy, judge: Judge, reading: Reading, attempt: int, step: int, round: int = 1
-) -> Attempt:
-    """Samples one completion and judges it."""
-    completion = await policy.sample(reading.prompt_ids)
-    start = time.monotonic()
-    program, verdict = await judge(completion)
-    seconds = time.monotonic() - start
-    return Attempt(attempt, step, completion, program, verdict, seconds, reading.role, round)
-
-
-def aborted(attempt: int, group: Group, adapter_version: int) -> Attempt:
-    """An attempt that was requested, and counts, but whose answer nobody needed any more."""
-    completion = Completion((), "", (), "abort", adapter_version)
-    verdict = Verdict(Status.ABORTED, 0, 0, 0, 0)
-    return Attempt(attempt, group.step, completion, None, verdict, role=group.readings[attempt].role, round=group.round)
-
-
-def group_metrics(rollouts: Sequence[Attempt], lessons: Sequence[Example]) -> dict[str, float]:
-    """Shares of a step's attempts, under the reference's names where it has them."""
-    answered = [rollout for rollout in rollouts if rollout.verdict.status is not Status.ABORTED]
-    count, programs = max(len(answered), 1), {rollout.program for rollout in answered}
-    shares = {
-        "success_sample_fraction": sum(rollout.verdict.visible_accepted for rollout in answered),
-        "feedback_available_fraction": sum(bool(rollout.verdict.feedback) for rollout in answered),
-        "feedback_used_fraction": sum(lesson.feedback_used for lesson in lessons),
-        "reprompt_sample_fraction": sum(lesson.reprompt_ids is not None for lesson in lessons),
-        "truncated_fraction": sum(rollout.completion.finish_reason == "length" for rollout in answered),
-        "unique_program_fraction": len(programs),
-        "completion_tokens": sum(len(rollout.completion.token_ids) for rollout in answered),
-    }
-    success = float(shares["success_sample_fraction"] > 0)
-    return {"success_group_fraction": success, **{name: share / count for name, share in shares.items()}}
+    def _add(self, attempt: Attempt) -> Attempt:
+        self._made[attempt.number] = attempt
+        return attempt

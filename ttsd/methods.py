@@ -1,77 +1,139 @@
-"""The methods, in one table: what each one does, which setting makes arms of it, and what it is called.
+"""The methods: two questions make a table. What does an attempt read? What do the weights learn from a group?
 
-Another method is another entry here; nothing else in `ttsd` compares a method's name. The order is the one in which
-methods are drawn, listed and compared.
+| an attempt reads | learns nothing | learns from rewards | learns from the self-teacher |
+|---|---|---|---|
+| the question | best-of-k | grpo | sdpo |
+| the question and feedback on earlier attempts | multi-turn | multi-turn+grpo | multi-turn+sdpo |
+
+Rows don't know columns and columns don't know rows. `sdpo` is section 5 of arXiv 2601.20802 on LoRA. Nothing else in
+`ttsd` compares a method's name. The order is the one in which methods are listed and compared.
 """
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ttsd.config import Config
 from ttsd.errors import UserError
+from ttsd.examples import rewards, self_teacher
+from ttsd.loop import Rules
+from ttsd.nouns import Attempt, Example, History, Prompt
+from ttsd.prompts import PromptWriter, feedback, question
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
-    """A setting that a method is compared by: a batch has runs with several values of it side by side.
+class Row:
+    """What an attempt reads. `waits`: its prompts depend on the verdicts of earlier attempts."""
 
-    `label` names a value. `plain` is the value that needs no name.
-    """
+    reads: str
+    prompts: Callable[[PromptWriter, int, History], Sequence[Prompt]]
+    waits: bool
 
-    section: str
-    setting: str
-    label: str
-    plain: float | None
 
-    def value(self, config: Config) -> float | None:
-        found: float | None = getattr(getattr(config, self.section), self.setting)
-        return found
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What the weights learn from a finished group; `examples` None: nothing. `teaches`: the self-teacher scores."""
+
+    learns: str
+    examples: Callable[[PromptWriter, Sequence[Attempt], History], Sequence[Example]] | None = None
+    teaches: bool = False
+
+
+QUESTION = Row("the question", question, waits=False)
+FEEDBACK = Row("the question and feedback on earlier attempts", feedback, waits=True)
+NOTHING = Column("nothing")
+REWARDS = Column("rewards", rewards)
+SELF_TEACHER = Column("the self-teacher", self_teacher, teaches=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What sets a method apart.
-
-    `learns`: it takes gradient steps. `taught`: a teacher reads hindsight (who learns without one learns from rewards
-    alone). `converses`: one attempt a step, which reads the feedback of those before it. `pools`: its attempts are
-    independent draws of one policy, so a run spends its whole budget and all of them give an unbiased pass@k.
-    """
+    """One cell of the table. `name` is what it is called in every command, table, legend and run database."""
 
     name: str
-    learns: bool = False
-    taught: bool = False
-    converses: bool = False
-    pools: bool = False
-    arm: Arm | None = None
+    row: Row
+    column: Column
 
-    def label(self, config: Config) -> str:
-        """The method's name with its arm, as tables, pages and progress show it."""
-        value = None if self.arm is None else self.arm.value(config)
-        if self.arm is None or value == self.arm.plain:
-            return self.name
-        return f"{self.name} ({self.arm.label.format(value)})"
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def description(self) -> str:
+        """Describes the method in one line."""
+        return f"reads {self.row.reads}; learns {'from ' * self.learns}{self.column.learns}"
+
+    @property
+    def learns(self) -> bool:
+        """Tells whether gradient steps are taken."""
+        return self.column.examples is not None
+
+    @property
+    def iid(self) -> bool:
+        """Tells whether all attempts are independent samples of one policy, so that they give an unbiased pass@k."""
+        return not self.learns and not self.row.waits
+
+    def at_once(self, config: Config) -> int:
+        """Returns the most attempts that one run samples together."""
+        return config.sampling.group_size if self.learns or not self.row.waits else 1
+
+    def rules(self, config: Config) -> Rules:
+        """Returns how a run of this method proceeds.
+
+        Attempts that read no verdict are sampled a whole group at a time. With a frozen policy a conversation is one
+        attempt after the other, as in the paper; a learning one samples rounds that grow with the verdicts known.
+        """
+        growth = config.extensions.round_growth if self.learns else 0.0
+        return Rules(
+            group_size=config.sampling.group_size,
+            budget=config.budget.attempts,
+            round_size=(lambda known: int(known * growth)) if self.row.waits else None,
+            stop_at_discovery=not config.budget.continue_after_discovery,
+            restart=config.extensions.restart_after_collapse and self.column.teaches,
+            one_step_off=config.sampling.pipeline == "one-step-off",
+        )
 
 
-SDPO = Method(
-    "sdpo",
-    learns=True,
-    taught=True,
-    arm=Arm("sampling", "teacher_fraction", "teacher draws {:.0%}", plain=0.0),
-)
-GRPO = Method("grpo", learns=True)
-MULTI_TURN = Method("multi-turn", converses=True, arm=Arm("reprompt", "multi_turn_window", "window {}", plain=None))
-BEST_OF_K = Method("best-of-k", pools=True)
-METHODS = {method.name: method for method in (SDPO, GRPO, MULTI_TURN, BEST_OF_K)}
+@dataclass(frozen=True, slots=True)
+class MethodOnQuestion:
+    """A method with the writer of one question's prompts: the two pure functions that the loop asks."""
+
+    method: Method
+    writer: PromptWriter
+
+    def prompts(self, count: int, history: History) -> Sequence[Prompt]:
+        """Returns what the next `count` attempts read."""
+        return self.method.row.prompts(self.writer, count, history)
+
+    def examples(self, group: Sequence[Attempt], history: History) -> Sequence[Example]:
+        """Returns what the weights learn from a finished group."""
+        examples = self.method.column.examples
+        return [] if examples is None else examples(self.writer, group, history)
 
 
-def kind_of(recorded: str) -> Method:
-    """The method of a recorded run; one that is not in the table is the self-teacher of a probe, in some form."""
-    return METHODS.get(recorded) or Method(recorded, pools=True)
+METHODS = {
+    method.name: method
+    for method in (
+        Method("sdpo", QUESTION, SELF_TEACHER),
+        Method("multi-turn+sdpo", FEEDBACK, SELF_TEACHER),
+        Method("grpo", QUESTION, REWARDS),
+        Method("multi-turn+grpo", FEEDBACK, REWARDS),
+        Method("multi-turn", FEEDBACK, NOTHING),
+        Method("best-of-k", QUESTION, NOTHING),
+    )
+}
 
 
 def method_named(name: str) -> Method:
-    """UserError: no method has this name."""
-    if name not in METHODS:
-        raise UserError(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")
-    return METHODS[name]
+    """Returns the method called `name`. UserError: no method has this name."""
+    if name in METHODS:
+        return METHODS[name]
+    close = difflib.get_close_matches(name, METHODS, n=1)
+    guess = f" (did you mean {close[0]!r}?)" if close else ""
+    raise UserError(f"there is no method {name!r}{guess}; choose one of {', '.join(METHODS)}")
+
+
+def methods_named(names: str) -> list[Method]:
+    """Returns the methods of a comma-separated list; "all" is the whole table. UserError: a name is unknown."""
+    return list(METHODS.values()) if names == "all" else [method_named(name.strip()) for name in names.split(",")]

@@ -1,11 +1,13 @@
-"""The nouns that travel round the ring: completion, verdict, rollout, lesson, step. Frozen, and without behaviour.
+"""The nouns of a run: prompt, completion, verdict, attempt, example, step, history. Frozen, without behaviour.
 
-`Problem` and `Case` belong to `problems`, which knows nothing of `ttsd`; they are named here so that one
-import gives every noun.
+A run is the list of its attempts, each with the prompt that it answered. `Problem` and `Case` belong to `problems`,
+which knows nothing of `ttsd`; they are named here so that one import gives every noun.
 """
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,26 +21,25 @@ __all__ = [
     "CaseResult",
     "Completion",
     "Example",
-    "Gains",
+    "History",
     "Problem",
-    "Reading",
-    "Role",
+    "Prompt",
     "Split",
     "Status",
     "Step",
+    "TokenAdvantages",
     "Verdict",
 ]
 
-
-Role = Literal["student", "teacher"]
-Gains = Mapping[int, Sequence[float]]  # attempt -> the teacher's minus the student's log-probability of each token
+# Attempt -> the teacher's minus the student's log-probability of each of its tokens, in nats.
+TokenAdvantages = Mapping[int, Sequence[float]]
 
 
 class Status(StrEnum):
-    """What the judge says of an attempt.
+    """Names what the judge says of an attempt.
 
-    `UNFINISHED` is a final answer that is not worked out. `ABORTED` attempts were requested, counted and not needed
-    any more.
+    `UNFINISHED` is a final answer that is not worked out. An `ABORTED` attempt was requested and counts, but its answer
+    was not needed any more.
     """
 
     ACCEPTED = "accepted"
@@ -54,10 +55,30 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
-    """Tokens that the sampler drew for one prompt.
+class Prompt:
+    """Holds what a model is given to read: one user turn, as text and as token ids of the whole chat.
 
-    `token_ids` contains the end-of-turn token where one was drawn; `logprobs` are the sampler's natural
+    `row` names the row of the table of methods that made it ("question", "feedback", ...), or "teacher". `shows` has
+    the numbers of the earlier attempts whose feedback or program stands in it.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str = ""
+    row: str = "question"
+    shows: tuple[int, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        """Returns the name under which the run database keeps this prompt."""
+        facts = f"{self.row} {self.shows} {self.text}\0".encode("utf-8", "surrogatepass")
+        return hashlib.sha256(facts + array("i", self.token_ids).tobytes()).hexdigest()[:24]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """Holds the tokens that a sampler returned for one prompt.
+
+    `token_ids` contains the end-of-turn token where one was sampled; `logprobs` are the sampler's natural
     log-probabilities of exactly these tokens, one each.
     """
 
@@ -66,7 +87,6 @@ class Completion:
     logprobs: tuple[float, ...]
     finish_reason: Literal["stop", "length", "abort"]
     adapter_version: int = 0
-    prompt_tokens: int = 0
     seconds: float = 0.0
 
 
@@ -89,7 +109,7 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The judge's word on one program. Counts cover the cases that were run; judging stops when the rest can't matter.
+    """Holds the judge's result for one program.
 
     `first_failure` is the index in the problem's own case order, hidden cases included; `feedback` speaks of
     visible cases only and is empty for an accepted attempt. `score` is that of a judge or checker of the user's own, or
@@ -108,11 +128,12 @@ class Verdict:
 
     @property
     def visible_accepted(self) -> bool:
+        """Tells whether every visible case passed."""
         return self.visible_total > 0 and self.visible_passed == self.visible_total
 
     @property
     def accepted(self) -> bool:
-        """A discovery: every visible and every hidden case passed."""
+        """Tells whether this is a discovery: every visible and every hidden case passed."""
         return self.status is Status.ACCEPTED
 
     @property
@@ -124,62 +145,86 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """A prompt, and the role in which the policy answers it. `taught`: feedback on the answer is distilled."""
-
-    prompt_ids: tuple[int, ...]
-    role: Role = "student"
-    taught: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Attempt:
-    """One judged attempt. `attempt` is 1-based within the run, in the order of request.
+    """One requested completion with its verdict. `number` counts from 1 within the run, in the order of request.
 
-    `role` says what its author had read: the question (student) or a teacher's prompt (teacher). Attempts of the same
-    `round` (1-based within the run) were requested at once, when the verdicts of all earlier rounds were known.
+    Attempts of the same `round` (from 1 within the run) were requested together, when the verdicts of all earlier
+    rounds were known.
     """
 
-    attempt: int
+    number: int
     step: int
+    round: int
+    prompt: Prompt
     completion: Completion
     program: str | None
     verdict: Verdict
     judge_seconds: float = 0.0
-    role: Role = "student"
-    round: int = 1
+
+    @property
+    def answered(self) -> bool:
+        """Tells whether the completion came to its end and was judged."""
+        return self.verdict.status is not Status.ABORTED
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Counts the prompt's tokens; an aborted attempt is charged none."""
+        return len(self.prompt.token_ids) if self.answered else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What one rollout teaches: its tokens, read by the student and by the teacher.
+    """What the weights learn from one attempt: at the prompt that it answered, the student's own tokens.
 
-    `reward` is the paper's sparse one (1 for passing every visible case, else 0), or the share of visible cases passed.
-    `reprompt_ids` is None when the teacher has nothing to say of this attempt (no demonstration, no feedback).
-    `sampler_logprobs` belong to `prompt_ids` if `role` is the student's, else to the prompt that a teacher was given.
+    `teacher` is what the self-teacher reads when it scores these tokens again; None: the example is not distilled.
+    `reward` is for the policy gradient; None: rewards don't count. `sampler_logprobs` are (tokens,), in nats.
     """
 
     attempt: int
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
     sampler_logprobs: tuple[float, ...]
-    reward: float
-    reprompt_ids: tuple[int, ...] | None = None
-    feedback_used: bool = False
-    role: Role = "student"
+    teacher: Prompt | None = None
+    reward: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One turn of the ring, complete: its rollouts in attempt order, what was learnt and how long each phase took."""
+    """One complete step: its attempts in order, the examples learned from, metrics, and seconds of each phase."""
 
     number: int
-    rollouts: tuple[Attempt, ...]
+    attempts: tuple[Attempt, ...]
     adapter_version: int
+    examples: tuple[Example, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def discovery(self) -> Attempt | None:
-        """The discovery with the lowest attempt number, as if the samples had been drawn one by one."""
-        return next((rollout for rollout in self.rollouts if rollout.verdict.accepted), None)
+        """Returns the discovery with the lowest number, as if the attempts had been sampled one by one."""
+        return next((attempt for attempt in self.attempts if attempt.verdict.accepted), None)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The attempts of a run so far, in order: all that prompts and examples depend on.
+
+    `restarted` counts the attempts that were made before the weights were last set back to the base's.
+    """
+
+    attempts: tuple[Attempt, ...] = ()
+    restarted: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Returns the number of the last step."""
+        return self.attempts[-1].step if self.attempts else 0
+
+    @property
+    def current(self) -> tuple[Attempt, ...]:
+        """Returns the attempts that the present weights were learned from."""
+        return self.attempts[self.restarted :]
+
+    def extended(self, attempts: Sequence[Attempt]) -> History:
+        """Returns this history with `attempts` after it."""
+        return History((*self.attempts, *attempts), self.restarted)

@@ -1,16 +1,21 @@
-"""What the policy reads: the question as a student; as a teacher also a demonstration or feedback.
+"""Prompts: the question, and the question with context (feedback on earlier attempts, or a demonstration).
 
-A role is a prompt, not a model (SDPO, arXiv 2601.20802, Table 2). The functions here make the text of one user
-turn; chat template, system message and thinking flag are added by the tokenizer's owner, the same for both roles.
+A role is a prompt, not a model (SDPO, arXiv 2601.20802, table 2): the student and the self-teacher go through the same
+chat template, system message and thinking flag. The functions `question` and `feedback` are rows of the table of
+methods: from the history of a run they make the prompts of its next attempts.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import cycle, islice
 from typing import Protocol
 
-from ttsd.nouns import Problem
+from ttsd.config import Config, Reprompt
+from ttsd.errors import UserError
+from ttsd.nouns import Attempt, History, Problem, Prompt
 
 STDIN_FORMAT = """\
 Write a Python program that reads standard input and writes the answer to standard output.
@@ -25,67 +30,145 @@ Complete this Python code. Put the whole program in one ```python code block.
 ANSWER_FORMAT = """\
 Give the final answer on the last line, after the word `Answer:`, or in \\boxed{}."""
 
-REPROMPT_TEMPLATE = "{prompt}{solution}{feedback}\n\nCorrectly solve the original question."
-SOLUTION_TEMPLATE = "\n\nCorrect solution:\n\n{successful_previous_attempt}"
-FEEDBACK_TEMPLATE = "\n\nThe following is feedback from your unsuccessful earlier attempt:\n\n{feedback_raw}"
-
-
-# As the judge writes a wrong answer: input, what was printed, what is right.
-_WRONG_ANSWER = re.compile(
-    r"^Wrong Answer\nInput:\n(.*?)\nOutput:\n.*?\nExpected:\n(.*?)(?=\n\nWrong Answer\n|\Z)", re.DOTALL | re.MULTILINE
-)
+ATTEMPT_TEMPLATE = "Attempt:\n\n{attempt}\n\nFeedback:\n\n{feedback}"
 
 _THINKING_TAG = re.compile(r"(?<![`'\"])</?think>(?![`'\"])")
 
 
 class ChatTokenizer(Protocol):
-    """Token ids of one user turn under the model's chat template, up to where its answer begins."""
+    """Turns one user turn into token ids under the model's chat template, up to where the answer begins."""
 
     def chat(self, user: str) -> tuple[int, ...]: ...
 
 
-ATTEMPT_TEMPLATE = "Attempt:\n\n{attempt}\n\nFeedback:\n\n{feedback}"
+class PromptWriter:
+    """Writes the prompts of one question within the limits of the settings.
 
-
-def student_prompt(problem: Problem) -> str:
-    """The user turn that every attempt answers. What a judge of the user's own wants, the statement itself must say."""
-    if problem.kind == "judge":
-        return problem.statement.strip()
-    if problem.kind == "answer":
-        return f"{problem.statement.strip()}\n\n{ANSWER_FORMAT}"
-    if problem.entry_point is None:
-        return f"{problem.statement.strip()}\n\n{STDIN_FORMAT}"
-    wanted = FUNCTION_FORMAT.replace("{starter_code}", problem.starter_code.rstrip())
-    return f"{problem.statement.strip()}\n\n{wanted}"
-
-
-def teacher_prompt(
-    prompt: str,
-    *,
-    demonstration: str | None = None,
-    feedback: Sequence[str] = (),
-    reprompt_template: str = REPROMPT_TEMPLATE,
-    solution_template: str = SOLUTION_TEMPLATE,
-    feedback_template: str = FEEDBACK_TEMPLATE,
-) -> str:
-    """The user turn of the self-teacher: the question, a successful attempt if there is one, feedback if there is any.
-
-    Several feedback texts are joined by blank lines, as in the paper's feedback-only multi-turn baseline.
-    Placeholders are filled by replacement, never by `str.format`: attempts and statements are full of braces.
+    The question is never cut. Context that is too long loses its oldest feedback items, then its end.
     """
-    solution = _fill(solution_template, successful_previous_attempt=demonstration) if demonstration is not None else ""
-    said = _fill(feedback_template, feedback_raw="\n\n".join(feedback)) if any(feedback) else ""
-    return _fill(reprompt_template, prompt=prompt, solution=solution, feedback=said)
+
+    def __init__(self, problem: Problem, tokenizer: ChatTokenizer, config: Config) -> None:
+        """Checks the lengths. UserError: the question is longer than `sampling.max_prompt_len`."""
+        self._tokenizer = tokenizer
+        self.settings, self.extensions = config.reprompt, config.extensions
+        self._question = question_text(problem)
+        self._limit = _context_limit(config)
+        self.question = Prompt(tokenizer.chat(self._question), self._question)
+        tokens, limit = len(self.question.token_ids), config.sampling.max_prompt_len
+        if tokens > limit:
+            raise UserError(
+                f"the question's prompt has {tokens} tokens, more than sampling.max_prompt_len={limit}; "
+                "raise that setting (questions are never cut)"
+            )
+
+    def with_feedback(self, row: str, attempts: Sequence[Attempt]) -> Prompt:
+        """Returns the question with the feedback on `attempts`, in their order."""
+        items = [self._item(attempt) for attempt in attempts]
+        kept = _longest(len(items), lambda count: self._fits(feedback=items[len(items) - count :]))
+        if kept:
+            return self._prompt(row, attempts[-kept:], feedback=items[-kept:])
+        shortened = self._shortened(items[-1], lambda text: self._fits(feedback=[text]))
+        return self._prompt(row, attempts[-1:], feedback=[shortened])
+
+    def with_demonstration(self, row: str, success: Attempt) -> Prompt:
+        """Returns the question with a successful attempt as its solution; thinking is left out."""
+        solution = without_thinking(success.completion.text)
+        shortened = self._shortened(solution, lambda text: self._fits(solution=text))
+        return self._prompt(row, [success], solution=shortened)
+
+    def _item(self, attempt: Attempt) -> str:
+        text = attempt.verdict.feedback
+        if not self.extensions.history_shows_attempts:
+            return text
+        return _fill(ATTEMPT_TEMPLATE, attempt=without_thinking(attempt.completion.text), feedback=text)
+
+    def _shortened(self, text: str, fits: Callable[[str], bool]) -> str:
+        return text if fits(text) else text[: _longest(len(text), lambda count: fits(text[:count]))]
+
+    def _fits(self, *, solution: str | None = None, feedback: Sequence[str] = ()) -> bool:
+        text = context_text(self._question, self.settings, solution=solution, feedback=feedback)
+        return len(self._tokenizer.chat(text)) <= self._limit
+
+    def _prompt(
+        self, row: str, shown: Sequence[Attempt], *, solution: str | None = None, feedback: Sequence[str] = ()
+    ) -> Prompt:
+        text = context_text(self._question, self.settings, solution=solution, feedback=feedback)
+        return Prompt(self._tokenizer.chat(text), text, row, tuple(attempt.number for attempt in shown))
 
 
-def attempt_and_feedback(attempt: str, feedback: str) -> str:
-    """An attempt, without its thinking, above the feedback on it."""
-    return _fill(ATTEMPT_TEMPLATE, attempt=without_thinking(attempt), feedback=feedback)
+def question(writer: PromptWriter, count: int, history: History) -> list[Prompt]:
+    """Returns the question alone, for each attempt."""
+    return [writer.question] * count
 
 
-def as_examples(feedback: str) -> str:
-    """Feedback whose wrong answers are restated as examples: input and right output, not what the attempt printed."""
-    return _WRONG_ANSWER.sub(r"Example\nInput:\n\1\nOutput:\n\2", feedback)
+def feedback(writer: PromptWriter, count: int, history: History) -> list[Prompt]:
+    """Returns the question with feedback on earlier attempts since the last restart.
+
+    Without `history_length` every prompt shows all feedback, the oldest first, as far as it fits (the paper's
+    multi-turn baseline). With it each prompt ends with the feedback on another attempt of the newest step, the newest
+    first, after the items that add most to it (`selected`).
+    """
+    failed = [attempt for attempt in history.current if attempt.verdict.feedback]
+    distinct = list(islice(_distinct(writer, failed, history), count)) or [writer.question]
+    return list(islice(cycle(distinct), count))
+
+
+def _distinct(writer: PromptWriter, failed: Sequence[Attempt], history: History) -> Iterator[Prompt]:
+    length, seen = writer.extensions.history_length, set[tuple[int, ...]]()
+    if length is None:
+        if failed:
+            yield writer.with_feedback("feedback", failed)
+        return
+    for attempt in reversed(failed):
+        if attempt.step != history.steps:
+            return
+        prompt = writer.with_feedback("feedback", selected(attempt, failed, length))
+        if prompt.token_ids not in seen:
+            seen.add(prompt.token_ids)
+            yield prompt
+
+
+def selected(own: Attempt, known: Sequence[Attempt], count: int) -> list[Attempt]:
+    """Returns at most `count` attempts whose feedback is shown: `own` last, before it those that add most to it.
+
+    What counts is the number of lines that no chosen item has; of equals the newest is chosen.
+    """
+    texts = {attempt.verdict.feedback: attempt for attempt in known}  # of equal texts the newest
+    candidates = sorted(texts.values(), key=lambda attempt: -attempt.number)
+    chosen, lines = [own], set(_lines(own.verdict.feedback))
+    while len(chosen) < count:
+        best = max(candidates, key=lambda attempt: len(_lines(attempt.verdict.feedback) - lines), default=own)
+        new = _lines(best.verdict.feedback) - lines
+        if not new:
+            break
+        chosen.append(best)
+        lines |= new
+    return chosen[::-1]
+
+
+def question_text(problem: Problem) -> str:
+    """Returns the user turn of the question alone. A judge of the user's own asks for whatever its statement says."""
+    statement = problem.statement.strip()
+    if problem.kind == "judge":
+        return statement
+    if problem.kind == "answer":
+        return f"{statement}\n\n{ANSWER_FORMAT}"
+    if problem.entry_point is None:
+        return f"{statement}\n\n{STDIN_FORMAT}"
+    return f"{statement}\n\n{_fill(FUNCTION_FORMAT, starter_code=problem.starter_code.rstrip())}"
+
+
+def context_text(
+    question: str, settings: Reprompt, *, solution: str | None = None, feedback: Sequence[str] = ()
+) -> str:
+    """Returns the user turn with context: a successful attempt, feedback items joined by blank lines, or both.
+
+    Templates are filled by replacement, never by `str.format`: attempts and statements are full of braces.
+    """
+    joined = "\n\n".join(feedback)
+    shown = "" if solution is None else _fill(settings.solution_template, successful_previous_attempt=solution)
+    said = _fill(settings.feedback_template, feedback_raw=joined) if joined else ""
+    return _fill(settings.reprompt_template, prompt=question, solution=shown, feedback=said)
 
 
 def without_thinking(answer: str) -> str:
@@ -119,6 +202,26 @@ def _begins_line(text: str, position: int) -> bool:
     """Tells whether only blanks or a special token such as `<|assistant|>` stand before `position` on its line."""
     before = text[max(0, position - 16) : position].rpartition("\n")[2].rstrip(" \t\r\ufeff")
     return not before or before.endswith(("|>", "<s>"))
+
+
+def _context_limit(config: Config) -> int:
+    """Returns the tokens that a prompt with context may have and still leave room for an answer of full length."""
+    limit, length = config.reprompt.max_reprompt_len, config.model.max_model_len
+    return limit if length is None else min(limit, length - config.sampling.max_tokens)
+
+
+def _longest(most: int, fits: Callable[[int], bool]) -> int:
+    """Returns the largest count up to `most` that fits, by bisection; 0 where none does."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+@lru_cache(maxsize=1 << 14)
+def _lines(text: str) -> frozenset[str]:
+    return frozenset(text.splitlines())
 
 
 def _fill(template: str, **values: str) -> str:

@@ -1,7 +1,7 @@
 """What attempts say about discovery: estimators on arrays, with intervals. Pure: no database, no charts, no words.
 
 discovery@k is the probability that the discovery time, the number of the first attempt that passes every case, is at
-most k. Two kinds of evidence about it exist. A frozen policy draws i.i.d. attempts, so all of them are one `Pool` and
+most k. Two kinds of evidence about it exist. A frozen policy makes i.i.d. attempts, so all of them are one `Pool` and
 the estimate is the unbiased pass@k. A learning method gives one time per run, or only a bound where the run ended
 undiscovered: `Times`, estimated by Kaplan and Meier's product. The same `Times` serve any other cost that a run
 accumulates (tokens, seconds). Beyond its horizon nothing is known, and every function says so with NaN.
@@ -31,7 +31,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """`successes` among `attempts` independent draws, each of which costs `cost` on average (1: in attempts)."""
+    """`successes` among `attempts` independent attempts, which cost `cost` each on average (1: in attempts)."""
 
     attempts: int
     successes: int
@@ -42,23 +42,25 @@ class Pool:
         return self.attempts * self.cost
 
     def discovered(self, at: ArrayLike) -> Array:
-        """Unbiased estimate of discovery within each of the costs `at`; NaN beyond the pool."""
-        return pass_at_k(self.attempts, self.successes, self._draws(at))
+        """Returns an unbiased estimate of discovery within each of the costs `at`; NaN beyond the pool."""
+        return pass_at_k(self.attempts, self.successes, self._attempts(at))
 
     def interval(self, at: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
-        """Bounds on discovery within `at`: those on one draw's chance, carried to k draws."""
+        """Returns bounds on discovery within `at`: those on one attempt's chance, carried to k attempts."""
         bounds = proportion_interval(self.successes, self.attempts, level)
-        low, high = (-np.expm1(self._draws(at) * np.log1p(-bound)) for bound in bounds)
+        low, high = (-np.expm1(self._attempts(at) * np.log1p(-bound)) for bound in bounds)
         unknown = np.isnan(self.discovered(at))
         return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
 
     def capped_mean(self, cap: float) -> float:
-        """Mean cost of a run that ends at its discovery or at `cap` (Table 10 of the paper); NaN beyond the pool."""
-        draws = int(np.floor(cap / self.cost + 1e-9))
-        return float(self.cost * (1 - pass_at_k(self.attempts, self.successes, np.arange(draws))).sum())
+        """Returns the mean cost of a run that ends at its discovery or at `cap` (Table 10 of the paper); NaN beyond the
+        pool.
+        """
+        whole = int(np.floor(cap / self.cost + 1e-9))
+        return float(self.cost * (1 - pass_at_k(self.attempts, self.successes, np.arange(whole))).sum())
 
-    def _draws(self, at: ArrayLike) -> Array:
-        return np.floor(np.asarray(at, dtype=float) / self.cost + 1e-9)  # a whole number of draws despite rounding
+    def _attempts(self, at: ArrayLike) -> Array:
+        return np.floor(np.asarray(at, dtype=float) / self.cost + 1e-9)  # a whole number despite rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +72,12 @@ class Times:
 
     @property
     def horizon(self) -> float:
-        """Up to here the discovery curve is known: everywhere, if the longest run discovered."""
+        """Returns the end of the known discovery curve: everywhere, if the longest run discovered."""
         last = self.times.max()
         return float("inf") if self.observed[self.times == last].all() else float(last)
 
     def discovered(self, at: ArrayLike) -> Array:
-        """Kaplan and Meier's estimate of discovery within each of the costs `at`; NaN beyond the horizon."""
+        """Returns Kaplan and Meier's estimate of discovery within each of the costs `at`; NaN beyond the horizon."""
         from scipy import stats
 
         at = np.asarray(at, dtype=float)
@@ -83,14 +85,14 @@ class Times:
         return np.where(at > self.horizon, np.nan, stats.ecdf(runs).cdf.evaluate(at))
 
     def interval(self, at: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
-        """Bounds on discovery within `at`; a run censored before does not count as a trial."""
+        """Returns bounds on discovery within `at`; a run censored before does not count as a trial."""
         at = np.asarray(at, dtype=float)
         known = (self.observed | (self.times >= at[..., None])).sum(axis=-1)
         estimate = self.discovered(at)
         return proportion_interval(estimate * known, known, level)
 
     def capped_mean(self, cap: float) -> float:
-        """Mean cost of a run that ends at its discovery or at `cap`: the area under 1 - discovery."""
+        """Returns the mean cost of a run that ends at its discovery or at `cap`: the area under 1 - discovery."""
         if cap > self.horizon:
             return float("nan")
         edges = np.unique(np.concatenate([[0.0], self.times[self.times < cap], [cap]]))
@@ -101,18 +103,22 @@ Evidence = Pool | Times
 
 
 def pass_at_k(n: int, c: int, k: ArrayLike) -> Array:
-    """1 - C(n - c, k) / C(n, k): the chance that k of n attempts, c of them successes, hold one (Chen et al. 2021)."""
+    """Returns pass@k, 1 - C(n - c, k) / C(n, k): the chance that k of n attempts, c of them successes, hold one (Chen
+    et al.
+
+    2021).
+    """
     from scipy.special import gammaln
 
     k = np.asarray(k, dtype=float)
-    missed = np.minimum(k, n - c)  # more draws than failures always hold a success
+    missed = np.minimum(k, n - c)  # more attempts than failures always have a success
     log_none = gammaln(n - c + 1) - gammaln(n - c - missed + 1) - gammaln(n + 1) + gammaln(n - missed + 1)
     estimate = np.where(k > n - c, 1.0, -np.expm1(np.minimum(log_none, 0.0))) if c else np.zeros_like(k)
     return np.where(k > n, np.nan, estimate)
 
 
 def proportion_interval(successes: ArrayLike, trials: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
-    """Jeffreys' interval of a proportion, closed at 0 where nothing succeeded and at 1 where everything did."""
+    """Returns Jeffreys' interval of a proportion, closed at 0 where nothing succeeded and at 1 where everything did."""
     from scipy.special import betaincinv
 
     won, n = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)
@@ -124,7 +130,7 @@ def proportion_interval(successes: ArrayLike, trials: ArrayLike, level: float = 
 
 
 def log_rank(one: Times, other: Times) -> float:
-    """Two-sided p-value that runs of one question discover at the same rate; NaN where no order can be seen."""
+    """Returns a two-sided p-value that runs of one question discover at the same rate; NaN: no order can be seen."""
     from scipy import stats
 
     if not (one.observed.any() or other.observed.any()):
@@ -135,32 +141,32 @@ def log_rank(one: Times, other: Times) -> float:
 
 
 class Resamples:
-    """The questions drawn anew, with replacement, `count` times. One object serves all methods, so draws are paired."""
+    """The questions resampled `count` times with replacement. One object serves all methods: resamples are paired."""
 
     def __init__(self, questions: int, *, count: int = 2000, seed: int = 0) -> None:
-        draws = np.random.default_rng(seed).multinomial(questions, np.full(questions, 1 / questions), size=count)
+        counts = np.random.default_rng(seed).multinomial(questions, np.full(questions, 1 / questions), size=count)
         self.questions = questions
-        self._weights = draws / questions  # (count, questions)
+        self._weights = counts / questions  # (count, questions)
 
     def means(self, values: Array) -> Array:
-        """(questions, ...) -> (count, ...): the mean over each draw's questions."""
+        """Maps (questions, ...) -> (count, ...): the mean over each resample's questions."""
         means: Array = np.tensordot(self._weights, values, axes=1).astype(float, copy=False)
         return means
 
-    def bounds(self, draws: Array, level: float = LEVEL, *, widened: bool = True) -> tuple[Array, Array]:
-        """(count, ...) -> (...), (...): percentiles, set wider for few questions. What is undecided widens too.
+    def bounds(self, resampled: Array, level: float = LEVEL, *, widened: bool = True) -> tuple[Array, Array]:
+        """Maps (count, ...) -> (...), (...): percentiles, set wider for few questions. What is undecided widens too.
 
         The bootstrap sees the questions' spread divided by n, not n - 1, and a normal quantile instead of Student's;
         the tail is moved by what both amount to (Hesterberg 2015, "expanded percentile interval").
         """
         tail = _expanded_tail(self.questions, level) if widened else (1 - level) / 2
-        low = np.quantile(np.where(np.isnan(draws), -np.inf, draws), tail, axis=0, method="lower")
-        high = np.quantile(np.where(np.isnan(draws), np.inf, draws), 1 - tail, axis=0, method="higher")
+        low = np.quantile(np.where(np.isnan(resampled), -np.inf, resampled), tail, axis=0, method="lower")
+        high = np.quantile(np.where(np.isnan(resampled), np.inf, resampled), 1 - tail, axis=0, method="higher")
         return low, high
 
 
 def mean_bounds(values: Array, resamples: Resamples, level: float = LEVEL) -> tuple[Array, Array]:
-    """Bounds on the mean over questions of a probability, (questions, ...) -> (...), (...).
+    """Returns bounds on the mean over questions of a probability, (questions, ...) -> (...), (...).
 
     Where all questions agree on 0 or on 1 a resample can only repeat it; there the questions count as trials.
     """
@@ -172,7 +178,7 @@ def mean_bounds(values: Array, resamples: Resamples, level: float = LEVEL) -> tu
 
 
 def rising(low: Array, high: Array) -> tuple[Array, Array]:
-    """Bounds on a curve that never falls, (grid,) each: what holds at one point bounds all points beside it."""
+    """Returns bounds on a curve that never falls, (grid,) each: what holds at one point bounds all its neighbours."""
     return np.fmax.accumulate(low), np.fmin.accumulate(high[::-1])[::-1]
 
 
@@ -188,7 +194,7 @@ class Comparison:
 
 
 def compare(one: Array, other: Array, resamples: Resamples, level: float = LEVEL) -> Comparison:
-    """The paired difference of two methods' values per question, (questions,) each."""
+    """Returns the paired difference of two methods' values per question, (questions,) each."""
     gap = one - other
     low, high = resamples.bounds(resamples.means(gap), level)
     counts = int((gap > 1e-12).sum()), int((gap < -1e-12).sum())
@@ -196,7 +202,9 @@ def compare(one: Array, other: Array, resamples: Resamples, level: float = LEVEL
 
 
 def sign_flip_p(differences: Array, *, seed: int = 0) -> float:
-    """Two-sided p-value of a mean difference if each question's sign were a coin toss; exact up to 13 questions."""
+    """Returns a two-sided p-value of a mean difference if each question's sign were a coin toss; exact up to 13
+    questions.
+    """
     from scipy import stats
 
     moved = differences[np.abs(differences) > 1e-12]
@@ -220,20 +228,21 @@ class SpeedUp:
 def speed_up(
     one: Array, other: Array, grid: Array, resamples: Resamples, *, fraction: float = 0.5, level: float = LEVEL
 ) -> SpeedUp:
-    """Ratio of costs, `other` / `one`, of equal discovery: at `fraction` of what the lesser method reaches in the end.
+    """Returns the ratio of costs, `other` / `one`, of equal discovery: at `fraction` of what the lesser method reaches
+    in the end.
 
-    Curves are (questions, grid), their last column the end. Every draw finds its own level, so that all of them
+    Curves are (questions, grid), their last column the end. Every resample finds its own level, so that all of them
     answer the same question; the ratio is NaN where a method discovered nothing at all. The level moves with the
-    draw, so percentiles cover without being widened (in simulation: 91 to 94 % for 9 to 40 questions).
+    resample, so percentiles cover without being widened (in simulation: 91 to 94 % for 9 to 40 questions).
     """
     value, at = _reach_ratio(one.mean(axis=0), other.mean(axis=0), grid, fraction)
-    draws, _ = _reach_ratio(resamples.means(one), resamples.means(other), grid, fraction)
-    low, high = resamples.bounds(draws, level, widened=False)
+    resampled, _ = _reach_ratio(resamples.means(one), resamples.means(other), grid, fraction)
+    low, high = resamples.bounds(resampled, level, widened=False)
     return SpeedUp(float(at), float(value), Interval(max(float(low), 0.0), float(high)))
 
 
 def ratio_of_means(one: Array, other: Array, resamples: Resamples, level: float = LEVEL) -> tuple[float, Interval]:
-    """mean(other) / mean(one) over questions, with bounds: how many times less one method costs on average."""
+    """Returns mean(other) / mean(one) over questions, with bounds: how many times less one method costs on average."""
     low, high = resamples.bounds(resamples.means(other) / resamples.means(one), level)
     return float(other.mean() / one.mean()), Interval(float(low), float(high))
 

@@ -1,6 +1,6 @@
 """The bundled suite: little questions that the bundled model can't guess and can learn from their tests.
 
-`<family>:<rules>:<seed>` names a question, the same on every machine and under every version of Python: all draws
+`<family>:<rules>:<seed>` names a question, the same on every machine and under every version of Python: all choices
 come from a hash of the name. Every question belongs to one of three parts by a hash of what its right program does,
 whatever its name: `training` (the only part that the model was trained on), `tuning` (for choosing settings) and
 `test`. So no list of questions can hold a program that the model was taught.
@@ -21,14 +21,14 @@ from problems.micro.families import ARGUMENTS, FAMILIES, MAX_RULES, NAMES, WEIGH
 from problems.problem import Case, Problem, ProblemError
 
 Part = Literal["training", "tuning", "test"]
-Draw = Callable[[int], int]
+Pick = Callable[[int], int]
 
 __all__ = [
     "Part",
     "Question",
     "Rule",
     "guess",
-    "hash_draw",
+    "hash_pick",
     "load",
     "named",
     "p_solve",
@@ -61,30 +61,32 @@ class Question:
 
     @property
     def part(self) -> Part:
-        """Decided by the operations of the rules and their names, not by order, arguments or the question's name."""
+        """Returns the part, decided by the operations of the rules and their names, not by order, arguments or the
+        question's name.
+        """
         content = sorted(f"{rule.name} {rule.operation.code}" for rule in self.rules)
         slot = hashlib.sha256("\n".join([self.family.name, *content]).encode()).digest()[0] % 16
         return "tuning" if slot == 0 else "test" if slot == 1 else "training"
 
 
 def load(rest: str) -> Problem:
-    """The question called `micro:<rest>`; raises ProblemError with the form that is expected."""
+    """Returns the question called `micro:<rest>`; raises ProblemError with the form that is expected."""
     return problem(named(rest), f"micro:{rest}")
 
 
 def named(rest: str) -> Question:
-    """The question called `micro:<rest>` with what its statement leaves open."""
+    """Returns the question called `micro:<rest>` with what its statement leaves open."""
     family, rules = _parsed(rest)
-    return question(family, rules, hash_draw(rest))
+    return question(family, rules, hash_pick(rest))
 
 
 def subsets() -> list[str]:
-    """Names of the shipped lists of questions."""
+    """Returns the names of the shipped lists of questions."""
     return list(_lists())
 
 
 def subset(name: str) -> list[str]:
-    """Names of the questions of a shipped list, such as `micro-hard`."""
+    """Returns the names of the questions of a shipped list, such as `micro-hard`."""
     lists = _lists()
     if name not in lists:
         raise ProblemError(f"There is no subset {name!r}{_suggest(name, list(lists))}: choose {', '.join(lists)}.")
@@ -92,19 +94,19 @@ def subset(name: str) -> list[str]:
 
 
 def p_solve(name: str) -> float | None:
-    """The bundled model's probability of solving `name` in one attempt, where it was recorded."""
+    """Returns the bundled model's probability of solving `name` in one attempt, where it was recorded."""
     recorded: dict[str, float] = json.loads(_text("p_solve.json"))
     return recorded.get(name)
 
 
-def question(family: Family, rules: int, draw: Draw) -> Question:
-    """A question with `rules` rules, drawn by `draw` (n -> a number below n)."""
-    names = _shuffled(NAMES, draw)[:rules]
-    return Question(family, tuple(_rule(family, name, draw) for name in names))
+def question(family: Family, rules: int, pick: Pick) -> Question:
+    """Returns a question with `rules` rules, chosen by `pick` (n -> a number below n)."""
+    names = _shuffled(NAMES, pick)[:rules]
+    return Question(family, tuple(_rule(family, name, pick) for name in names))
 
 
 def problem(question: Question, name: str) -> Problem:
-    """The question as every part of the tool knows it: statement, one test a rule, starter code."""
+    """Returns the question as every part of the tool knows it: statement, one test a rule, starter code."""
     family = question.family
     lines = [family.intro, *(f"{rule.name}: {rule.verb}" for rule in question.rules)]
     return Problem(
@@ -121,7 +123,7 @@ def problem(question: Question, name: str) -> Problem:
 
 
 def program(question: Question, operations: Sequence[Operation] | None = None) -> str:
-    """The right program, or the one that means `operations` by the rules."""
+    """Returns the right program, or the one that means `operations` by the rules."""
     family = question.family
     chosen = operations or [rule.operation for rule in question.rules]
     templates = [family.rule] + [family.next_rule] * (len(chosen) - 1)
@@ -132,9 +134,9 @@ def program(question: Question, operations: Sequence[Operation] | None = None) -
     return family.head + "".join(branches)
 
 
-def guess(family: Family, verb: str, draw: Draw) -> Operation:
-    """What `verb` means this time."""
-    ticket = draw(sum(WEIGHTS))
+def guess(family: Family, verb: str, pick: Pick) -> Operation:
+    """Returns what `verb` means this time."""
+    ticket = pick(sum(WEIGHTS))
     for operation, weight in zip(family.verbs[verb], WEIGHTS, strict=True):
         ticket -= weight
         if ticket < 0:
@@ -142,29 +144,29 @@ def guess(family: Family, verb: str, draw: Draw) -> Operation:
     raise AssertionError("WEIGHTS cover every ticket")
 
 
-def hash_draw(seed: str) -> Draw:
-    """Uniform draws that depend on `seed` alone."""
+def hash_pick(seed: str) -> Pick:
+    """Returns uniform choices that depend on `seed` alone."""
     count = 0
 
-    def draw(below: int) -> int:
+    def pick(below: int) -> int:
         nonlocal count
         count += 1
         return int.from_bytes(hashlib.sha256(f"{seed}/{count}".encode()).digest()[:8]) % below
 
-    return draw
+    return pick
 
 
-def _rule(family: Family, name: str, draw: Draw) -> Rule:
+def _rule(family: Family, name: str, pick: Pick) -> Rule:
     verbs = list(family.verbs)
-    verb = verbs[draw(len(verbs))]
-    operation = guess(family, verb, draw)
+    verb = verbs[pick(len(verbs))]
+    operation = guess(family, verb, pick)
     arguments = telling_arguments(family.name, verb, operation)
-    return Rule(name, verb, operation, arguments[draw(len(arguments))])
+    return Rule(name, verb, operation, arguments[pick(len(arguments))])
 
 
 @cache
 def telling_arguments(family_name: str, verb: str, operation: Operation) -> tuple[str, ...]:
-    """JSON arguments on which `operation` works and no other operation of its verb gives the same result."""
+    """Returns JSON arguments on which `operation` works and no other operation of its verb gives the same result."""
     family = FAMILIES[family_name]
     rivals = [rival.code for rival in family.verbs[verb] if rival != operation]
 
@@ -182,9 +184,9 @@ def _case(family: Family, rule: Rule) -> Case:
     return Case(f"{json.dumps(rule.name)}\n{rule.argument}", expected)
 
 
-def _shuffled(items: Sequence[str], draw: Draw) -> list[str]:
+def _shuffled(items: Sequence[str], pick: Pick) -> list[str]:
     left = list(items)
-    return [left.pop(draw(len(left))) for _ in items]
+    return [left.pop(pick(len(left))) for _ in items]
 
 
 def _parsed(rest: str) -> tuple[Family, int]:

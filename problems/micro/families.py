@@ -63,7 +63,7 @@ ARGUMENTS: Mapping[str, Sequence[object]] = {
 
 @lru_cache(maxsize=65536)
 def evaluate(code: str, variable: str, argument: str) -> tuple[str, str]:
-    """(result as JSON, "") of one operation of this module on a JSON `argument`, or ("", the exception's line)."""
+    """Returns (result as JSON, "") of one operation on a JSON `argument`, or ("", the exception's line)."""
     try:
         return json.dumps(eval(code, {variable: json.loads(argument)})), ""
     except Exception as error:  # whatever a wrong operation raises is what its author would read

@@ -20,12 +20,14 @@ from pathlib import Path
 
 from problems import micro
 from ttsd.config import Config, load_config
+from ttsd.methods import methods_named
+from ttsd.record.run import Run
 from ttsd.record.store import Store
 from ttsd.reporting.live import PlainOverview
-from ttsd.running import batch, run
+from ttsd.running import batch
 from ttsd.running.engine import load_tokenizer
+from ttsd.running.run import Session, open_session
 from ttsd.running.shared_time import Shared, Stopwatch, Usage
-from ttsd.running.tasks import Task, plan, sorted_out
 
 
 def main() -> None:
@@ -52,12 +54,10 @@ async def bench(options: argparse.Namespace, folder: Path) -> dict[str, list[Usa
     blocks = [questions[at : at + size] for at in range(0, len(questions), size)]
     found: dict[str, list[Usage]] = defaultdict(list)
     with Store(folder / "unused.sqlite") as store:
-        tasks = tasks_of(blocks[0], options, config, store)
-        room = batch.room_for(tasks, len(tasks), options.at_once, config)
-        print(f"{len(tasks)} runs a block; {room}", flush=True)
-        async with run.open_session(
-            config, store, load_tokenizer(config), learns=True, runs_at_once=room.runs
-        ) as session:
+        runs = runs_of(blocks[0], options, config)
+        room = batch.room_for(runs, len(runs), options.at_once, config)
+        print(f"{len(runs)} runs a block; {room}", flush=True)
+        async with open_session(config, store, load_tokenizer(config), learns=True, runs_at_once=room.runs) as session:
             await work(session, blocks[0][:1], options, 1, folder / "warm-up.sqlite", seeds=1)
             for number, block in enumerate(blocks):
                 ways = {"in turn": 1, "together": room.runs}
@@ -69,33 +69,32 @@ async def bench(options: argparse.Namespace, folder: Path) -> dict[str, list[Usa
 
 
 def settings(options: argparse.Namespace) -> Config:
-    same = ["budget.continue_after_discovery=true", "reprompt.multi_turn_window=4"]
-    return load_config("micro-cpu", [*same, f"budget.attempts={options.attempts}", *options.set])
+    same = ["budget.continue_after_discovery=true", "extensions.history_length=4"]
+    return load_config("micro", [*same, f"budget.attempts={options.attempts}", *options.set])
 
 
-def tasks_of(
-    questions: Sequence[str], options: argparse.Namespace, config: Config, store: Store, seeds: int | None = None
-) -> list[Task]:
-    methods = options.methods.split(",")
-    return sorted_out(plan(questions, methods, seeds or options.seeds, config), store)[1]
+def runs_of(
+    questions: Sequence[str], options: argparse.Namespace, config: Config, seeds: int | None = None
+) -> list[Run]:
+    return batch.planned(questions, methods_named(options.methods), seeds or options.seeds, config)
 
 
 async def work(
-    session: run.Session,
+    session: Session,
     questions: Sequence[str],
     options: argparse.Namespace,
     at_once: int,
     path: Path,
     seeds: int | None = None,
 ) -> Usage:
-    """What it took to bring all runs of `questions` to their end, `at_once` at a time, into a database of their own."""
+    """Brings all runs of `questions` to their end, `at_once` at a time, in a database of their own."""
     with Store(path) as store:
         session.engine.sampling, session.engine.training = Shared("sample"), Shared("train", places=1)
         own = replace(
-            session, record=store, judging=Shared("judge", len(session.sandbox.zygotes)), stopwatch=Stopwatch()
+            session, database=store, judging=Shared("judge", len(session.sandbox.zygotes)), stopwatch=Stopwatch()
         )
-        tasks = tasks_of(questions, options, session.config, store, seeds)
-        results = await batch.all_of(own, tasks, at_once, Mute())
+        runs = runs_of(questions, options, settings(options), seeds)
+        results = await batch.all_of(own, [(run, None) for run in runs], at_once, Mute())
         failed = [result for result in results if isinstance(result, batch.Failure)]
         assert not failed, failed
         return own.usage()

@@ -1,8 +1,8 @@
-"""Hostile judgements beside honest ones, at full limits: nothing may be accepted, no fault, honest verdicts soon.
+"""Hostile judgements among honest ones, at full limits: nothing may be accepted, no fault, honest verdicts soon.
 
     python -m tests.bench.bench_hostile [--hostile 300] [--honest 200] [--seconds 500] [--record hostile.jsonl]
 
-The hostile ones are the programs of tests/attacks, told the addresses of a world that they may harm; they take all
+The hostile ones are the programs of tests/attacks, given the addresses of a world that they may harm; they take all
 slots but one. The honest ones come one after the other through the slot that is left. Each judgement is a line of the
 record; with the same record the next call does what is left, so that the work can be done in pieces. Latencies are
 from the call of the judge to the verdict and depend on the load of the machine, which is shown, too.

@@ -1,4 +1,4 @@
-"""Peak memory and time of loss + backward: whole logits against chunks of tokens, over T.
+"""Peak memory and time of loss + backward: the logits of all tokens at once against chunks of tokens, over T.
 
     python -m tests.bench.bench_losses [--tokens 512 1024 2048 4096] [--vocab 151936] [--hidden 256] [--chunk 64]
 
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 OPTIONS: dict[str, Any] = {"alpha": 1.0, "distillation_topk": 20, "distillation_add_tail": True, "log_ratio_clip": 5.0}
@@ -25,7 +26,7 @@ def measure(kind: str, tokens: int, vocab: int, hidden: int, chunk: int) -> dict
     """Loss + backward once, in this process."""
     import torch
 
-    from ttsd.training.losses import chunked_distillation_loss, distillation_loss
+    from ttsd.training.losses import chunked_distillation_loss
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -34,12 +35,10 @@ def measure(kind: str, tokens: int, vocab: int, hidden: int, chunk: int) -> dict
     ids, mask = torch.randint(vocab, (1, tokens)), torch.ones(1, tokens)
     student.requires_grad_()
     runs: dict[str, Callable[[], torch.Tensor]] = {
-        "plain": lambda: distillation_loss(student @ head.T, teacher @ head.T, ids, mask, **OPTIONS),
-        "textbook": lambda: textbook(student @ head.T, teacher @ head.T),
-        "chunked": lambda: chunked_distillation_loss(
-            student, teacher, head, ids, mask, chunk_tokens=chunk, **OPTIONS
-        ),
-    }  # fmt: skip
+        kind: partial(chunked_distillation_loss, student, teacher, head, ids, mask, chunk_tokens=count, **OPTIONS)
+        for kind, count in (("whole", tokens), ("chunked", chunk))
+    }
+    runs["textbook"] = lambda: textbook(student @ head.T, teacher @ head.T)
     before, start = peak_mib(), time.process_time()
     loss = runs[kind]()
     torch.autograd.backward(loss)
@@ -86,14 +85,14 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--chunk", type=int, default=64)
     parser.add_argument("--textbook", action="store_true", help="a third column, whose peak is about 20 GB at T = 4096")
     chosen = parser.parse_args(arguments)
-    kinds = ["plain", "chunked", *(["textbook"] if chosen.textbook else [])]
+    kinds = ["whole", "chunked", *(["textbook"] if chosen.textbook else [])]
     print(
         f"{'T':>6} {'kind':>9} {'peak MiB':>10} {'cpu s':>8} {'loss':>12} {'|gradient|':>12} {'memory':>7} {'time':>6}"
     )
     for tokens in chosen.tokens:
         found = {kind: in_process(kind, tokens, chosen.vocab, chosen.hidden, chosen.chunk) for kind in kinds}
         for kind, row in found.items():
-            ratios = [row[key] / found["plain"][key] for key in ("peak_mib", "seconds")]
+            ratios = [row[key] / found["whole"][key] for key in ("peak_mib", "seconds")]
             print(
                 f"{tokens:>6} {kind:>9} {row['peak_mib']:>10.0f} {row['seconds']:>8.1f} {row['loss']:>12.7f} "
                 f"{row['gradient']:>12.4e} {ratios[0]:>7.3f} {ratios[1]:>6.2f}",

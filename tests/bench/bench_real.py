@@ -1,12 +1,12 @@
-"""A step on a real pretrained model with the shipped configuration, beside what it was: float32, one core, groups of 4.
+"""A step on a real pretrained model, as shipped against what it was before: float32, one core, groups of 4.
 
     python -m tests.bench.bench_real --model FOLDER [--question QUESTION] [--rounds 2] [--group 8] [--tokens 300]
         [--group-before 4] [--sampler transformers]
 
 Each round is one `ttsd solve` of a group's attempts with the old settings (in groups of `--group-before`) and one with
-the new; what their steps spent is read from the record. Given are seconds a thousand drawn tokens, drawing (with
-judging) and learning apart, and the ratio of the rounds' sums, by the token and by the attempt: texts differ in length
-from run to run. Leave the machine idle.
+the new; what their steps spent is read from the run database. Given are seconds a thousand sampled tokens, sampling
+(with judging) and learning apart, and the ratio of the rounds' sums, by the token and by the attempt: completions
+differ in length from run to run. Leave the machine idle.
 """
 
 from __future__ import annotations
@@ -31,27 +31,25 @@ SETTINGS = {
 
 
 def group(given: argparse.Namespace, settings: tuple[str, ...]) -> tuple[float, float, int]:
-    """Seconds of drawing and of learning for `--group` attempts, and the tokens that were drawn."""
+    """Returns seconds of sampling and of learning for `--group` attempts, and the sampled tokens."""
     wanted = (
         f"model.path={Path(given.model).absolute()}",
         f"sampling.group_size={given.group}",
         f"sampling.max_tokens={given.tokens}",
         f"budget.attempts={given.group}",
         "budget.continue_after_discovery=true",
-        # One round, as in the paper: what was read would differ from run to run.
-        "sampling.teacher_fraction=0",
-        "sampling.round_size=none",
-        "reprompt.student_reads=question",
         *settings,
     )
     with tempfile.TemporaryDirectory() as folder:
         options = [part for one in wanted for part in ("--set", one)]
-        ended = ttsd("solve", given.question, "-c", "qwen2.5-coder-0.5b-cpu", *options, cwd=Path(folder))
+        ended = ttsd(
+            "solve", given.question, "-c", "qwen2.5-coder-0.5b-cpu", *options, "--method", "sdpo", cwd=Path(folder)
+        )
         assert ended.returncode in (0, 1), ended.stderr
         database = Path(folder) / "ttsd.sqlite"
         spent = [json.loads(str(seconds)) for (seconds,) in rows(database, "select seconds from steps")]
         ((tokens,),) = rows(database, "select sum(completion_tokens) from attempts")
-    return sum(one["draw"] for one in spent), sum(one["distil"] for one in spent), int(str(tokens))
+    return sum(one["group"] for one in spent), sum(one["step"] for one in spent), int(str(tokens))
 
 
 def main() -> None:
@@ -71,16 +69,16 @@ def main() -> None:
             own = (f"sampling.group_size={given.group_before}",) if settings else ()
             if given.sampler and not settings:
                 own = (f"model.sampler={given.sampler}",)
-            drawing, learning, tokens = group(given, (*settings, *own))
-            seconds[name] += drawing + learning
-            sums[name] = (sums[name][0] + 1000 * drawing / tokens, sums[name][1] + 1000 * learning / tokens)
+            sampling, learning, tokens = group(given, (*settings, *own))
+            seconds[name] += sampling + learning
+            sums[name] = (sums[name][0] + 1000 * sampling / tokens, sums[name][1] + 1000 * learning / tokens)
             print(
-                f"round {number}, {name}: {tokens} tokens, drawing {drawing:.0f} s, learning {learning:.0f} s",
+                f"round {number}, {name}: {tokens} tokens, sampling {sampling:.0f} s, learning {learning:.0f} s",
                 flush=True,
             )
     old, new = sums.values()
     for what, before, after in (
-        ("drawing", old[0], new[0]),
+        ("sampling", old[0], new[0]),
         ("learning", old[1], new[1]),
         ("both", sum(old), sum(new)),
     ):

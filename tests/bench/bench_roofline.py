@@ -24,7 +24,7 @@ from torch import Tensor, nn  # noqa: TID253
 from ttsd.backbone import generate
 from ttsd.backbone.packed_weight import PackedWeight, packs
 from ttsd.config import Config
-from ttsd.nouns import Example
+from ttsd.nouns import Example, Prompt
 from ttsd.training.trainer import Trainer
 
 PEAK = (2048, 896, 4864)  # rows, in, out
@@ -36,16 +36,16 @@ def ids(count: int, seed: int) -> tuple[int, ...]:
     return tuple(torch.randint(1000, 30000, (count,), generator=generator).tolist())
 
 
-def lessons(given: argparse.Namespace) -> list[Example]:
+def examples(given: argparse.Namespace) -> list[Example]:
     prompt, feedback = ids(given.prompt, 0), int(FEEDBACK * given.prompt)
     return [
-        Example(at + 1, prompt, completion, (-2.0,) * given.tokens, 0.0, prompt + ids(feedback, 100 + at))
+        Example(at + 1, prompt, completion, (-2.0,) * given.tokens, Prompt(prompt + ids(feedback, 100 + at)))
         for at, completion in enumerate(ids(given.tokens, 1 + at) for at in range(given.group))
     ]
 
 
 def useful_operations(trainer: Trainer, given: argparse.Namespace) -> float:
-    """Of one step, in floating-point operations; a prompt counts once, as nobody needs to read it twice."""
+    """Returns the floating-point operations of one step; a prompt counts once, as no pass needs it twice."""
     linear = sum(layer.weight.numel() for layer in linears(trainer))
     completions = given.group * given.tokens
     student = given.prompt + completions
@@ -59,7 +59,7 @@ def linears(trainer: Trainer) -> list[nn.Linear]:
 
 
 def products(trainer: Trainer, rows: int, packed: bool) -> Callable[[], None]:
-    """Every weight of the model once, by `rows` rows."""
+    """Returns a call that multiplies every weight of the model once, by `rows` rows."""
     weights = [layer.weight.detach() for layer in [*linears(trainer), trainer.base.model.get_output_embeddings()]]
     states = {weight.shape[1]: torch.randn(rows, weight.shape[1], dtype=weight.dtype) for weight in weights}
     ready = [PackedWeight.of(weight) for weight in weights] if packed else []
@@ -67,8 +67,8 @@ def products(trainer: Trainer, rows: int, packed: bool) -> Callable[[], None]:
     @torch.inference_mode()
     def call() -> None:
         if packed:
-            for weight, blocks in zip(weights, ready, strict=True):
-                blocks.product(states[weight.shape[1]])
+            for weight, layer in zip(weights, ready, strict=True):
+                layer.product(states[weight.shape[1]])
             return
         for weight in weights:
             nn.functional.linear(states[weight.shape[1]], weight)
@@ -90,16 +90,16 @@ def seconds(call: Callable[[], object], clock: Callable[[], float], times: int =
 
 
 def measure(given: argparse.Namespace) -> None:
-    checkpointing = {"gradient_checkpointing": given.checkpointing, "chunk_tokens": 128}
-    trainer = Trainer(given.model, Config.model_validate({"distillation": checkpointing}), threads=given.threads)
+    config = Config().changed("distillation", gradient_checkpointing=given.checkpointing)
+    trainer = Trainer(given.model, config, threads=given.threads)
     trainer.create("question", 0)
     trainer.perturb("question", 1, 0.01)
     clock = time.process_time if given.threads == 1 else time.monotonic
-    taught, head = lessons(given), trainer.base.model.get_output_embeddings()
+    taught, head = examples(given), trainer.base.model.get_output_embeddings()
     operations, largest = useful_operations(trainer, given), 2.0 * PEAK[0] * PEAK[1] * PEAK[2]
 
     def decode(adapted: bool) -> float:
-        """Seconds between one token of the group and the next."""
+        """Returns the seconds between one token of the group and the next."""
         adapter = trainer._learners["question"].student if adapted else None
         prompts, stamps = [taught[0].prompt_ids] * given.group, list[float]()
 
@@ -124,7 +124,7 @@ def measure(given: argparse.Namespace) -> None:
         if at == 0:
             continue  # the first round warms up
         note = {f"token by {kind} products, ms": 1e3 * value for kind, value in alone.items()}
-        note |= {f"token drawn, {kind}, ms": 1e3 * value for kind, value in full.items()}
+        note |= {f"token sampled, {kind}, ms": 1e3 * value for kind, value in full.items()}
         note |= {
             f"share of what {kind} products allow, {who}": alone[kind] / value
             for kind in alone

@@ -2,7 +2,7 @@
 
     python -m tests.bench.bench_step [--trl PYTHON] [--rounds 3] [--steps 12]
 
-PYTHON is the interpreter of an environment that has trl beside torch, transformers, peft and accelerate. Both sides
+PYTHON is the interpreter of an environment with trl, torch, transformers, peft and accelerate. Both sides
 learn from the same 16 completions of the same question (TRL's generation is replaced by them): LoRA of rank 16 on all
 linear layers, reverse KL on the top 20 and a tail, EMA teacher, a feedback of 100 tokens in the teacher's prompt. TRL
 knows one feedback per group, so the first row of ours has that too; the second has 16 different ones of that length,
@@ -28,7 +28,7 @@ from typing import Any
 GROUP, COMPLETION, RANK = 16, 65, 16
 QUESTION = "Write f(s): " + "; ".join(f"w{index}: shorten" for index in range(5))
 FEEDBACK = "expected og, got do. " * 5
-REPROMPT = "{prompt}\nThe following is feedback from your unsuccessful earlier attempt:\n\n{feedback}\n\nCorrectly solve the original question.\n"  # fmt: skip  # noqa: E501
+WITH_FEEDBACK = "{prompt}\nThe following is feedback from your unsuccessful earlier attempt:\n\n{feedback}\n\nCorrectly solve the original question.\n"  # fmt: skip  # noqa: E501
 
 
 def seconds_per_call(call: Callable[[], object], calls: int) -> list[float]:
@@ -41,37 +41,39 @@ def seconds_per_call(call: Callable[[], object], calls: int) -> list[float]:
 
 
 def ours(model: Path, steps: int) -> dict[str, Any]:
-    """Seconds per step with one reprompt for all and with 16, and the phases of the latter."""
+    """Returns seconds per step with one prompt with feedback for all attempts, and with 16."""
     from ttsd.backbone import Tokenizer, generate
     from ttsd.config import Config
-    from ttsd.nouns import Example
+    from ttsd.nouns import Example, Prompt
     from ttsd.training.trainer import Trainer
 
     tokenizer = Tokenizer.load(str(model))
     trainer = Trainer(str(model), Config.model_validate({"lora": {"rank": RANK, "alpha": 2.0 * RANK, "lr": 1e-3}}))
     prompt = tokenizer.chat(QUESTION)
-    drawn = generate(trainer.base, None, [prompt] * GROUP, max_tokens=COMPLETION, seed=0)
-    (model / "completions.json").write_text(json.dumps([ids for ids, _, _ in drawn]))
+    sampled = generate(trainer.base, None, [prompt] * GROUP, max_tokens=COMPLETION, seed=0)
+    (model / "completions.json").write_text(json.dumps([ids for ids, _, _ in sampled]))
     shared = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
     found: dict[str, Any] = {}
-    for kind in ("one reprompt", "16 reprompts"):
-        lessons = [
-            Example(index + 1, prompt, ids, logprobs, 0.0, tokenizer.chat(reprompt(index if kind[0] == "1" else 0)))
-            for index, (ids, logprobs, _) in enumerate(drawn)
+    for kind in ("one prompt", "16 prompts"):
+        examples = [
+            Example(
+                at + 1, prompt, ids, logprobs, Prompt(tokenizer.chat(with_feedback(at if kind == "16 prompts" else 0)))
+            )
+            for at, (ids, logprobs, _) in enumerate(sampled)
         ]
         trainer.create(kind, seed=0)
         with tempfile.TemporaryDirectory(dir=shared) as folder:
 
-            def step(name: str = kind, lessons: list[Example] = lessons, folder: str = folder) -> None:
-                trainer.step(name, lessons)
+            def step(name: str = kind, examples: list[Example] = examples, folder: str = folder) -> None:
+                trainer.step(name, examples)
                 trainer.export(name, Path(folder) / "adapter")
 
             found[kind] = seconds_per_call(step, steps)
     return found
 
 
-def reprompt(index: int) -> str:
-    return REPROMPT.format(prompt=QUESTION, feedback=f"{index:02d} {FEEDBACK}")
+def with_feedback(index: int) -> str:
+    return WITH_FEEDBACK.format(prompt=QUESTION, feedback=f"{index:02d} {FEEDBACK}")
 
 
 def theirs(model: Path, steps: int) -> dict[str, Any]:

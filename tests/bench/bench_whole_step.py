@@ -1,13 +1,13 @@
-"""A whole step, generation and judging included, beside TRL's experimental SDPOTrainer with its own generation.
+"""A whole step, generation and judging included, against TRL's experimental SDPOTrainer with its own generation.
 
     python -m tests.bench.bench_whole_step --trl PYTHON [--rounds 3] [--steps 8] [--skip 2] [--group 16] [--tokens 192]
         [--model FOLDER --config qwen2.5-coder-0.5b-cpu]
 
 Both sides run the bundled model in float32, or the real one that is named: in bfloat16 with checkpointed gradients.
 LoRA of rank 16 on all linear layers, reverse KL on the top 20 and a tail, EMA teacher. Ours is `ttsd solve` with the
-`transformers` sampler on a question that is beyond the bundled model, real sandbox and one reprompt for each attempt.
+`transformers` sampler on a question that is beyond the bundled model, real sandbox and one feedback for each attempt.
 TRL's reward is a constant, so it judges nothing, and its teacher reads one feedback for the whole group. Wall seconds
-per step and per 1,000 drawn tokens, each side with the threads it takes by itself, and the memory of the largest
+per step and per 1,000 sampled tokens, each side with the threads it takes by itself, and the memory of the largest
 process; medians, the first `--skip` steps left out; the sides alternate.
 """
 
@@ -28,21 +28,18 @@ from pathlib import Path
 from typing import Any
 
 QUESTION, RANK = "micro:mixed:8:3", 16
-PAPERS_WAY = {  # what TRL's trainer does: the student alone draws, a group at once, and then learns
-    "sampling.teacher_fraction": 0.0,
-    "sampling.round_size": "none",
-    "sampling.round_growth": 1.0,
-    "sampling.pipeline": "on-policy",
-    "reprompt.feedback_from": "group",
-    "reprompt.feedback_blocks": 1,
-    "reprompt.student_reads": "question",
+PAPERS_WAY = {  # what TRL's trainer does: a group is sampled from the question, and then learned from
+    "method": "sdpo",
+    "extensions.feedback_items": 1,
+    "extensions.restart_after_collapse": "false",
+    "lora.rank": RANK,
 }
 FEEDBACK = "Wrong Answer\nInput:\nred\n7\nOutput:\n21\nExpected:\n14\n\nWrong Answer\nInput:\nblue\n4\nOutput:\n8\nExpected:\n5"  # fmt: skip  # noqa: E501
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Steps of one round: seconds and drawn tokens of each, and the peak in bytes."""
+    """Steps of one round: seconds and sampled tokens of each, and the peak in bytes."""
 
     seconds: list[float]
     tokens: list[float]
@@ -87,7 +84,7 @@ def ours(given: argparse.Namespace) -> Side:
         config = ("--config", given.config) if given.config else ()
         _, peak = run([sys.executable, "-m", "ttsd", "solve", QUESTION, *config, *chosen], ends=(0, 1))
         with Store(path) as store:
-            steps = [row["seconds"]["draw"] + row["seconds"]["distil"] for row in store.steps(1)]
+            steps = [row["seconds"]["group"] + row["seconds"]["step"] for row in store.steps(1)]
         ((tokens,),) = rows(path, "select sum(completion_tokens) from attempts")
     return Side(steps, [int(str(tokens)) / len(steps)] * len(steps), peak)
 
@@ -136,7 +133,7 @@ def theirs(model: Path, question: str, steps: int, group: int, tokens: int, real
 def main(arguments: Sequence[str]) -> None:
     import problems
     from ttsd.backbone import resolve
-    from ttsd.prompts import student_prompt
+    from ttsd.prompts import question_text
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trl", required=True, help="interpreter of an environment with trl")
@@ -145,7 +142,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--model", help="a folder with a real model; default: the bundled one")
     parser.add_argument("--config", help="the configuration that ours runs with")
     given = parser.parse_args(arguments)
-    question = student_prompt(problems.load(QUESTION))
+    question = question_text(problems.load(QUESTION))
     sizes = [str(given.steps), str(given.group), str(given.tokens), "real" if given.model else ""]
     child = [given.trl, __file__, "--child", given.model or resolve("micro"), question, *sizes]
     taken: dict[str, list[tuple[float, float, float]]] = {"ttsd": [], "trl": []}

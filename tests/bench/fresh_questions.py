@@ -1,7 +1,7 @@
 """A list of questions of the bundled suite that no choice saw, or of fresh tuning questions: seeds are free.
 
     python -m tests.bench.fresh_questions --rules 5 --count 100 [--part test] [--seed 200001] > fresh5.toml
-    ttsd evidence fresh5.toml --methods sdpo,multi-turn --windows 8 --out evidence
+    ttsd batch fresh5.toml --methods all -c micro --set store.path=fresh5.sqlite
 
 Each question's part comes from a hash of what its right program does, so a range of seeds has questions of all parts.
 """

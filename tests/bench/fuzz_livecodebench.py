@@ -88,53 +88,53 @@ def judged(scheme: str, line: bytes) -> str:
     return found
 
 
-def mutated(line: bytes, draw: random.Random) -> bytes:
-    kind = draw.randrange(4)
+def mutated(line: bytes, rng: random.Random) -> bytes:
+    kind = rng.randrange(4)
     if kind == 0:
-        return noisy(line, draw)
+        return noisy(line, rng)
     try:
         found = json.loads(line)
     except ValueError:
-        return noisy(line, draw)
+        return noisy(line, rng)
     if not isinstance(found, dict):
-        return noisy(line, draw)
+        return noisy(line, rng)
     if kind == 1 or "private_test_cases" not in found:
-        key = draw.choice([*found, "unknown"])
+        key = rng.choice([*found, "unknown"])
         old = found.get(key)
-        again = noisy(old.encode("utf-8", "replace"), draw).decode("latin-1") if isinstance(old, str) else None
-        found[key] = draw.choice([*ODD, again, json.dumps(draw.choice(ODD)), [old], {"input": old, "output": old}])
+        again = noisy(old.encode("utf-8", "replace"), rng).decode("latin-1") if isinstance(old, str) else None
+        found[key] = rng.choice([*ODD, again, json.dumps(rng.choice(ODD)), [old], {"input": old, "output": old}])
     else:
-        found["private_test_cases"] = packed_badly(found["private_test_cases"], draw)
+        found["private_test_cases"] = packed_badly(found["private_test_cases"], rng)
     return json.dumps(found).encode()
 
 
-def packed_badly(blob: object, draw: random.Random) -> str:
+def packed_badly(blob: object, rng: random.Random) -> str:
     """The private tests again, with one of their four layers broken."""
-    tests = [{"input": "1", "output": draw.choice(ODD), "testtype": draw.choice(["stdin", "functional", 3])}]
-    text = draw.choice([json.dumps(tests), json.dumps(draw.choice(ODD)), "[" * draw.randrange(9999), "null"])
-    layer = draw.randrange(5)
-    if isinstance(blob, str) and draw.random() < 0.5:
+    tests = [{"input": "1", "output": rng.choice(ODD), "testtype": rng.choice(["stdin", "functional", 3])}]
+    text = rng.choice([json.dumps(tests), json.dumps(rng.choice(ODD)), "[" * rng.randrange(9999), "null"])
+    layer = rng.randrange(5)
+    if isinstance(blob, str) and rng.random() < 0.5:
         try:
             text = livecodebench.pickled_text(zlib.decompress(base64.b64decode(blob)))
         except (ValueError, zlib.error):
             layer = 4
-    plain = noisy(text.encode("utf-8", "replace"), draw).decode("latin-1") if layer == 0 else text
-    pickled = pickle.dumps(draw.choice([plain, [plain], (plain,)]) if layer == 1 else plain, draw.randrange(6))
+    plain = noisy(text.encode("utf-8", "replace"), rng).decode("latin-1") if layer == 0 else text
+    pickled = pickle.dumps(rng.choice([plain, [plain], (plain,)]) if layer == 1 else plain, rng.randrange(6))
     if layer == 1:
-        pickled = draw.choice([pickled, noisy(pickled, draw), draw.choice(HOSTILE)])
-    squeezed = zlib.compress(bytes(64 << 20), 9) if draw.random() < 0.001 else zlib.compress(pickled)
-    squeezed = noisy(squeezed, draw) if layer == 2 else squeezed
+        pickled = rng.choice([pickled, noisy(pickled, rng), rng.choice(HOSTILE)])
+    squeezed = zlib.compress(bytes(64 << 20), 9) if rng.random() < 0.001 else zlib.compress(pickled)
+    squeezed = noisy(squeezed, rng) if layer == 2 else squeezed
     coded = base64.b64encode(squeezed)
-    return (noisy(coded, draw) if layer == 3 else coded).decode("latin-1")
+    return (noisy(coded, rng) if layer == 3 else coded).decode("latin-1")
 
 
-def noisy(data: bytes, draw: random.Random) -> bytes:
+def noisy(data: bytes, rng: random.Random) -> bytes:
     changed = bytearray(data)
-    for _ in range(draw.choice([1, 1, 2, 8])):
-        start = draw.randrange(len(changed) + 1)
-        end = min(len(changed), start + draw.choice([0, 1, 1, 4, 64]))
-        noise = draw.choice(
-            [b"", draw.randbytes(1), draw.randbytes(4), b'"', b"\\", b"{", b"[", bytes(changed[start:end]) * 3]
+    for _ in range(rng.choice([1, 1, 2, 8])):
+        start = rng.randrange(len(changed) + 1)
+        end = min(len(changed), start + rng.choice([0, 1, 1, 4, 64]))
+        noise = rng.choice(
+            [b"", rng.randbytes(1), rng.randbytes(4), b'"', b"\\", b"{", b"[", bytes(changed[start:end]) * 3]
         )
         changed[start:end] = noise
     return bytes(changed)
@@ -149,14 +149,14 @@ def seeds(path: Path) -> list[tuple[str, bytes]]:
 
 def fuzz(path: Path, seconds: float, seed: int) -> Counter[str]:
     """How many rows of each source ended how; raises at a finding, after printing it."""
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     pool = seeds(path)
     counts: Counter[str] = Counter()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        scheme, line = draw.choice(pool[:4]) if draw.random() < 0.5 else draw.choice(pool)
-        for _ in range(draw.choice([1, 1, 1, 2, 3])):
-            line = mutated(line, draw)
+        scheme, line = rng.choice(pool[:4]) if rng.random() < 0.5 else rng.choice(pool)
+        for _ in range(rng.choice([1, 1, 1, 2, 3])):
+            line = mutated(line, rng)
         try:
             counts[f"{scheme} {judged(scheme, line)}"] += 1
         except BaseException:

@@ -1,4 +1,4 @@
-"""Kills `ttsd solve`, `batch` and `probe` in every phase, starts them again, and checks the record after each death.
+"""Kills `ttsd solve`, `batch` and `probe` in every phase, starts them again, and checks the database after each death.
 
     python -m tests.bench.kill_many [--times 30] [--vllm-times 15] [--budget 64] [--seed 0] [--folder DIR]
 

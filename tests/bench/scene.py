@@ -1,7 +1,7 @@
-"""A command that is broken off in a chosen phase and started again, and what its record must be each time.
+"""A command that is broken off in a chosen phase and started again, and what its run database must be each time.
 
 Every attempt that was on disk before is there unchanged, numbers have no gap but those of the group that was being
-drawn, each step follows the one before it, and the learner's state that the last step names is on disk, its bytes as
+sampled, each step follows the one before it, and the learner's state that the last step names is on disk, its bytes as
 they were when they were first seen. At the end the commands run to their end: every attempt once, no run twice.
 """
 
@@ -27,10 +27,10 @@ from problems import micro
 
 ROOT = Path(__file__).parents[2]
 GROUP = 4
-SETTINGS = ("--config", "micro-cpu", "--set", f"sampling.group_size={GROUP}")
+SETTINGS = ("--config", "micro", "--set", f"sampling.group_size={GROUP}")
 PHASES = ("loading", "sampling", "judging", "learning", "saving")
-# Runs that learn and have drawn a group whose step is not recorded yet.
-COMPLETE = f"""select run from attempts a join runs using (run) where method in ('sdpo', 'grpo')
+# Runs that learn and have sampled a group whose step is not recorded yet.
+COMPLETE = f"""select run from attempts a join runs using (run) where (method glob '*sdpo' or method glob '*grpo')
     and status = 'running' and attempt > (select coalesce(sum(attempts), 0) from steps s where s.run = a.run)
     group by run having count(*) = {GROUP}"""
 Rows = list[tuple[Any, ...]]
@@ -110,11 +110,8 @@ class Scene:
         lost = [key for key, row in self.attempts.items() if found.get(key) != row]
         assert not lost, f"attempts that are gone or changed: {lost}"
         self.attempts = found
-        # A run that has come to its end may be asked for anew; one that was broken off is gone on with.
-        assert not self.rows(
-            "select seed from runs where status = 'running' group by question, method, seed, "
-            "json_extract(config, '$.reprompt.multi_turn_window') having count(*) > 1"
-        )
+        # A run that has come to its end may be asked for again; one that was broken off is resumed.
+        assert not self.rows("select 1 from runs where status = 'running' group by fingerprint having count(*) > 1")
         self._check_steps()
 
     def _attempts(self) -> dict[tuple[int, int], tuple[Any, ...]]:
@@ -129,8 +126,8 @@ class Scene:
             last_step, last_attempt, last_version = ends.get(run, (0, 0, 0))
             assert (step, first) == (last_step + 1, last_attempt + 1), f"run {run} has a gap at step {step}"
             assert version - last_version in (0, 1), f"run {run}, step {step}: version {version}"
-            drawn = {self.attempts[run, number][2] for number in range(first, first + attempts)}
-            assert drawn <= {last_version}, f"run {run}, step {step} was drawn from versions {drawn}"
+            versions = {self.attempts[run, number][2] for number in range(first, first + attempts)}
+            assert versions <= {last_version}, f"run {run}, step {step} was sampled from versions {versions}"
             ends[run] = step, first + attempts - 1, version
             if state is not None:
                 self._check_state(run, step, state, newest=steps)
@@ -144,13 +141,13 @@ class Scene:
             assert self.states.setdefault((run, step), digest) == digest, f"{file} has changed"
 
     def _is(self, phase: str, process: int) -> bool:
-        """Several can be under way at once: of other runs, or the state that is written while the next group is drawn.
+        """Several can be under way at once: of other runs, or a state is written while the next group is sampled.
 
         sampling: nothing else is.
         """
         if phase == "loading" or not self._is_ready():
             words = self._new_words()
-            return phase == "loading" and not self._is_ready() and (b"estimate: " in words or b"to sample" in words)
+            return phase == "loading" and not self._is_ready() and (b"memory: " in words or b"to sample" in words)
         saving = {draft.parent.name for draft in self._drafts() - self._old_drafts}
         if phase == "saving":
             return bool(saving)
@@ -198,7 +195,7 @@ def scenes(folder: Path, sampler: str, budget: int) -> list[Scene]:
         ),
         Scene(
             folder / f"{sampler}-probe",
-            ["probe", first, second, "--teacher-samples", "4", *settings],
+            ["probe", first, second, "--feedback-samples", "4", *settings],
             phases=PHASES[:3],
         ),
     ]

@@ -1,9 +1,9 @@
-"""Asks `ttsd solve`, `batch` and `probe` to stop in every phase, starts them again, and checks the record each time.
+"""Asks `ttsd solve`, `batch` and `probe` to stop in every phase, starts them again, and checks the database each time.
 
     python -m tests.bench.stop_many [--times 30] [--vllm-times 15] [--budget 64] [--seed 0] [--folder DIR]
 
 SIGTERM goes to the whole process group, as `timeout`, schedulers and `docker stop` send it (each fifth time SIGINT, as
-Ctrl-C). Each time the command must say one sentence and end with 143 (130), and the record must be as `scene.py`
+Ctrl-C). Each time the command must say one sentence and end with 143 (130), and the database must be as `scene.py`
 demands it; at the end the commands run to their end, with every attempt once.
 """
 

@@ -1,7 +1,7 @@
-"""The one door to transformers and peft: a frozen base model, its tokenizer, and LoRA adapters that borrow its layers.
+"""The one door to transformers and peft: a frozen base model, its tokenizer, and LoRA adapters for its layers.
 
-An `Adapter` is a question's own LoRA weights in one flat tensor, lent to the layers of the base while it is in use. So
-a hundred questions share one base, switching costs microseconds, and an optimizer, an average or a file handles one
+An `Adapter` is a question's own LoRA weights in one flat tensor, attached to the layers of the base while in use. So a
+hundred questions share one base, switching costs microseconds, and an optimizer, an average or a file handles one
 tensor. The files are PEFT's. Dropout is zero and the base never changes.
 Not here: losses, optimizers, and what a prompt says.
 """

@@ -26,7 +26,9 @@ def forest_attention(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention over a packed forest, (1, heads, tokens, dim) -> (1, tokens, heads, dim); without one, plain SDPA."""
+    """Computes attention over a packed forest, (1, heads, tokens, dim) -> (1, tokens, heads, dim); without one, plain
+    SDPA.
+    """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     if forest is None and query.shape[2] == 1 and query.device.type == "cpu":
@@ -53,7 +55,7 @@ def forest_attention(
 
 
 def _one_token(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, scaling: float) -> Tensor:
-    """Attention of one new token a row; `seen` (rows, 1, 1, keys): which keys count.
+    """Computes attention of one new token a row; `seen` (rows, 1, 1, keys): which keys count.
 
     SDPA's kernel for a CPU goes head by head, which for a single token takes longer than everything else in it.
     """
@@ -82,7 +84,7 @@ class Plan:
 
     @classmethod
     def of(cls, forest: Forest, like: Tensor) -> Plan:
-        """`like`: a tensor of the precision and on the device of the attention's inputs."""
+        """Returns `like`: a tensor of the precision and on the device of the attention's inputs."""
         lengths = [len(segment.tokens) for segment in forest.segments]
         chains = [forest.chain(at) for at in range(len(lengths))]
         masks = [
@@ -93,7 +95,10 @@ class Plan:
 
 
 def _suffix_mask(queries: int, keys: int, like: Tensor) -> Any:
-    """The last `queries` of `keys` positions see what lies before them. CUDA has a kernel for it, without a matrix."""
+    """Returns the mask with which the last `queries` of `keys` positions see what comes before them.
+
+    CUDA has a kernel for it, without a matrix.
+    """
     if like.device.type == "cuda":
         from torch.nn.attention.bias import causal_lower_right
 

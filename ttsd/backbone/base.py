@@ -1,4 +1,4 @@
-"""A frozen causal language model whose linear layers can borrow an adapter, and how it is loaded."""
+"""A frozen causal language model to whose linear layers an adapter can be attached, and how it is loaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn  # noqa: TID253
 
 from ttsd.backbone import attention
 from ttsd.backbone.files import loaded, replacing
-from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Readied, views
+from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Prepared, views
 from ttsd.backbone.packed_weight import PackedWeight, packs
 from ttsd.backbone.packing import Forest
 from ttsd.backbone.processor import cpu_threads, device_named, keep_freed_memory, resolved_dtype
@@ -43,7 +43,7 @@ class Base:
         self._checkpointed = [layer for layer in model.modules() if _checkpoints(layer)]
         self._shape: LoraShape | None = None
         self._layers: dict[str, LoraLinear] = {}
-        self._lent: Adapter | Readied | None = None
+        self._attached: Adapter | Prepared | None = None
         self._packed_head: PackedWeight | None = None
 
     @property
@@ -52,12 +52,12 @@ class Base:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision that the layers compute in."""
+        """Returns the precision that the layers compute in."""
         return self.head.dtype
 
     @property
     def head(self) -> Tensor:
-        """The vocabulary projection (vocab, hidden)."""
+        """Returns the vocabulary projection (vocab, hidden)."""
         weight: Tensor = self.model.get_output_embeddings().weight
         return weight
 
@@ -79,11 +79,11 @@ class Base:
 
     @property
     def adapter_size(self) -> int:
-        """Numbers in an adapter."""
+        """Returns how many numbers an adapter has."""
         return sum(shape.numel() for shape in self.shapes.values())
 
     def fresh_values(self, seed: int) -> Tensor:
-        """Float32 values of a new adapter: A uniform as in the LoRA paper's code, from `seed`; B zero."""
+        """Returns float32 values of a new adapter: A uniform as in the LoRA paper's code, from `seed`; B zero."""
         generator = torch.Generator().manual_seed(seed)
         values = torch.zeros(self.adapter_size)
         for name, view in views(self.shapes, values).items():
@@ -93,15 +93,17 @@ class Base:
         return values.to(self.device)
 
     @contextmanager
-    def lending(self, adapter: Adapter | Readied | None, *, learns: bool = False, keeps: float = 0.0) -> Iterator[None]:
-        """While inside, the model is base + `adapter` (None: the base alone) and nobody else's.
+    def attached(
+        self, adapter: Adapter | Prepared | None, *, learns: bool = False, keeps: float = 0.0
+    ) -> Iterator[None]:
+        """Makes the model, while inside, base + `adapter` (None: the base alone) and nobody else's.
 
         `learns`: a gradient will be taken before the end. Only then is the model in training mode, in which
         transformers checkpoints gradients (and drops its cache of keys and values), and in which bitsandbytes has
         gradients on a CPU. There is no dropout to wake. `keeps`: share of the layers that aren't checkpointed then.
         """
         with self.lock:
-            self._lend(adapter)
+            self._attach(adapter)
             if not learns:
                 yield
                 return
@@ -117,24 +119,27 @@ class Base:
                     layer.gradient_checkpointing = True
 
     @torch.no_grad()
-    def readied(self, adapter: Adapter | None) -> Readied:
-        """The base with `adapter`, made ready to decode.
+    def prepared(self, adapter: Adapter | None) -> Prepared:
+        """Returns the base with `adapter`, made ready to decode.
 
         In float32 the adapter is merged, which takes a third of the calls for the same numbers, and a copy of the
         layers. In bfloat16 that would round a young adapter away: there the weights are packed for the processor.
         """
         with self.lock:
-            self._lend(None)  # what is readied already would be kept beside it
+            self._attach(None)  # else what is prepared already would stay in memory too
             self._pack()
             layers = {
-                name: layer.readied(adapter.pair(name) if adapter else None) for name, layer in self._layers.items()
+                name: layer.prepared(adapter.pair(name) if adapter else None) for name, layer in self._layers.items()
             }
-            return Readied(
+            return Prepared(
                 layers, self._packed_head.product if self._packed_head else self.model.get_output_embeddings()
             )
 
     def hidden(self, forest: Forest) -> Tensor:
-        """Last hidden states (tokens, hidden) of the packed row, after the final norm. Call it within `lending`."""
+        """Returns the last hidden states (tokens, hidden) of the packed row, after the final norm.
+
+        Call it within `attached`.
+        """
         device = self.device
         body = self.model.get_decoder()
         output = body(
@@ -163,7 +168,7 @@ class Base:
             self._peft_config().save_pretrained(draft)
 
     def load_adapter(self, folder: Path) -> Adapter:
-        """The adapter in a PEFT folder; the base is wired for it if it is not yet wired."""
+        """Returns the adapter in a PEFT folder; the base is wired for it if it is not yet wired."""
         from safetensors.torch import load_file
 
         try:
@@ -200,7 +205,7 @@ class Base:
 
     @torch.inference_mode(mode=False)  # where they are packed they are learnt with later
     def _pack(self) -> None:
-        """Packs layers and head where that pays; the head has a plain copy beside it, in which words are looked up."""
+        """Packs layers and head where that pays; the head also has a plain copy, in which words are looked up."""
         if sum(layer.pack() for layer in self._layers.values()):
             for weight in self.model.parameters():
                 weight.data = weight.data.clone()  # lets go of the file that was mapped, all layers in it
@@ -208,18 +213,18 @@ class Base:
         if self._packed_head is None and packs(head):
             self._packed_head = PackedWeight.of(head.weight)
 
-    def _lend(self, adapter: Adapter | Readied | None) -> None:
-        if adapter is self._lent:
+    def _attach(self, adapter: Adapter | Prepared | None) -> None:
+        if adapter is self._attached:
             return
         for name, layer in self._layers.items():
             match adapter:
                 case None:
-                    layer.lent = None
-                case Readied(layers):
-                    layer.lent = layers[name]
+                    layer.attached = None
+                case Prepared(layers):
+                    layer.attached = layers[name]
                 case Adapter():
-                    layer.lent = adapter.pair(name)
-        self._lent = adapter
+                    layer.attached = adapter.pair(name)
+        self._attached = adapter
 
 
 def _checkpoints(module: nn.Module) -> bool:
@@ -237,7 +242,7 @@ def load_base(
     gradient_checkpointing: bool = False,
     threads: int | None = None,
 ) -> Base:
-    """The model at `path` (a folder or a hub name), frozen; `auto` as `resolved_dtype` has it.
+    """Returns the model at `path` (a folder or a hub name), frozen; `auto` as `resolved_dtype` has it.
 
     `threads`: that compute on a CPU in the calling thread and in those that start later; None: half of the cores.
 
@@ -269,10 +274,10 @@ def load_base(
 
 
 def _placement(device: torch.device) -> dict[str, Any]:
-    """Weights go straight to a card, in segments that grow: main memory need not hold the model first.
+    """Loads weights straight to a GPU, in segments that grow: main memory need not hold the model first.
 
     PyTorch has read its environment by now, so the segments are asked for directly; not of vLLM, whose kernels for
-    several cards hand their memory from process to process.
+    several GPUs hand their memory from process to process.
     """
     if device.type == "cpu":
         return {}
@@ -295,7 +300,9 @@ def _four_bits(dtype: torch.dtype) -> Any:
 
 
 def _refuse_unfaithful(config: Any, path: str) -> None:
-    """Logit caps and sliding windows are not reproduced here, and a silent difference from the sampler is the worst."""
+    """Refuses logit caps and sliding windows: they are not reproduced here, and a silent difference from the sampler is
+    the worst.
+    """
     window = getattr(config, "sliding_window", None)
     if window is not None and "sliding_attention" in (getattr(config, "layer_types", None) or []):
         raise UserError(f"{path!r} uses sliding-window attention ({window} tokens), which the trainer lacks; choose another model")  # fmt: skip  # noqa: E501

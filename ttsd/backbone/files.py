@@ -14,14 +14,14 @@ from ttsd.errors import UserError
 
 
 def model_sizes(path: str) -> dict[str, Any]:
-    """What the model's config.json says, without loading weights. UserError as for loading the model."""
+    """Returns what the model's config.json says, without loading weights. UserError as for loading the model."""
     from transformers import AutoConfig
 
     return dict(loaded("configuration", path, lambda: AutoConfig.from_pretrained(path)).to_dict())
 
 
 def loaded(what: str, path: str, load: Callable[[], Any]) -> Any:
-    """What `load` gives; UserError where there is nothing at `path`, or nothing that can be read."""
+    """Returns what `load` gives; UserError where there is nothing at `path`, or nothing that can be read."""
     if _looks_local(path) and not Path(path).exists():
         raise UserError(
             f"there is no model folder {path!r}; give an existing folder or a Hugging Face name (org/model)"
@@ -43,7 +43,7 @@ def _looks_local(path: str) -> bool:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """A draft folder that takes the place of `folder` when the block ends well, and vanishes when it does not."""
+    """Returns a draft folder that takes the place of `folder` when the block ends well, and else vanishes."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:

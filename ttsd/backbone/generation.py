@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
 from ttsd.backbone.base import Base
-from ttsd.backbone.lora import Adapter, Readied
+from ttsd.backbone.lora import Adapter, Prepared
 from ttsd.backbone.prefixes import Prefixes
 
 _TOKENS_BETWEEN_JOINS = 8  # a join copies the cache
@@ -34,53 +36,44 @@ def generate(
     seed: int | None = None,
     should_stop: Callable[[int], bool] = lambda row: False,
     on_end: Callable[[int, Generated], None] = lambda row, generated: None,
-    more: Callable[[int], Sequence[Sequence[int]]] = lambda drawn_now: (),
+    more: Callable[[int], Sequence[Sequence[int]]] = lambda sampled_now: (),
     known: Prefixes | None = None,
 ) -> list[Generated]:
     """Samples one completion per prompt: (token ids, their log-probabilities, finish reason), in the prompts' order.
 
-    The log-probabilities are those of the distribution that was sampled from, temperature and top-p applied. A drawn
+    The log-probabilities are those of the distribution that was sampled from, temperature and top-p applied. A sampled
     stop token is part of the completion. `should_stop(i)` is asked before every token; a row it gives up ends as
-    "abort" and costs nothing further. `on_end(i, its completion)` is called as soon as a row ends. Every few tokens
-    `more(rows that are drawn now)` may add prompts, which become the next rows. `known` is of earlier calls with the
-    same adapter. The base is lent for one forward pass at a time, and tokens are drawn outside, so a trainer gets its
-    turn.
+    "abort". `on_end(i, its completion)` is called as soon as a row ends. Every few tokens `more(rows that are sampled
+    now)` may add prompts, which become the next rows. `known` is of earlier calls with the same adapter, which
+    is attached for one forward pass at a time, so a trainer gets its turn.
     """
-    known = Prefixes() if known is None else known
-    generator = torch.Generator(base.device)
-    generator.manual_seed(generator.seed() if seed is None else seed)
-    done: dict[int, Generated] = {}
-    lent = base.readied(adapter)
-    with base.lending(lent):
-        logits, cache, mask = _prefill(base, lent, prompts, known)
-    alive = [_Row(index, [], []) for index in range(len(prompts))]
-    rows, steps = len(alive), 0
-    while alive:
-        if steps % _TOKENS_BETWEEN_JOINS == 0 and (late := more(len(alive))):
-            with base.lending(lent):
-                logits, cache, mask = _joined([(logits, cache, mask), _prefill(base, lent, late, known)])
-            alive += [_Row(index, [], []) for index in range(rows, rows + len(late))]
-            rows += len(late)
-        steps += 1
-        tokens, logprobs = _draw(logits, temperature, top_p, generator)
+    generator = torch.Generator(base.device).manual_seed(secrets.randbits(63) if seed is None else seed)
+    prepared, known = base.prepared(adapter), known or Prefixes()
+    with base.attached(prepared):
+        logits, cache, mask = _prefill(base, prepared, prompts, known)
+    rows = [_Row(index) for index in range(len(prompts))]
+    alive = rows[:]
+    for step in itertools.count():
+        if step % _TOKENS_BETWEEN_JOINS == 0 and (late := more(len(alive))):
+            with base.attached(prepared):
+                logits, cache, mask = _joined([(logits, cache, mask), _prefill(base, prepared, late, known)])
+            rows += [_Row(index) for index in range(len(rows), len(rows) + len(late))]
+            alive += rows[-len(late) :]
+        tokens, logprobs = _sample(logits, temperature, top_p, generator)
         for row, token, logprob in zip(alive, tokens.tolist(), logprobs.tolist(), strict=True):
-            row.take(token, logprob)
-        reasons = [row.finished(max_tokens, stop_token_ids, should_stop) for row in alive]
-        for row, reason in zip(alive, reasons, strict=True):
-            if reason is not None:
-                done[row.index] = (tuple(row.tokens), tuple(row.logprobs), reason)
-                on_end(row.index, done[row.index])
-        kept = [position for position, reason in enumerate(reasons) if reason is None]
+            if row.take(token, logprob, max_tokens, stop_token_ids, should_stop):
+                on_end(row.index, row.generated)
+        kept = [place for place, row in enumerate(alive) if row.reason is None]
         if not kept:
-            break
+            return [row.generated for row in rows]
         if len(kept) < len(alive):
             chosen = torch.tensor(kept, device=base.device)
             cache.batch_select_indices(chosen)
-            mask, tokens, alive = mask[chosen], tokens[chosen], [alive[position] for position in kept]
+            mask, tokens, alive = mask[chosen], tokens[chosen], [alive[place] for place in kept]
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
-        with base.lending(lent):
-            logits = _decode(base, lent, tokens, cache, mask)
-    return [done[row] for row in range(rows)]
+        with base.attached(prepared):
+            logits = _decode(base, prepared, tokens, cache, mask)
+    raise AssertionError("the loop ends with its last row")
 
 
 @dataclass(slots=True)
@@ -88,33 +81,40 @@ class _Row:
     """A completion in the making."""
 
     index: int
-    tokens: list[int]
-    logprobs: list[float]
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    reason: FinishReason | None = None
 
-    def take(self, token: int, logprob: float) -> None:
+    @property
+    def generated(self) -> Generated:
+        assert self.reason is not None
+        return tuple(self.tokens), tuple(self.logprobs), self.reason
+
+    def take(
+        self, token: int, logprob: float, max_tokens: int, stop_ids: Sequence[int], should_stop: Callable[[int], bool]
+    ) -> bool:
+        """Adds a token; tells whether it ends the completion."""
         self.tokens.append(token)
         self.logprobs.append(logprob)
-
-    def finished(
-        self, max_tokens: int, stop_token_ids: Sequence[int], should_stop: Callable[[int], bool]
-    ) -> FinishReason | None:
-        if self.tokens[-1] in stop_token_ids:
-            return "stop"
-        if len(self.tokens) >= max_tokens:
-            return "length"
-        return "abort" if should_stop(self.index) else None
+        if token in stop_ids:
+            self.reason = "stop"
+        elif len(self.tokens) >= max_tokens:
+            self.reason = "length"
+        elif should_stop(self.index):
+            self.reason = "abort"
+        return self.reason is not None
 
 
-def _prefill(base: Base, lent: Readied, prompts: Sequence[Sequence[int]], known: Prefixes) -> Batch:
-    """The prompts as one batch, left-padded. They are read one by one: each begins where a known one ends."""
-    read = {prompt: _read(base, lent, prompt, known) for prompt in dict.fromkeys(map(tuple, prompts))}
+def _prefill(base: Base, prepared: Prepared, prompts: Sequence[Sequence[int]], known: Prefixes) -> Batch:
+    """Returns the prompts as one batch, left-padded. They are read one by one: each begins where a known one ends."""
+    read = {prompt: _read(base, prepared, prompt, known) for prompt in dict.fromkeys(map(tuple, prompts))}
     logits, cache, mask = _joined(list(read.values()))
     order = torch.tensor([list(read).index(tuple(prompt)) for prompt in prompts], device=base.device)
     cache.batch_select_indices(order)
     return logits[order], cache, mask[order]
 
 
-def _read(base: Base, lent: Readied, prompt: tuple[int, ...], known: Prefixes) -> Batch:
+def _read(base: Base, prepared: Prepared, prompt: tuple[int, ...], known: Prefixes) -> Batch:
     from transformers import DynamicCache
 
     cache = DynamicCache()
@@ -130,7 +130,7 @@ def _read(base: Base, lent: Readied, prompt: tuple[int, ...], known: Prefixes) -
         use_cache=True,
     )
     known.keep(prompt, cache)
-    return lent.head(output.last_hidden_state[:, -1]), cache, mask
+    return prepared.head(output.last_hidden_state[:, -1]), cache, mask
 
 
 def _joined(batches: Sequence[Batch]) -> Batch:
@@ -151,17 +151,17 @@ def _joined(batches: Sequence[Batch]) -> Batch:
     return torch.cat([logits for logits, _, _ in batches]), cache, mask
 
 
-def _decode(base: Base, lent: Readied, tokens: Tensor, cache: Any, mask: Tensor) -> Tensor:
+def _decode(base: Base, prepared: Prepared, tokens: Tensor, cache: Any, mask: Tensor) -> Tensor:
     positions = mask.sum(dim=1, keepdim=True) - 1
     body = base.model.get_decoder()
     output = body(
         input_ids=tokens[:, None], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
     )
-    return lent.head(output.last_hidden_state[:, -1])
+    return prepared.head(output.last_hidden_state[:, -1])
 
 
-def _draw(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """One token per row of logits (n, vocab), and its log-probability under what it was drawn from."""
+def _sample(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Samples one token per row of logits (n, vocab); returns it and its log-probability under that distribution."""
     log_probs = torch.log_softmax(logits.float() / temperature, dim=-1)
     if top_p < 1:
         ordered, order = log_probs.sort(dim=-1, descending=True)
@@ -173,17 +173,17 @@ def _draw(logits: Tensor, temperature: float, top_p: float, generator: torch.Gen
 
 
 def _inverted(mass: Tensor, generator: torch.Generator) -> Tensor:
-    """A column of each row of `mass` (n, vocab), drawn in proportion to it: (n, 1).
+    """Samples a column of each row of `mass` (n, vocab) in proportion to it: (n, 1).
 
-    By inversion: one random number a row, where torch.multinomial draws one for each word. It is looked up among the
+    By inversion: one random number a row, where torch.multinomial needs one for each word. It is looked up among the
     sums of blocks, then within one block, so nothing runs through the whole vocabulary in double precision.
     """
     blocks = nn.functional.pad(mass, (0, -mass.shape[1] % _BLOCK)).reshape(len(mass), -1, _BLOCK)
     below = blocks.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
-    drawn = torch.rand(len(mass), 1, dtype=torch.float64, device=mass.device, generator=generator) * below[:, -1:]
-    at = torch.searchsorted(below, drawn, right=True)
+    point = torch.rand(len(mass), 1, dtype=torch.float64, device=mass.device, generator=generator) * below[:, -1:]
+    at = torch.searchsorted(below, point, right=True)
     block = blocks.gather(1, at[:, :, None].expand(-1, -1, _BLOCK))[:, 0].double()
-    left = (drawn - (below.gather(1, at) - block.sum(dim=-1, keepdim=True))).clamp(min=0)
+    left = (point - (below.gather(1, at) - block.sum(dim=-1, keepdim=True))).clamp(min=0)
     within = torch.searchsorted(block.cumsum(dim=-1), left, right=True)
     last = (block > 0).long().mul(torch.arange(_BLOCK, device=mass.device)).amax(dim=-1, keepdim=True)
     return at * _BLOCK + torch.minimum(within, last)  # sums are rounded: never past the words that have mass

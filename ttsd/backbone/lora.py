@@ -1,6 +1,6 @@
-"""LoRA in plain torch: adapters that are one flat tensor each, and linear layers to which they are lent.
+"""LoRA in plain torch: adapters that are one flat tensor each, and linear layers to which they are attached.
 
-An optimizer, an average or a file handles one tensor, and lending is setting a pair of references per layer. What the
+An optimizer, an average or a file handles one tensor, and attaching is setting a pair of references per layer. What the
 numbers mean (A, B, alpha / rank) is PEFT's, so is the file (`backbone.Base.export`).
 """
 
@@ -28,7 +28,7 @@ class LoraShape:
 
     @classmethod
     def of(cls, rank: int, alpha: float, target_modules: str | Sequence[str]) -> LoraShape:
-        """From what a configuration gives."""
+        """Makes it from what a configuration gives."""
         return cls(rank, alpha, target_modules if isinstance(target_modules, str) else tuple(target_modules))
 
 
@@ -51,7 +51,7 @@ class Adapter:
                 self.parameters[name].grad = view
 
     def pair(self, layer: str) -> tuple[nn.Parameter, nn.Parameter]:
-        """A (rank, in) and B (out, rank) of one layer."""
+        """Returns a (rank, in) and B (out, rank) of one layer."""
         return self.parameters[f"{layer}.lora_A"], self.parameters[f"{layer}.lora_B"]
 
 
@@ -59,29 +59,29 @@ Pair = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Readied:
-    """A base with an adapter, made ready for many small forward passes: what each layer is lent, and its head."""
+class Prepared:
+    """A base with an adapter, prepared for many small forward passes: what is attached to each layer, and its head."""
 
-    layers: dict[str, Loan]
+    layers: dict[str, Attachment]
     head: Callable[[Tensor], Tensor]  # hidden states (n, hidden) to logits (n, vocab)
 
 
-Loan = Pair | Tensor | None
+Attachment = Pair | Tensor | None
 
 
 class LoraLinear(nn.Module):
-    """A frozen linear layer plus scaling x B A of whatever pair is lent to it; or a weight lent in its own's place."""
+    """A frozen linear layer plus scaling x B A of the attached pair; or an attached weight in its own's place."""
 
     def __init__(self, inner: nn.Linear, scaling: float) -> None:
         super().__init__()
         self.inner = inner
         self.scaling = scaling
-        self.lent: Loan = None
+        self.attached: Attachment = None
         self._packed: PackedWeight | None = None
 
     @property
     def exact(self) -> bool:
-        """Whether a pair can be added to the weight; in bfloat16 that would round a young adapter away."""
+        """Tells whether a pair can be added to the weight; in bfloat16 that would round a young adapter away."""
         return self.inner.weight.dtype == torch.float32
 
     def pack(self) -> bool:
@@ -93,8 +93,10 @@ class LoraLinear(nn.Module):
         self.inner.weight = nn.Parameter(weight.new_empty(0), requires_grad=False)
         return True
 
-    def readied(self, pair: Pair | None) -> Loan:
-        """What makes many products of few rows cheap: the sum where it is exact, else a pair in the weight's format."""
+    def prepared(self, pair: Pair | None) -> Attachment:
+        """Returns what makes many products of few rows cheap: the sum where it is exact, else a pair in the weight's
+        format.
+        """
         weight = self.inner.weight
         if pair is not None and self.exact:
             return torch.addmm(weight, pair[1], pair[0], alpha=self.scaling)
@@ -103,11 +105,11 @@ class LoraLinear(nn.Module):
         return pair
 
     def forward(self, states: Tensor) -> Tensor:
-        if self.lent is None:
+        if self.attached is None:
             return self._product(states)
-        if isinstance(self.lent, Tensor):
-            return nn.functional.linear(states, self.lent, self.inner.bias)
-        a, b = self.lent
+        if isinstance(self.attached, Tensor):
+            return nn.functional.linear(states, self.attached, self.inner.bias)
+        a, b = self.attached
         if self.exact and states.dtype == torch.float32 and states.numel() > _MERGE_FROM * a.numel():
             merged: Tensor = _MergedLinear.apply(states, self.inner.weight, self.inner.bias, a, b, self.scaling)  # type: ignore[no-untyped-call]
             return merged
@@ -149,6 +151,6 @@ class _MergedLinear(torch.autograd.Function):
 
 
 def views(shapes: dict[str, torch.Size], flat: Tensor) -> dict[str, Tensor]:
-    """The matrices of `shapes`, end to end in `flat`, as views of it."""
+    """Returns the matrices of `shapes`, end to end in `flat`, as views of it."""
     parts = torch.split(flat, [shape.numel() for shape in shapes.values()])
     return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}

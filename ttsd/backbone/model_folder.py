@@ -1,4 +1,4 @@
-"""Where a model lies: the bundled one, a folder, a name on the hub, or a GGUF file that is turned into a folder.
+"""Finds a model: the bundled one, a folder, a name on the hub, or a GGUF file that is turned into a folder.
 
 A GGUF file, as llama.cpp and Ollama keep models, is read once, through transformers, into the user's cache; the folder
 there is named by the file's content, so a renamed copy finds it and a changed file makes another. Its weights become
@@ -24,7 +24,7 @@ _SAME_MATRIX = 0.2  # relative distance of one matrix from itself in two quantis
 
 
 def resolve(path: str) -> str:
-    """The folder of the bundled model for `micro`, that made of a GGUF file; anything else as it is.
+    """Returns the folder of the bundled model for `micro`, that made of a GGUF file; anything else as it is.
 
     UserError: a GGUF file that is not there or can't be read.
     """
@@ -34,7 +34,7 @@ def resolve(path: str) -> str:
 
 
 def is_bundled(path: str) -> bool:
-    """Whether `path`, as configured or as `resolve` gives it, is the bundled model."""
+    """Tells whether `path`, as configured or as `resolve` gives it, is the bundled model."""
     return path in (BUNDLED_MODEL, _bundled())
 
 
@@ -43,7 +43,7 @@ def _bundled() -> str:
 
 
 def gguf_folder(path: str) -> str:
-    """The folder made of the GGUF file at `path`, made now if it is not yet in the cache.
+    """Returns the folder made of the GGUF file at `path`, made now if it is not yet in the cache.
 
     UserError: no such file, an architecture that can't be read, or the package gguf is missing.
     """
@@ -58,22 +58,20 @@ def gguf_folder(path: str) -> str:
 
 
 def cached_models() -> Path:
-    """Where folders made of GGUF files are kept: below XDG_CACHE_HOME, or ~/.cache."""
+    """Returns where folders made of GGUF files are kept: below XDG_CACHE_HOME, or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ttsd" / "models"
 
 
 @cache
 def _digest(file: Path, size: int, changed: int) -> str:
-    """Of the file's content; read once as long as size and time of change stay."""
+    """Returns the digest of the file's content; read once as long as size and time of change stay."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _convert(file: Path, folder: Path) -> None:
     if find_spec("gguf") is None:
-        raise UserError(
-            f'reading {str(file)!r} needs the package gguf; run `pip install "ttsd[gguf]"`, or give a model folder'
-        )
+        raise UserError(f'{str(file)!r} needs the package gguf; run `pip install "ttsd[gguf]"`, or give a model folder')
     print(f"turning {file.name} into a model folder, once: {folder}", file=sys.stderr, flush=True)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig

@@ -24,14 +24,14 @@ class PackedWeight:
         return cls(torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _ROWS))
 
     def product(self, states: Tensor, bias: Tensor | None = None) -> Tensor:
-        """`states` times the matrix, plus `bias`. A gradient reaches `states` alone."""
+        """Returns `states` times the matrix, plus `bias`. A gradient reaches `states` alone."""
         if torch.is_grad_enabled() and states.requires_grad:
             found: Tensor = _Product.apply(states, self, bias)  # type: ignore[no-untyped-call]
             return found
         return self._product(states, bias)
 
     def plain(self) -> Tensor:
-        """The matrix as it was, bit for bit."""
+        """Returns the matrix as it was, bit for bit."""
         return self.blocks.to_dense()
 
     def _product(self, states: Tensor, bias: Tensor | None) -> Tensor:
@@ -53,7 +53,7 @@ class _Product(torch.autograd.Function):
 
 
 def packs(layer: nn.Module) -> bool:
-    """Whether packing the layer's weight pays: bfloat16 on a processor that computes in it."""
+    """Tells whether packing the layer's weight pays: bfloat16 on a processor that computes in it."""
     weight = layer.weight
     return (
         isinstance(weight, Tensor)

@@ -35,7 +35,7 @@ class Forest:
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        """Where each segment begins in the packed row; one entry more for the row's end."""
+        """Returns where each segment begins in the packed row; one entry more for the row's end."""
         return tuple(accumulate((len(segment.tokens) for segment in self.segments), initial=0))
 
     @property
@@ -51,17 +51,17 @@ class Forest:
         return [segment.position + offset for segment in self.segments for offset in range(len(segment.tokens))]
 
     def rows(self, sequence: int) -> list[int]:
-        """Where the tokens of `sequence` lie in the packed row, in reading order."""
+        """Returns the positions of the tokens of `sequence` in the packed row, in their order."""
         return [row for at in self.paths[sequence] for row in range(self.starts[at], self.starts[at + 1])]
 
     def chain(self, segment: int) -> tuple[int, ...]:
-        """The segments that `segment` sees, from the root to itself."""
+        """Returns the segments that `segment` sees, from the root to itself."""
         parent = self.segments[segment].parent
         return (segment,) if parent is None else (*self.chain(parent), segment)
 
 
 def pack(sequences: Sequence[Tokens]) -> Forest:
-    """The forest of `sequences`, none of them empty."""
+    """Returns the forest of `sequences`, none of them empty."""
     segments: list[Segment] = []
     paths: dict[int, tuple[int, ...]] = {}
 
@@ -85,7 +85,9 @@ def pack(sequences: Sequence[Tokens]) -> Forest:
 
 
 def batches(sequences: Sequence[Tokens], budget: int) -> Iterator[range]:
-    """Consecutive runs of `sequences` whose packed rows hold at most `budget` tokens (one sequence may exceed it)."""
+    """Yields consecutive runs of `sequences` whose packed rows hold at most `budget` tokens (one sequence may exceed
+    it).
+    """
     first = 0
     if sequences and pack(sequences).size <= budget:
         first = len(sequences)
@@ -107,7 +109,7 @@ def _split(sequences: Sequence[Tokens], members: list[int], at: int) -> list[lis
 
 
 def _agreement(sequences: Sequence[Tokens], members: list[int], at: int) -> int:
-    """The length up to which all members agree, given that they agree before `at`."""
+    """Returns the length up to which all members agree, given that they agree before `at`."""
     least, most = min(sequences[member] for member in members), max(sequences[member] for member in members)
     end = at
     while end < min(len(least), len(most)) and least[end] == most[end]:

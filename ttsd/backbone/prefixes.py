@@ -14,14 +14,14 @@ _MOST_BYTES = 256 << 20
 
 
 class Prefixes:
-    """Of one base with one adapter: whoever changes either needs new ones. The newest prompts are kept."""
+    """Keeps those of one base with one adapter; a change of either needs new ones. The newest prompts are kept."""
 
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
         self._most_bytes = most_bytes
         self._read: dict[Tokens, Layers] = {}
 
     def longest(self, prompt: Tokens) -> Layers:
-        """What is known of the beginning of `prompt`, its last token left out; no layers where nothing is."""
+        """Returns what is known of the beginning of `prompt`, its last token left out; no layers where nothing is."""
         best = max(self._read, key=lambda read: _alike(read, prompt), default=())
         length = min(_alike(best, prompt), len(prompt) - 1)
         if not length:
@@ -37,7 +37,7 @@ class Prefixes:
 
 
 def _alike(read: Sequence[int], prompt: Sequence[int]) -> int:
-    """How many tokens both begin with."""
+    """Returns how many tokens both begin with."""
     pairs = enumerate(zip(read, prompt, strict=False))
     return next((at for at, (one, other) in pairs if one != other), min(len(read), len(prompt)))
 

@@ -17,24 +17,24 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 def device_named(name: str) -> torch.device:
-    """The device that `name` means: auto, cpu, cuda, or a card, as in cuda:1. UserError: it is not here."""
-    cards = torch.cuda.device_count()
-    wanted = torch.device("cuda" if name == "auto" and cards else "cpu" if name == "auto" else name)
-    if wanted.type == "cuda" and (wanted.index or 0) >= cards:
+    """Returns the device that `name` means: auto, cpu, cuda, or one GPU, as in cuda:1. UserError: it is not here."""
+    gpus = torch.cuda.device_count()
+    wanted = torch.device("cuda" if name == "auto" and gpus else "cpu" if name == "auto" else name)
+    if wanted.type == "cuda" and (wanted.index or 0) >= gpus:
         raise UserError(
-            f"{name} is wanted in [model], but PyTorch finds {_counted(cards)} here; name another device, cpu or auto"
+            f"{name} is wanted in [model], but PyTorch finds {_counted(gpus)} here; name another device, cpu or auto"
         )
     return wanted
 
 
-def _counted(cards: int) -> str:
-    if cards < 2:
-        return "one CUDA device" if cards else "no CUDA device"
-    return f"{cards} CUDA devices"
+def _counted(gpus: int) -> str:
+    if gpus < 2:
+        return "one CUDA device" if gpus else "no CUDA device"
+    return f"{gpus} CUDA devices"
 
 
 def resolved_dtype(wanted: str, device: str, path: str) -> Dtype:
-    """The precision that sampler and trainer compute in. `wanted` and `device` as in the section [model].
+    """Returns the precision that sampler and trainer compute in. `wanted` and `device` as in the section [model].
 
     `auto` is bfloat16 on CUDA and on a CPU with instructions for it, else float32. The bundled model (`path`) stays in
     float32 on a CPU: it is too small to gain speed, and its steps are large.
@@ -47,13 +47,13 @@ def resolved_dtype(wanted: str, device: str, path: str) -> Dtype:
 
 
 def cpu_computes_bfloat16() -> bool:
-    """Whether this machine's CPU has AVX512-BF16 or AMX; without them bfloat16 is slower than float32."""
+    """Tells whether this machine's CPU has AVX512-BF16 or AMX; without them bfloat16 is slower than float32."""
     found = torch.cpu.get_capabilities()
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def keep_freed_memory() -> bool:
-    """Has this process keep the memory of freed tensors for the next ones; False: its C library can't be told.
+    """Has this process keep the memory of freed tensors for the next ones; False: its C library has no such setting.
 
     Else glibc gives each large tensor back to the system, which has to clear it again for the next: a tenth to a third
     of the time of decoding. What the process holds at its peak stays the same.

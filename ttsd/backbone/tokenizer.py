@@ -22,19 +22,19 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str, *, enable_thinking: bool = False, system_prompt: str | None = None) -> Tokenizer:
-        """UserError: nothing readable at `path`, or no chat template."""
+        """Loads it. UserError: nothing readable at `path`, or no chat template."""
         from transformers import AutoTokenizer
 
         inner = loaded("tokenizer", path, lambda: AutoTokenizer.from_pretrained(path))
         if inner.chat_template is None:
             raise UserError(
                 f"the tokenizer of {path!r} has no chat template; choose an instruction-tuned model, "
-                "or put a chat_template.jinja beside its tokenizer.json"
+                "or put a chat_template.jinja next to its tokenizer.json"
             )
         return cls(inner, _stop_token_ids(inner, path), enable_thinking, system_prompt)
 
     def chat(self, user: str) -> tuple[int, ...]:
-        """Token ids of the system message (if any), one user turn, and the opening of the assistant's turn.
+        """Returns token ids of the system message (if any), one user turn, and the opening of the assistant's turn.
 
         A user turn quotes what programs printed; a special token's name in it stays text and ends no turn.
         """
@@ -56,15 +56,15 @@ class Tokenizer:
         return tuple(self._inner.encode(text, add_special_tokens=False))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids` without special tokens."""
+        """Returns the text of `ids` without special tokens."""
         return str(self._inner.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def whole_text(self, ids: Sequence[int]) -> str:
-        """The text of `ids`, special tokens included."""
+        """Returns the text of `ids`, special tokens included."""
         return str(self._inner.decode(list(ids), clean_up_tokenization_spaces=False))
 
     def token_text(self, token_id: int) -> str:
-        """One token as text, special tokens included."""
+        """Returns one token as text, special tokens included."""
         return self.whole_text([token_id])
 
 

@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def _ending(error: BaseException) -> tuple[str, int]:
-    """What to say, and the exit status."""
+    """Returns what to say, and the exit status."""
     from problems.problem import ProblemError
     from sandbox.interface import SandboxFault
     from ttsd.cli.options import INFRASTRUCTURE, USER_ERROR
@@ -53,7 +53,7 @@ def _end(sentence: str, status: int) -> None:
     from ttsd.sampling.background import unfinished
 
     print(f"ttsd: {readable(sentence)}", file=sys.stderr)
-    if unfinished() or stop_requests.received is not None:  # whoever asked for a stop waits for no tidying up of Python
+    if unfinished() or stop_requests.received is not None:  # a stop does not wait for Python's tidying up
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ttsd.cli import config, evidence, looking, machine, micro, probe, questions, running, view
+from ttsd.cli import config, looking, machine, probe, questions, running, view
 from ttsd.cli.start import Commands, global_options
 
 app = typer.Typer(
@@ -19,15 +19,14 @@ for command in (
     running.solve,
     running.batch,
     running.judge,
-    evidence.evidence,
     looking.show,
     looking.report,
     view.view,
     looking.export,
+    config.methods,
     machine.doctor,
     probe.probe,
 ):
     app.command()(command)
 app.add_typer(questions.app, name="problems")
-app.add_typer(micro.micro_app, name="micro")
 app.add_typer(config.app, name="config")

@@ -24,8 +24,16 @@ def subset_names(incomplete: str) -> list[str]:
 
 
 def config_names(incomplete: str) -> list[str]:
+    """Returns the shipped configurations."""
     names = (file.name for file in resources.files("configs").iterdir())
     return _matching(incomplete, (name.removesuffix(".toml") for name in names if name.endswith(".toml")))
+
+
+def method_names(incomplete: str) -> list[str]:
+    """Returns the names of the table of methods."""
+    from ttsd.methods import METHODS
+
+    return _matching(incomplete, iter(METHODS))
 
 
 def _matching(incomplete: str, names: Iterator[str]) -> list[str]:

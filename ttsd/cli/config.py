@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="Settings: those in force, and what
 _HEAD = """\
 # Settings
 
-Defaults are overruled by a TOML file (`--config NAME|PATH`), and both by `--set section.key=value`; see also
+A TOML file (`--config NAME|PATH`) overrides the defaults, and `--set section.key=value` overrides both; see also
 `ttsd config show`. *Paper*: the name in table 12 of arXiv 2601.20802. *lasgroup/SDPO*: the key in the paper's code;
 `rollout`, `model` and keys without a section stand there under `actor_rollout_ref`, with `optim`, `self_distillation`
 and the latter under its `actor`. Where neither has a name, the setting is ours. The paper's `is_clip` has no
@@ -26,6 +26,19 @@ counterpart: each group is used for one update, so there is no ratio of new to o
 
 `ttsd config reference` writes this page.
 """
+
+
+def methods(as_json: JsonOption = False) -> None:
+    """List the methods: what an attempt reads, and what the weights learn from it."""
+    from ttsd.methods import METHODS
+
+    rows = [{"method": name, "reads": one.row.reads, "learns": one.column.learns} for name, one in METHODS.items()]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    from ttsd.reporting.live import print_table
+
+    print_table([{**row, "learns": f"{'from ' * METHODS[row['method']].learns}{row['learns']}"} for row in rows])
 
 
 @app.command()
@@ -39,6 +52,7 @@ def show(config: ConfigOption = None, set_: SetOption = None, as_json: JsonOptio
     from ttsd.config.setting import written
 
     defaults = Config().model_dump()
+    print(f"method = {written(settings.pop('method'))}\n")
     for name, table in settings.items():
         print(f"[{name}]")
         for key, value in table.items():
@@ -55,13 +69,17 @@ def reference(as_json: JsonOption = False) -> None:
 
 
 def _settings() -> Iterator[dict[str, Any]]:
-    """One entry a setting, in the order of the sections."""
+    """Returns one entry a setting, in the order of the sections."""
     from ttsd.config import Config
     from ttsd.config.setting import section
 
+    own = Config.model_fields["method"]
+    names = {"paper": "", "code": ""}
+    yield {"setting": "method", "default": own.default, "values": "text", "description": own.description, **names}
     for name in Config.model_fields:
         kind = section(Config, name)
-        assert kind is not None
+        if kind is None:
+            continue
         for key, field in kind.model_fields.items():
             elsewhere = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
             yield {
@@ -75,7 +93,7 @@ def _settings() -> Iterator[dict[str, Any]]:
 
 
 def _values(field: FieldInfo) -> str:
-    """What the setting may be, as in `integer, at least 1, or none`."""
+    """Returns what the setting may be, as in `integer, at least 1, or none`."""
     import annotated_types
 
     from ttsd.config.setting import choices, members
@@ -103,7 +121,10 @@ def _markdown() -> str:
     lines = [_HEAD]
     table = ""
     for entry in _settings():
-        name, _, key = entry["setting"].partition(".")
+        name, dot, key = entry["setting"].partition(".")
+        if not dot:
+            lines += [f"`{name}` (default `{entry['default']}`) stands above all sections: {entry['description']}", ""]
+            continue
         if name != table:
             table, kind = name, section(Config, name)
             about = (kind.__doc__ or "").strip() if kind else ""

@@ -1,4 +1,4 @@
-"""Commands that look at the record: show, report, export."""
+"""Commands that read the run database: show, report, export."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 def show(
     run: Annotated[int | None, typer.Argument(help="A run's number; without it, all runs.")] = None,
-    attempt: Annotated[int | None, typer.Option(help="One attempt: what was read, answered, said and learnt.")] = None,
+    attempt: Annotated[
+        int | None, typer.Option(help="One attempt: its prompt, answer, feedback and teacher's prompt.")
+    ] = None,
     step: Annotated[int | None, typer.Option(help="One step: its numbers and its attempts.")] = None,
     tokens: Annotated[
-        bool, typer.Option("--tokens", help="With --attempt: the teacher's and the student's word on each token.")
+        bool, typer.Option("--tokens", help="With --attempt: what student and teacher think of each token.")
     ] = False,
     diff: Annotated[
         tuple[int, int] | None, typer.Option(help="Two attempts: what changed from one to the other.", metavar="A B")
@@ -55,7 +57,7 @@ def show(
         raise UserError("--attempt, --step and --diff need a run's number, as in ttsd show 3 --attempt 17")
     if attempt is None and (tokens or html is not None):
         raise UserError(f"{'--tokens' if tokens else '--html'} needs an attempt, as in --attempt 17")
-    with Store.existing(settings.store.path, settings.store.state_dir) as store:
+    with Store.read_only(settings.store.path, settings.store.state_dir) as store:
         if run is None:
             wanted = {"question": question, "method": method, "status": state}
             _show_runs(store, {name: text for name, text in wanted.items() if text is not None}, limit, as_json)
@@ -66,9 +68,10 @@ def show(
 
 
 def _show_runs(store: Store, wanted: dict[str, str], limit: int | None, as_json: bool) -> None:
+    from ttsd.reporting.attempt import run_rows
     from ttsd.reporting.live import print_table
 
-    rows = [row for row in store.overview() if all(text in str(row[name]) for name, text in wanted.items())]
+    rows = [row for row in run_rows(store) if all(text in str(row[name]) for name, text in wanted.items())]
     rows = rows[-limit:] if limit is not None else rows
     if as_json:
         print(json.dumps([asdict(store.answer(row["run"])) for row in rows]))
@@ -77,14 +80,15 @@ def _show_runs(store: Store, wanted: dict[str, str], limit: int | None, as_json:
 
 
 def _show_run(store: Store, run: int, limit: int | None, as_json: bool) -> None:
+    from ttsd.reporting.attempt import attempt_rows, run_row
     from ttsd.reporting.live import print_table
     from ttsd.reporting.show import run_text
 
     if as_json:
         print(json.dumps(asdict(store.answer(run))))
         return
-    print(run_text(store.looked_at(run), tuple(store.steps(run))))
-    print_table(store.attempt_overview(run)[-limit if limit is not None else 0 :])
+    print(run_text(run_row(store, run), tuple(store.steps(run))))
+    print_table(attempt_rows(store, run)[-limit if limit is not None else 0 :])
 
 
 def _show_closely(
@@ -97,7 +101,7 @@ def _show_closely(
     html: Path | None,
 ) -> None:
     from ttsd.reporting import show as texts
-    from ttsd.reporting.attempt import attempt_view, rollout_of, step_view
+    from ttsd.reporting.attempt import attempt_of, attempt_view, step_view
     from ttsd.reporting.live import print_table
     from ttsd.reporting.token_scores import recorded_tokens, scored_tokens, token_rows
 
@@ -106,7 +110,7 @@ def _show_closely(
         print(texts.step_text(view))
         print_table(view.attempts)
     if diff is not None:
-        print(texts.difference_text(*(rollout_of(store, run, number) for number in diff)))
+        print(texts.difference_text(*(attempt_of(store, run, number) for number in diff)))
     if attempt is not None and html is not None:
         from ttsd.reporting.report.attempt_page import attempt_page
 
@@ -130,14 +134,14 @@ def report(
 ) -> None:
     """Compare methods: discovery@k and costs.
 
-    Per question and pooled, as an HTML page, PNG and SVG, CSV and JSON of every number drawn, and a table here.
+    Per question and pooled, as an HTML page, PNG and SVG, CSV and JSON of every number shown, and a table here.
     """
     from ttsd.record.store import Store
     from ttsd.reporting.live import print_table
     from ttsd.reporting.report import build_report
 
     settings = settings_of(config, set_)
-    with Store.existing(settings.store.path, settings.store.state_dir) as store:
+    with Store.read_only(settings.store.path, settings.store.state_dir) as store:
         files = build_report(store, out)
     if as_json:
         print(files.json.read_text("utf-8"))
@@ -153,10 +157,10 @@ def export(
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Take a run's adapter out as a PEFT folder with a card."""
+    """Take a run's adapter out as a PEFT folder with a model card."""
     from ttsd.record.store import Store
     from ttsd.reporting.export import export as work
 
     settings = settings_of(config, set_)
-    with Store.existing(settings.store.path, settings.store.state_dir) as store:
+    with Store.read_only(settings.store.path, settings.store.state_dir) as store:
         print(work(store, run, out))

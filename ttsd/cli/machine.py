@@ -1,11 +1,9 @@
-"""The command that looks at the machine: doctor."""
+"""The command that examines the machine: doctor."""
 
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,26 +20,9 @@ def doctor(
         bool, typer.Option("--hot-swap", help="Also start the configured engine and swap an adapter.")
     ] = False,
     plan: Annotated[
-        str | None,
-        typer.Option(
-            help="Instead: memory and time of a step on a card, as in h100-80, or by measurements.",
-            metavar="CARD|FILE.json",
-        ),
-    ] = None,
-    measure: Annotated[
-        bool, typer.Option("--measure", help="Instead: load the engine and measure what it does here, in some minutes.")
-    ] = False,
-    random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="With --measure: draw weights; nothing is downloaded.")
-    ] = False,
-    out: Annotated[
-        str | None, typer.Option(help="With --measure: write it for --plan to use.", metavar="FILE.json")
+        str | None, typer.Option(help="Instead: the memory of a step on a GPU, as in h100-80.", metavar="GPU")
     ] = None,
     questions: Annotated[int, typer.Option(min=1, help="With --plan: questions that share the engine.")] = 1,
-    tokens: Annotated[
-        int | None,
-        typer.Option(min=1, help="A completion's usual length; default: --plan its limit, --measure 256, CPU 32."),
-    ] = None,
     report: Annotated[
         bool, typer.Option("--report", help="Print what a bug report needs, as Markdown and without secrets.")
     ] = False,
@@ -54,9 +35,7 @@ def doctor(
 
     settings = settings_of(config, set_)
     if plan is not None:
-        return _plan(settings, plan, questions, tokens, as_json)
-    if measure:
-        return _measure(settings, random_weights, tokens, out, as_json)
+        return _plan(settings, plan, questions, as_json)
     findings = examine(settings)
     if hot_swap:
         from ttsd.running.hot_swap import hot_swap as hot_swap_works
@@ -85,32 +64,13 @@ def _print_findings(findings: list[Finding], as_json: bool) -> None:
     raise typer.Exit(0 if all(finding.works for finding in findings) else INFRASTRUCTURE)
 
 
-def _plan(settings: Config, on: str, questions: int, tokens: int | None, as_json: bool) -> None:
+def _plan(settings: Config, gpu: str, questions: int, as_json: bool) -> None:
     from ttsd.machine.doctor import plan_for
     from ttsd.reporting.live import print_table
 
-    planned, shared, fits = plan_for(settings, on, questions, tokens)
+    rows, fits = plan_for(settings, gpu, questions)
     if as_json:
-        print(json.dumps({"fits": fits, "rows": planned, "shared": shared}))
+        print(json.dumps({"fits": fits, "rows": rows}))
     else:
-        print_table(planned)
-        print_table(shared)
+        print_table(rows)
     raise typer.Exit(0 if fits else INFRASTRUCTURE)
-
-
-def _measure(settings: Config, random_weights: bool, tokens: int | None, out: str | None, as_json: bool) -> None:
-    from ttsd.machine.measured import write
-    from ttsd.machine.plan_table import measured_table
-    from ttsd.reporting.live import print_table
-    from ttsd.running.measure import measure
-
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
-    found = run(measure(settings, random_weights=random_weights, tokens=tokens, say=say))
-    if out is not None:
-        write(found, Path(out))
-    if as_json:
-        print(json.dumps(asdict(found)))
-    else:
-        print_table(measured_table(found))

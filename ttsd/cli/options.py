@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from ttsd.cli.completion import config_names, question_names, subset_names
+from ttsd.cli.completion import config_names, method_names, question_names, subset_names
 from ttsd.cli.stopping import stop_requests
 from ttsd.errors import Stopped
 
@@ -40,7 +40,7 @@ UnsafeOption = Annotated[
 DryRunOption = Annotated[
     bool,
     typer.Option(
-        "--dry-run", help="Stop after the estimate and the first prompts: no engine starts, no row is written."
+        "--dry-run", help="Stop after the memory needed and the next prompts: no engine starts, no row is written."
     ),
 ]
 QuestionArgument = Annotated[
@@ -56,14 +56,9 @@ SubsetArgument = Annotated[
     ),
 ]
 SeedsOption = Annotated[int, typer.Option(min=1, help="Runs of each method on each question: seeds 0 to N-1.")]
-WindowsOption = Annotated[
-    str | None, typer.Option(help="Multi-turn once with each of these windows, as in 2,4,8.", metavar="N,N,...")
-]
-FractionsOption = Annotated[
+MethodOption = Annotated[
     str | None,
-    typer.Option(
-        help="sdpo once with each of these shares of a group drawn by the teacher, as in 0,0.25.", metavar="F,F,..."
-    ),
+    typer.Option(help="A name of `ttsd methods`; default: the settings' own.", autocompletion=method_names),
 ]
 AtOnceOption = Annotated[
     int | None, typer.Option(min=1, help="Runs that share an engine at one time; default: what its memory holds.")

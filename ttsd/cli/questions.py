@@ -237,7 +237,7 @@ def problems_show(question: QuestionArgument, as_json: JsonOption = False) -> No
     """Print a question as the model reads it, and its tests."""
     import problems
     from ttsd.judging.feedback import readable
-    from ttsd.prompts import student_prompt
+    from ttsd.prompts import question_text
 
     problem = problems.load(question)
     if as_json:
@@ -245,7 +245,7 @@ def problems_show(question: QuestionArgument, as_json: JsonOption = False) -> No
         facts = {"several_answers": problem.several_answers, "comparison": comparison}
         print(json.dumps({**asdict(problem), **facts}, default=dict))
         return
-    print(readable(f"{problem.title} ({problem.kind}, {_cases(len(problem.cases))})\n\n{student_prompt(problem)}"))
+    print(readable(f"{problem.title} ({problem.kind}, {_cases(len(problem.cases))})\n\n{question_text(problem)}"))
     if problem.several_answers:
         print(f"\nIts statement allows {SEVERAL}, but a case accepts one: a right program may be judged wrong.")
     if problem.asks_for_program and str(problem.comparison):

@@ -19,14 +19,13 @@ from ttsd.cli.options import (
     AtOnceOption,
     ConfigOption,
     DryRunOption,
-    FractionsOption,
     JsonOption,
+    MethodOption,
     QuestionArgument,
     SeedsOption,
     SetOption,
     SubsetArgument,
     UnsafeOption,
-    WindowsOption,
     run,
     settings_of,
 )
@@ -36,14 +35,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ttsd.config import Config
+    from ttsd.record.run import Run
     from ttsd.running.batch import Overview, Results
     from ttsd.running.preview import Preview
-    from ttsd.running.tasks import Wanted
 
 
 def solve(
     question: QuestionArgument,
-    method: Annotated[str, typer.Option(help="sdpo, grpo, best-of-k or multi-turn.")] = "sdpo",
+    method: MethodOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the engine, the adapter and the run.")] = 0,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -58,7 +57,7 @@ def solve(
 
     The discovered program goes to stdout; the run ends without one when the budget is spent.
 
-    Exit status: 0 discovered, 1 budget spent, 2 a mistake of yours, 3 a fault of the machine, 130 or 143
+    Exit status: 0 discovered, 1 budget spent, 2 wrong command or setting, 3 a fault of the machine, 130 or 143
     stopped by SIGINT or SIGTERM (the same command resumes).
     """
     from ttsd.api import apreview, asolve
@@ -83,11 +82,10 @@ def solve(
 def batch(
     subset: SubsetArgument,
     methods: Annotated[
-        str, typer.Option(help="Comma-separated: sdpo, grpo, best-of-k, multi-turn.")
-    ] = "sdpo,best-of-k",
+        str | None,
+        typer.Option(help="Comma-separated names of `ttsd methods`, or all; default: the settings' own and best-of-k."),
+    ] = None,
     seeds: SeedsOption = 1,
-    windows: WindowsOption = None,
-    teacher_fractions: FractionsOption = None,
     at_once: AtOnceOption = None,
     ray: Annotated[
         str | None,
@@ -104,23 +102,22 @@ def batch(
 ) -> None:
     """Run methods x seeds over a subset, many at once on one engine.
 
-    The same command resumes what was stopped and repeats nothing. Exit status: 0 all runs came to their end,
-    2 a mistake of yours, 3 at least one run failed, 130 or 143 stopped.
+    The same command resumes what was stopped and repeats nothing; a run that another process works on is skipped. Exit
+    status: 0 all runs came to their end, 2 wrong command or setting, 3 at least one run failed, 130 or 143 stopped.
     """
     from problems.subsets import questions
-    from ttsd.methods import method_named
+    from ttsd.methods import methods_named
     from ttsd.reporting.live import overview_for_stderr
     from ttsd.running import batch as work
-    from ttsd.running.tasks import plan
+    from ttsd.running.preview import preview
 
     settings = settings_of(config, set_, unsafe_no_sandbox)
-    chosen = [method_named(name.strip()).name for name in methods.split(",")]
-    wanted = plan(questions(subset), chosen, seeds, settings, windows_of(windows), fractions_of(teacher_fractions))
+    wanted = work.planned(questions(subset), methods_named(methods or f"{settings.method},best-of-k"), seeds, settings)
     if ray is None and ray_workers is not None:
         raise UserError(f"--ray-workers {ray_workers} needs --ray: give its ADDRESS, or local")
     _warn_of_several_answers(questions(subset))
     if dry_run:
-        return _print_preview(run(work.preview(wanted, settings, runs_at_once=at_once)), as_json)
+        return _print_preview(run(preview(wanted, settings)), as_json)
     with overview_for_stderr() as overview:
         if ray is None:
             results = run(work.batch(wanted, settings, runs_at_once=at_once, overview=overview), afterwards=RESUMABLE)
@@ -139,7 +136,7 @@ def _warn_of_several_answers(names: Sequence[str]) -> None:
 
 
 async def _on_ray(
-    wanted: Sequence[Wanted],
+    wanted: Sequence[Run],
     settings: Config,
     address: str,
     workers: int | None,
@@ -159,7 +156,7 @@ def _print_preview(preview: Preview, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(preview)))
         return
-    print(preview.estimate or "nothing is left to do", file=sys.stderr)
+    print(preview.memory or "nothing is left to do", file=sys.stderr)
     for prompt in preview.prompts:
         print(f"== {prompt.heading()}\n{readable(prompt.text)}\n")
 
@@ -171,7 +168,8 @@ def _print_results(results: Results, *, as_json: bool) -> None:
     if as_json:
         usage = asdict(results.usage) if results.usage else None
         failed = [asdict(failure) for failure in results.failures]
-        print(json.dumps({"runs": answers, "failed": failed, "usage": usage}))
+        skipped = [asdict(held) for held in results.held]
+        print(json.dumps({"runs": answers, "failed": failed, "skipped": skipped, "usage": usage}))
     else:
         print_table([{name: value for name, value in answer.items() if name != "program"} for answer in answers])
 
@@ -222,23 +220,3 @@ async def _judge_batch(path: str, settings: Config) -> None:
     async with aclosing(by_hand.judge_batch(lines, settings)) as judgements:
         async for judgement in judgements:
             print(json.dumps(judgement), flush=True)
-
-
-def windows_of(text: str | None) -> list[int | None]:
-    if text is None:
-        return [None]
-    if not all(part.strip().isdigit() and int(part) > 0 for part in text.split(",")):
-        raise UserError(f"--windows {text!r} is not a list of numbers of attempts, as in 1,2,4")
-    return [int(part) for part in text.split(",")]
-
-
-def fractions_of(text: str | None) -> list[float | None]:
-    if text is None:
-        return [None]
-    try:
-        fractions = [float(part) for part in text.split(",")]
-    except ValueError:
-        fractions = [-1.0]
-    if not all(0 <= fraction <= 1 for fraction in fractions):
-        raise UserError(f"--teacher-fractions {text!r} is not a list of numbers from 0 to 1, as in 0,0.25")
-    return list(fractions)

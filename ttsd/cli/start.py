@@ -88,7 +88,7 @@ def _start_log(verbose: bool, file: Path | None) -> None:
 
 
 def _check_neighbours() -> None:
-    """`problems`, `sandbox` and `configs` are plain names: another package of that name may come first on the path."""
+    """Checks `problems`, `sandbox` and `configs`, plain names: another package may come first on the path."""
     home = Path(__file__).parents[2]
     for name in ("problems", "sandbox", "configs"):
         found = find_spec(name)
@@ -101,7 +101,7 @@ def _check_neighbours() -> None:
 
 
 def _settings_named(option: str) -> list[str]:
-    """The settings that an unknown option may mean, as in budget.attempts."""
+    """Returns the settings that an unknown option may mean, as in budget.attempts."""
     if not option.startswith("--"):
         return []
     from ttsd.config import Config

@@ -79,7 +79,10 @@ class StopRequests:
 
 
 def _ignore() -> None:
-    """The interpreter drops handlers before it tears modules down. The answer is out, so signals change nothing."""
+    """Ignores signals.
+
+    The interpreter drops handlers before it tears modules down. The answer is out, so signals change nothing.
+    """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

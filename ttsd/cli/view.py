@@ -21,7 +21,7 @@ def view(
 ) -> None:
     """Follow the record in a browser while runs go on: runs, live curves, steps, attempts with what was read.
 
-    Prints an address on this machine that holds a secret; whoever has no secret sees nothing, and nobody can write.
+    Prints an address on this machine that holds a secret; without the secret nothing is shown, and nobody can write.
     From another machine: `ssh -L PORT:127.0.0.1:PORT`. Ctrl-C ends it.
     """
     from ttsd.reporting.view import serve

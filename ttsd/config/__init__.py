@@ -2,10 +2,10 @@
 
 from ttsd.config.model import BUNDLED_MODEL, Model
 from ttsd.config.sections import (
-    UNRECORDED,
     Budget,
     Config,
     Distillation,
+    Extensions,
     JudgeSection,
     Lora,
     Reprompt,
@@ -13,15 +13,16 @@ from ttsd.config.sections import (
     Store,
     Teacher,
 )
+from ttsd.config.setting import flat
 from ttsd.config.sources import BUNDLED_CONFIG, load_config, recorded_config, shipped_configs
 
 __all__ = [
     "BUNDLED_CONFIG",
     "BUNDLED_MODEL",
-    "UNRECORDED",
     "Budget",
     "Config",
     "Distillation",
+    "Extensions",
     "JudgeSection",
     "Lora",
     "Model",
@@ -29,6 +30,7 @@ __all__ = [
     "Sampling",
     "Store",
     "Teacher",
+    "flat",
     "load_config",
     "recorded_config",
     "shipped_configs",

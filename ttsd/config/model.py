@@ -15,7 +15,7 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
 
 class Model(Section):
-    """Which weights, and how the sampler holds them."""
+    """Says which weights, and where and how sampler and trainer hold them."""
 
     path: str = setting(
         BUNDLED_MODEL,
@@ -30,21 +30,21 @@ class Model(Section):
     )
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: a GPU where there is one")
     sampler_device: str = setting(
-        "auto", "where vLLM draws: auto (as `device`), or the first of its cards, as in cuda:0", min_length=1
+        "auto", "where vLLM samples: auto (as `device`), or the first of its GPUs, as in cuda:0", min_length=1
     )
     trainer_device: str = setting(
         "auto",
-        "where weights are learnt: auto (as `device`), or a card; on one that vLLM does not use, nothing is shared",
+        "where weights are trained: auto (as `device`), or a GPU; on one that vLLM does not use, nothing is shared",
         min_length=1,
     )
     sampler: Literal["vllm", "transformers"] = setting(
-        "vllm", "what draws completions; transformers shares the trainer's weights, and is slower", code="rollout.name"
+        "vllm", "what samples completions; transformers shares the trainer's weights and is slower", code="rollout.name"
     )
     max_model_len: int | None = setting(
         None, "tokens of prompt + completion; none: the model's own limit", code="rollout.max_model_len", ge=16
     )
     gpu_memory_utilization: float = setting(
-        0.45, "share of the card that vLLM may take", code="rollout.gpu_memory_utilization", gt=0, le=1
+        0.45, "share of the GPU that vLLM may take", code="rollout.gpu_memory_utilization", gt=0, le=1
     )
     threads: int | None = setting(
         None, "CPU threads of sampler and of trainer; none: all cores for one question, half where several train", ge=1
@@ -55,7 +55,7 @@ class Model(Section):
     )
     quantize_base: Literal["none", "nf4"] = setting("none", "nf4: a 4-bit base in the trainer (bitsandbytes)")
     sampler_quantization: Literal["none", "fp8"] = setting(
-        "none", "fp8: vLLM holds the linear layers in 8 bits, on cards of Ada, Hopper or newer"
+        "none", "fp8: vLLM holds the linear layers in 8 bits, on GPUs of Ada, Hopper or newer"
     )
     enable_thinking: bool = setting(
         False,
@@ -66,36 +66,37 @@ class Model(Section):
     system_prompt: str | None = setting(None, "system message of student and teacher; none: the chat template's own")
 
     @property
-    def sampler_cards(self) -> list[str]:
-        """The sampler's devices, its first one first; one without a number where the choice is left to vLLM."""
+    def sampler_on(self) -> list[str]:
+        """Returns the sampler's devices, its first one first; one without a number where vLLM may choose."""
         first = self._place(self.sampler_device)
-        named = [f"cuda:{card_of(first) + at}" for at in range(self.tensor_parallel_size)]
+        named = [f"cuda:{gpu_number(first) + at}" for at in range(self.tensor_parallel_size)]
         return named if ":" in first else [first]
 
     @property
-    def trainer_card(self) -> str:
+    def trainer_on(self) -> str:
+        """Returns the trainer's device."""
         return self._place(self.trainer_device)
 
     @property
-    def cards(self) -> int:
-        """How many cards an engine needs to see, from number 0 on."""
-        return max(card_of(self.sampler_cards[0]) + self.tensor_parallel_size, card_of(self.trainer_card) + 1)
+    def gpus(self) -> int:
+        """Returns how many GPUs an engine needs to see, from number 0 on."""
+        return max(gpu_number(self.sampler_on[0]) + self.tensor_parallel_size, gpu_number(self.trainer_on) + 1)
 
     @property
     def apart(self) -> bool:
-        """Whether the trainer has a card that the sampler does not use."""
-        first = card_of(self.sampler_cards[0])
-        return not first <= card_of(self.trainer_card) < first + self.tensor_parallel_size
+        """Tells whether the trainer has a GPU that the sampler does not use."""
+        first = gpu_number(self.sampler_on[0])
+        return not first <= gpu_number(self.trainer_on) < first + self.tensor_parallel_size
 
     def _place(self, own: str) -> str:
         return self.device if own == "auto" else own
 
     @model_validator(mode="after")
-    def _quantised_by_vllm(self) -> Model:
-        on_card = self.sampler == "vllm" and self._place(self.sampler_device) != "cpu"
-        if self.sampler_quantization != "none" and not on_card:
+    def _quantized_by_vllm(self) -> Model:
+        on_gpu = self.sampler == "vllm" and self._place(self.sampler_device) != "cpu"
+        if self.sampler_quantization != "none" and not on_gpu:
             raise ValueError(
-                f"sampler_quantization={self.sampler_quantization} is for vLLM on a card; use sampler=vllm there, or "
+                f"sampler_quantization={self.sampler_quantization} is for vLLM on a GPU; use sampler=vllm there, or "
                 "sampler_quantization=none"
             )
         return self
@@ -104,21 +105,21 @@ class Model(Section):
     def _devices_go_together(self) -> Model:
         for name, device in (("sampler_device", self.sampler_device), ("trainer_device", self.trainer_device)):
             if not _DEVICE.fullmatch(device):
-                raise ValueError(f"{name}={device} is no device; choose auto, cpu, cuda, or a card, as in cuda:1")
+                raise ValueError(f"{name}={device} is no device; choose auto, cpu, cuda, or a GPU, as in cuda:1")
         sampler, trainer = self._place(self.sampler_device), self._place(self.trainer_device)
         if (sampler == "cpu") != (trainer == "cpu"):
             raise ValueError(
                 f"the sampler on {sampler} and the trainer on {trainer} can't go together; put both on the CPU with "
-                "device=cpu, or both on cards"
+                "device=cpu, or both on GPUs"
             )
-        if self.sampler == "transformers" and card_of(sampler) != card_of(trainer):
+        if self.sampler == "transformers" and gpu_number(sampler) != gpu_number(trainer):
             raise ValueError(
-                f"sampler=transformers draws with the trainer's weights, so sampler_device={self.sampler_device} and "
-                f"trainer_device={self.trainer_device} must name the same card; or use sampler=vllm"
+                f"sampler=transformers samples with the trainer's weights, so sampler_device={self.sampler_device} and "
+                f"trainer_device={self.trainer_device} must name the same GPU; or use sampler=vllm"
             )
         return self
 
 
-def card_of(device: str) -> int:
-    """The number of the card that `device` names; 0 where the choice is left open."""
+def gpu_number(device: str) -> int:
+    """Returns the number of the GPU that `device` names; 0 where the choice is left open."""
     return int(device.partition(":")[2] or 0)

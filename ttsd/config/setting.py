@@ -19,8 +19,19 @@ _NULL = ("none", "null")
 
 
 def setting(default: Any, description: str, *, paper: str = "", code: str = "", **bounds: Any) -> Any:
-    """A field of a section. `paper` and `code`: what the paper's table 12 and its code, lasgroup/SDPO, call it."""
+    """Returns a field of a section.
+
+    `paper` and `code`: what the paper's table 12 and its code, lasgroup/SDPO, call it.
+    """
     return Field(default, description=description, json_schema_extra={"paper": paper, "code": code}, **bounds)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested values as one dictionary; the names are places, as in `lora.lr`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
 
 
 class Section(BaseModel):
@@ -45,25 +56,25 @@ class Section(BaseModel):
 
 
 def section(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-    """The section of that name, if `model` has one."""
+    """Returns the section of that name, if `model` has one."""
     field = model.model_fields.get(name)
     kind = field.annotation if field else None
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def members(annotation: Any) -> tuple[Any, ...]:
-    """The types that a setting may have, as in int and None."""
+    """Returns the types that a setting may have, as in int and None."""
     return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
 
 
 def choices(field: FieldInfo) -> list[str]:
-    """The words that a setting may be, as in none, nf4."""
+    """Returns the words that a setting may be, as in none, nf4."""
     literals = [member for member in members(field.annotation) if get_origin(member) is Literal]
     return [word for literal in literals for word in get_args(literal)]
 
 
 def read(text: str, field: FieldInfo | None) -> Any:
-    """The value that `text` means: a string where the setting takes this string, else as TOML writes values."""
+    """Returns the value that `text` means: a string where the setting takes this string, else as TOML writes values."""
     if field is not None and text in choices(field):
         return text
     takes_any_string = field is not None and str in members(field.annotation)
@@ -76,12 +87,12 @@ def read(text: str, field: FieldInfo | None) -> Any:
 
 
 def written(value: Any) -> str:
-    """A value as TOML, which `read` and a configuration file take back."""
+    """Returns a value as TOML, which `read` and a configuration file take back."""
     return '"none"' if value is None else json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first mistake as one sentence with its remedy."""
+    """Returns the first mistake as one sentence with its remedy."""
     first = error.errors()[0]
     # Members of a union add their type's name to the location; a setting's place has two parts.
     where = ".".join(str(part) for part in first["loc"][:2])
@@ -100,7 +111,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def suggest(word: str, known: Sequence[str]) -> str:
-    """` (did you mean 'attempts'?)`, or nothing."""
+    """Returns ` (did you mean 'attempts'?)`, or nothing."""
     close = difflib.get_close_matches(word, known, n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 

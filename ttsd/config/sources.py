@@ -12,17 +12,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from ttsd.config.model import BUNDLED_MODEL
-from ttsd.config.sections import RETIRED, UNRECORDED, Config
+from ttsd.config.sections import Config
 from ttsd.config.setting import explain, read, section, suggest
 from ttsd.errors import UserError
 
-BUNDLED_CONFIG = "micro-cpu"
+BUNDLED_CONFIG = "micro"
 
 
 def load_config(source: str | None = None, overrides: Sequence[str] = ()) -> Config:
-    """The configuration named or lying at `source`, with `section.key=value` overrides applied.
+    """Returns the configuration that `source` names, with `section.key=value` overrides applied.
 
-    Without a source: the bundled model's own configuration while that model is meant, else the defaults.
+    Without a source it is the bundled model's own configuration while that model is meant, else the defaults.
+    UserError: there is no such configuration, or a setting is unknown or has a wrong value.
     """
     changes = _applied({}, overrides)
     if source is None and changes.get("model", {}).get("path", BUNDLED_MODEL) == BUNDLED_MODEL:
@@ -31,25 +32,19 @@ def load_config(source: str | None = None, overrides: Sequence[str] = ()) -> Con
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        raise UserError(_retired(data) or explain(error, Config)) from None
+        raise UserError(explain(error, Config)) from None
 
 
 def recorded_config(recorded: Mapping[str, Any]) -> Config:
-    """The configuration that a run was recorded with, by whatever version.
-
-    A setting that did not exist then means what was done then, which is its default unless `UNRECORDED` says another
-    value; one that has gone since means nothing any more.
-    """
-    known = {
-        name: {key: value for key, value in values.items() if key in kind.model_fields}
-        for name, values in recorded.items()
-        if (kind := section(Config, name)) is not None
-    }
-    return Config.model_validate(known | {name: old | known.get(name, {}) for name, old in UNRECORDED.items()})
+    """Returns the settings that a run was recorded with. UserError: they are not settings of this version."""
+    try:
+        return Config.model_validate(recorded)
+    except ValidationError as error:
+        raise UserError(f"a recorded run has settings of another version of ttsd ({explain(error, Config)})") from None
 
 
 def shipped_configs() -> list[str]:
-    """Names that `--config` takes without a path."""
+    """Returns the names that `--config` takes without a path."""
     return sorted(
         entry.name.removesuffix(".toml")
         for entry in resources.files("configs").iterdir()
@@ -89,6 +84,9 @@ def _applied(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
 def _apply(data: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     name, dot, option = key.strip().partition(".")
+    if equals and name == "method" and not dot:
+        data["method"] = value.strip()
+        return
     if not equals or not dot or not option:
         raise UserError(f"--set {override!r} is not of the form section.key=value, as in budget.attempts=64")
     table = data.setdefault(name, {})
@@ -96,10 +94,3 @@ def _apply(data: dict[str, Any], override: str) -> None:
         raise UserError(f"--set {override!r}: {name!r} is not a section; use section.key=value")
     kind = section(Config, name)
     table[option] = read(value.strip(), kind.model_fields.get(option) if kind else None)
-
-
-def _retired(data: Mapping[str, Any]) -> str:
-    """What to say of the first setting in `data` that an earlier version had, or nothing."""
-    given = (f"{name}.{key}" for name, table in data.items() if isinstance(table, dict) for key in table)
-    place = next((place for place in given if place in RETIRED), None)
-    return f"the setting {place} no longer exists ({RETIRED[place]}); remove it" if place else ""

@@ -294,7 +294,7 @@ def own_traceback(stderr: bytes) -> str:
     """Returns the last traceback in `stderr`: the program's own innermost frames and the exception's lines.
 
     Memory addresses are blanked, so that the same program always gets the same text. Where nothing was printed, the
-    program ended by itself with an error status or was killed by a signal. At most MAX_ERROR_CHARACTERS.
+    program itself ended with an error status or was killed by a signal. At most MAX_ERROR_CHARACTERS.
     """
     lines = _ADDRESS.sub("at 0x...", _readable(stderr)).strip("\n").split("\n")
     starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]

@@ -1,1 +1,1 @@
-"""What hardware holds: memory and seconds of a step, how many runs fit, what works here."""
+"""The machine: how much memory a step needs and how much there is, how many runs fit, what works here."""

@@ -1,4 +1,4 @@
-"""How many runs share an engine, unless the user says: as many as its memory holds, with the sampler still batching.
+"""How many runs share an engine, unless the user says: as many as its memory holds.
 
 What each run needs of the trainer is exact (its weights, teacher, gradient and optimizer moments). What it needs of
 the sampler is an average: the members of a group grow from nothing to `sampling.max_tokens`, so half of that is
@@ -12,41 +12,44 @@ from dataclasses import dataclass
 from typing import Any
 
 from ttsd.config import Config
-from ttsd.machine.cards import GIB
-from ttsd.machine.memory import RAM_SHARE, Found, cache_bytes_of_run, learner_bytes, memory_of
+from ttsd.machine.gpus import GIB, Hardware
+from ttsd.machine.memory import RAM_SHARE, cache_bytes_of_run, learner_bytes, memory_of
 from ttsd.machine.shape import Shape
-from ttsd.sampling.vllm_sampler.settings import MAX_SEQUENCES
+from ttsd.methods import method_named
+from ttsd.sampling.kinds import SAMPLERS
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How many runs, and what keeps them from being more."""
+    """How many runs, and why not more."""
 
     runs: int
     limit: str
 
     def __str__(self) -> str:
-        return f"{self.runs} runs at once (limit: {self.limit})"
+        return f"{self.runs} runs at once ({self.limit})"
 
 
-def capacity(config: Config, model: Mapping[str, Any], group: int, runs: int, memory: Found) -> Capacity:
-    """For `runs` runs that draw `group` completions at once on the model whose config.json is `model`; at least one."""
-    shape = Shape.read(model)
-    cache, trainer = _room(config, shape, memory)
+def capacity(config: Config, model: Mapping[str, Any], runs: int, hardware: Hardware) -> Capacity:
+    """Returns how many of `runs` such runs share an engine; at least one. `model`: the model's config.json."""
+    shape, method = Shape.read(model), method_named(config.method)
+    group, sequences = method.at_once(config), SAMPLERS[config.model.sampler].max_sequences
+    cache, trainer = _room(config, shape, hardware)
     limits = {
-        "there are no more": float(runs),
-        f"vLLM decodes {MAX_SEQUENCES} completions at once": MAX_SEQUENCES / group,
-        "the sampler's memory for keys, values and adapters": cache
-        / cache_bytes_of_run(config, shape, group, on_cpu=memory.is_cpu),
-        "the trainer's memory for adapters and optimizers": trainer / learner_bytes(config, shape),
+        "all of them": float(runs),
+        f"limit: the sampler decodes {sequences} completions at once": sequences / group,
+        "limit: the sampler's memory for keys, values and adapters": cache
+        / cache_bytes_of_run(config, shape, group, on_cpu=hardware.is_cpu),
     }
+    if method.learns:
+        limits["limit: the trainer's memory for adapters and optimizers"] = trainer / learner_bytes(config, shape)
     limit = min(limits, key=limits.__getitem__)
     return Capacity(max(1, int(limits[limit])), limit)
 
 
-def _room(config: Config, shape: Shape, memory: Found) -> tuple[float, float]:
-    """Bytes that runs can divide among themselves: the sampler's, the trainer's."""
-    empty = memory_of(config, shape, memory.as_card(), questions=0)
-    if not memory.is_cpu:
-        return empty.cache, empty.limits["trainer"] - empty.needs["trainer"]
-    return config.model.kv_cache_gib * GIB, RAM_SHARE * memory.free - sum(empty.needs.values())
+def _room(config: Config, shape: Shape, hardware: Hardware) -> tuple[float, float]:
+    """Returns the bytes that runs can divide among themselves: the sampler's, the trainer's."""
+    empty = memory_of(config, shape, hardware, questions=0)
+    if hardware.is_cpu and SAMPLERS[config.model.sampler].own_weights:
+        return config.model.kv_cache_gib * GIB, RAM_SHARE * hardware.free - sum(empty.needs.values())
+    return empty.cache, empty.limits["trainer"] - empty.needs["trainer"]

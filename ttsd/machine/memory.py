@@ -1,14 +1,13 @@
-"""What sampler and trainer take of memory: the one place that `plan`, `capacity`, the doctor and the engine ask.
+"""How much memory sampler and trainer take: the one place that `capacity`, the doctor and the engine ask.
 
-Memory is the worst case of the settings: every prompt, reprompt and completion at its limit. vLLM takes a fixed share
-of a card, or nearly all of one that it need not share; on a CPU, and with the transformers sampler, each process may
-have what the other one leaves.
+Memory is the worst case of the settings: every prompt and completion at its limit. On a GPU a sampler with weights of
+its own takes a fixed share, or nearly all of a GPU that it need not share; otherwise sampler and trainer may each have
+what the other one leaves.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -16,21 +15,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ttsd.config import Config, Model
+from ttsd.config import Config
 from ttsd.errors import UserError
-from ttsd.machine.cards import GIB, Card, card_called, cpu_with
+from ttsd.machine.gpus import GIB, Hardware
 from ttsd.machine.lengths import Lengths, longest_lengths
 from ttsd.machine.shape import Shape
+from ttsd.methods import method_named
+from ttsd.sampling.kinds import SAMPLERS
+from ttsd.training import LOGITS_AT_ONCE
 
 RAM_SHARE = 0.8  # of a machine's memory that may be planned with: the rest is the system's
 NF4_BYTES = 0.516  # 4 bits and doubly quantised scales
 FP8_BYTES = 1.001  # a scale for each row
-OWN_CARD_SHARE = 0.9  # of a card that vLLM need not share
+OWN_GPU_SHARE = 0.9  # of a GPU that vLLM need not share
 
 _PROCESS = 0.6 * GIB  # Python, torch, CUDA context and library workspaces of one process
-_SERVING = 2.0 * GIB  # what vLLM needs on a card while it computes, CUDA graphs included
+_SERVING = 2.0 * GIB  # what vLLM needs on a GPU while it computes, CUDA graphs included
 _SERVING_ON_CPU = 0.6 * GIB  # measured on two cores with Qwen2.5-Coder-0.5B in float32
 _SLACK = 1.1  # allocator fragmentation on what comes and goes
+KV_CACHE = "KV cache, at least"
+LESS_MEMORY = (
+    "lower sampling.max_tokens, reprompt.max_reprompt_len, distillation.token_budget or lora.rank, set "
+    "distillation.gradient_checkpointing, or choose a smaller model"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,41 +52,45 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What sampler and trainer need, part by part, and what each may have, in bytes. Of several cards: of each."""
+    """What sampler and trainer need, part by part, and what each may have, in bytes. Of several GPUs: of each."""
 
     parts: tuple[Need, ...]
     limits: Mapping[str, float]
 
     @property
     def needs(self) -> dict[str, float]:
+        """Returns the bytes that each process needs."""
         return {name: sum(part.bytes for part in self.parts if part.where == name) for name in ("trainer", "sampler")}
 
-    def in_words(self, found: Found) -> str:
-        """What both need, of what this machine was `found` to have."""
-        parts = ", ".join(f"{process} {need / GIB:.1f} GiB" for process, need in self.needs.items() if need)
-        card = found.as_card()
-        if card.trainer_gib is not None:
-            return f"{parts}; cards of {card.trainer_gib:.1f} GiB and {card.gib:.1f} GiB"
-        return f"{parts}; {card.gib:.1f} GiB {'of free memory' if found.is_cpu else 'of the card'}"
+    @property
+    def too_large(self) -> list[str]:
+        """Returns the processes that need more than they may have."""
+        return [process for process, need in self.needs.items() if need > self.limits[process]]
+
+    def in_words(self, hardware: Hardware) -> str:
+        """Says what both need, what there is and, where that is too little, what to do."""
+        needs = ", ".join(f"{process} {need / GIB:.1f} GiB" for process, need in self.needs.items() if need)
+        if self.fits:
+            return f"{needs}, of {hardware}"
+        have = [
+            f"the {one} may have {self.limits[one] / GIB:.1f} GiB" for one in self.too_large if self.limits[one] > 0
+        ]
+        return f"{needs}, of {hardware}; this does not fit{''.join(f', {limit}' for limit in have)}: {LESS_MEMORY}"
 
     @property
     def fits(self) -> bool:
-        return all(need <= self.limits[process] for process, need in self.needs.items())
+        """Tells whether each process has room."""
+        return not self.too_large
 
     @property
     def cache(self) -> float:
-        """Bytes for keys and values once all else has its place; below 0 where there is no room for them."""
-        return self.limits["sampler"] - self.needs["sampler"] + self._part(KV_CACHE)
-
-    def _part(self, what: str) -> float:
-        return sum(part.bytes for part in self.parts if part.what == what)
-
-
-KV_CACHE = "KV cache, at least"
+        """Returns the bytes that are left for keys and values; below 0 where the rest alone is too much."""
+        least = sum(part.bytes for part in self.parts if part.what == KV_CACHE)
+        return self.limits["sampler"] - self.needs["sampler"] + least
 
 
 def number_bytes(config: Config, *, on_cpu: bool) -> int:
-    """Bytes of a number of the base model, in sampler and trainer."""
+    """Returns the bytes of a number of the base model, in sampler and trainer."""
     from ttsd.backbone.processor import resolved_dtype
 
     wanted, path = config.model.dtype, config.model.path
@@ -87,40 +98,43 @@ def number_bytes(config: Config, *, on_cpu: bool) -> int:
     return 4 if dtype == "float32" else 2
 
 
-def memory_of(config: Config, shape: Shape, card: Card, *, questions: int, lengths: Lengths | None = None) -> Memory:
-    """For `questions` questions that share an engine on `card`; every length at its limit unless they are given."""
-    width, lengths = number_bytes(config, on_cpu=card.is_cpu), lengths or longest_lengths(config)
+def memory_of(config: Config, shape: Shape, hardware: Hardware, *, questions: int) -> Memory:
+    """Returns what `questions` questions need that share an engine, every length at its limit."""
+    width, lengths = number_bytes(config, on_cpu=hardware.is_cpu), longest_lengths(config)
+    learns, own_weights = method_named(config.method).learns, SAMPLERS[config.model.sampler].own_weights
     parts = (
-        *_trainer(config, shape, width, lengths, questions),
-        *_sampler(config, shape, width, lengths, questions, card),
+        *(_base(config, shape, width) if learns or not own_weights else ()),
+        *(_learning(config, shape, width, lengths, questions) if learns else ()),
+        *(_own_process if own_weights else _on_base)(config, shape, width, lengths, questions, hardware),
     )
-    return Memory(parts, _limits(config, card, Memory(parts, {}).needs))
+    return Memory(parts, _limits(config, hardware, Memory(parts, {}).needs))
 
 
 def cache_bytes_of_run(config: Config, shape: Shape, group: int, *, on_cpu: bool) -> float:
-    """Bytes that a run takes of the sampler: an adapter slot, its prompt, and half of each of `group` completions."""
+    """Returns what a run takes of the sampler: an adapter slot, its prompt, half of each of `group` completions."""
     width = number_bytes(config, on_cpu=on_cpu)
     tokens = config.sampling.max_prompt_len + group * config.sampling.max_tokens // 2
-    return (shape.kv_bytes(tokens, width) + width * shape.adapter(config.lora.rank)) / _cards(config)
+    return (shape.kv_bytes(tokens, width) + width * shape.adapter(config.lora.rank)) / config.model.tensor_parallel_size
 
 
 def learner_bytes(config: Config, shape: Shape) -> float:
-    """Bytes that a run takes of the trainer: weights, gradient, two moments and the teacher, in float32."""
-    return (4 + _averaged(config)) * 4.0 * shape.adapter(config.lora.rank)
+    """Returns what a run takes of the trainer: weights, gradient, two moments and the teacher, in float32."""
+    copies = 5 if config.teacher.teacher_regularization == "ema" else 4
+    return copies * 4.0 * shape.adapter(config.lora.rank)
 
 
 def state_bytes(config: Config, shape: Shape) -> float:
-    """Bytes of the learner's state on disk: all that the trainer holds but the gradient."""
-    return (3 + _averaged(config)) * 4.0 * shape.adapter(config.lora.rank)
+    """Returns the bytes of a learner's state on disk: all that the trainer holds but the gradient."""
+    return learner_bytes(config, shape) - 4.0 * shape.adapter(config.lora.rank)
 
 
 def adapters_bytes(config: Config, model: Mapping[str, Any], questions: int) -> float:
-    """Of the adapter files that lie about while `questions` questions learn: of each the old and the new version."""
+    """Returns the bytes of adapter files while `questions` questions learn: the old and the new version of each."""
     return 2 * questions * 4.0 * Shape.read(model).adapter(config.lora.rank)
 
 
 def scratch_parent(least_bytes: float) -> Path:
-    """Where files go that live for seconds: in memory if so many bytes have room there, else the disk.
+    """Returns where short-lived files go: in memory if so many bytes have room there, else on the disk.
 
     A container's /dev/shm has 64 MB unless somebody asks for more.
     """
@@ -129,162 +143,100 @@ def scratch_parent(least_bytes: float) -> Path:
     return memory if usable else Path(tempfile.gettempdir())
 
 
-def vllm_cache_bytes(config: Config, model: Mapping[str, Any], found: Found, questions: int) -> int:
-    """What vLLM is to take for keys and values, on each card, of the model whose config.json is `model`.
+def vllm_cache_bytes(config: Config, model: Mapping[str, Any], hardware: Hardware, questions: int) -> int:
+    """Returns what vLLM takes for keys and values, on each GPU, for the model whose config.json is `model`.
 
-    UserError: that is less than one text of full length.
+    UserError: one sequence of full length takes more than that.
     """
-    if found.is_cpu:
+    if hardware.is_cpu:
         return int(config.model.kv_cache_gib * GIB)
     shape, width = Shape.read(model), number_bytes(config, on_cpu=False)
-    memory = memory_of(config, shape, found.as_card(), questions=questions)
+    memory = memory_of(config, shape, hardware, questions=questions)
     tokens = config.model.max_model_len or config.sampling.max_prompt_len + config.sampling.max_tokens
-    least = shape.kv_bytes(tokens, width) / _cards(config)
+    least = shape.kv_bytes(tokens, width) / config.model.tensor_parallel_size
     if memory.cache < least:
-        share = sampler_share(config)
-        what = "the sampler's share" if config.model.apart else "model.gpu_memory_utilization"
+        apart, share = config.model.apart, sampler_share(config)
+        name = "the sampler's share" if apart else "model.gpu_memory_utilization"
         raise UserError(
-            f"{what}={share} of a card of {found.card / GIB:.1f} GiB leaves {max(0.0, memory.cache) / GIB:.1f} GiB for "
-            f"keys and values, and one text of {tokens} tokens takes {least / GIB:.1f}; "
-            f"{'' if config.model.apart else 'raise it, '}lower model.max_model_len and sampling.max_tokens, or share "
-            "the engine among fewer questions"
+            f"{name}={share} of a GPU of {hardware.gpu / GIB:.1f} GiB leaves {max(0.0, memory.cache) / GIB:.1f} GiB "
+            f"for keys and values, and one sequence of {tokens} tokens takes {least / GIB:.1f}; "
+            f"{'' if apart else 'raise it, '}lower model.max_model_len and sampling.max_tokens, or share the engine "
+            "among fewer questions"
         )
     return int(memory.cache)
 
 
 def sampler_share(config: Config) -> float:
-    """Of each of its cards, what vLLM may take."""
+    """Returns the share of each of its GPUs that vLLM may take."""
     wanted = config.model.gpu_memory_utilization
-    return max(wanted, OWN_CARD_SHARE) if config.model.apart else wanted
+    return max(wanted, OWN_GPU_SHARE) if config.model.apart else wanted
 
 
-def _averaged(config: Config) -> bool:
-    return config.teacher.teacher_regularization == "ema"
-
-
-def _cards(config: Config) -> int:
-    """Among how many cards the sampler is divided."""
-    return config.model.tensor_parallel_size
-
-
-def _limits(config: Config, card: Card, needs: Mapping[str, float]) -> dict[str, float]:
-    if config.model.sampler == "vllm" and not card.is_cpu:
-        share = sampler_share(config) * card.gib * GIB
-        whole = (card.trainer_gib or card.gib) * GIB
-        return {"trainer": whole if config.model.apart else whole - share, "sampler": share}
-    whole = card.gib * GIB * (RAM_SHARE if card.is_cpu else 1.0)
+def _limits(config: Config, hardware: Hardware, needs: Mapping[str, float]) -> dict[str, float]:
+    if SAMPLERS[config.model.sampler].own_weights and not hardware.is_cpu:
+        share = sampler_share(config) * hardware.gpu
+        own = hardware.trainer_gpu or hardware.gpu
+        return {"trainer": own if config.model.apart else own - share, "sampler": share}
+    whole = RAM_SHARE * hardware.free if hardware.is_cpu else hardware.gpu
     return {"trainer": whole - needs["sampler"], "sampler": whole - needs["trainer"]}
 
 
-def _trainer(config: Config, shape: Shape, width: int, lengths: Lengths, questions: int) -> list[Need]:
-    distillation, numbers = config.distillation, shape.adapter(config.lora.rank)
+def _base(config: Config, shape: Shape, width: int) -> list[Need]:
+    """Returns what the trainer's process needs before anything is learned."""
     linear = NF4_BYTES if config.model.quantize_base == "nf4" else width
+    return [
+        Need("trainer", "base weights", shape.linear * linear + shape.embedding * width, config.model.quantize_base),
+        Need("trainer", "process", _PROCESS),
+    ]
+
+
+def _learning(config: Config, shape: Shape, width: int, lengths: Lengths, questions: int) -> list[Need]:
+    """Returns what gradient steps add to it: the adapters, and the activations of the largest micro-batch."""
+    distillation, numbers = config.distillation, f"{shape.adapter(config.lora.rank) / 1e6:.0f} M numbers"
     row = max(lengths.prompt + lengths.completion, min(distillation.token_budget, lengths.student))
     layer = shape.layer_bytes(config.lora.rank) * width / 2
     keeps = min(1.0, distillation.checkpoint_over / row) if distillation.gradient_checkpointing else 1.0
     again = (1 - keeps) * row * shape.layers * shape.hidden * width + (keeps < 1) * row * layer
     kept = keeps * row * shape.layers * layer + again
-    passing = max(lengths.reprompt + lengths.completion, min(distillation.token_budget, lengths.teacher))
+    passing = max(lengths.teacher_prompt + lengths.completion, min(distillation.token_budget, lengths.teacher))
     logits = 3 * width + 3 * 4  # student, teacher, gradient; their float32 log-softmaxes
-    chunk = f"{distillation.chunk_tokens} tokens at a time"
+    chunk = f"{LOGITS_AT_ONCE // shape.vocab} tokens at a time"
     return [
-        Need("trainer", "base weights", shape.linear * linear + shape.embedding * width, config.model.quantize_base),
-        Need(
-            "trainer",
-            "adapters and optimizer",
-            questions * learner_bytes(config, shape),
-            f"{numbers / 1e6:.0f} M numbers",
-        ),
+        Need("trainer", "adapters and optimizer", questions * learner_bytes(config, shape), numbers),
         Need("trainer", "student activations", kept * _SLACK, f"{row} tokens{', checkpointed' * (keeps < 1)}"),
         Need("trainer", "teacher activations", passing * layer / 2 * _SLACK, f"{passing} tokens, one layer at a time"),
         Need("trainer", "hidden states", 3.0 * row * shape.hidden * width, "student, its gradient, teacher"),
-        Need("trainer", "logits", float(distillation.chunk_tokens * shape.vocab * logits), chunk),
-        Need("trainer", "process", _PROCESS),
+        Need("trainer", "logits", float(LOGITS_AT_ONCE * logits), chunk),
     ]
 
 
-def _sampler(config: Config, shape: Shape, width: int, lengths: Lengths, questions: int, card: Card) -> list[Need]:
-    if config.model.sampler == "transformers":  # reads the trainer's weights, and decodes a group without paging
-        cache = shape.kv_bytes(lengths.group * (lengths.prompt + lengths.completion), width)
-        needs = [Need("sampler", KV_CACHE, cache, "of one group, all at full length")]
-        if card.is_cpu:  # `Base.readied`
-            copied = shape.embedding if width == 2 else shape.linear
-            needs.append(Need("sampler", "weights to decode with", copied * width, "a copy"))
-        return needs
-    cards, slots = _cards(config), questions + 1  # the version in use and the one that replaces it
-    least = shape.kv_bytes(lengths.prompt + lengths.completion, width) / cards
-    whole = shape.kv_bytes(questions * lengths.student, width) / cards / GIB
-    if card.is_cpu:
+def _on_base(
+    config: Config, shape: Shape, width: int, lengths: Lengths, questions: int, hardware: Hardware
+) -> list[Need]:
+    """Returns what a sampler needs that uses the trainer's weights and decodes a group without paging."""
+    cache = shape.kv_bytes(lengths.group * (lengths.prompt + lengths.completion), width)
+    needs = [Need("sampler", KV_CACHE, cache, "of one group, all at full length")]
+    if hardware.is_cpu:  # packed for the processor
+        copied = shape.embedding if width == 2 else shape.linear
+        needs.append(Need("sampler", "weights to decode with", copied * width, "a copy"))
+    return needs
+
+
+def _own_process(
+    config: Config, shape: Shape, width: int, lengths: Lengths, questions: int, hardware: Hardware
+) -> list[Need]:
+    """Returns what a sampler needs that has weights of its own; of several GPUs, what it needs of each."""
+    gpus, slots = config.model.tensor_parallel_size, questions + 1  # one for the version that replaces another
+    least = shape.kv_bytes(lengths.prompt + lengths.completion, width) / gpus
+    whole = shape.kv_bytes(questions * lengths.student, width) / gpus / GIB
+    if hardware.is_cpu:
         least = max(least, config.model.kv_cache_gib * GIB)
-    serving = _PROCESS + (_SERVING_ON_CPU if card.is_cpu else _SERVING)
+    serving = _PROCESS + (_SERVING_ON_CPU if hardware.is_cpu else _SERVING)
     linear = FP8_BYTES if config.model.sampler_quantization == "fp8" else width
     weights = shape.linear * linear + shape.embedding * width
     return [
-        Need("sampler", "base weights", weights / cards, config.model.sampler_quantization),
-        Need("sampler", "adapter slots", slots * shape.adapter(config.lora.rank) * width / cards, f"{slots} slots"),
+        Need("sampler", "base weights", weights / gpus, config.model.sampler_quantization),
+        Need("sampler", "adapter slots", slots * shape.adapter(config.lora.rank) * width / gpus, f"{slots} slots"),
         Need("sampler", KV_CACHE, least, f"of one completion; {whole:.1f} GiB hold all at once"),
         Need("sampler", "serving", serving),
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Bytes of the sampler's card (0: there is none) and of main memory that nobody uses; what CUDA calls that card.
-
-    `trainer_card`: bytes of the trainer's, where it is another.
-    """
-
-    card: float
-    free: float
-    name: str = ""
-    trainer_card: float | None = None
-
-    @property
-    def is_cpu(self) -> bool:
-        return not self.card
-
-    def as_card(self) -> Card:
-        """To plan memory with; of its speed nothing is said."""
-        return Card((self.card or self.free) / GIB, 1.0, 1.0, is_cpu=self.is_cpu, trainer_gib=self._trainer_gib)
-
-    def as_fast_card(self) -> Card | None:
-        """To plan time with; None: a card that is not in the table."""
-        if self.is_cpu:
-            return cpu_with(len(os.sched_getaffinity(0)), self.free / GIB)
-        return card_called(self.name, self.card / GIB, trainer_gib=self._trainer_gib)
-
-    @property
-    def _trainer_gib(self) -> float | None:
-        return None if self.trainer_card is None else self.trainer_card / GIB
-
-
-def found_memory(model: Model) -> Found:
-    """Of this machine's devices that the section [model] names. UserError: one of them is not here."""
-    sampler, name = min(map(_card, model.sampler_cards))
-    return Found(sampler, _free(), name, _card(model.trainer_card)[0] if model.apart else None)
-
-
-def _card(device: str) -> tuple[float, str]:
-    """Bytes and name. No CUDA context is made on the card: that would take half a GiB of it."""
-    import torch
-
-    from ttsd.backbone.processor import device_named
-
-    place = device_named(device)
-    if place.type == "cpu":
-        return 0.0, ""
-    properties = torch.cuda.get_device_properties(place)
-    return float(properties.total_memory), properties.name
-
-
-def _free() -> float:
-    """What is available, within the bounds of our control group."""
-    available = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
-    free = float(available[1]) * 1024 if available else GIB
-    limit, used = (_number(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
-    return free if limit is None or used is None else min(free, limit - used)
-
-
-def _number(file: Path) -> float | None:
-    text = file.read_text().strip() if file.is_file() else ""
-    return float(text) if text.isdigit() else None

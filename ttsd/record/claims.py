@@ -1,54 +1,59 @@
-"""Who works on a run: a lock in the run's folder that goes with its process."""
+"""Which process works on a run: a lock in the run's folder that ends with its process."""
 
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
-from ttsd.errors import UserError
+from filelock import FileLock, Timeout
+
+from ttsd.errors import RunHeld
 from ttsd.record.faults import faults_in_words
+
+PATIENCE_SECONDS = 0.3  # a reader that asks whether the lock is free shares it for a moment
 
 
 @contextmanager
 def claimed(state_dir: Path, run: int, path: Path) -> Iterator[Path]:
-    """Run `run`'s folder in `state_dir`, held against other processes. The lock goes with the process, however it ends.
+    """Holds the folder of run `run` in `state_dir` against other processes. The lock ends with its process.
 
-    `path`: the database that errors speak of.
+    `path`: the database that errors name. RunHeld: another process has it. UserError: the lock can't be a file there.
     """
     folder = state_dir / f"run-{run}"
+    # Without the fallback to a file that says who holds the lock: it would outlive a process that is killed.
+    lock = FileLock(folder / "lock", timeout=PATIENCE_SECONDS, thread_local=False, fallback_to_soft=False)
     with faults_in_words(path):
         folder.mkdir(parents=True, exist_ok=True)
-        lock: IO[str] = (folder / "lock").open("w")
-    with lock:
-        if not _locked(lock, fcntl.LOCK_EX):
-            raise UserError(
-                f"run {run} is being worked on by another process; wait for it, or start another run with --fresh"
-            )
+        try:
+            lock.acquire()
+        except Timeout:
+            held = f"another process works on run {run}; wait for it, or start another run with --fresh"
+            raise RunHeld(held) from None
+    try:
         for draft in folder.glob(".step-*"):  # of a process that was killed while it wrote
             shutil.rmtree(draft, ignore_errors=True)
         yield folder
+    finally:
+        lock.release()
 
 
 def is_claimed(state_dir: Path, run: int) -> bool:
-    """Whether a process works on the run."""
+    """Tells whether a process works on the run.
+
+    FileLock's own lock (flock), but shared and only read: readers see no other reader, and need no right to write.
+    """
     try:
-        with (state_dir / f"run-{run}" / "lock").open("r") as lock:
-            return not _locked(lock, fcntl.LOCK_SH, tries=1)
+        lock = os.open(state_dir / f"run-{run}" / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
-
-
-def _locked(lock: IO[str], kind: int, tries: int = 10) -> bool:
-    """Takes the lock. More than one try, as whoever asks whether it is free holds it for a moment."""
-    for _ in range(tries):
-        try:
-            fcntl.flock(lock, kind | fcntl.LOCK_NB)
-            return True
-        except OSError:
-            time.sleep(0.02)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
     return False

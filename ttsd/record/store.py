@@ -1,7 +1,7 @@
-"""The record and the resume point: one SQLite file, written before the next step begins. The door to sqlite-utils.
+"""The run database and the resume point: one SQLite file. The door to sqlite-utils is `tables`.
 
-Every attempt is a row as soon as it is judged; a step's row follows when its gradient step is done and names the
-folder with the learner's state, which lies on disk before the row does. So after `kill -9` the database says exactly
+Every attempt is a row as soon as it is judged; a step's row follows when its gradient step is done. It names the
+folder with the learner's state, which is on disk before the row is. So after `kill -9` the database says exactly
 which attempts are finished, which step was not, and where the weights are.
 """
 
@@ -9,55 +9,70 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ttsd.config import recorded_config
 from ttsd.errors import UserError
-from ttsd.loop import Past
-from ttsd.methods import kind_of
-from ttsd.nouns import Attempt, Gains, Step
+from ttsd.nouns import Attempt, Example, History, Prompt, Step, TokenAdvantages
 from ttsd.record.claims import claimed, is_claimed
 from ttsd.record.faults import faults_in_words
-from ttsd.record.protocol import Answer, Row, Spent
-from ttsd.record.rows import as_json, attempt_row, decoded, gain_rows, gains_of, now, rollout_of
-from ttsd.record.schema import migrations, unknown
+from ttsd.record.protocol import Answer, Past, Row, Spent
+from ttsd.record.rows import (
+    advantages_of,
+    as_json,
+    attempt_of,
+    attempt_row,
+    decoded,
+    example_of,
+    example_row,
+    now,
+    prompt_of,
+    prompt_row,
+)
+from ttsd.record.run import Run, wants_more
+from ttsd.record.schema import foreign, migrations
 from ttsd.record.tables import sqlite_utils
 
 __all__ = ["Answer", "Row", "Store"]
 
 KEPT_STATES = 2
 BUSY_MILLISECONDS = 30_000
-SHARE = "coalesce(score, visible_passed * 1.0 / nullif(visible_total, 0))"  # of success, of an attempt
 
 
 class Store:
-    """Runs, steps and attempts in the SQLite file at `path`; learner states in folders under `state_dir`."""
+    """Holds runs, steps and attempts in the SQLite file at `path`; learner states in folders under `state_dir`."""
 
     def __init__(self, path: str | Path, state_dir: str | Path | None = None, *, read_only: bool = False) -> None:
         self.path = Path(path)
         self.state_dir = Path(state_dir) if state_dir else self.path.with_name(self.path.name + ".state")
-        if read_only:
-            address = f"{self.path.absolute().as_uri()}?mode=ro"
-            self._db = sqlite_utils.Database(sqlite3.connect(address, uri=True, timeout=30, isolation_level=None))
-            return
         with faults_in_words(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=BUSY_MILLISECONDS / 1000, isolation_level=None)
-            connection.execute("PRAGMA foreign_keys = ON")
+            connection = self._reader() if read_only else self._writer()
             self._db = sqlite_utils.Database(connection)
-            self._db.enable_wal()
-            connection.execute("PRAGMA synchronous = NORMAL")  # survives kill -9; a power cut may cost the last rows
-            if unknown(self._db):
-                raise UserError(
-                    f"{self.path} was written by a newer version of ttsd; install that one, or give another store.path"
-                )
-            migrations.apply(self._db)
+            if reason := foreign(self._db):
+                self._db.close()
+                raise UserError(f"{self.path} {reason}, or give another store.path")
+            if not read_only:
+                self._db.enable_wal()
+                migrations.apply(self._db)
+
+    def _reader(self) -> sqlite3.Connection:
+        address = f"{self.path.absolute().as_uri()}?mode=ro"
+        return sqlite3.connect(address, uri=True, timeout=BUSY_MILLISECONDS / 1000, isolation_level=None)
+
+    def _writer(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path, timeout=BUSY_MILLISECONDS / 1000, isolation_level=None)
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = NORMAL")  # survives kill -9; a power cut may cost the last rows
+        return connection
 
     def check_writable(self) -> None:
-        """UserError or InfrastructureError: another program holds the database, or it can't be written."""
+        """Checks that it can be written.
+
+        UserError or InfrastructureError: another program holds the database, or it can't be written.
+        """
         with faults_in_words(self.path):
             self._db.execute("PRAGMA busy_timeout = 2000")
             self._db.execute("begin immediate")
@@ -65,18 +80,14 @@ class Store:
             self._db.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
 
     @classmethod
-    def existing(cls, path: str | Path, state_dir: str | Path | None = None) -> Store:
-        """The database at `path`; UserError where there is none yet."""
+    def read_only(cls, path: str | Path, state_dir: str | Path | None = None) -> Store:
+        """Opens an existing database without ever writing to it. UserError: there is none, or it is not ours."""
         if not Path(path).is_file():
             raise UserError(f"there is no database {path}; `ttsd solve` makes it, and store.path names another")
-        return cls(path, state_dir)
-
-    @classmethod
-    def reading(cls, path: str | Path, state_dir: str | Path | None = None) -> Store:
-        """The existing database, of this version, for a reader that can't write, beside whoever does."""
         return cls(path, state_dir, read_only=True)
 
     def close(self) -> None:
+        """Closes the file."""
         self._db.close()
 
     def __enter__(self) -> Store:
@@ -87,53 +98,53 @@ class Store:
 
     # -- runs ---------------------------------------------------------------------------------------------------
 
-    def new_run(
-        self,
-        *,
-        question: str,
-        method: str,
-        seed: int,
-        model: str,
-        config: Mapping[str, Any],
-        split: Mapping[str, Any],
-        environment: Mapping[str, Any],
-    ) -> int:
+    def new_run(self, run: Run, environment: Mapping[str, Any]) -> int:
         """Starts a run; returns its number."""
-        row = {
-            "question": question,
-            "method": method,
-            "seed": seed,
-            "status": "running",
-            "model": model,
-            "config": as_json(config),
-            "split": as_json(split),
-            "environment": as_json(environment),
-            "created": now(),
-            "updated": now(),
-        }
+        facts = {name: as_json(value) if isinstance(value, dict) else value for name, value in run.facts.items()}
+        row = {**facts, "environment": as_json(environment), "status": "running", "created": now(), "updated": now()}
         with self._writing():
             return int(str(self._db.table("runs").insert(row).last_pk))
 
-    def runs_of(self, question: str, method: str, seed: int) -> list[Row]:
-        """The runs of this question, method and seed, the newest first, their JSON columns decoded."""
-        where = "question = ? and method = ? and seed = ?"
-        rows = self._db.table("runs").rows_where(where, [question, method, seed], order_by="run desc")
-        return [decoded(row) for row in rows]
+    def newest(self, run: Run) -> Row | None:
+        """Returns the row of the newest run with this fingerprint, JSON columns decoded; None: there is none."""
+        rows = self._db.table("runs").rows_where("fingerprint = ?", [run.fingerprint], order_by="run desc", limit=1)
+        return next(map(decoded, rows), None)
+
+    def stopped_otherwise(self, run: Run) -> Row | None:
+        """Returns the newest run of this question, method and seed that was stopped under other settings."""
+        where = "question = ? and method = ? and seed = ? and fingerprint != ? and status = 'running'"
+        values = [run.question, run.method.name, run.seed, run.fingerprint]
+        return next(map(decoded, self._db.table("runs").rows_where(where, values, order_by="run desc", limit=1)), None)
+
+    def is_finished(self, row: Row, run: Run) -> bool:
+        """Tells whether a stored run needs no more attempts under the settings of `run`."""
+        if row["discovery_attempt"] is not None and not run.config.budget.continue_after_discovery:
+            return True
+        return row["status"] != "running" and not wants_more(row, self.answer(row["run"]).attempts, run.config)
+
+    def settled(self, row: Row, run: Run) -> Answer | None:
+        """Returns the answer of a run that has nothing left to do; closes one that was stopped at its discovery."""
+        if not self.is_finished(row, run):
+            return None
+        if row["status"] == "running":
+            self.finish(row["run"], "discovery")
+        return self.answer(row["run"])
 
     def run(self, run: int) -> Row:
-        """One run's row, its JSON columns decoded. UserError where there is none."""
+        """Returns one run's row, its JSON columns decoded. UserError where there is none."""
         rows = list(self._db.table("runs").rows_where("run = ?", [run]))
         if not rows:
             raise UserError(f"{self.path} has no run {run}; `ttsd show` lists the runs it has")
         return decoded(rows[0])
 
     def runs(self) -> list[Row]:
+        """Returns all runs' rows, JSON columns decoded."""
         return [decoded(row) for row in self._db.table("runs").rows_where(order_by="run")]
 
     def answer(self, run: int) -> Answer:
-        """What the record says of a run."""
+        """Returns what is stored about a run."""
         row = self.run(run)
-        ((attempts, best),) = self.query(f"select count(*), max({SHARE}) from attempts where run = ?", [run])
+        ((attempts, best),) = self.query("select count(*), max(visible_fraction) from attempts where run = ?", [run])
         return Answer(
             run=run,
             question=row["question"],
@@ -149,66 +160,14 @@ class Store:
         )
 
     def spent(self, run: int) -> Spent:
-        """What counts towards the run's budgets; its seconds are those of its finished steps."""
-        ((attempts, tokens),) = self.query(
-            "select count(*), sum(prompt_tokens + completion_tokens) from attempts where run = ?", [run]
-        )
-        # Before version 5 of the schema a step's row held no more than its own seconds.
-        ((seconds,),) = self.query(
-            """select coalesce(max(json_extract(seconds, '$.run')),
-            sum(json_extract(seconds, '$.draw') + json_extract(seconds, '$.distil'))) from steps where run = ?""",
-            [run],
-        )
-        return Spent(attempts, tokens or 0, seconds or 0.0)
-
-    def overview(self) -> list[Row]:
-        """One row a run, for a table. A run that is neither finished nor claimed by a process is interrupted."""
-        sql = f"""select r.*, (select count(*) from attempts where run = r.run) as attempts,
-            (select count(*) from steps where run = r.run) as steps,
-            (select round(max({SHARE}), 3) from attempts where run = r.run) as best from runs r order by run"""
-        return [self._summary(decoded(row)) for row in self._db.query(sql)]
-
-    def _summary(self, row: Row) -> Row:
-        config = recorded_config(row["config"])
-        return {
-            "run": row["run"],
-            "question": row["question"],
-            "method": kind_of(row["method"]).label(config),
-            "seed": row["seed"],
-            "status": self._state(row),
-            "discovery": row["discovery_attempt"],
-            "attempts": row["attempts"],
-            "budget": config.budget.attempts,
-            "steps": row["steps"],
-            "best": row["best"],
-            "model": row["model"],
-            "started": row["created"][:16].replace("T", " "),
-        }
-
-    def looked_at(self, run: int) -> Row:
-        """One run's row for a reader: its status says whether it is running or interrupted, and what ended it."""
-        row = self.run(run)
-        return row | {"status": self._state(row)}
-
-    def _state(self, row: Row) -> str:
-        if row["status"] == "discovered":
-            return "discovered"
-        if row["status"] == "exhausted":
-            return f"{row['ended'] or 'attempts'} spent"
-        return "running" if is_claimed(self.state_dir, row["run"]) else "interrupted"
-
-    def attempt_overview(self, run: int) -> list[Row]:
-        """One row an attempt, for a table."""
-        self.run(run)
-        scored = self.query("select 1 from attempts where run = ? and score is not null limit 1", [run])
-        score = ", score" if scored else ""
-        sql = f"""select attempt, step, verdict, visible_passed || '/' || visible_total as visible,
-            hidden_passed || '/' || hidden_total as hidden{score}, completion_tokens as tokens,
-            substr(replace(feedback, char(10), ' '), 1, 60) as feedback from attempts where run = ? order by attempt"""
-        return list(self._db.query(sql, [run]))
+        """Returns what counts towards the run's budgets; its seconds are those of its finished steps."""
+        sql = "select count(*), coalesce(sum(prompt_tokens + completion_tokens), 0) from attempts where run = ?"
+        ((attempts, tokens),) = self.query(sql, [run])
+        ((seconds,),) = self.query("select max(json_extract(seconds, '$.run')) from steps where run = ?", [run])
+        return Spent(attempts, tokens, seconds or 0.0)
 
     def resume(self, run: int, config: Mapping[str, Any]) -> None:
-        """Notes the settings under which an unfinished run continues: its budget may have grown."""
+        """Stores the settings under which a run continues: its budget may have grown."""
         with self._writing():
             changed = {"config": as_json(config), "status": "running", "ended": None, "updated": now()}
             self._db.table("runs").update(run, changed)
@@ -221,38 +180,34 @@ class Store:
             self._db.table("runs").update(run, {"status": status, "ended": ended, "updated": now()})
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """A transaction that waits for its turn: SQLite refuses whoever read before another program wrote."""
-        with faults_in_words(self.path):
-            self._db.execute("begin immediate")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("rollback")
-                raise
-            self._db.execute("commit")
-
-    @contextmanager
     def claim(self, run: int) -> Iterator[Path]:
-        """The run's own folder, held against other processes."""
+        """Holds the run's own folder against other processes. RunHeld: another process has it."""
         with claimed(self.state_dir, run, self.path) as folder:
             yield folder
 
+    def state(self, row: Row) -> str:
+        """Says how a run stands: running, interrupted, discovered, or which budget is spent."""
+        if row["status"] == "discovered":
+            return "discovered"
+        if row["status"] == "exhausted":
+            return f"{row['ended'] or 'attempts'} spent"
+        return "running" if is_claimed(self.state_dir, row["run"]) else "interrupted"
+
     # -- what happens in a run ----------------------------------------------------------------------------------
 
-    def add_attempt(self, run: int, rollout: Attempt) -> None:
-        """Writes one judged attempt."""
+    def add_attempt(self, run: int, attempt: Attempt) -> None:
+        """Writes one judged attempt and its prompt."""
         with self._writing():
-            self._db.table("attempts").insert({"run": run, **attempt_row(rollout)})
+            self._add_prompts([attempt.prompt])
+            self._db.table("attempts").insert({"run": run, **attempt_row(attempt)})
 
-    def add_step(self, run: int, step: Step, state: Path | None, gains: Gains | None = None) -> None:
-        """Writes a finished step, naming the learner state that continues from it; prunes older states."""
-        discovery = step.discovery
+    def add_step(self, run: int, step: Step, state: Path | None, advantages: TokenAdvantages) -> None:
+        """Writes a finished step, what it learned, and the learner's state after it; prunes older states."""
         row = {
             "run": run,
             "step": step.number,
-            "first_attempt": step.rollouts[0].attempt,
-            "attempts": len(step.rollouts),
+            "first_attempt": step.attempts[0].number,
+            "attempts": len(step.attempts),
             "adapter_version": step.adapter_version,
             "loss": step.metrics.get("loss"),
             "metrics": as_json(step.metrics),
@@ -262,51 +217,79 @@ class Store:
         }
         with self._writing():
             self._db.table("steps").insert(row)
-            self._db.table("token_gains").insert_all(gain_rows(run, step, gains or {}))
+            self._add_prompts(example.teacher for example in step.examples if example.teacher is not None)
+            rows = [example_row(run, example, advantages) for example in step.examples]
+            self._db.table("examples").insert_all(rows)
+            discovery = step.discovery
             if discovery is not None and self.run(run)["discovery_attempt"] is None:
-                found = {"discovery_attempt": discovery.attempt, "program": discovery.program}
+                found = {"discovery_attempt": discovery.number, "program": discovery.program}
                 self._db.table("runs").update(run, {**found, "updated": now()})
         if state is not None:
             self._prune(state)
 
-    def past(self, run: int) -> tuple[Past, Path | None]:
-        """Where the run stands, and the folder of the learner state that belongs there (None: untouched weights)."""
-        steps = list(self._db.table("steps").rows_where("run = ?", [run], order_by="step"))
-        finished = sum(row["attempts"] for row in steps)
-        rollouts = [rollout_of(row) for row in self.attempts(run)]
-        past = Past(
-            steps=len(steps),
-            adapter_version=steps[-1]["adapter_version"] if steps else 0,
-            rollouts=tuple(rollout for rollout in rollouts if rollout.attempt <= finished),
-            unfinished=tuple(rollout for rollout in rollouts if rollout.attempt > finished),
-        )
-        state = next((row["state"] for row in reversed(steps) if row["state"]), None)
-        return past, self.state_dir / f"run-{run}" / state if state else None
+    def _add_prompts(self, prompts: Iterable[Prompt]) -> None:
+        self._db.table("prompts").insert_all(map(prompt_row, prompts), ignore=True)
 
-    def attempts(self, run: int) -> Iterator[Row]:
-        """The run's attempts in order."""
-        yield from self._db.table("attempts").rows_where("run = ?", [run], order_by="attempt")
+    def past(self, run: int) -> Past:
+        """Returns where the run stands."""
+        steps = list(self.steps(run))
+        finished = sum(row["attempts"] for row in steps)
+        attempts = self.attempts(run)
+        restarts = [row["step"] for row in steps if "restarted" in (row["metrics"] or {})]
+        restarted = sum(row["attempts"] for row in steps if restarts and row["step"] <= restarts[-1])
+        state = next((row["state"] for row in reversed(steps) if row["state"]), None)
+        return Past(
+            history=History(tuple(one for one in attempts if one.number <= finished), restarted),
+            begun=tuple(one for one in attempts if one.number > finished),
+            adapter_version=steps[-1]["adapter_version"] if steps else 0,
+            state=self.state_dir / f"run-{run}" / state if state else None,
+        )
 
     def steps(self, run: int) -> Iterator[Row]:
-        """The run's finished steps in order, JSON columns decoded."""
+        """Returns the run's finished steps in order, JSON columns decoded."""
         yield from (decoded(row) for row in self._db.table("steps").rows_where("run = ?", [run], order_by="step"))
 
-    def rollouts(self, run: int, *, first: int = 1, last: int | None = None) -> tuple[Attempt, ...]:
-        """Attempts `first` to `last` of the run (None: to its end), in order."""
-        where, values = "run = ? and attempt between ? and ?", [run, first, last if last is not None else 1 << 62]
-        return tuple(
-            rollout_of(row) for row in self._db.table("attempts").rows_where(where, values, order_by="attempt")
-        )
+    def attempts(self, run: int, *, first: int = 1, last: int = 1 << 62) -> tuple[Attempt, ...]:
+        """Returns attempts `first` to `last` of the run, in order, each with its prompt."""
+        where, values = "run = ? and attempt between ? and ?", [run, first, last]
+        rows = list(self._db.table("attempts").rows_where(where, values, order_by="attempt"))
+        prompts = {name: self._prompt(name) for name in {row["prompt"] for row in rows}}
+        return tuple(attempt_of(row, prompts[row["prompt"]]) for row in rows)
 
-    def gains(self, run: int, attempt: int) -> tuple[float, ...] | None:
-        """What a step found for each token of an attempt (see `Gains`); None where none has learnt from it."""
-        rows = self.query("select gains from token_gains where run = ? and attempt = ?", [run, attempt])
-        return gains_of(rows[0][0]) if rows else None
+    def example(self, run: int, attempt: int) -> tuple[Example, tuple[float, ...] | None] | None:
+        """Returns what a step learned from an attempt, and its token advantages; None: nothing."""
+        rows = list(self._db.table("examples").rows_where("run = ? and attempt = ?", [run, attempt]))
+        if not rows:
+            return None
+        (made,), name = self.attempts(run, first=attempt, last=attempt), rows[0]["teacher_prompt"]
+        return example_of(rows[0], made, self._prompt(name) if name else None), advantages_of(rows[0])
+
+    def _prompt(self, name: str) -> Prompt:
+        return prompt_of(next(iter(self._db.table("prompts").rows_where("prompt = ?", [name]))))
+
+    # -- for readers --------------------------------------------------------------------------------------------
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Rows of a `select`, for readers that count over many runs."""
+        """Returns the rows of a `select`, for readers that count over many runs."""
         with faults_in_words(self.path):
             return list(self._db.execute(sql, list(values)).fetchall())
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Returns the rows of a `select` by the names of its columns."""
+        with faults_in_words(self.path):
+            return list(self._db.query(sql, list(values)))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Opens a transaction that waits for its turn: SQLite refuses one that read before another program wrote."""
+        with faults_in_words(self.path):
+            self._db.execute("begin immediate")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("rollback")
+                raise
+            self._db.execute("commit")
 
     def _prune(self, newest: Path) -> None:
         states = sorted(newest.parent.glob("step-*"), key=lambda folder: int(folder.name.partition("-")[2]))

@@ -1,4 +1,4 @@
-"""Alarms: what in the metrics of a run is known to go before failure, each with one line of advice.
+"""Alarms: what in the metrics of a run is known to precede failure, each with one line of advice.
 
 The signatures are those that users of the method report: vanishing gradients, entropy that jumps or dies, a sampler
 that drifts away from the trainer, a policy far from its base (`alarms`, from the trainer's metrics), and answers that
@@ -18,14 +18,14 @@ RECENT = 4  # steps that have to agree before anything is said
 
 
 def alarms(steps: Sequence[Metrics]) -> list[str]:
-    """One sentence per alarm that the last steps raise; `steps` are the metrics of a run so far, oldest first."""
+    """Returns one sentence per alarm that the last steps raise; `steps`: the metrics of a run, oldest first."""
     found = []
     for name, seen, sentence in ALARMS:
         values = [metrics[name] for metrics in steps if name in metrics and (metrics["updated"] or name in _ALWAYS)]
         if len(values) >= RECENT and seen(values):
             found.append(sentence.format(fmean(values[-RECENT:])))
     if restarts := sum("restarted" in metrics for metrics in steps):
-        found.append(f"collapsed and began anew {restarts} x: a lower lora.lr may keep it going for longer")
+        found.append(f"collapsed and restarted {restarts} x: a lower lora.lr may keep it going for longer")
     return found
 
 
@@ -42,8 +42,8 @@ ALARMS: tuple[tuple[str, Signature, str], ...] = (
     (
         "updated",
         _idle,
-        "the last steps had nothing to learn from: attempts have no feedback, or pass less with it than without "
-        "(look at one with `ttsd show`)",
+        "the last steps had nothing to learn from: no attempt had feedback or a demonstration, or all had one "
+        "reward (look at one with `ttsd show`)",
     ),
     (
         "grad_finite",
@@ -63,7 +63,7 @@ ALARMS: tuple[tuple[str, Signature, str], ...] = (
     (
         "entropy",
         lambda values: max(values[-RECENT:]) < 0.02 < median(values[:RECENT]),
-        "entropy has died down to {:.2g} nats a token, so attempts repeat: lower lora.lr or raise kl_to_base",
+        "entropy has died down to {:.2g} nats a token, so attempts repeat: lower lora.lr",
     ),
     (
         "logprob_gap/mean",
@@ -84,13 +84,14 @@ ALARMS: tuple[tuple[str, Signature, str], ...] = (
     (
         "kl/base",
         lambda values: median(values[-RECENT:]) > 3.0,
-        "the policy is {:.2g} nats a token from its base: lower lora.lr or set distillation.kl_to_base",
+        "the policy is {:.2g} nats a token from its base: lower lora.lr",
     ),
 )
 
 
 def attempt_alarms(points: Sequence[Mapping[str, float | None]]) -> list[str]:
-    """What the judge saw in a run that learns and what is known to go before failure; `alarms` knows the trainer's.
+    """Returns what the judge saw in a run that learns and what is known to precede failure; `alarms` knows the
+    trainer's.
 
     First and last are medians over a third of the curve, so that one odd step is no alarm.
     """

@@ -6,8 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ttsd.loop import Event, Past
+from ttsd.loop import Event
 from ttsd.nouns import Attempt, Status, Step
+from ttsd.record.protocol import Past
+from ttsd.record.run import Run
 from ttsd.reporting.alarms import alarms
 from ttsd.running.budget import Meter
 
@@ -17,7 +19,7 @@ class Board:
     """What has happened so far, as numbers."""
 
     run: int = 0
-    question: str = ""
+    name: str = ""
     meter: Meter | None = None
     attempts: int = 0
     step: int = 0
@@ -32,34 +34,37 @@ class Board:
     group_size: int = 0
     stepped: int = 0
 
-    def begin(self, run: int, question: str, past: Past, meter: Meter, group_size: int) -> None:
-        self.run, self.question, self.meter, self.group_size = run, question, meter, group_size
-        self.stepped = past.attempts
-        self.attempts, self.step, self.adapter_version = past.attempts, past.steps, past.adapter_version
-        for rollout in past.unfinished:
-            self.add(rollout)
-        self.tokens = 0  # those were not drawn in this process's time
+    def begin(self, number: int, run: Run, past: Past, meter: Meter) -> None:
+        """Starts where `past` ended."""
+        self.run, self.name, self.meter = number, str(run), meter
+        self.group_size = run.config.sampling.group_size
+        self.stepped = self.attempts = len(past.history.attempts)
+        self.step, self.adapter_version = past.history.steps, past.adapter_version
+        for attempt in past.begun:
+            self.add(attempt)
+        self.tokens = 0  # those were not sampled by this process
 
     def add(self, event: Event) -> None:
+        """Counts one event."""
         if isinstance(event, Attempt):
-            self._rollout(event)
+            self._attempt(event)
         else:
             self._step(event)
 
-    def _rollout(self, rollout: Attempt) -> None:
+    def _attempt(self, attempt: Attempt) -> None:
         self.attempts += 1
-        self.tokens += len(rollout.completion.token_ids)
-        self.verdicts[rollout.verdict.status] += 1
-        self.best_fraction = max(self.best_fraction, rollout.verdict.visible_fraction)
-        if rollout.verdict.accepted:
-            self.discovery = min(rollout.attempt, self.discovery or rollout.attempt)
+        self.tokens += len(attempt.completion.token_ids)
+        self.verdicts[attempt.verdict.status] += 1
+        self.best_fraction = max(self.best_fraction, attempt.verdict.visible_fraction)
+        if attempt.verdict.accepted:
+            self.discovery = min(attempt.number, self.discovery or attempt.number)
 
     def _step(self, step: Step) -> None:
         self.metrics.append(step.metrics)
         self.step, self.adapter_version = step.number, step.adapter_version
         self.stepped = self.attempts
         self.loss = step.metrics.get("loss", self.loss)
-        self.seconds["sample+judge"] += step.seconds["draw"]
+        self.seconds["sample+judge"] += step.seconds["group"]
         for name in ("step", "swap"):
             self.seconds[name] += step.metrics.get(f"seconds/{name}", 0.0)
 
@@ -69,7 +74,7 @@ class Board:
 
     @property
     def left(self) -> str:
-        """What is left at most, in words; empty before the first attempt."""
+        """Says what is left at most; empty before the first attempt."""
         left = self.meter.left() if self.meter else None
         return f"at most {left}" if left else ""
 
@@ -94,13 +99,14 @@ class Board:
 
 
 class QuietView:
-    """Keeps the numbers of one run and says nothing."""
+    """Keeps the numbers of one run and shows nothing."""
 
     def __init__(self) -> None:
         self.board = Board()
 
-    def begin(self, run: int, question: str, past: Past, meter: Meter, group_size: int) -> None:
-        self.board.begin(run, question, past, meter, group_size)
+    def begin(self, number: int, run: Run, past: Past, meter: Meter) -> None:
+        """Starts where `past` ended."""
+        self.board.begin(number, run, past, meter)
 
     def show(self, event: Event) -> None:
         self.board.add(event)

@@ -1,4 +1,4 @@
-"""A run's adapter as a PEFT folder with a card, for `peft`, `vllm serve --lora-modules` and sharing."""
+"""Exports a run's adapter as a PEFT folder with a model card, for `peft`, `vllm serve --lora-modules` and sharing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ttsd.config import recorded_config
 from ttsd.errors import UserError
+from ttsd.methods import METHODS
 from ttsd.record.store import Row, Store
 
 CARD = """\
@@ -74,7 +75,7 @@ def export(store: Store, run: int, folder: Path) -> Path:
 
 
 def card(store: Store, row: Row, name: str, path: str) -> str:
-    """The model card, in Markdown. `path`: what loads the base model here."""
+    """Writes the model card, in Markdown. `path`: what loads the base model here."""
     answer = store.answer(row["run"])
     found = answer.discovery_attempt
     updates = sum((step["metrics"] or {}).get("updated", 0) > 0 for step in store.steps(row["run"]))
@@ -98,7 +99,7 @@ def card(store: Store, row: Row, name: str, path: str) -> str:
 
 
 def _is_hub_name(model: str) -> bool:
-    """Whether a hub can know the base by this name: not the bundled model, a folder or a file."""
+    """Tells whether a hub can know the base by this name: not the bundled model, a folder or a file."""
     return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model) is not None and not Path(model).exists()
 
 
@@ -106,10 +107,11 @@ def _state(store: Store, run: int) -> Path:
     states = [row["state"] for row in store.steps(run) if row["state"]]
     if not states:
         method = store.run(run)["method"]
-        raise UserError(f"run {run} ({method}) has no adapter; export a run of sdpo or grpo that has finished a step")
+        learning = ", ".join(name for name, one in METHODS.items() if one.learns)
+        raise UserError(f"run {run} ({method}) has no adapter; export a run that has finished a step, of {learning}")
     state: Path = store.state_dir / f"run-{run}" / states[-1]
     if not state.is_dir():
-        raise UserError(f"the learner's state of run {run} ({state}) is gone; set store.state_dir to where it lies now")
+        raise UserError(f"the learner's state of run {run} ({state}) is gone; set store.state_dir to where it is now")
     return state
 
 

@@ -1,4 +1,4 @@
-"""What a run looks like while it runs, on stderr: a table that renews itself, or plain lines. The door to rich."""
+"""Shows runs on stderr while they go on: a table that renews itself, or plain lines. The door to rich."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ttsd.loop import Event, Past
+from ttsd.loop import Event
 from ttsd.nouns import Step
-from ttsd.record.store import Answer
+from ttsd.record.protocol import Answer, Past
+from ttsd.record.run import Run
 from ttsd.reporting.board import Board, QuietView
 from ttsd.running.batch import Failure
 from ttsd.running.budget import Left, Meter
@@ -44,11 +45,12 @@ class PlainView(QuietView):
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    def begin(self, run: int, question: str, past: Past, meter: Meter, group_size: int) -> None:
-        self.board.begin(run, question, past, meter, group_size)
+    def begin(self, number: int, run: Run, past: Past, meter: Meter) -> None:
+        """Says which run begins, and where."""
+        self.board.begin(number, run, past, meter)
         made = self.board.attempts
-        resumed = f", resumed after {made} attempts and {past.steps} steps" if made else ""
-        self.say(f"run {run}: {question}{resumed}")
+        resumed = f", resumed after {made} attempts and {past.history.steps} steps" if made else ""
+        self.say(f"run {number}: {run}{resumed}")
 
     def show(self, event: Event) -> None:
         self.board.add(event)
@@ -61,7 +63,7 @@ class PlainView(QuietView):
 
 
 def _line(board: Board, step: Step) -> str:
-    verdicts = Counter(rollout.verdict.status.value.replace("_", " ") for rollout in step.rollouts)
+    verdicts = Counter(attempt.verdict.status.value.replace("_", " ") for attempt in step.attempts)
     loss = step.metrics.get("loss")
     moved = "back to the base" if "restarted" in step.metrics else "no gradient step"
     parts = [
@@ -97,8 +99,9 @@ class RichView:
     def say(self, text: str) -> None:
         self._console.print(Text(text, style="dim"))
 
-    def begin(self, run: int, question: str, past: Past, meter: Meter, group_size: int) -> None:
-        self.board.begin(run, question, past, meter, group_size)
+    def begin(self, number: int, run: Run, past: Past, meter: Meter) -> None:
+        """Starts the panel."""
+        self.board.begin(number, run, past, meter)
         self._started = time.monotonic()
         self._live.start(refresh=True)
 
@@ -111,7 +114,7 @@ class RichView:
         board = self.board
         table = Table.grid(padding=(0, 2))
         rows = {
-            "run": f"{board.run}   {board.question}",
+            "run": f"{board.run}   {board.name}",
             "step": f"{board.step}   adapter v{board.adapter_version}   {board.phase}",
             "elapsed": f"{time.monotonic() - self._started:.0f} s   {board.times()}",
             "left": board.left or "-",
@@ -166,9 +169,9 @@ class PlainOverview:
         self.say(" | ".join(part for part in [*parts, _ending(answer)] if part))
 
     def left(self) -> Left | None:
-        """What all runs will still take, if the others make as many attempts as those that ended; None: unknown.
+        """Estimates what all runs still take, if the others make as many attempts as those that ended; None: unknown.
 
-        A run that has made more than some of them did is like the rest of them.
+        A run that has made more than some of them did is expected to be like the rest of them.
         """
         running = [board.meter for view in self.boards.values() if (board := view.board).meter is not None]
         attempts = sum(made for made, _ in self._ended) + sum(meter.made for meter in running)
@@ -182,7 +185,7 @@ class PlainOverview:
 
 
 def _still(meter: Meter, usual: Sequence[int]) -> float:
-    """Attempts that a run will still make."""
+    """Returns the attempts that a run will still make."""
     at_most = found.attempts if (found := meter.left()) else float(meter.budget.attempts)
     longer = [made - meter.made for made in usual if made > meter.made]
     return min(at_most, fmean(longer)) if longer else at_most
@@ -218,7 +221,7 @@ class RichOverview(PlainOverview):
 
 
 def _overview_cells(name: str, board: Board) -> tuple[str, ...]:
-    """One run's cells under `TITLES`."""
+    """Returns one run's cells under `TITLES`."""
     return (
         name,
         f"{board.attempts}/{board.budget}",
@@ -232,7 +235,9 @@ def _overview_cells(name: str, board: Board) -> tuple[str, ...]:
 
 
 def _made(view: QuietView | None, answer: Answer | Failure) -> tuple[int, int]:
-    """Attempts and tokens of a run that ended; of one on another machine the record says the attempts alone."""
+    """Returns the attempts and tokens of a run that ended; of one on another machine the record says the attempts
+    alone.
+    """
     if view is not None and view.board.meter is not None:
         return view.board.meter.made, view.board.meter.made_tokens
     return (answer.attempts, 0) if isinstance(answer, Answer) else (0, 0)
@@ -253,12 +258,12 @@ def view_for_stderr() -> PlainView | RichView:
 
 
 def _renews() -> bool:
-    """Whether stderr is a terminal that can be drawn over. Rich itself honours NO_COLOR."""
+    """Tells whether stderr is a terminal whose lines can be renewed. Rich itself honours NO_COLOR."""
     return sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
 
 
 def print_table(rows: Sequence[Mapping[str, object]]) -> None:
-    """Rows with the same keys as a table on stdout."""
+    """Prints rows with the same keys as a table on stdout."""
     table = Table(box=None, header_style="bold")
     for name in rows[0] if rows else ("nothing yet",):
         table.add_column(name.replace("_", " "), overflow="fold")

@@ -1,13 +1,13 @@
-"""Attempts and steps as text for a terminal. What a model or a program wrote never steers the terminal."""
+"""Attempts and steps as text for a terminal. What a model or a program wrote never controls the terminal."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
 
-from ttsd.config import Config, recorded_config
+from ttsd.config import Config
 from ttsd.judging.feedback import readable
-from ttsd.nouns import Attempt
+from ttsd.nouns import Attempt, Prompt
 from ttsd.record.store import Row
 from ttsd.reporting.alarms import alarms
 from ttsd.reporting.attempt import AttemptView, StepView
@@ -16,23 +16,27 @@ SHORT = 40  # characters of a setting's value
 
 
 def attempt_text(view: AttemptView) -> str:
-    """The attempt for a terminal: what was read, answered, said and learnt, under headings."""
-    rollout = view.rollout
-    parts = [run_line(view.run), attempt_line(rollout)]
-    parts += [f"({view.remark})"] if view.remark else []
+    """Writes the attempt for a terminal: prompt, answer, feedback and the teacher's prompt, under headings."""
+    attempt, teacher = view.attempt, view.example.teacher if view.example else None
     sections = {
-        "its author read": view.asked,
-        "the student read": view.student_prompt,
-        "the answer": rollout.completion.text,
-        "the tests said": rollout.verdict.feedback or "(no feedback)",
-        "the teacher read": view.teacher_prompt,
+        prompt_title("prompt", attempt.prompt): attempt.prompt.text,
+        "answer": attempt.completion.text,
+        "feedback": attempt.verdict.feedback or "(none)",
     }
+    if teacher is not None:
+        sections[prompt_title("self-teacher's prompt", teacher)] = teacher.text
+    parts = [run_line(view.run), attempt_line(attempt)]
     parts += [f"--- {title} ---\n{readable(text.rstrip())}" for title, text in sections.items() if text]
-    return "\n\n".join([*parts, loss_line(view.steps, rollout.step)])
+    return "\n\n".join([*parts, loss_line(view.steps, attempt.step)])
+
+
+def prompt_title(what: str, prompt: Prompt) -> str:
+    """Says which earlier attempts a prompt shows."""
+    return f"{what}, shows attempts {', '.join(map(str, prompt.shows))}" if prompt.shows else what
 
 
 def step_text(view: StepView) -> str:
-    """The step's numbers for a terminal; its attempts are rows of their own."""
+    """Writes the step's numbers for a terminal; its attempts are rows of their own."""
     own = next((row for row in view.steps if row["step"] == view.step), None)
     lines = [run_line(view.run), f"step {view.step}: {len(view.attempts)} attempts"]
     if own is None:
@@ -43,23 +47,24 @@ def step_text(view: StepView) -> str:
 
 
 def difference_text(before: Attempt, after: Attempt) -> str:
-    """What changed from one attempt's program to the other's; of the answers, where one of them has no program."""
+    """Writes what changed from one attempt's program to the other's, or of the answers where one has no program."""
     both = before.program is not None and after.program is not None
     old, new = ((one.program or "") if both else one.completion.text for one in (before, after))
-    first, second = f"attempt {before.attempt}", f"attempt {after.attempt}"
+    first, second = f"attempt {before.number}", f"attempt {after.number}"
     changed = list(difflib.unified_diff(old.splitlines(), new.splitlines(), first, second, n=len(old), lineterm=""))
     heads = [attempt_line(before), attempt_line(after)]
     return readable("\n".join([*heads, "", *(changed or ["both are the same"])]))
 
 
 def run_text(row: Row, steps: Sequence[Row] = ()) -> str:
-    """Above a run's attempts: what it is, when it was started, settings that aren't the defaults, alarms of `steps`."""
-    config, plain = recorded_config(row["config"]).model_dump(), Config().model_dump()
+    """Writes what stands above a run's attempts: what it is, settings that aren't the defaults, alarms of `steps`."""
+    config, plain = row["config"], Config().model_dump()
     changed = [
         f"{section}.{name}={_short(value)}"
         for section, settings in config.items()
+        if isinstance(settings, dict) and section != "store"
         for name, value in settings.items()
-        if section != "store" and value != plain[section][name]
+        if value != plain.get(section, {}).get(name)
     ]
     lines = [
         run_line(row),
@@ -72,7 +77,7 @@ def run_text(row: Row, steps: Sequence[Row] = ()) -> str:
 
 
 def learning_alarms(steps: Sequence[Row]) -> list[str]:
-    """The alarms that a run's steps raise, where it learns."""
+    """Returns the alarms that a run's steps raise, where it learns."""
     metrics = (step["metrics"] or {} for step in steps)
     return alarms([one for one in metrics if "updated" in one or "restarted" in one])
 
@@ -83,24 +88,27 @@ def _short(value: object) -> str:
 
 
 def run_line(row: Row) -> str:
+    """Says in one line which run this is and how it stands."""
     found = row["discovery_attempt"]
     end = row["status"] if found is None else f"discovered at attempt {found}"
     return f"run {row['run']}: {row['question']}, {row['method']}, seed {row['seed']}, {end}"
 
 
-def attempt_line(rollout: Attempt) -> str:
-    verdict, completion = rollout.verdict, rollout.completion
+def attempt_line(attempt: Attempt) -> str:
+    """Says in one line how an attempt went."""
+    verdict, completion = attempt.verdict, attempt.completion
+    score = "" if verdict.score is None else f", score {verdict.score:.3g}"
     return (
-        f"attempt {rollout.attempt}, step {rollout.step}, adapter version {completion.adapter_version}: "
+        f"attempt {attempt.number}, step {attempt.step}, adapter version {completion.adapter_version}: "
         f"{verdict.status.value.replace('_', ' ')}, visible {verdict.visible_passed}/{verdict.visible_total}, "
-        f"hidden {verdict.hidden_passed}/{verdict.hidden_total}; {completion.prompt_tokens} tokens read, "
-        f"{len(completion.token_ids)} answered ({completion.finish_reason})"
-        f"{', drawn under a reprompt' if rollout.role == 'teacher' else ''}"
+        f"hidden {verdict.hidden_passed}/{verdict.hidden_total}{score}; prompt of {attempt.prompt_tokens} tokens, "
+        f"answer of {len(completion.token_ids)} ({completion.finish_reason})"
+        f"{', sampled with feedback' if attempt.prompt.shows else ''}"
     )
 
 
 def loss_line(steps: Sequence[Row], step: int) -> str:
-    """How the loss moved around `step`, which is marked."""
+    """Says how the loss moved around `step`, which is marked."""
     parts = [
         f"{'>' if row['step'] == step else ''}step {row['step']} {row['loss']:.4g}"
         for row in steps

@@ -1,31 +1,32 @@
 """`ttsd batch`: methods x seeds x questions on one engine, many at once, resumable.
 
 Every run is its own loop on the shared session: while one takes its gradient step, others sample and judge. The
-trainer and the judge serve them in the order they ask, so none is starved. A run that fails takes no other with it.
+trainer and the judge serve them in the order in which they ask. A run that fails does not end the others.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import problems
 from ttsd.config import Config
+from ttsd.errors import RunHeld
 from ttsd.machine.capacity import Capacity, capacity
-from ttsd.machine.memory import found_memory
+from ttsd.machine.gpus import hardware_for
+from ttsd.methods import Method
+from ttsd.prompts import PromptWriter
 from ttsd.record.protocol import Answer
-from ttsd.record.resume import Job
-from ttsd.running import run
+from ttsd.record.run import Run
+from ttsd.record.store import Store
+from ttsd.running import run as running
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.estimate import announcement
-from ttsd.running.preview import Preview, looked_at, previewed
-from ttsd.running.readings import teaching
-from ttsd.running.self_teacher import SelfTeacher
 from ttsd.running.shared_time import Usage
-from ttsd.running.tasks import Task, Wanted, group_of, learns, sorted_out
 from ttsd.running.writer import View
-from ttsd.sampling.background import beside
+from ttsd.sampling.background import in_thread
 
 if TYPE_CHECKING:
     from ttsd.backbone import Tokenizer
@@ -33,125 +34,151 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A run that ended with a fault; the next `ttsd batch` resumes it."""
+    """A run that ended with a fault, or (`held`) that another process works on; the next `ttsd batch` resumes it."""
 
-    job: Job
+    run: str
     error: str
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """How every wanted run ended, and how busy the engine was (None: there was nothing to do)."""
+    """How every run ended, and how busy the engine was (None: there was nothing to do)."""
 
     runs: list[Answer | Failure]
     usage: Usage | None = None
 
     @property
     def answers(self) -> list[Answer]:
+        """Returns the answers of the runs that came to their end."""
         return [one for one in self.runs if isinstance(one, Answer)]
 
     @property
     def failures(self) -> list[Failure]:
-        return [one for one in self.runs if isinstance(one, Failure)]
+        """Returns the runs that failed."""
+        return [one for one in self.runs if isinstance(one, Failure) and not one.held]
+
+    @property
+    def held(self) -> list[Failure]:
+        """Returns the runs that were skipped because another process works on them."""
+        return [one for one in self.runs if isinstance(one, Failure) and one.held]
 
 
 class Overview(Protocol):
-    """Whoever watches many runs."""
+    """Shows many runs to somebody."""
 
     def say(self, text: str) -> None: ...
 
     def expect(self, runs: int) -> None:
-        """So many runs are to do now; what was done before is another piece of work, as of another list."""
+        """Says how many runs are to do now."""
 
     def view(self, name: str) -> View:
-        """A place for one run, which is about to begin."""
+        """Returns a place for one run that is about to begin."""
 
     def end(self, name: str, answer: Answer | Failure) -> None: ...
 
 
-async def batch(wanted: Sequence[Wanted], config: Config, *, runs_at_once: int | None, overview: Overview) -> Results:
-    """Brings every wanted run to its end, `runs_at_once` at a time (None: as many as memory allows).
+def planned(questions: Sequence[str], methods: Sequence[Method], seeds: int, config: Config) -> list[Run]:
+    """Returns all runs, seed by seed, so that an interrupted batch has seen every question.
 
-    Finished runs are not repeated.
+    A method whose attempts are independent samples spends its whole budget: only then is its pass@k unbiased.
     """
-    with run.open_store(config) as store:
-        done, tasks = sorted_out(wanted, store)
-        overview.say(f"{len(tasks)} runs to do, {len(done)} done before")
-        overview.expect(len(tasks))
-        finished: list[Answer | Failure] = [store.answer(number) for number in done]
-        if not tasks:
+    loaded = {name: problems.load(name) for name in questions}
+    return [
+        Run(loaded[name], _configured(config, method), seed)
+        for seed in range(seeds)
+        for name in questions
+        for method in methods
+    ]
+
+
+def _configured(config: Config, method: Method) -> Config:
+    config = config.model_copy(update={"method": method.name})
+    return config.changed("budget", continue_after_discovery=True) if method.iid else config
+
+
+def sorted_out(runs: Sequence[Run], store: Store) -> tuple[list[Answer], list[tuple[Run, int | None]]]:
+    """Returns the answers of finished runs, and the others, each with the number of the stored run to continue."""
+    done, left = [], list[tuple[Run, int | None]]()
+    for run in runs:
+        row = store.newest(run)
+        if row is not None and (answer := store.settled(row, run)):
+            done.append(answer)
+        else:
+            left.append((run, row["run"] if row else None))
+    return done, left
+
+
+async def batch(runs: Sequence[Run], config: Config, *, runs_at_once: int | None, overview: Overview) -> Results:
+    """Brings every run to its end, `runs_at_once` at a time (None: as many as memory allows). Repeats none."""
+    with running.open_store(config) as store:
+        done, left = sorted_out(runs, store)
+        overview.say(f"{len(left)} runs to do, {len(done)} done before")
+        overview.expect(len(left))
+        finished: list[Answer | Failure] = [*done]
+        if not left:
             return Results(finished)
-        tokenizer = await beside(checked, tasks, config)
-        room = room_for(tasks, len(tasks), runs_at_once, config)
-        overview.say(await announcement(tasks, config, store, tokenizer, at_once=room.runs))
-        async with run.open_session(config, store, tokenizer, learns=learns(tasks), runs_at_once=room.runs) as session:
+        todo = [run for run, _ in left]
+        tokenizer = await in_thread(checked, todo, config)
+        room = room_for(todo, len(todo), runs_at_once, config)
+        overview.say(await announcement(todo, store, at_once=room.runs))
+        learns = any(run.method.learns for run in todo)
+        async with running.open_session(config, store, tokenizer, learns=learns, runs_at_once=room.runs) as session:
             overview.say(f"ready (sandbox: {session.sandbox.tier}); {room}")
-            results = await all_of(session, tasks, room.runs, overview)
+            results = await all_of(session, left, room.runs, overview)
             usage = session.usage()
         overview.say(str(usage))
         return Results(finished + results, usage)
 
 
-async def preview(wanted: Sequence[Wanted], config: Config, *, runs_at_once: int | None) -> Preview:
-    """What `batch` would begin with."""
-    with looked_at(config) as store:
-        tasks = sorted_out(wanted, store)[1]
-        if not tasks:
-            return Preview()
-        tokenizer = await beside(checked, tasks, config)
-        room = room_for(tasks, len(tasks), runs_at_once, config)
-        return await previewed(tasks, config, store, tokenizer, at_once=room.runs)
-
-
-def checked(tasks: Sequence[Task], config: Config) -> Tokenizer:
-    """The tokenizer, once every question is known to fit. UserError if one doesn't."""
+def checked(runs: Iterable[Run], config: Config) -> Tokenizer:
+    """Returns the tokenizer, once every question is known to fit. UserError if one doesn't."""
     tokenizer = load_tokenizer(config)
-    for task in tasks:
-        teaching(task.problem, tokenizer, config)
+    for run in runs:
+        PromptWriter(run.problem, tokenizer, run.config)
     return tokenizer
 
 
-def room_for(tasks: Sequence[Task], runs: int, runs_at_once: int | None, config: Config) -> Capacity:
-    """How many of `runs` such runs share an engine on this machine, and why."""
-    return decided(runs_at_once, group_of(tasks, config), runs, config)
-
-
-def decided(runs_at_once: int | None, group: int, runs: int, config: Config) -> Capacity:
-    """`runs_at_once` as asked for, or (None) what this machine's memory holds of runs that draw `group` at once."""
+def room_for(runs: Iterable[Run], count: int, runs_at_once: int | None, config: Config) -> Capacity:
+    """Returns how many of `count` such runs share an engine: `runs_at_once`, or (None) what the memory holds."""
     if runs_at_once is not None:
-        return min(Capacity(runs_at_once, "--at-once"), Capacity(runs, "there are no more"), key=lambda one: one.runs)
+        return min(Capacity(runs_at_once, "--at-once"), Capacity(count, "all of them"), key=lambda one: one.runs)
     from ttsd.backbone import model_sizes, resolve
 
-    sizes = model_sizes(resolve(config.model.path))
-    return capacity(config, sizes, group, runs, found_memory(config.model))
+    sizes, hardware = model_sizes(resolve(config.model.path)), hardware_for(config.model)
+    configs = {run.method.name: run.config for run in runs}.values()
+    return min((capacity(one, sizes, count, hardware) for one in configs), key=lambda one: one.runs)
 
 
 async def all_of(
-    session: run.Session, tasks: Sequence[Task], at_once: int, overview: Overview
+    session: running.Session, left: Sequence[tuple[Run, int | None]], at_once: int, overview: Overview
 ) -> list[Answer | Failure]:
+    """Brings runs to their ends, `at_once` at a time."""
     places = asyncio.Semaphore(at_once)
 
-    async def one(task: Task) -> Answer | Failure:
+    async def one(run: Run, number: int | None) -> Answer | Failure:
         async with places:
-            result = await to_its_end(session, task, overview.view)
-            overview.end(str(task.wanted), result)
+            result = await to_its_end(session, run, number, overview.view)
+            overview.end(str(run), result)
             return result
 
-    running = [asyncio.create_task(one(task)) for task in tasks]
+    tasks = [asyncio.create_task(one(run, number)) for run, number in left]
     try:
-        return list(await asyncio.gather(*running))
+        return list(await asyncio.gather(*tasks))
     finally:
-        for task in running:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def to_its_end(
-    session: run.Session, task: Task, view: Callable[[str], View], teacher: SelfTeacher | None = None
+    session: running.Session, run: Run, number: int | None, view: Callable[[str], View]
 ) -> Answer | Failure:
-    own = replace(session, config=task.wanted.config)
+    """Executes one run. Its fault must not end its neighbours; a dead engine ends them all."""
     try:
-        return await run.execute(own, task.wanted.job, task.problem, view(str(task.wanted)), task.resumed, teacher)
-    except Exception as error:  # a fault of one run must not end its neighbours; a dead engine ends them all
+        return await running.execute(session, run, view(str(run)), number)
+    except RunHeld as error:
+        return Failure(str(run), str(error), held=True)
+    except Exception as error:
         await session.engine.sampler.health()
-        return Failure(task.wanted.job, f"{type(error).__name__}: {error}")
+        return Failure(str(run), f"{type(error).__name__}: {error}")

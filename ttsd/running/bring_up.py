@@ -21,7 +21,7 @@ async def bring_up(
 ) -> T | None:
     """Starts the sampler and loads the trainer, if there is one; the first fault of either is raised at once.
 
-    `in_turn`: first the one, then the other. vLLM takes the card's memory that goes while it starts for its own.
+    `in_turn`: first the one, then the other. vLLM takes all GPU memory that goes while it starts for its own.
     """
 
     async def started() -> None:

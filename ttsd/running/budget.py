@@ -36,19 +36,21 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        """Wall time of the run, but not of the time between its resumptions."""
+        """Returns wall time of the run, but not of the time between its resumptions."""
         return self._spent.seconds + self.made_seconds
 
     @property
     def made_seconds(self) -> float:
         return self._clock() - self._start
 
-    def add(self, rollout: Attempt) -> None:
+    def add(self, attempt: Attempt) -> None:
         self.made += 1
-        self.made_tokens += rollout.completion.prompt_tokens + len(rollout.completion.token_ids)
+        self.made_tokens += attempt.prompt_tokens + len(attempt.completion.token_ids)
 
     def left(self) -> Left | None:
-        """What the run will take at most, as its attempts have since it was begun or resumed; None: it made none."""
+        """Returns what the run will take at most, as its attempts have since it was begun or resumed; None: it made
+        none.
+        """
         if not self.made:
             return None
         budget, spent = self.budget, self._spent
@@ -61,7 +63,7 @@ class Meter:
         return Left(attempts, attempts * seconds, attempts * tokens)
 
     def ended_by(self) -> str | None:
-        """Which budget is spent; None: none is."""
+        """Returns which budget is spent; None: none is."""
         budget = self.budget
         if self._spent.attempts + self.made >= budget.attempts:
             return "attempts"
@@ -73,7 +75,7 @@ class Meter:
 
 
 def duration(seconds: float) -> str:
-    """In the unit that suits it, as in `12 min`."""
+    """Writes it in the unit that suits it, as in `12 min`."""
     value, unit = (
         (seconds, "s") if seconds < 120 else (seconds / 60, "min") if seconds < 7200 else (seconds / 3600, "h")
     )
@@ -81,6 +83,6 @@ def duration(seconds: float) -> str:
 
 
 def amount(tokens: float) -> str:
-    """As in `570`, `3.4 k`, `1.2 M`."""
+    """Writes an amount, as in `570`, `3.4 k`, `1.2 M`."""
     size, unit = (1.0, "") if tokens < 1e3 else (1e3, " k") if tokens < 1e6 else (1e6, " M")
     return f"{tokens / size:.0f}{unit}" if tokens >= 10 * size or not unit else f"{tokens / size:.1f}{unit}"

@@ -1,7 +1,7 @@
 """One base model, held once by the sampler and once by the trainer, and shared by every question on it.
 
 Everything a question owns (adapter, optimizer, teacher, counters) is behind its `LoraPolicy`, the one class that
-moves weights: `distil` takes the gradient step and returns only when the sampler draws from the new adapter, so a
+moves weights: `distil` takes the gradient step and returns only when the sampler uses the new adapter, so a
 stale sampler can't happen.
 """
 
@@ -21,21 +21,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+import psutil
+
 from ttsd.config import Config, Model
-from ttsd.machine.memory import (
-    Found,
-    adapters_bytes,
-    found_memory,
-    sampler_share,
-    scratch_parent,
-    vllm_cache_bytes,
-)
+from ttsd.machine.gpus import Hardware, hardware_for
+from ttsd.machine.memory import adapters_bytes, sampler_share, scratch_parent, vllm_cache_bytes
 from ttsd.nouns import Completion, Example
 from ttsd.running.bring_up import bring_up
 from ttsd.running.parity import check_parity
 from ttsd.running.shared_time import Shared, Spending
 from ttsd.running.watchdog import waiting_for
-from ttsd.sampling.background import beside, in_background
+from ttsd.sampling.background import in_background, in_thread
+from ttsd.sampling.kinds import SAMPLERS
 from ttsd.sampling.protocol import AdapterRef, Sampler
 
 if TYPE_CHECKING:
@@ -65,7 +62,7 @@ class Engine:
         self.training = Shared("train", places=1)
 
     async def sample(self, spending: Spending, prompt_ids: Sequence[int], adapter: AdapterRef | None) -> Completion:
-        """One completion, on the account of `spending`."""
+        """Samples one completion, on the account of `spending`."""
         async with self.sampling.use(spending):
             return await self.sampler.complete(prompt_ids, adapter)
 
@@ -87,18 +84,37 @@ class Engine:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
+class FrozenPolicy:
+    """The base model's weights, which never move."""
+
+    adapter_version = 0
+
+    def __init__(self, engine: Engine, spending: Spending) -> None:
+        self._engine, self._spending = engine, spending
+
+    async def sample(self, prompt_ids: Sequence[int]) -> Completion:
+        """Samples one completion."""
+        return await self._engine.sample(self._spending, prompt_ids, None)
+
+    async def distil(self, examples: Sequence[Example]) -> Mapping[str, float]:
+        """Learns nothing."""
+        return {}
+
+    async def restart(self) -> None:
+        """Changes nothing."""
+
+
 class LoraPolicy:
     """One question's weights: version 0 is the base model, each gradient step makes the next version."""
 
-    def __init__(self, engine: Engine, name: str, spending: Spending, *, rewards_only: bool = False, seed: int) -> None:
+    def __init__(self, engine: Engine, name: str, spending: Spending, seed: int) -> None:
         self._engine = engine
         self._name = name
-        self._rewards_only = rewards_only
         self._spending = spending
         self._seed = seed
         self._adapter: AdapterRef | None = None
         self._version = 0
-        self._drawing = 0
+        self._requests = 0
         self._preempted = engine.sampler.stats.preemptions
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -108,19 +124,19 @@ class LoraPolicy:
         return self._version
 
     async def sample(self, prompt_ids: Sequence[int]) -> Completion:
-        self._drawing += 1
+        self._requests += 1
         self._quiet.clear()
         try:
             return await self._engine.sample(self._spending, prompt_ids, self._adapter)
         finally:
-            self._drawing -= 1
-            if not self._drawing:
+            self._requests -= 1
+            if not self._requests:
                 self._quiet.set()
 
-    async def distil(self, lessons: Sequence[Example]) -> dict[str, float]:
-        """One gradient step on `lessons`, and the new adapter into the sampler. Seconds of both are in the metrics."""
+    async def distil(self, examples: Sequence[Example]) -> dict[str, float]:
+        """Takes one gradient step on `examples` and puts the new adapter into the sampler; the metrics have seconds."""
         start, new = time.monotonic(), self._ref(self._version + 1)
-        metrics = await self._train(self._step_and_export, lessons, new.path)
+        metrics = await self._train(self._step_and_export, examples, new.path)
         stepped = time.monotonic()
         if metrics["updated"]:
             await self._swap(new)
@@ -132,11 +148,11 @@ class LoraPolicy:
         }
 
     async def begin(self) -> None:
-        """A fresh adapter, which changes nothing yet."""
+        """Begins with a fresh adapter, which changes nothing yet."""
         await self._train(self._trainer.create, self._name, self._seed)
 
     async def restart(self) -> None:
-        """A fresh adapter, optimizer and teacher as the next version: the base's weights again."""
+        """Makes a fresh adapter, optimizer and teacher the next version: the base's weights again."""
         await self.begin()
         await self._install(self._ref(self._version + 1))
 
@@ -147,7 +163,7 @@ class LoraPolicy:
             await self._install(self._ref(version))
 
     async def snapshot(self) -> Snapshot:
-        """A copy of everything that the next step depends on."""
+        """Returns a copy of everything that the next step depends on."""
         return await self._train(self._trainer.snapshot, self._name)
 
     async def close(self) -> None:
@@ -164,15 +180,15 @@ class LoraPolicy:
     async def _train(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._engine.train(self._spending, call, *args, **kwargs)
 
-    def _step_and_export(self, lessons: Sequence[Example], folder: Path) -> dict[str, float]:
-        """In one call, because each call waits for its turn among the neighbours'."""
-        metrics = self._trainer.step(self._name, lessons, rewards_only=self._rewards_only)
+    def _step_and_export(self, examples: Sequence[Example], folder: Path) -> dict[str, float]:
+        """Takes a step and exports the adapter in one call, because each call waits for its turn."""
+        metrics = self._trainer.step(self._name, examples)
         if metrics["updated"]:
             self._trainer.export(self._name, folder)
         return metrics
 
     def _preemptions(self) -> int:
-        """Completions, of all runs, that the sampler had to begin again since the last step."""
+        """Returns completions, of all runs, that the sampler had to begin again since the last step."""
         before, self._preempted = self._preempted, self._engine.sampler.stats.preemptions
         return self._preempted - before
 
@@ -184,7 +200,7 @@ class LoraPolicy:
         await self._swap(new)
 
     async def _swap(self, new: AdapterRef) -> None:
-        await self._quiet.wait()  # one step off-policy, the next group may still draw from the adapter that goes
+        await self._quiet.wait()  # one step off-policy, the next group may still use the adapter that goes
         start, old = time.monotonic(), self._adapter
         await self._engine.sampler.swap(old, new)
         self._adapter, self._version = new, new.version
@@ -194,7 +210,10 @@ class LoraPolicy:
 
 
 def load_tokenizer(config: Config) -> Tokenizer:
-    """The model's tokenizer and chat template: the cheap part, which finds most mistakes. UserError as they come."""
+    """Returns the model's tokenizer and chat template: the cheap part, which finds most mistakes.
+
+    UserError as they come.
+    """
     from ttsd.backbone import Tokenizer, resolve
 
     model = config.model
@@ -210,21 +229,24 @@ async def open_engine(
     `adapters`: how many questions will share the engine. Without `learns` there is no trainer.
     UserError: no such model, or a model that can't be used; InfrastructureError: the sampler or the check failed.
     """
-    await beside(import_module, "ttsd.training.trainer")
+    await in_thread(import_module, "ttsd.training.trainer")
     from ttsd.backbone import cpu_threads, model_sizes, resolve
     from ttsd.training.trainer import Trainer
 
     path = resolve(config.model.path)
     threads = cpu_threads(config.model.threads, alone=takes_turns(config, adapters, learns=learns))
-    found, sizes = found_memory(config.model), model_sizes(path)
+    hardware, sizes = hardware_for(config.model), model_sizes(path)
     scratch = scratch_folder(adapters_bytes(config, sizes, adapters) if learns else 0.0)
     loading = cache(lambda: in_background(partial(Trainer, path, config, threads=threads))) if learns else None
     parts = _Parts(config, path, tokenizer, adapters if learns else 0, seed, threads, loading)
-    by_vllm = config.model.sampler == "vllm"
-    sampler = parts.vllm(vllm_cache_bytes(config, sizes, found, adapters)) if by_vllm else parts.transformers()
+    makers: dict[str, Callable[[], Sampler]] = {
+        "vllm": lambda: parts.vllm(vllm_cache_bytes(config, sizes, hardware, adapters)),
+        "transformers": parts.transformers,
+    }
+    sampler = makers[config.model.sampler]()
     engine = Engine(tokenizer, sampler, scratch)
     try:
-        engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_card(config, found))
+        engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_gpu(config, hardware))
         if engine.trainer is not None:
             async with waiting_for("check that sampler and trainer agree"):
                 engine.agreement = await check_parity(
@@ -240,28 +262,29 @@ async def open_engine(
 
 
 def takes_turns(config: Config, adapters: int, *, learns: bool) -> bool:
-    """Whether sampler and trainer never compute at the same time."""
+    """Tells whether sampler and trainer never compute at the same time."""
     return (adapters == 1 and config.sampling.pipeline == "on-policy") or not learns
 
 
 def scratch_folder(least_bytes: float) -> Path:
-    """A folder for adapters on their way to the sampler; those of killed processes are swept away."""
+    """Returns a folder for adapters on their way to the sampler; those of killed processes are swept away."""
     parent = scratch_parent(least_bytes)
     for folder in parent.glob("ttsd-adapters-*"):
         owner = folder.name.split("-")[2]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"ttsd-adapters-{os.getpid()}-", dir=parent))
 
 
-def shares_card(config: Config, found: Found) -> bool:
-    """Whether vLLM's own process and the trainer have one card to divide."""
-    return config.model.sampler == "vllm" and not found.is_cpu and not config.model.apart
+def shares_gpu(config: Config, hardware: Hardware) -> bool:
+    """Tells whether the sampler's own process and the trainer divide one GPU."""
+    return SAMPLERS[config.model.sampler].own_weights and not hardware.is_cpu and not config.model.apart
 
 
 def differs_in_bits(model: Model) -> bool:
-    """Whether one of sampler and trainer holds the base in fewer bits than the other."""
-    return model.sampler == "vllm" and (model.quantize_base != "none" or model.sampler_quantization != "none")
+    """Tells whether one of sampler and trainer holds the base in fewer bits than the other."""
+    quantized = model.quantize_base != "none" or model.sampler_quantization != "none"
+    return SAMPLERS[model.sampler].own_weights and quantized
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,11 +317,11 @@ class _Parts:
             base = load_base(
                 self.path,
                 dtype=model.dtype,
-                device=model.trainer_card,
+                device=model.trainer_on,
                 quantize=model.quantize_base,
                 threads=self.threads,
             )
-            lora = self.config.lora  # lent to nobody here, but only layers that can borrow are made ready to decode
+            lora = self.config.lora  # no adapter is used here, but only LoRA layers can be prepared
             base.wire(LoraShape.of(lora.rank, lora.alpha, lora.target_modules))
             return base
 
@@ -317,7 +340,7 @@ class _Parts:
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             dtype=model.dtype,
-            device=model.sampler_cards[0],
+            device=model.sampler_on[0],
             quantization=model.sampler_quantization,
             max_model_len=model.max_model_len,
             gpu_memory_utilization=sampler_share(self.config),

@@ -1,7 +1,7 @@
-"""How hard questions are for a model: counts of attempts, pass@64 with an interval, the paper's bands, what runs cost.
+"""How hard questions are for a model: counts of attempts, pass@64 with an interval, and the paper's bands.
 
 The bands are the paper's: hard is pass@64 below 0.5, very hard below 0.03. A pool of 64 attempts can say no more of
-pass@64 than that one succeeded or none, so the interval stands beside it; it takes some 1,000 to tell the two apart.
+pass@64 than that one succeeded or none, so each has its interval; it takes some 1,000 to tell the two apart.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ BANDS = ("easy", "hard", "very-hard")
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """Attempts on one question under one kind of prompt: which of them passed everything, and how much was visible."""
+class Sample:
+    """Attempts on one question with one kind of prompt: which passed everything, and the share that each passed."""
 
     accepted: tuple[bool, ...]
     visible: tuple[float, ...]
     tokens: float = 0.0  # of a completion, on average
 
     @classmethod
-    def of(cls, rollouts: Sequence[Attempt]) -> Drawn:
-        verdicts = [rollout.verdict for rollout in rollouts]
-        tokens = fmean(len(rollout.completion.token_ids) for rollout in rollouts) if rollouts else 0.0
+    def of(cls, attempts: Sequence[Attempt]) -> Sample:
+        """Counts `attempts`."""
+        verdicts = [attempt.verdict for attempt in attempts]
+        tokens = fmean(len(attempt.completion.token_ids) for attempt in attempts) if attempts else 0.0
         return cls(tuple(one.accepted for one in verdicts), tuple(one.visible_fraction for one in verdicts), tokens)
 
     @property
@@ -52,23 +53,23 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One question: the student's attempts, and those of the self-teacher in each form of hindsight that was tried."""
+    """One question: attempts at the question alone, and those with feedback, by kind."""
 
     question: str
-    student: Drawn
-    teacher: Mapping[str, Drawn] = field(default_factory=dict)
+    plain: Sample
+    feedback: Mapping[str, Sample] = field(default_factory=dict)
 
     @property
     def pass_at_64(self) -> float:
-        """Unbiased; of fewer attempts, what 64 draws with their share of successes would give."""
-        drawn = self.student
-        if drawn.attempts < AT:
-            return float(1 - (1 - drawn.accuracy) ** AT)
-        return float(Pool(drawn.attempts, drawn.successes).discovered(AT))
+        """Estimates it without bias; from fewer attempts, what 64 with their share of successes would give."""
+        sample = self.plain
+        if sample.attempts < AT:
+            return float(1 - (1 - sample.accuracy) ** AT)
+        return float(Pool(sample.attempts, sample.successes).discovered(AT))
 
     def interval(self, k: int = AT, level: float = LEVEL) -> Interval:
-        """Of pass@k: the bounds on one draw's chance, carried to k draws."""
-        bounds = proportion_interval(self.student.successes, self.student.attempts, level)
+        """Returns bounds on pass@k: those on one attempt's chance, carried to k attempts."""
+        bounds = proportion_interval(self.plain.successes, self.plain.attempts, level)
         return Interval(*(float(1 - (1 - bound) ** k) for bound in bounds))
 
     @property
@@ -77,14 +78,9 @@ class Measured:
 
     @property
     def certain(self) -> bool:
-        """Whether the whole interval lies in the band."""
+        """Tells whether the whole interval is within the band."""
         interval = self.interval()
         return band_of(interval.low) == band_of(interval.high)
-
-    def expected_attempts(self, budget: int) -> float:
-        """Of a best-of-k run that ends at its discovery or at `budget`."""
-        p = self.student.accuracy
-        return (1 - (1 - p) ** budget) / p if p else float(budget)
 
 
 def band_of(pass_at_64: float) -> str:
@@ -92,58 +88,32 @@ def band_of(pass_at_64: float) -> str:
 
 
 def rows(measured: Sequence[Measured]) -> list[dict[str, Any]]:
-    """One row a question, for a table or a script."""
+    """Returns one row a question, for a table or a script."""
     return [
         {
             "question": one.question,
-            "attempts": one.student.attempts,
-            "successes": one.student.successes,
-            "accuracy": short(one.student.accuracy),
-            "visible": short(fmean(one.student.visible)),
+            "attempts": one.plain.attempts,
+            "successes": one.plain.successes,
+            "accuracy": short(one.plain.accuracy),
+            "visible": short(fmean(one.plain.visible)),
             "pass@64": short(one.pass_at_64),
             "low": short(one.interval().low),
             "high": short(one.interval().high),
             "band": one.band,
             "certain": one.certain,
-            "tokens": round(one.student.tokens),
+            "tokens": round(one.plain.tokens),
         }
         for one in measured
     ]
 
 
 def short(value: float | None) -> float | None:
-    """Three significant digits."""
+    """Rounds to three significant digits."""
     return None if value is None else float(np.format_float_positional(value, 3, fractional=False))
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """For all questions together, one run each; sampling and judging alone, without gradient steps."""
-
-    what: str
-    attempts: float
-    tokens: float
-    hours: float | None
-
-
-def estimates(measured: Sequence[Measured], seconds: float | None, budget: int) -> list[Estimate]:
-    """What runs of `budget` attempts would cost, if every discovery came as it does by chance, and if none came.
-
-    `seconds`: of an attempt; None where nothing was timed.
-    """
-    found = []
-    for what, spent in (
-        (f"best-of-k to its discovery, budget {budget}", [one.expected_attempts(budget) for one in measured]),
-        (f"no discovery, budget {budget}", [float(budget) for _ in measured]),
-    ):
-        tokens = sum(number * one.student.tokens for number, one in zip(spent, measured, strict=True))
-        hours = None if seconds is None else sum(spent) * seconds / 3600
-        found.append(Estimate(what, sum(spent), tokens, hours))
-    return found
-
-
 def write_subsets(measured: Sequence[Measured], out: Path) -> list[Path]:
-    """A subset file for each band that has questions, beside `out`: `NAME-hard.toml`; hard holds the very hard too."""
+    """Writes `NAME-hard.toml` and so on next to `out`, for each band that has questions; hard has the very hard too."""
     bands = {band: [one.question for one in measured if one.band == band] for band in BANDS}
     bands["hard"] = [one.question for one in measured if one.band != "easy"]
     written = []

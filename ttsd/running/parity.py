@@ -2,7 +2,7 @@
 
 Serving stacks are known to ignore adapters in silence, or to serve an earlier version; the run would continue and learn
 nothing. So a scratch adapter that is far from zero goes the way of every later one, and both sides must agree on the
-log-probabilities of tokens drawn with and without it in one batch: exactly in float32. In 16 bits, and all the more
+log-probabilities of tokens sampled with and without it in one batch: exactly in float32. In 16 bits, and all the more
 where one of the two holds the base in fewer, both are noisy; there the adapter's effect has to be the same on average.
 """
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from ttsd.errors import InfrastructureError
 from ttsd.nouns import Completion
-from ttsd.sampling.background import beside
+from ttsd.sampling.background import in_thread
 from ttsd.sampling.protocol import AdapterRef, Sampler
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ LEAST_RATIO = 3  # and in float32 how many times the disagreement that must be
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far apart two noisy readings may be: nats on average, and the sampler's share of the adapter's effect."""
+    """How far apart two noisy measurements may be: nats on average, and the sampler's share of the adapter's effect."""
 
     mean: float
     least_served: float
@@ -50,7 +50,8 @@ FEWER_BITS = Tolerance(mean=0.3, least_served=0.5, most_served=2.0)
 async def check_parity(
     sampler: Sampler, trainer: Trainer, prompt_ids: Sequence[int], *, top_p: float = 1.0, quantised: bool = False
 ) -> dict[str, float]:
-    """Findings in nats per token: how far sampler and trainer are apart, and how far the adapter moves the output.
+    """Returns findings in nats per token: how far sampler and trainer are apart, and how far the adapter moves the
+    output.
 
     InfrastructureError, in one sentence, if the sampler ignores the adapter or disagrees with the trainer about it.
     `top_p`: what the sampler samples with; its log-probabilities are those of the truncated distribution.
@@ -58,18 +59,18 @@ async def check_parity(
     """
     with tempfile.TemporaryDirectory(prefix="ttsd-agreement-") as folder:
         ref = AdapterRef(NAME, 1, Path(folder) / "adapter")
-        await beside(_make_scratch, trainer, tuple(prompt_ids), ref.path)
+        await in_thread(_make_scratch, trainer, tuple(prompt_ids), ref.path)
         try:
             await sampler.swap(None, ref)
-            drawn = await asyncio.gather(
+            completions = await asyncio.gather(
                 *(sampler.complete(prompt_ids, who, max_tokens=TOKENS) for who in [ref, None] * COMPLETIONS)
             )
-            adapted = await beside(_read, trainer, [NAME, None] * COMPLETIONS, prompt_ids, drawn)
-            base = await beside(_read, trainer, [None, None] * COMPLETIONS, prompt_ids, drawn)
+            adapted = await in_thread(_read, trainer, [NAME, None] * COMPLETIONS, prompt_ids, completions)
+            base = await in_thread(_read, trainer, [None, None] * COMPLETIONS, prompt_ids, completions)
         finally:
             await sampler.drop(ref)
-            await beside(trainer.drop, NAME)
-    findings = compare([value for completion in drawn for value in completion.logprobs], adapted, base, top_p)
+            await in_thread(trainer.drop, NAME)
+    findings = compare([value for completion in completions for value in completion.logprobs], adapted, base, top_p)
     judge(findings, "fewer bits" if quantised else sampler.info["dtype"])
     return findings
 
@@ -93,7 +94,7 @@ def compare(
 
 
 def judge(findings: dict[str, float], dtype: str) -> None:
-    """InfrastructureError if `findings` can't come from a sampler that serves the adapter.
+    """Raises InfrastructureError if `findings` can't come from a sampler that serves the adapter.
 
     `dtype`: of sampler and trainer, or "fewer bits" where one of them holds the base quantised.
     """
@@ -124,7 +125,7 @@ def _agree(findings: dict[str, float], dtype: str) -> bool:
 
 
 def _make_scratch(trainer: Trainer, prompt: tuple[int, ...], folder: Path) -> None:
-    """An adapter that matters in this model, wide or narrow, and no larger than that."""
+    """Makes an adapter that matters in this model, wide or narrow, and no larger than that."""
     trainer.create(NAME, seed=0)
     start, rest = prompt[:1], prompt[1:]
     base = trainer.logprobs(None, start, rest)
@@ -137,12 +138,12 @@ def _make_scratch(trainer: Trainer, prompt: tuple[int, ...], folder: Path) -> No
 
 
 def _read(
-    trainer: Trainer, names: Sequence[str | None], prompt_ids: Sequence[int], drawn: Sequence[Completion]
+    trainer: Trainer, names: Sequence[str | None], prompt_ids: Sequence[int], completions: Sequence[Completion]
 ) -> list[float]:
-    """The trainer's log-probabilities of all the drawn tokens, end to end; of each completion under its own adapter."""
+    """Returns the trainer's log-probabilities of all sampled tokens, each completion under its own adapter."""
     prompt = tuple(prompt_ids)
     return [
         value
-        for name, completion in zip(names, drawn, strict=True)
+        for name, completion in zip(names, completions, strict=True)
         for value in trainer.logprobs(name, prompt, completion.token_ids)
     ]

@@ -1,4 +1,4 @@
-"""What `--dry-run` shows: the estimate, and the first prompts that the runs would read. No engine, no new row."""
+"""What `--dry-run` shows: the memory, and the prompts that the runs answer next. Nothing starts, nothing is written."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ttsd.collapse import Collapse
 from ttsd.config import Config
-from ttsd.loop import START, Past, read_by, recall
+from ttsd.loop import Group
+from ttsd.methods import MethodOnQuestion
+from ttsd.nouns import Prompt
+from ttsd.prompts import ChatTokenizer, PromptWriter
+from ttsd.record.protocol import Past
+from ttsd.record.run import Run
 from ttsd.record.store import Store
-from ttsd.running.estimate import Estimate, estimate
-from ttsd.running.readings import group_size_of, readings_of, rounds_of
-
-if TYPE_CHECKING:
-    from ttsd.backbone import Tokenizer
-    from ttsd.running.tasks import Task
+from ttsd.running.engine import load_tokenizer
+from ttsd.running.estimate import announcement
+from ttsd.sampling.background import in_thread
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """A text that attempts of some runs read, with the model's own chat template around it."""
+class NextPrompt:
+    """A prompt that the next attempts of some runs answer."""
 
     runs: tuple[str, ...]
     attempts: tuple[int, ...]  # of each of these runs
@@ -30,6 +30,7 @@ class Prompt:
     text: str
 
     def heading(self) -> str:
+        """Says in one line which attempts these are."""
         first, last = self.attempts[0], self.attempts[-1]
         which = f"attempt {first}" if first == last else f"attempts {first} to {last}"
         return f"{which} of {', '.join(self.runs)}: {self.tokens} tokens"
@@ -37,51 +38,63 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What would happen; `estimate` None: nothing is left to do."""
+    """What would happen. An empty `memory` says that nothing is left to do."""
 
-    estimate: Estimate | None = None
-    prompts: tuple[Prompt, ...] = ()
+    memory: str = ""
+    prompts: tuple[NextPrompt, ...] = ()
 
 
 @contextmanager
-def looked_at(config: Config) -> Iterator[Store]:
-    """The record, or an empty one in memory where there is none yet."""
+def looking_at(config: Config) -> Iterator[Store]:
+    """Opens the run database without writing to it, or an empty one in memory where there is none yet."""
     path = Path(config.store.path)
-    with Store.existing(path, config.store.state_dir) if path.is_file() else Store(":memory:") as store:
+    with Store.read_only(path, config.store.state_dir) if path.is_file() else Store(":memory:") as store:
         yield store
 
 
-async def previewed(
-    tasks: Sequence[Task], config: Config, store: Store, tokenizer: Tokenizer, *, at_once: int = 1
-) -> Preview:
-    """Of `tasks`, of which `at_once` share an engine."""
-    expected = await estimate(tasks, config, store, tokenizer, at_once=at_once)
-    return Preview(expected, first_prompts(tasks, tokenizer, store))
-
-
-def first_prompts(tasks: Sequence[Task], tokenizer: Tokenizer, store: Store) -> tuple[Prompt, ...]:
-    """What the next attempts read, each text once."""
-    read: dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]] = {}
-    for task in tasks:
-        past = store.past(task.resumed["run"])[0] if task.resumed else START
-        for ids, attempts in _next_readings(task, tokenizer, past).items():
-            read.setdefault((ids, tuple(attempts)), []).append(str(task.wanted))
-    return tuple(
-        Prompt(tuple(runs), attempts, len(ids), tokenizer.whole_text(ids)) for (ids, attempts), runs in read.items()
+async def preview(runs: Sequence[Run], config: Config, *, fresh: bool = False) -> Preview:
+    """Returns what `solve` or `batch` would begin with."""
+    with looking_at(config) as store:
+        left = [(run, Past()) for run in runs] if fresh else unfinished(store, runs)
+        if not left:
+            return Preview()
+        tokenizer = await in_thread(load_tokenizer, config)
+        memory = await announcement([run for run, _ in left], store)
+        made: dict[tuple[str, tuple[int, ...]], tuple[list[str], Prompt]] = {}
+        for run, past in left:
+            for prompt, attempts in next_prompts(run, tokenizer, past).items():
+                made.setdefault((prompt.hash, attempts), ([], prompt))[0].append(str(run))
+    return Preview(
+        memory,
+        tuple(
+            NextPrompt(tuple(names), attempts, len(prompt.token_ids), tokenizer.whole_text(prompt.token_ids))
+            for (_, attempts), (names, prompt) in made.items()
+        ),
     )
 
 
-def _next_readings(task: Task, tokenizer: Tokenizer, past: Past) -> dict[tuple[int, ...], list[int]]:
-    """The numbers of the next attempts, by what they read."""
-    kind, config = task.wanted.job.kind, task.wanted.config
-    reads = readings_of(kind, task.problem, tokenizer, config)
-    collapse = Collapse() if config.budget.restart_after_collapse and kind.taught else None
-    known = recall(reads, collapse, past.rollouts)
-    size = min(group_size_of(kind, config), config.budget.attempts - past.attempts)
-    wanted = range(past.attempts + 1, past.attempts + 1 + size)
-    readings = read_by(wanted, past.unfinished, known, reads, rounds_of(kind, config))
-    made, found = {rollout.attempt for rollout in past.unfinished}, dict[tuple[int, ...], list[int]]()
-    for attempt, reading in readings.items():
-        if attempt not in made:
-            found.setdefault(reading.prompt_ids, []).append(attempt)
-    return found
+def unfinished(store: Store, runs: Sequence[Run]) -> list[tuple[Run, Past]]:
+    """Returns the runs that have something left to do, each with where it stands."""
+    rows = [(run, store.newest(run)) for run in runs]
+    return [
+        (run, store.past(row["run"]) if row else Past())
+        for run, row in rows
+        if row is None or not store.is_finished(row, run)
+    ]
+
+
+def next_prompts(run: Run, tokenizer: ChatTokenizer, past: Past) -> dict[Prompt, tuple[int, ...]]:
+    """Returns the prompts that the run answers next, each with the numbers of the attempts that answer it."""
+    method = MethodOnQuestion(run.method, PromptWriter(run.problem, tokenizer, run.config))
+    rules, history = run.method.rules(run.config), past.history
+    recorded = {attempt.number: attempt for attempt in past.begun}
+    missing: dict[int, Prompt] = {}
+    while not missing and len(history.attempts) < rules.budget:
+        group = Group(history, rules, recorded)
+        while not missing and not group.begun:
+            missing = group.begin_round(method)
+        history = history if missing else history.extended(group.attempts)
+    prompts: dict[Prompt, tuple[int, ...]] = {}
+    for number, prompt in missing.items():
+        prompts[prompt] = (*prompts.get(prompt, ()), number)
+    return prompts

@@ -1,46 +1,38 @@
-"""`ttsd probe`: how hard a pool of questions is for the user's model, and whether hindsight helps it, before training.
+"""`ttsd probe`: how hard questions are for the user's model, and whether feedback helps it, before training.
 
-The student's attempts are runs of best-of-k in the record, so a probe resumes where it was interrupted, a larger one
-adds to a smaller one, and `ttsd report` has them as its baseline. The one-turn self-teacher is the same frozen model
-that reads the reprompt of a failed attempt; what it gets right more often than the student is the gap that predicts
-how much self-distillation gains (arXiv 2605.30070). Its attempts are runs as well, which no report compares.
+It runs methods of the table with frozen weights: best-of-k, multi-turn, and multi-turn with shuffled feedback (the
+control). They are ordinary runs in the run database, so a probe resumes where it was stopped and a larger one adds to a
+smaller one. What multi-turn gets right more often than best-of-k predicts how much self-distillation gains
+(arXiv 2605.30070).
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
 
-import problems
+import numpy as np
+
 from ttsd.config import Config
-from ttsd.methods import BEST_OF_K
-from ttsd.record import resume
-from ttsd.record.protocol import Answer
+from ttsd.methods import METHODS
+from ttsd.record.run import Run
 from ttsd.record.store import Store
-from ttsd.running import batch, run
-from ttsd.running.hardness import Drawn, Measured
-from ttsd.running.self_teacher import FeedbackOf, Form, self_teacher
-from ttsd.running.tasks import Task, Wanted, plan, sorted_out
-from ttsd.sampling.background import beside
+from ttsd.running.batch import Failure, Overview, batch, planned
+from ttsd.running.hardness import Measured, Sample, short
+from ttsd.statistics import Comparison, Resamples, compare
+
+PLAIN, TRUE, SHUFFLED = "best-of-k", "multi-turn", "multi-turn, shuffled feedback"
+LEAST_QUESTIONS = 4  # fewer give no interval worth a sentence
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What was found. `seconds_per_attempt`: wall time over the attempts drawn now; None if all were there."""
+    """What was found: each question's attempts by what they read, and the runs that failed."""
 
     measured: list[Measured]
-    failures: list[batch.Failure]
-    seconds_per_attempt: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Hindsight:
-    """What is asked of the self-teacher: `samples` attempts on each question in each of `forms`."""
-
-    samples: int
-    forms: tuple[Form, ...]
+    failures: list[Failure] = field(default_factory=list)
 
 
 async def probe(
@@ -48,112 +40,101 @@ async def probe(
     config: Config,
     *,
     samples: int,
-    hindsight: Hindsight,
+    feedback_samples: int,
     runs_at_once: int | None,
-    overview: batch.Overview,
+    overview: Overview,
 ) -> Probe:
-    """Draws until every question has `samples` attempts, then those of its self-teacher."""
-    config = config.model_copy(update={"budget": config.budget.model_copy(update={"attempts": samples})})
-    wanted = plan(questions, [BEST_OF_K.name], 1, config)
-    with run.open_store(config) as store:
-        done, tasks = sorted_out(wanted, store)
-        overview.say(f"{len(tasks)} questions to sample, {len(done)} sampled before")
-        overview.expect(len(tasks))
-        found = {answer.question: answer for answer in map(store.answer, done)}
-        teachers = Teachers(store, config, hindsight, found)
-        if not tasks and not teachers.missing():
-            return Probe(teachers.measured(questions), [])
-        everything = tasks or [Task(one, problems.load(one.job.question), None) for one in wanted]
-        tokenizer = await beside(batch.checked, everything, config)
-        room = batch.room_for(everything, len(everything), runs_at_once, config)
-        async with run.open_session(config, store, tokenizer, learns=False, runs_at_once=room.runs) as session:
-            overview.say(f"ready (sandbox: {session.sandbox.tier}); {room}")
-            start, already = time.monotonic(), _recorded(store, tasks)
-            results = await batch.all_of(session, tasks, room.runs, overview)
-            seconds, answers = time.monotonic() - start, [one for one in results if isinstance(one, Answer)]
-            found |= {answer.question: answer for answer in answers}
-            failures = [one for one in results if isinstance(one, batch.Failure)]
-            failures += await teachers.draw(session, room.runs, overview)
-        drawn = sum(answer.attempts for answer in answers) - already
-        return Probe(teachers.measured(questions), failures, seconds / drawn if drawn > 0 else None)
+    """Samples until every question has `samples` attempts without feedback and `feedback_samples` with it."""
+    plain = planned(questions, [METHODS[PLAIN]], 1, config.changed("budget", attempts=samples))
+    wanted = {PLAIN: {run.question: run for run in plain}}
+    for name in (TRUE, SHUFFLED) if feedback_samples else ():
+        own = config.changed("budget", attempts=feedback_samples, continue_after_discovery=True)
+        own = own.changed("judge", shuffle_feedback=name == SHUFFLED)
+        wanted[name] = {run.question: run for run in planned(questions, [METHODS[TRUE]], 1, own)}
+    runs = [run for of_kind in wanted.values() for run in of_kind.values()]
+    results = await batch(runs, config, runs_at_once=runs_at_once, overview=overview)
+    with Store.read_only(config.store.path, config.store.state_dir) as store:
+        found = {name: {q: _sample(store, run) for q, run in of_kind.items()} for name, of_kind in wanted.items()}
+    plain_samples = found.pop(PLAIN)
+    measured = [
+        Measured(question, plain_samples[question], {name: found[name][question] for name in found})
+        for question in plain_samples
+        if plain_samples[question].attempts
+    ]
+    return Probe(measured, results.failures)
 
 
-def _recorded(store: Store, tasks: Sequence[Task]) -> int:
-    """Attempts of runs that were interrupted."""
-    return sum(store.answer(task.resumed["run"]).attempts for task in tasks if task.resumed is not None)
+def _sample(store: Store, run: Run) -> Sample:
+    """Returns the run's attempts; of multi-turn those that were shown feedback."""
+    row = store.newest(run)
+    attempts = store.attempts(row["run"]) if row else ()
+    return Sample.of([one for one in attempts if one.prompt.shows or not run.method.row.waits])
 
 
-@dataclass(frozen=True, slots=True)
-class Teachers:
-    """The self-teacher's attempts on questions whose student has answered; `found` are the student's runs."""
+def effects(measured: Sequence[Measured]) -> dict[str, tuple[Comparison, Comparison]]:
+    """Returns what each kind of feedback adds to best-of-k: in accuracy and in the share passed, by question."""
+    found = {}
+    for name in (TRUE, SHUFFLED):
+        having = [one for one in measured if name in one.feedback and one.feedback[name].attempts]
+        if having:
+            resamples = Resamples(len(having))
+            pairs = [(one.feedback[name], one.plain) for one in having]
+            found[name] = (
+                compare(*_columns([(mine.accuracy, plain.accuracy) for mine, plain in pairs]), resamples),
+                compare(*_columns([(fmean(mine.visible), fmean(plain.visible)) for mine, plain in pairs]), resamples),
+            )
+    return found
 
-    store: Store
-    config: Config
-    hindsight: Hindsight
-    found: Mapping[str, Answer]
 
-    def measured(self, questions: Sequence[str]) -> list[Measured]:
-        """Every question that has its student's attempts, in the order asked for."""
-        return [
-            Measured(question, Drawn.of(self.store.rollouts(self.found[question].run)), self._taught(question))
-            for question in questions
-            if question in self.found
-        ]
+def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[Any, Any]:
+    return np.array([mine for mine, _ in pairs]), np.array([plain for _, plain in pairs])
 
-    def missing(self) -> list[tuple[str, Form]]:
-        """What the self-teacher has still to answer."""
-        forms = self.hindsight.forms if self.hindsight.samples else ()
-        return [(one, form) for one in self.found for form in forms if self._finished(one, form) is None]
 
-    async def draw(self, session: run.Session, at_once: int, overview: batch.Overview) -> list[batch.Failure]:
-        """Draws what is missing; a question none of whose attempts failed with feedback is passed over."""
-        missing, places = self.missing(), asyncio.Semaphore(at_once)
-        if missing:
-            forms, samples = ", ".join(form.name for form in self.hindsight.forms), self.hindsight.samples
-            overview.say(f"{samples} attempts of the self-teacher on each question in each form: {forms}")
-            overview.expect(len(missing))
+def feedback_rows(measured: Sequence[Measured]) -> list[dict[str, Any]]:
+    """Returns one row for each kind of prompt, best-of-k's first; differences have their 90 % interval."""
+    if not measured:
+        return []
+    found = effects(measured)
+    rows = [_row(PLAIN, [one.plain for one in measured])]
+    for name, (accuracy, visible) in found.items():
+        samples = [one.feedback[name] for one in measured if name in one.feedback]
+        rows.append(_row(name, samples) | {"more accuracy": _span(accuracy), "more visible": _span(visible)})
+    return rows
 
-        async def one(question: str, form: Form) -> Answer | batch.Failure | None:
-            async with places:
-                return await self._draw(session, question, form, overview)
 
-        results = await asyncio.gather(*(one(question, form) for question, form in missing))
-        return [result for result in results if isinstance(result, batch.Failure)]
+def _row(name: str, samples: Sequence[Sample]) -> dict[str, Any]:
+    counted = [sample for sample in samples if sample.attempts]
+    return {
+        "method": name,
+        "attempts": sum(sample.attempts for sample in counted),
+        "accuracy": short(fmean(sample.accuracy for sample in counted)),
+        "visible": short(fmean(fmean(sample.visible) for sample in counted)),
+        "more accuracy": None,
+        "more visible": None,
+    }
 
-    async def _draw(
-        self, session: run.Session, question: str, form: Form, overview: batch.Overview
-    ) -> Answer | batch.Failure | None:
-        job, problem = form.job(question), problems.load(question)
-        config = resume.as_begun(self.store, job, self._configured(form))
-        begun = resume.unfinished(self.store, job, config)
-        source = FeedbackOf.recorded(begun) if begun is not None else self._source(question, form)
-        if source is None:
-            return None
-        rollouts = self.store.rollouts(source.run)
-        teacher = self_teacher(problem, session.engine.tokenizer, config, source, rollouts)
-        wanted = Wanted(job, config)
-        result = await batch.to_its_end(session, Task(wanted, problem, begun), overview.view, teacher)
-        overview.end(str(wanted), result)
-        return result
 
-    def _source(self, question: str, form: Form) -> FeedbackOf | None:
-        """Failed attempts on this question; for the control on the next question that has some."""
-        order = list(self.found)
-        place = order.index(question)
-        for one in order[place + 1 :] + order[:place] if form.shuffled else [question]:
-            number = self.found[one].run
-            failed = [rollout.attempt for rollout in self.store.rollouts(number) if rollout.verdict.feedback]
-            if failed:
-                return FeedbackOf(number, tuple(failed[: self.hindsight.samples]))
-        return None
+def _span(one: Comparison) -> list[float | None]:
+    return [short(value) for value in (one.difference, one.bounds.low, one.bounds.high)]
 
-    def _taught(self, question: str) -> dict[str, Drawn]:
-        samples = self.hindsight.samples
-        runs = {form.name: self._finished(question, form) for form in self.hindsight.forms if samples}
-        return {name: Drawn.of(self.store.rollouts(run)[:samples]) for name, run in runs.items() if run is not None}
 
-    def _finished(self, question: str, form: Form) -> int | None:
-        return resume.finished(self.store, form.job(question), self._configured(form))
+def advice(measured: Sequence[Measured]) -> str:
+    """Says in one sentence whether feedback helps this model and which method that speaks for."""
+    found = effects(measured)
+    if TRUE not in found:
+        return "no attempt was made with feedback, so nothing can be said about it"
+    if len(measured) < LEAST_QUESTIONS:
+        return f"{len(measured)} questions are too few to say whether feedback helps; give at least {LEAST_QUESTIONS}"
+    if _helps(found[TRUE]) and not (SHUFFLED in found and _helps(found[SHUFFLED])):
+        return "feedback helps this model: use multi-turn+sdpo"
+    if _helps(found[TRUE]):
+        return (
+            "shuffled feedback helps as much as the true feedback, so the second attempt helps, not what the feedback "
+            "says: best-of-k is the method to beat"
+        )
+    verb = "hurts" if any(one.bounds.high < 0 for one in found[TRUE]) else "adds nothing that shows for"
+    return f"feedback {verb} this model: best-of-k is the method to beat, or take a larger model"
 
-    def _configured(self, form: Form) -> Config:
-        return form.configured(self.config, self.hindsight.samples)
+
+def _helps(effect: tuple[Comparison, Comparison]) -> bool:
+    return any(one.bounds.low > 0 for one in effect) and not any(one.bounds.high < 0 for one in effect)

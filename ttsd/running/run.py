@@ -1,4 +1,4 @@
-"""One run (a question, a method, a seed) on a shared session, from its first attempt or from where it was stopped.
+"""Executes one run on a shared session, from its first attempt or from where it was stopped.
 
 The loop yields, this writes: every event is on disk before the next one is asked for.
 """
@@ -8,27 +8,24 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, closing
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from problems.split import split
 from sandbox import Limits, Outcome, Program, Sandbox
-from ttsd.baselines import Frozen
 from ttsd.config import Config
 from ttsd.errors import UserError
 from ttsd.judging.judge import judge_for
 from ttsd.judging.sandbox_settings import limits_of, open_sandbox
-from ttsd.loop import Event, Judge, Past, Policy, Teaching, learn
-from ttsd.nouns import Attempt, Problem, Split
-from ttsd.record.protocol import Answer, Record, Row
-from ttsd.record.resume import Job, is_over
+from ttsd.loop import Event, Judge, learn
+from ttsd.methods import MethodOnQuestion
+from ttsd.nouns import Attempt
+from ttsd.prompts import PromptWriter
+from ttsd.record.protocol import Answer, Past, RunDatabase
+from ttsd.record.run import Run
 from ttsd.record.store import Store
 from ttsd.running.budget import Meter
-from ttsd.running.engine import Engine, LoraPolicy, open_engine
-from ttsd.running.readings import group_size_of, readings_of, rounds_of
-from ttsd.running.self_teacher import SelfTeacher
+from ttsd.running.engine import Engine, FrozenPolicy, LoraPolicy, open_engine
 from ttsd.running.shared_time import Shared, Spending, Stopwatch, Usage
 from ttsd.running.trackers import Tracker, check_tracker, open_tracker
 from ttsd.running.watchdog import Watched, watching
@@ -40,36 +37,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What runs share: the record, the sandbox and one engine."""
+    """What runs share: the run database, the sandbox and one engine."""
 
-    config: Config
-    record: Record
+    database: RunDatabase
     sandbox: Sandbox
     engine: Engine
     judging: Shared
     stopwatch: Stopwatch
 
     def usage(self) -> Usage:
-        """How busy sampler, judge and trainer were since they stood ready."""
+        """Returns how busy sampler, judge and trainer were since they were ready."""
         return self.stopwatch.usage(self.engine.sampling, self.judging, self.engine.training)
 
 
 @dataclass(frozen=True, slots=True)
-class Turns:
-    """A sandbox whose slots are given in the order of asking, on the account of one run."""
+class FairSandbox:
+    """A sandbox whose slots are given in the order of asking; the time is charged to one run."""
 
     sandbox: Sandbox
     judging: Shared
     spending: Spending
 
     async def run(self, program: Program, inputs: Iterable[bytes], limits: Limits) -> AsyncGenerator[Outcome]:
+        """Runs a program as the sandbox does, once a slot is free."""
         async with self.judging.use(self.spending), aclosing(self.sandbox.run(program, inputs, limits)) as outcomes:
             async for outcome in outcomes:
                 yield outcome
 
 
 def open_store(config: Config) -> Store:
-    """The record, before anything heavy is loaded. UserError: it can't be written, or the tracker can't be used."""
+    """Opens the run database before anything heavy is loaded.
+
+    UserError: it can't be written, or the tracker's client is not installed.
+    """
     check_tracker(config.store.track)
     store = Store(config.store.path, config.store.state_dir)
     store.check_writable()
@@ -78,7 +78,7 @@ def open_store(config: Config) -> Store:
 
 @asynccontextmanager
 async def open_session(
-    config: Config, record: Record, tokenizer: Tokenizer, *, learns: bool, runs_at_once: int = 1, seed: int = 0
+    config: Config, database: RunDatabase, tokenizer: Tokenizer, *, learns: bool, runs_at_once: int = 1, seed: int = 0
 ) -> AsyncGenerator[Session, None]:
     """Starts sandbox and engine, and stops both at the end. `learns`: at least one run trains."""
     engine = open_engine(config, tokenizer, learns=learns, adapters=runs_at_once, seed=seed)
@@ -91,69 +91,70 @@ async def open_session(
             Watched("trainer", opened.training),
         ]
         async with watching(watched):
-            yield Session(config, record, sandbox, opened, judging, Stopwatch())
+            yield Session(database, sandbox, opened, judging, Stopwatch())
 
 
-async def execute(
-    session: Session,
-    job: Job,
-    problem: Problem,
-    view: View,
-    resumed: Row | None = None,
-    teacher: SelfTeacher | None = None,
-) -> Answer:
-    """Runs `job` to its end. `resumed`: the unfinished run to continue; None starts a new one.
+async def execute(session: Session, run: Run, view: View, number: int | None = None) -> Answer:
+    """Brings `run` to its end. `number`: the stored run to continue; None starts a new one.
 
-    `teacher`: what the attempts read, where the method alone does not say it.
+    RunHeld: another process works on it.
     """
-    record, config, parts = session.record, session.config, divided(problem, session.config)
-    run = resumed["run"] if resumed else _new_run(session, job, parts, teacher)
-    with record.claim(run) as folder:
-        if resumed:
-            record.resume(run, config.model_dump())
-        past, state = record.past(run)
-        spending, meter = Spending(), Meter(config.budget, record.spent(run))
-        view.begin(run, job.label(config), past, meter, group_size_of(job.kind, config))
-        reads = teacher or readings_of(job.kind, problem, session.engine.tokenizer, config)
-        async with _policy(session, job, run, spending, past, state) as policy:
-            with closing(_tracker(session, job, run, folder)) as tracker:
-                async with _judge(session, problem, parts, spending) as judge:
-                    events = _accounted(_events(config, job, policy, judge, reads, past, meter), spending, meter)
-                    await Writer(run, record, folder, view, tracker, policy).write(events)
-    record.finish(run, "discovery" if is_over(record.run(run), config) else meter.ended_by() or "attempts")
-    return record.answer(run)
+    database, config = session.database, run.config
+    number = database.new_run(run, _environment(session)) if number is None else number
+    with database.claim(number) as folder:
+        database.resume(number, config.model_dump())
+        past = database.past(number)
+        spending, meter = Spending(), Meter(config.budget, database.spent(number))
+        method = MethodOnQuestion(run.method, PromptWriter(run.problem, session.engine.tokenizer, config))
+        view.begin(number, run, past, meter)
+        async with _policy(session, run, number, spending, past) as policy:
+            with closing(_tracker(run, number, folder)) as tracker:
+                async with _judge(session, run, spending) as judge:
+                    events = learn(
+                        policy,
+                        judge,
+                        method,
+                        run.method.rules(config),
+                        spent=lambda: meter.ended_by() is not None,
+                        history=past.history,
+                        begun=past.begun,
+                    )
+                    writer = Writer(number, database, folder, view, tracker, policy)
+                    await writer.write(_accounted(events, spending, meter))
+    found = database.answer(number).discovered and not config.budget.continue_after_discovery
+    database.finish(number, "discovery" if found else meter.ended_by() or "attempts")
+    return database.answer(number)
 
 
 @asynccontextmanager
 async def _policy(
-    session: Session, job: Job, run: int, spending: Spending, past: Past, state: Path | None
-) -> AsyncGenerator[LoraPolicy | Frozen, None]:
-    """The run's weights as `past` left them; an adapter of their own only where the method learns."""
-    if not job.kind.learns:
-        yield Frozen(partial(session.engine.sample, spending, adapter=None))
+    session: Session, run: Run, number: int, spending: Spending, past: Past
+) -> AsyncGenerator[LoraPolicy | FrozenPolicy, None]:
+    """Gives the run's weights as `past` left them; an adapter of their own only where the method learns."""
+    if not run.method.learns:
+        yield FrozenPolicy(session.engine, spending)
         return
-    policy = LoraPolicy(session.engine, f"run-{run}", spending, rewards_only=not job.kind.taught, seed=job.seed)
+    policy = LoraPolicy(session.engine, f"run-{number}", spending, run.seed)
     try:
-        await _restore(policy, run, past, state)
+        await _restore(policy, number, past)
         yield policy
     finally:
         await policy.close()
 
 
-async def _restore(policy: LoraPolicy, run: int, past: Past, state: Path | None) -> None:
-    if past.steps == 0:
+async def _restore(policy: LoraPolicy, number: int, past: Past) -> None:
+    if past.history.steps == 0:
         await policy.begin()
-    elif state is None or not state.is_dir():
+    elif past.state is None or not past.state.is_dir():
         raise UserError(
-            f"the learner's state of run {run} ({state}) is gone, so the run can't be resumed; "
+            f"the learner's state of run {number} ({past.state}) is gone, so the run can't be resumed; "
             "start another run with --fresh"
         )
     else:
-        await policy.restore(state, past.adapter_version)
+        await policy.restore(past.state, past.adapter_version)
 
 
-def _judge(session: Session, problem: Problem, parts: Split, spending: Spending) -> AbstractAsyncContextManager[Judge]:
-    turns = Turns(session.sandbox, session.judging, spending)
+def _judge(session: Session, run: Run, spending: Spending) -> AbstractAsyncContextManager[Judge]:
     return judge_for(
         problem,
         parts,
@@ -161,37 +162,12 @@ def _judge(session: Session, problem: Problem, parts: Split, spending: Spending)
         limits=limits_of(session.config),
         comparison=session.config.judge.comparison,
         workers=len(session.sandbox.zygotes),
-        shuffle_feedback=session.config.judge.shuffle_feedback,
+        shuffle_feedback=run.config.judge.shuffle_feedback,
     )
 
 
-def _tracker(session: Session, job: Job, run: int, folder: Path) -> Tracker:
-    config = session.config
-    return open_tracker(config.store.track, f"run-{run} {job.label(config)}", config.model_dump(), folder)
-
-
-def divided(problem: Problem, config: Config) -> Split:
-    """Visible and hidden cases, as the configuration or the question's source wants them."""
-    mode = problem.default_split if config.judge.split == "auto" else config.judge.split
-    return split(problem, mode, config.judge.split_seed)
-
-
-def _events(
-    config: Config, job: Job, policy: Policy, judge: Judge, reads: Teaching, past: Past, meter: Meter
-) -> AsyncGenerator[Event, None]:
-    return learn(
-        policy,
-        judge,
-        reads,
-        group_size=group_size_of(job.kind, config),
-        budget=config.budget.attempts,
-        rounds=rounds_of(job.kind, config),
-        continue_after_discovery=config.budget.continue_after_discovery,
-        restart_after_collapse=config.budget.restart_after_collapse and job.kind.taught,
-        one_step_off=config.sampling.pipeline == "one-step-off",
-        enough=lambda: meter.ended_by() is not None,
-        past=past,
-    )
+def _tracker(run: Run, number: int, folder: Path) -> Tracker:
+    return open_tracker(run.config.store.track, f"run-{number} {run}", run.config.model_dump(), folder)
 
 
 async def _accounted(
@@ -207,19 +183,10 @@ async def _accounted(
                 yield replace(event, seconds={**event.seconds, **spending.take(), "run": meter.seconds})
 
 
-def _new_run(session: Session, job: Job, parts: Split, teacher: SelfTeacher | None) -> int:
-    return session.record.new_run(
-        question=job.question,
-        method=job.method,
-        seed=job.seed,
-        model=session.config.model.path,
-        config=session.config.model_dump(),
-        split=asdict(parts),
-        environment={
-            **session.engine.sampler.info,
-            "sandbox": session.sandbox.tier,
-            "solution_python": session.sandbox.python_version,
-            "cores": str(len(os.sched_getaffinity(0))),
-            **({} if teacher is None else teacher.source.note),
-        },
-    )
+def _environment(session: Session) -> dict[str, Any]:
+    return {
+        **session.engine.sampler.info,
+        "sandbox": session.sandbox.tier,
+        "solution_python": session.sandbox.python_version,
+        "cores": str(len(os.sched_getaffinity(0))),
+    }

@@ -1,26 +1,26 @@
 """What runs spend of the things they share: the sampler, the judge's slots and the trainer.
 
-Each moment of a shared thing is divided equally among those who are at it, so the shares of all runs add up to the
-time in which it was busy; of a sampler on a GPU these are GPU-seconds. Who waits for a place spends nothing of it, and
-places are given in the order of asking. Not here: the CPU time of judged programs, which the sandbox measures.
+Each moment of a shared thing is divided equally among its users, so the shares of all runs add up to the time in which
+it was busy; of a sampler on a GPU these are GPU-seconds. Waiting for a place costs nothing, and places are given in the
+order of asking. Not here: the CPU time of judged programs, which the sandbox measures.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+
+import psutil
 
 Clock = Callable[[], float]
 
 
 class Spending:
-    """Seconds that one run has spent since they were last taken, by what they were spent on."""
+    """Counts the seconds that one run has spent since they were last taken, by what they were spent on."""
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
@@ -41,15 +41,15 @@ class Shared:
         self.busy_seconds = 0.0
         self.use_seconds = 0.0  # of all users together
         self.users = 0
-        self.turns = 0  # how often somebody came or left
+        self.turns = 0  # how often a user came or left
         self._gate = asyncio.Semaphore(places) if places is not None else None
         self._clock = clock
-        self._share = 0.0  # what one user would have spent who was here all the time
+        self._share = 0.0  # what a user would have spent that was here all the time
         self._noted = clock()
 
     @asynccontextmanager
     async def use(self, spending: Spending) -> AsyncGenerator[None, None]:
-        """Waits for a place, and holds it. The seconds go to `spending`, as `name` and as `wait_name`."""
+        """Waits for a place and holds it. The seconds go to `spending`, as `name` and as `wait_name`."""
         asked = self._clock()
         if self._gate is not None:
             await self._gate.acquire()
@@ -63,7 +63,7 @@ class Shared:
                 self._gate.release()
 
     def _enter(self, change: int) -> float:
-        """Settles the time so far, then lets so many users in; gives the share up to now."""
+        """Settles the time so far, then changes the number of users; returns the share up to now."""
         now = self._clock()
         if self.users:
             self.busy_seconds += now - self._noted
@@ -75,7 +75,7 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an engine did in `seconds` of wall time: per shared thing, the share of them in which it was busy.
+    """Tells what an engine did in `seconds` of wall time: the share of them in which each shared thing was busy.
 
     `at_once`: how many used it, on average over its busy time. `cpu_seconds`: of this process and its children.
     """
@@ -107,14 +107,10 @@ class Stopwatch:
 
 
 def _cpu_seconds() -> float:
-    """CPU time of this process and all below it, those that have ended included."""
-    parents, ticks = {}, {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it ended just now
-            fields = stat.read_text("utf-8", "replace").rpartition(")")[2].split()
-            parents[int(stat.parent.name)], ticks[int(stat.parent.name)] = int(fields[1]), sum(map(int, fields[11:15]))
-    family, young = set[int](), {os.getpid()}
-    while young:
-        family |= young
-        young = {process for process, parent in parents.items() if parent in young}
-    return sum(ticks.get(process, 0) for process in family) / os.sysconf("SC_CLK_TCK")
+    """Returns the CPU time of this process and all below it, as far as ended ones were waited for."""
+    own = psutil.Process()
+    total = 0.0
+    for process in (own, *own.children(recursive=True)):
+        with suppress(psutil.Error):  # it ended just now
+            total += sum(process.cpu_times()[:4])
+    return total

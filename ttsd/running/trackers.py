@@ -18,7 +18,7 @@ PACKAGES = {"wandb": "wandb", "tensorboard": "torch.utils.tensorboard", "trackio
 
 
 class Tracker(Protocol):
-    """Something that draws curves."""
+    """Shows curves."""
 
     def log(self, values: Mapping[str, float], step: int) -> None: ...
 
@@ -63,13 +63,13 @@ class EventFiles:
 
 
 def check_tracker(kind: str) -> None:
-    """UserError: the client of this tracker is not installed."""
+    """Checks the package. UserError: the client of this tracker is not installed."""
     if kind != "none":
         _client(kind)
 
 
 def open_tracker(kind: str, name: str, facts: Mapping[str, object], folder: Path) -> Tracker:
-    """A tracker of `kind` for the run called `name`; `facts` are its settings, `folder` its place for files.
+    """Returns a tracker of `kind` for the run called `name`; `facts` are its settings, `folder` its place for files.
 
     UserError: the client is not installed.
     """
@@ -94,12 +94,12 @@ def _client(kind: str) -> Any:
 
 
 def step_values(step: Step) -> dict[str, float]:
-    """What a tracker receives of a step: its metrics and seconds, and how its attempts fared."""
-    fractions = [rollout.verdict.visible_fraction for rollout in step.rollouts]
+    """Returns what a tracker receives of a step: its metrics and seconds, and how its attempts fared."""
+    fractions = [attempt.verdict.visible_fraction for attempt in step.attempts]
     return {
         **step.metrics,
         **{f"seconds/{name}": seconds for name, seconds in step.seconds.items()},
-        "attempts": float(step.rollouts[-1].attempt),
+        "attempts": float(step.attempts[-1].number),
         "visible_fraction/mean": sum(fractions) / len(fractions),
         "visible_fraction/best": max(fractions),
         "discovered": float(step.discovery is not None),

@@ -40,7 +40,7 @@ class Watched:
     _patience: float = 0.0
 
     def look(self, now: float, quiet_seconds: float) -> float | None:
-        """For how many seconds it has been silent, when that has to be said now."""
+        """Returns for how many seconds it has been silent, when that has to be said now."""
         seen = (self.shared.turns, self.progress())
         if not self.shared.users or seen != self._seen:
             self._seen, self._since, self._patience = seen, now, quiet_seconds

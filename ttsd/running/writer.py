@@ -1,8 +1,8 @@
 """Puts a run's events on disk as they come, and shows them.
 
 An attempt is a row before the next event is asked for. A step's row follows the learner's state, which is written in
-the background while the next group is drawn: until then the step counts as not finished, and a run that is killed takes
-it again from the same weights on the same attempts.
+the background while the next group is sampled: until then the step counts as not finished, and a run that is killed
+takes it again with the same weights on the same attempts.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ttsd.baselines import Frozen
-from ttsd.loop import Event, Past
+from ttsd.loop import Event
 from ttsd.nouns import Attempt, Step
-from ttsd.record.protocol import Record
+from ttsd.record.protocol import Past, RunDatabase
+from ttsd.record.run import Run
 from ttsd.running.budget import Meter
-from ttsd.running.engine import LoraPolicy
+from ttsd.running.engine import FrozenPolicy, LoraPolicy
 from ttsd.running.trackers import Tracker, step_values
 
 if TYPE_CHECKING:
@@ -26,20 +26,26 @@ if TYPE_CHECKING:
 
 
 class View(Protocol):
-    """Whoever watches one run."""
+    """Shows one run to somebody."""
 
-    def begin(self, run: int, job: str, past: Past, meter: Meter, group_size: int) -> None: ...
+    def begin(self, number: int, run: Run, past: Past, meter: Meter) -> None: ...
 
     def show(self, event: Event) -> None: ...
 
 
 class Writer:
-    """Of run `run`, whose learner's states lie in `folder`."""
+    """Writes the events of run `run`; `folder` has its learner's states."""
 
     def __init__(
-        self, run: int, record: Record, folder: Path, view: View, tracker: Tracker, policy: LoraPolicy | Frozen
+        self,
+        run: int,
+        database: RunDatabase,
+        folder: Path,
+        view: View,
+        tracker: Tracker,
+        policy: LoraPolicy | FrozenPolicy,
     ) -> None:
-        self._run, self._record, self._folder = run, record, folder
+        self._run, self._database, self._folder = run, database, folder
         self._view, self._tracker, self._policy = view, tracker, policy
         self._writing: asyncio.Task[None] | None = None
 
@@ -49,7 +55,7 @@ class Writer:
             async with aclosing(events):
                 async for event in events:
                     if isinstance(event, Attempt):
-                        self._record.add_attempt(self._run, event)
+                        self._database.add_attempt(self._run, event)
                     else:
                         await self._step(event)
                     self._view.show(event)
@@ -60,8 +66,8 @@ class Writer:
 
     async def _step(self, step: Step) -> None:
         await self._written()  # rows of steps come in order
-        if isinstance(self._policy, Frozen):
-            self._record.add_step(self._run, step, None)
+        if isinstance(self._policy, FrozenPolicy):
+            self._database.add_step(self._run, step, None, {})
         else:
             self._writing = asyncio.create_task(self._save(step, await self._policy.snapshot()))
         self._tracker.log(step_values(step), step.number)
@@ -69,7 +75,7 @@ class Writer:
     async def _save(self, step: Step, snapshot: Snapshot) -> None:
         state = self._folder / f"step-{step.number}"
         await asyncio.to_thread(snapshot.write, state)
-        self._record.add_step(self._run, step, state, snapshot.gains)
+        self._database.add_step(self._run, step, state, snapshot.token_advantages)
 
     async def _written(self) -> None:
         """Waits for the last step's state and row; raises what went wrong there."""

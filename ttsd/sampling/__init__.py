@@ -1,1 +1,1 @@
-"""Draws completions: the protocol, and a sampler on vLLM and one on transformers."""
+"""Samples completions: the protocol, and a sampler on vLLM and one on transformers."""

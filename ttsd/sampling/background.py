@@ -1,13 +1,13 @@
 """Loading and computing happen in the background, each piece of work in a thread of its own that ends with it.
 
-Loading can't be interrupted. Python waits for an executor's threads before it ends; for these it doesn't. Whoever ends
-the program while one still works must leave by `os._exit` (see `unfinished`): torch's and vLLM's own code does not
+Loading can't be interrupted. Python waits for an executor's threads before it ends; for these it doesn't. Code that
+ends the program while one still works must leave by `os._exit` (see `unfinished`): torch's and vLLM's own code does not
 survive Python's tidying up.
 
 A thread that stays keeps the helpers that OpenMP gave it. Once there are more of these than cores, GNU's OpenMP puts
-all of them to sleep after every product, and a token takes 1.7 times as long to draw.
+all of them to sleep after every product, and a token takes 1.7 times as long to sample.
 
-All threads share one heap. By itself glibc gives them heaps of 64 MiB, in which large tensors leave gaps: a step of
+All threads share one heap. Otherwise glibc gives them heaps of 64 MiB, in which large tensors leave gaps: a step of
 learning that needs 3.6 GiB takes 5.4.
 """
 
@@ -46,17 +46,17 @@ def in_background(call: Callable[[], T]) -> Future[T]:
 
 @cache
 def _share_one_heap() -> None:
-    """Of the threads that start from now on. Another C library than glibc can't be told, and need not be."""
+    """Sets it for threads that start from now on. Another C library than glibc has no such setting and needs none."""
     tell = getattr(ctypes.CDLL(None), "mallopt", None)
     if tell is not None:
         tell(_M_ARENA_MAX, 1)
 
 
-async def beside(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `call` returns, from a thread of its own. Whoever is cancelled meanwhile does not wait for its end."""
+async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Returns what `call` returns, from a thread of its own. A caller that is cancelled does not wait for its end."""
     return await asyncio.wrap_future(in_background(partial(call, *args, **kwargs)))
 
 
 def unfinished() -> bool:
-    """Whether some of it is still at work."""
+    """Tells whether some of it is still at work."""
     return any(thread.name.startswith(_PREFIX) for thread in threading.enumerate())

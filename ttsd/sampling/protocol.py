@@ -41,11 +41,11 @@ class SamplerStats:
 
 
 class Sampler(Protocol):
-    """Draws completions from a base model under any of the resident adapters (None: the base model alone)."""
+    """Samples completions from a base model under any of the resident adapters (None: the base model alone)."""
 
     @property
     def info(self) -> Mapping[str, str]:
-        """Versions, device and dtype, for the record of the run; complete once started."""
+        """Returns versions, device and dtype, for the record of the run; complete once started."""
 
     @property
     def stats(self) -> SamplerStats: ...
@@ -56,7 +56,10 @@ class Sampler(Protocol):
     async def complete(
         self, prompt_ids: Sequence[int], adapter: AdapterRef | None, *, max_tokens: int | None = None
     ) -> Completion:
-        """One completion; concurrent calls share batches. Cancelling the caller frees the engine of it at once."""
+        """Returns one completion; concurrent calls share batches.
+
+        Cancelling the caller frees the engine of it at once.
+        """
 
     async def swap(self, old: AdapterRef | None, new: AdapterRef) -> None:
         """Makes `new` resident, then unloads `old`. After it, no completion can come from stale weights."""
@@ -68,11 +71,14 @@ class Sampler(Protocol):
         """Frees everything; a second call does nothing."""
 
     async def health(self) -> None:
-        """InfrastructureError if no further completion can be had."""
+        """Raises InfrastructureError if no further completion can be had."""
 
 
 def checked_length(prompt_tokens: int, max_tokens: int, limit: int) -> int:
-    """`max_tokens`, or what the model's length leaves of it. UserError where that is nothing: no prompt is cut."""
+    """Returns `max_tokens`, or what the model's length leaves of it.
+
+    UserError where that is nothing: no prompt is cut.
+    """
     if prompt_tokens < 1:
         raise UserError("the prompt is empty; give the question a statement")
     if prompt_tokens >= limit:
@@ -84,7 +90,10 @@ def checked_length(prompt_tokens: int, max_tokens: int, limit: int) -> int:
 
 
 def resident(adapters: Mapping[AdapterRef, T], adapter: AdapterRef | None) -> T | None:
-    """What the sampler holds of `adapter` (None for the base). InfrastructureError if it lacks: never stale weights."""
+    """Returns what the sampler holds of `adapter` (None for the base).
+
+    InfrastructureError if it lacks: never stale weights.
+    """
     if adapter is None:
         return None
     if adapter not in adapters:

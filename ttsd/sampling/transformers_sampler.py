@@ -1,8 +1,8 @@
 """The `transformers` sampler, for where vLLM can't be installed: the `Sampler` protocol over `backbone.generate`.
 
-Requests that wait for the same adapter are drawn as one batch, one batch at a time. Those that come meanwhile join it,
+Requests that wait for the same adapter are sampled as one batch, one batch at a time. Later ones join it,
 or wait for its end where some of them are for another adapter. Each completion is delivered as soon as it ends. The
-base may be a trainer's: it is lent for a token at a time.
+base may be a trainer's: the adapter is attached for a token at a time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.nouns import Completion
-from ttsd.sampling.background import beside, in_background
+from ttsd.sampling.background import in_background, in_thread
+from ttsd.sampling.kinds import SAMPLERS
 from ttsd.sampling.protocol import AdapterRef, Decode, SamplerStats, check_new, checked_length, resident
 
 if TYPE_CHECKING:
@@ -32,14 +33,14 @@ GATHERING_SECONDS = 0.005  # the members of a group are requested within one tur
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HfSettings:
-    """How completions are drawn. `max_model_len` None: the model's own; `max_batch`: completions drawn at once."""
+    """How completions are sampled. `max_model_len` None: the model's own; `max_batch`: completions sampled at once."""
 
     max_tokens: int
     stop_token_ids: tuple[int, ...]
     temperature: float = 1.0
     top_p: float = 1.0
     max_model_len: int | None = None
-    max_batch: int = 64
+    max_batch: int = SAMPLERS["transformers"].max_sequences
     seed: int = 0
 
 
@@ -53,7 +54,7 @@ class _Request:
 
     @property
     def kind(self) -> tuple[AdapterRef | None, int]:
-        """What the requests of a batch have in common."""
+        """Returns what the requests of a batch have in common."""
         return self.adapter, self.max_tokens
 
 
@@ -72,12 +73,12 @@ class HfSampler:
         self._lock = Lock()
         self._arrival = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
-        self._drawing: Future[None] | None = None
-        self._known: tuple[AdapterRef | None, Prefixes] | None = None  # of the adapter that was drawn with last
+        self._batching: Future[None] | None = None
+        self._known: tuple[AdapterRef | None, Prefixes] | None = None  # of the adapter that was used last
         self._batches = itertools.count()
 
     async def start(self) -> None:
-        self._base = await beside(self._load)
+        self._base = await in_thread(self._load)
         self.info = {
             "sampler": "transformers",
             "transformers": metadata.version("transformers"),
@@ -109,13 +110,12 @@ class HfSampler:
             logprobs=logprobs,
             finish_reason=finish_reason,
             adapter_version=adapter.version if adapter else 0,
-            prompt_tokens=len(prompt_ids),
             seconds=time.monotonic() - start,
         )
 
     async def swap(self, old: AdapterRef | None, new: AdapterRef) -> None:
         check_new(self._resident, new)
-        self._resident[new] = await beside(self._started().load_adapter, new.path)
+        self._resident[new] = await in_thread(self._started().load_adapter, new.path)
         if old is not None:
             await self.drop(old)
 
@@ -133,14 +133,14 @@ class HfSampler:
             self._waiting.clear()
         self._resident.clear()
         self._base = self._known = None
-        if self._drawing is not None:
-            await asyncio.to_thread(self._drawing.exception)  # its end, at the next token
+        if self._batching is not None:
+            await asyncio.to_thread(self._batching.exception)  # its end, at the next token
 
     async def health(self) -> None:
         self._started()
 
     async def _work(self) -> None:
-        """Draws batch after batch. When it is cancelled the running batch fails, and ends at its next token."""
+        """Samples batch after batch. When it is cancelled the running batch fails, and ends at its next token."""
         while True:
             await self._arrival.wait()
             await asyncio.sleep(GATHERING_SECONDS)
@@ -149,8 +149,8 @@ class HfSampler:
                 self._arrival.clear()
                 continue
             try:
-                self._drawing = in_background(partial(self._generate, batch, asyncio.get_running_loop()))
-                await asyncio.wrap_future(self._drawing)
+                self._batching = in_background(partial(self._generate, batch, asyncio.get_running_loop()))
+                await asyncio.wrap_future(self._batching)
             except asyncio.CancelledError:
                 _fail(batch, InfrastructureError("the sampler was closed"))
                 raise
@@ -158,10 +158,10 @@ class HfSampler:
                 _fail(batch, error)
 
     def _take(self, room: int, joining: _Request | None = None) -> list[_Request]:
-        """The oldest request and those that can be drawn with it, `room` at most; they wait no longer.
+        """Takes the oldest request and those that can be sampled with it, `room` at most; they wait no longer.
 
-        With `joining` they must go with that one, which is drawn already, and with all that wait: else they would
-        keep others from their turn. The thread that draws asks this too, so `_waiting` is behind a lock.
+        With `joining` they must go with that one, which is sampled already, and with all that wait: else they would
+        keep others from their turn. The thread that samples asks this too, so `_waiting` is behind a lock.
         """
         with self._lock:
             self._waiting = [request for request in self._waiting if not request.answer.done()]
@@ -173,7 +173,7 @@ class HfSampler:
             return alike
 
     def _generate(self, batch: list[_Request], loop: asyncio.AbstractEventLoop) -> None:
-        """Draws `batch` in this thread, and hands each completion to the loop as soon as it ends.
+        """Samples `batch` in this thread, and hands each completion to the loop as soon as it ends.
 
         Requests of the same kind join it meanwhile, unless others wait for their turn.
         """
@@ -183,8 +183,8 @@ class HfSampler:
         if self._known is None or self._known[0] != adapter:
             self._known = adapter, Prefixes()
 
-        def joining(drawn_now: int) -> list[tuple[int, ...]]:
-            late = self._take(self.settings.max_batch - drawn_now, joining=batch[0])
+        def joining(sampled_now: int) -> list[tuple[int, ...]]:
+            late = self._take(self.settings.max_batch - sampled_now, joining=batch[0])
             batch.extend(late)
             return [request.prompt_ids for request in late]
 
@@ -222,7 +222,7 @@ class HfSampler:
         return self._base
 
     def _length(self) -> int:
-        """Tokens of prompt and completion that the model takes."""
+        """Returns the tokens of prompt and completion that the model takes."""
         own, wanted = int(self._started().model.config.max_position_embeddings), self.settings.max_model_len
         if wanted is not None and wanted > own:
             raise UserError(f"model.max_model_len={wanted} is more than the model's own {own}; lower it")

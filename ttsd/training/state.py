@@ -1,6 +1,6 @@
-"""What one question owns while it is being learnt: student weights, optimizer moments, and the teacher's average.
+"""What one question owns in training: student weights, optimizer moments, and the teacher's average.
 
-Everything is float32, flat and laid out alike, so an update, an average and a file are each a line or two.
+Everything is float32, flat and in the same order, so an update, an average and a file are each a line or two.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ttsd.backbone import Base, replacing
 from ttsd.backbone.lora import Adapter
 from ttsd.config import Lora
 from ttsd.errors import InfrastructureError, UserError
-from ttsd.nouns import Gains
+from ttsd.nouns import TokenAdvantages
 
 Facts = Mapping[str, object]
 
@@ -28,14 +28,14 @@ _EPSILON = 1e-8
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A learner as it was at one moment, in main memory: it can be written while the learner moves on.
+    """Holds a learner as it was at one moment, in main memory: it can be written while the learner goes on.
 
-    `gains` belong to the step that led here, and are no part of what is written.
+    `token_advantages` belong to the step that led here, and are no part of what is written.
     """
 
     tensors: Mapping[str, Tensor]
     facts: Facts
-    gains: Gains
+    token_advantages: TokenAdvantages
 
     def write(self, folder: Path) -> None:
         """Writes all of it into `folder`, atomically. InfrastructureError: the disk refuses."""
@@ -55,10 +55,11 @@ class Snapshot:
 
 @dataclass(slots=True)
 class LearnerState:
-    """`teacher` is the student's average (None for teachers without weights of their own), the moments are AdamW's.
+    """Holds one question's weights: the student, its optimizer (AdamW) and the teacher.
 
-    The average begins as a copy of the student, A included: averaging factors that both begin at zero would square
-    the delay. `gains`: of the last step.
+    `teacher` is the student's moving average; None for teachers without weights of their own. The average begins as a
+    copy of the student, A included: averaging two factors that both begin at zero would square the delay.
+    `token_advantages` are those of the last step.
     """
 
     student: Adapter
@@ -66,18 +67,18 @@ class LearnerState:
     mean: Tensor
     square: Tensor
     updates: int = 0
-    gains: Gains = field(default_factory=dict)
+    token_advantages: TokenAdvantages = field(default_factory=dict)
 
     @classmethod
     def fresh(cls, base: Base, seed: int, *, averaged: bool) -> LearnerState:
-        """The state of a question whose adapter changes nothing yet."""
+        """Returns the state of a question whose adapter changes nothing yet."""
         values = base.fresh_values(seed)
         moments = torch.zeros_like(values), torch.zeros_like(values)
         return cls._of(base, values, values.clone() if averaged else None, *moments)
 
     @classmethod
     def load(cls, base: Base, folder: Path, facts: Facts) -> LearnerState:
-        """What a snapshot wrote. UserError: it was saved under other `facts`; InfrastructureError: it can't be read."""
+        """Reads what a snapshot wrote. UserError: it has other `facts`; InfrastructureError: it can't be read."""
         from safetensors.torch import load_file
 
         try:
@@ -95,16 +96,16 @@ class LearnerState:
         return learner
 
     def snapshot(self, facts: Facts) -> Snapshot:
-        """A copy of all of it. `facts`: what a later `load` must agree on."""
+        """Copies all of it. `facts`: what a later `load` must agree on."""
         state = {"student": self.student.values, "mean": self.mean, "square": self.square}
         if self.teacher is not None:
             state["teacher"] = self.teacher.values
         tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
-        return Snapshot(tensors, {"updates": self.updates, **facts}, self.gains)
+        return Snapshot(tensors, {"updates": self.updates, **facts}, self.token_advantages)
 
     @torch.no_grad()
     def learn(self, lora: Lora, teacher_rate: float) -> float:
-        """Clips and spends the student's gradient, then moves the teacher towards the student; the norm as it was.
+        """Takes a step with the student's gradient, clipped, then moves the teacher; returns the norm before clipping.
 
         A norm that is not finite moves nothing.
         """

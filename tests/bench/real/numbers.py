@@ -1,29 +1,33 @@
-"""Keeps the numbers of a record and leaves out its texts: small enough to go with the sources.
+"""Keeps the numbers of a run database and leaves out its texts: small enough to go with the sources.
 
     python -m tests.bench.real.numbers evidence/test.sqlite numbers.sqlite.xz     # keep
     python -m tests.bench.real.numbers numbers.sqlite.xz evidence/test.sqlite     # take up again
 
-Tables and reports are made from the numbers, and `ttsd evidence` repeats no run that has come to its end. Unfinished
-runs that learn are left out, since their weights are not here; chains keep the feedback that they read, and go on.
+Tables and reports are made from the numbers, and `ttsd batch` repeats no run that has come to its end. Unfinished runs
+that learn are left out, since their weights are not here; the others keep their feedback and can be resumed.
 """
 
 import lzma
 import sqlite3
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
-LOST = "select run from runs where ended is null and method in ('sdpo', 'grpo')"
+EMPTY = zlib.compress(b"").hex()
+LOST = "select run from runs where ended is null and method not in ('best-of-k', 'multi-turn')"
 LEAVE_OUT = (
+    f"delete from examples where run in ({LOST})",
     f"delete from attempts where run in ({LOST})",
     f"delete from steps where run in ({LOST})",
     f"delete from runs where run in ({LOST})",
-    "delete from token_gains",
+    "update examples set token_advantages = null",
+    f"update prompts set text = x'{EMPTY}', token_ids = x'{EMPTY}'",
     "update attempts set completion = '', program = null, token_ids = x'', logprobs = x''",
     "update attempts set feedback = '' where run in (select run from runs where ended is not null)",
     "update attempts set sample_seconds = round(sample_seconds, 2), judge_seconds = round(judge_seconds, 3), "
     "mean_logprob = round(mean_logprob, 3), min_logprob = round(min_logprob, 2)",
-    "update steps set metrics = '{}' where run not in (select run from runs where method in ('sdpo', 'grpo'))",
+    "update steps set metrics = '{}' where run in (select run from runs where method in ('best-of-k', 'multi-turn'))",
     "update runs set program = null",
     "vacuum",
 )
@@ -32,8 +36,8 @@ LEAVE_OUT = (
 def keep(source: Path, target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy.sqlite"
-        with sqlite3.connect(source) as record, sqlite3.connect(copy) as numbers:
-            record.backup(numbers)
+        with sqlite3.connect(source) as whole, sqlite3.connect(copy) as numbers:
+            whole.backup(numbers)
         numbers = sqlite3.connect(copy, isolation_level=None)
         for statement in LEAVE_OUT:
             numbers.execute(statement)

@@ -62,7 +62,7 @@ def build_report(store: Store, out_dir: Path) -> ReportFiles:
 
 
 def summary_rows(store: Store) -> list[Row]:
-    """One row a method for the terminal, in the words of the report, without writing one."""
+    """Returns one row a method for the terminal, in the words of the report, without writing one."""
     return [_summary(row) for row in find(read(store)).methods]
 
 
@@ -97,7 +97,7 @@ def _json(findings: Findings) -> str:
 
 
 def _csv(rows: Sequence[Row], header: Sequence[str]) -> str:
-    """`header`: the columns where there may be no row."""
+    """Returns `header`: the columns where there may be no row."""
     names = list(dict.fromkeys([*header, *(name for row in rows for name in row)]))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n", restval="")

@@ -1,4 +1,4 @@
-"""One attempt as a page: what was read, answered, said and learnt, token by token where scores are given."""
+"""One attempt as a page: prompt, answer, feedback and the teacher's prompt, token by token where scores are given."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from collections.abc import Sequence
 from ttsd.record.store import Row
 from ttsd.reporting.attempt import AttemptView
 from ttsd.reporting.report.page import code_style, environment, highlighted, template_text
-from ttsd.reporting.show import attempt_line, loss_line, run_line
+from ttsd.reporting.show import attempt_line, loss_line, prompt_title, run_line
 from ttsd.reporting.token_scores import Token
 
 FULL_COLOUR = 2.0  # nats of difference at which a token's colour is full
 
 
 def attempt_page(view: AttemptView, tokens: Sequence[Token] = (), weights: str = "") -> str:
-    """A self-contained HTML page. `tokens` are coloured by teacher minus student, or by how unlikely they were."""
+    """Writes a self-contained HTML page. `tokens` are coloured by their advantage, or by how unlikely they were."""
     html: str = environment().get_template("attempt.html.jinja").render(
         view=view,
         title=run_line(view.run),
-        line=attempt_line(view.rollout),
-        loss=loss_line(view.steps, view.rollout.step),
-        program=highlighted(view.rollout.program) if view.rollout.program else "",
+        prompt_title=prompt_title,
+        line=attempt_line(view.attempt),
+        loss=loss_line(view.steps, view.attempt.step),
+        program=highlighted(view.attempt.program) if view.attempt.program else "",
         **coloured(tokens),
         weights=weights,
         style=template_text("style.css"),
@@ -31,17 +32,17 @@ def attempt_page(view: AttemptView, tokens: Sequence[Token] = (), weights: str =
 
 
 def coloured(tokens: Sequence[Token]) -> Row:
-    """What `tokens.html.jinja` draws: each token with its side, the strength of its colour and its numbers."""
+    """Returns what `tokens.html.jinja` shows: each token with its side, the strength of its colour and its numbers."""
     return {
         "tokens": [{"text": token.text, "hint": _hint(token), **_colour(token)} for token in tokens],
-        "scored": any(token.gain is not None for token in tokens),
+        "scored": any(token.advantage is not None for token in tokens),
         "full": FULL_COLOUR,
     }
 
 
 def _colour(token: Token) -> Row:
-    """Up: the teacher finds it likelier than the student; down: less likely, or unlikely when sampled."""
-    value = token.gain if token.gain is not None else token.sampler
+    """Returns the side (up: likelier for the teacher; down: less likely, or unlikely when sampled) and the strength."""
+    value = token.advantage if token.advantage is not None else token.sampler
     if not math.isfinite(value):
         value = -FULL_COLOUR
     percent = round(100 * min(abs(value) / FULL_COLOUR, 1.0))
@@ -49,6 +50,6 @@ def _colour(token: Token) -> Row:
 
 
 def _hint(token: Token) -> str:
-    known = {"teacher - student": token.gain, "teacher": token.teacher, "student": token.student}
+    known = {"teacher - student": token.advantage, "teacher": token.teacher, "student": token.student}
     shown = [f"{name} {value:+.3f}" for name, value in known.items() if value is not None]
     return ", ".join([*shown, f"sampled at {token.sampler:.3f}"])

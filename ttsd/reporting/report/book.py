@@ -30,11 +30,14 @@ class Book:
         return self._evidence.get((question, method, cost))
 
     def common(self, methods: Sequence[str], cost: Cost = "attempts") -> tuple[str, ...]:
-        """Questions on which all of `methods` have evidence."""
+        """Returns the questions on which all of `methods` have evidence."""
         return tuple(q for q in self.record.questions if all(self.get(q, m, cost) for m in methods))
 
     def budget(self, methods: Sequence[str]) -> float:
-        """The attempts that a run of each of `methods` was given. A pool of several runs holds more than that."""
+        """Returns the attempts that a run of each of `methods` was given.
+
+        A pool of several runs holds more than that.
+        """
         given = {method: [run.budget for run in self.record.runs if run.method == method] for method in methods}
         return float(min(max(budgets) for budgets in given.values()))
 
@@ -43,7 +46,7 @@ class Book:
 
 
 def evidence(runs: Sequence[Run], cost: Cost) -> Evidence | None:
-    """What some runs of one question and method say about discovery within a cost; None where it isn't known."""
+    """Returns what runs of one question and method say about discovery within a cost; None: unknown."""
     if not runs or any(run.spent[cost] is None for run in runs):
         return None
     spent = [run.spent[cost] or 0.0 for run in runs]
@@ -58,13 +61,13 @@ def evidence(runs: Sequence[Run], cost: Cost) -> Evidence | None:
 
 
 def reach(evidence: Sequence[Evidence]) -> float:
-    """The largest cost that all evidence speaks about; where all of it is complete, the largest that occurred."""
+    """Returns the largest cost that all evidence speaks about; where all is complete, the largest that occurred."""
     horizon = min(one.horizon for one in evidence)
     return horizon if math.isfinite(horizon) else max(last_cost(one) for one in evidence)
 
 
 def last_cost(one: Evidence) -> float:
-    """The largest cost that occurred."""
+    """Returns the largest cost that occurred."""
     return one.horizon if isinstance(one, Pool) else float(one.times.max())
 
 
@@ -79,19 +82,19 @@ def grid(evidence: Sequence[Evidence], cost: Cost, end: float, points: int = GRI
 
 
 def curves(evidence: Sequence[Evidence], at: Array) -> Array:
-    """(questions, grid) discovery probabilities."""
+    """Returns (questions, grid) discovery probabilities."""
     return np.stack([one.discovered(at) for one in evidence])
 
 
 def pooled_bounds(pooled: Sequence[Evidence], at: Array, resamples: Resamples) -> tuple[Array, Array]:
-    """Bounds on the mean discovery; of a single question, those of its own runs."""
+    """Returns bounds on the mean discovery; of a single question, those of its own runs."""
     if len(pooled) == 1:
         return pooled[0].interval(at)
     return mean_bounds(curves(pooled, at), resamples)
 
 
 def rounded(value: float | None) -> float | int | None:
-    """Six significant digits; whole numbers as such; None for what is unknown or unbounded."""
+    """Rounds to six significant digits; whole numbers as such; None for what is unknown or unbounded."""
     if value is None or not math.isfinite(value):
         return None
     short = float(f"{value:.6g}")

@@ -12,7 +12,7 @@ from ttsd.reporting.report.record import COSTS, Tally, counted, learning_curves
 
 
 def discovery_data(store: Store) -> Row:
-    """Discovery curves of everything in `store`, counted now."""
+    """Returns the discovery curves of everything in `store`, counted now."""
     rows, runs = counted(store)
     record = Tally(runs, rows=rows)
     pooled, questions = discovery_curves(Book(record))
@@ -20,7 +20,7 @@ def discovery_data(store: Store) -> Row:
 
 
 def learning_data(store: Store, run: int) -> Row:
-    """Learning curves of one run."""
+    """Returns the learning curves of one run."""
     return learning_charts(learning_curves(store, run))
 
 

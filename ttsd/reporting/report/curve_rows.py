@@ -12,7 +12,7 @@ from ttsd.reporting.report.book import Book, curves, grid, last_cost, pooled_bou
 from ttsd.reporting.report.record import COSTS, Cost
 from ttsd.statistics import Array, Pool, Resamples, Times, rising
 
-DRAWN = 120  # points on which curves are drawn
+POINTS = 120  # of a curve
 
 
 def discovery_curves(book: Book) -> tuple[list[Row], list[Row]]:
@@ -29,13 +29,13 @@ def pooled_curve(book: Book, common: Sequence[str], method: str, cost: Cost) -> 
     pooled = book.across(common, method, cost)
     horizon = min(one.horizon for one in pooled)
     end = horizon if math.isfinite(horizon) else _farthest(book, common, cost)
-    at = grid(pooled, cost, end, DRAWN)
+    at = grid(pooled, cost, end, POINTS)
     low, high = rising(*pooled_bounds(pooled, at, Resamples(len(common))))
     return _points({"method": method, "cost": cost}, at, curves(pooled, at).mean(axis=0), low, high)
 
 
 def _farthest(book: Book, common: Sequence[str], cost: Cost) -> float:
-    """How far a curve is drawn that has reached 1."""
+    """Returns how far a curve that has reached 1 is shown."""
     return max(last_cost(e) for m in book.record.methods for q in common if (e := book.get(q, m, cost)) is not None)
 
 
@@ -46,14 +46,14 @@ def question_curves(book: Book, question: str) -> list[Row]:
         if found is None:
             continue
         end = found.horizon if math.isfinite(found.horizon) else _farthest(book, [question], "attempts")
-        at = grid([found], "attempts", end, DRAWN // 3) if isinstance(found, Pool) else _corners(found, end)
+        at = grid([found], "attempts", end, POINTS // 3) if isinstance(found, Pool) else _corners(found, end)
         low, high = rising(*found.interval(at))
         rows += _points({"question": question, "method": method}, at, found.discovered(at), low, high)
     return rows
 
 
 def _corners(found: Times, end: float) -> Array:
-    """The points at which a step curve moves, and its ends."""
+    """Returns the points at which a step curve moves, and its ends."""
     inside = found.times[found.observed & (found.times <= end)]
     return np.unique(np.concatenate([[1.0], inside, [end]]))
 

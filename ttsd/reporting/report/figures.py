@@ -56,7 +56,9 @@ PANELS: dict[str, str] = {
 
 
 def discovery_chart(methods: Sequence[str], cost: Cost, *, height: int = 320, width: int | str = "container") -> Spec:
-    """Pooled discovery against a cost: a line and a band a method, the values under the pointer, a clickable legend."""
+    """Shows pooled discovery against a cost: a line and a band a method, the values under the pointer, a clickable
+    legend.
+    """
     import altair as alt
 
     chosen = alt.selection_point(fields=["method"], bind="legend", name="chosen")
@@ -76,7 +78,7 @@ def discovery_chart(methods: Sequence[str], cost: Cost, *, height: int = 320, wi
 
 
 def question_chart(methods: Sequence[str]) -> Spec:
-    """One question's discovery against attempts, small."""
+    """Shows one question's discovery against attempts, small."""
     import altair as alt
 
     title = "probability"
@@ -90,7 +92,7 @@ def question_chart(methods: Sequence[str]) -> Spec:
 
 
 def learning_chart(name: str) -> Spec:
-    """One quantity of a run's learning curve against its attempts."""
+    """Shows one quantity of a run's learning curve against its attempts."""
     import altair as alt
 
     share = PANELS[name].endswith("(share)")
@@ -112,7 +114,7 @@ def learning_chart(name: str) -> Spec:
 
 
 def static_images(spec: Spec, rows: Sequence[Row]) -> tuple[str, bytes]:
-    """The chart as SVG text and as a PNG on white."""
+    """Returns the chart as SVG text and as a PNG on white."""
     import vl_convert
 
     whole = filled(spec, rows) | {"background": "white"}
@@ -127,7 +129,7 @@ def filled(spec: Spec, rows: Sequence[Row]) -> Spec:
 
 @cache
 def scripts() -> str:
-    """Vega, Vega-Lite and vega-embed as one script that needs no network; it sets `window.vegaEmbed`."""
+    """Returns Vega, Vega-Lite and vega-embed as one script that needs no network; it sets `window.vegaEmbed`."""
     import vl_convert
 
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")

@@ -1,4 +1,4 @@
-"""From counted runs to the numbers that are drawn: curves, tables and comparisons, as plain rows for CSV and JSON.
+"""From counted runs to the numbers that are shown: curves, tables and comparisons, as plain rows for CSV and JSON.
 
 Every number is estimated at a budget that all compared evidence reaches; where evidence ends, curves end.
 """
@@ -17,7 +17,9 @@ from ttsd.reporting.alarms import alarms, attempt_alarms
 from ttsd.reporting.report.book import Book, curves, grid, pooled_bounds, reach, rounded
 from ttsd.reporting.report.curve_rows import discovery_curves
 from ttsd.reporting.report.record import COSTS, Cost, Run, Tally
-from ttsd.statistics import Resamples, Times, compare, log_rank, ratio_of_means, speed_up
+from ttsd.statistics import Array, Evidence, Resamples, Times, compare, log_rank, ratio_of_means, speed_up
+
+LEVELS = (0.5, 0.8)  # shares of discoveries whose attempts are reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Findings:
 
 
 def find(record: Tally) -> Findings:
-    """All numbers of the report."""
+    """Returns all numbers of the report."""
     book = Book(record)
     methods = record.methods
     common = book.common(methods)
@@ -98,11 +100,34 @@ def _method(book: Book, method: str, common: Sequence[str], budget: int | None, 
         "capped_mean_attempts": rounded(capped.mean()),
         "capped_mean_low": rounded(float(capped_low)),
         "capped_mean_high": rounded(float(capped_high)),
+        **_milestones(pooled, resamples),
     }
 
 
+def _milestones(pooled: Sequence[Evidence], resamples: Resamples) -> Row:
+    """Returns the attempts at which mean discovery first reaches each of LEVELS, with bounds; None: unknown.
+
+    Evidence is followed as far as it goes: a pool of best-of-k reaches several times as far as a run's budget.
+    """
+    at = np.arange(1, int(reach(pooled)) + 1).astype(float)
+    known = curves(pooled, at)
+    mean, resampled = known.mean(axis=0), resamples.means(known)
+    row: Row = {}
+    for level in LEVELS:
+        name = f"attempts_at_{level:.0%}".removesuffix("%")
+        low, high = resamples.bounds(_first(level, resampled, at), widened=False)
+        row |= {name: rounded(float(_first(level, mean, at)))}
+        row |= {f"{name}_low": rounded(float(low)), f"{name}_high": rounded(float(high))}
+    return row
+
+
+def _first(level: float, curve: Array, at: Array) -> Array:
+    reached = curve >= level - 1e-12
+    return np.where(reached.any(axis=-1), at[reached.argmax(axis=-1)], np.inf)
+
+
 def _comparison(book: Book, one: str, other: str) -> Row:
-    """Two methods on the questions that both attempted, at the budget that both reach."""
+    """Compares two methods on the questions that both attempted, at the budget that both reach."""
     row: Row = {"method": one, "against": other}
     questions = book.common((one, other))
     if not questions:
@@ -181,7 +206,7 @@ def _question(book: Book, question: str) -> list[Row]:
 
 
 def _log_rank(book: Book, question: str, method: str) -> Row:
-    """Log-rank p-value against the first method, where both have one time a run."""
+    """Returns the log-rank p-value against the first method, where both have one time a run."""
     first = book.record.methods[0]
     reference, mine = book.get(question, first), book.get(question, method)
     if method == first or not isinstance(reference, Times) or not isinstance(mine, Times):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from ttsd.config import flat
 from ttsd.record.store import Row, Store
 from ttsd.reporting.report import figures
 from ttsd.reporting.report.charts import discovery_charts, learning_charts
@@ -14,11 +15,11 @@ from ttsd.reporting.report.findings import Findings
 from ttsd.reporting.report.record import COSTS, Tally
 
 FEEDBACK_SHOWN = 3
-SETTINGS_LEFT_OUT = {"store"}
+SETTINGS_LEFT_OUT = "store."
 
 
 def render(store: Store, record: Tally, findings: Findings) -> str:
-    """The whole page."""
+    """Returns the whole page."""
     html: str = (
         environment()
         .get_template("report.html.jinja")
@@ -45,7 +46,7 @@ def render(store: Store, record: Tally, findings: Findings) -> str:
 
 
 def sentence(row: Row) -> str:
-    """What a comparison supports, in words: never more than its interval."""
+    """Returns what a comparison supports, in words: never more than its interval."""
     one, other = row["method"], row["against"]
     if not row["questions"]:
         return f"{one} and {other} have no question in common, so they can't be compared."
@@ -53,7 +54,8 @@ def sentence(row: Row) -> str:
         return f"{one} and {other} were compared on one question only: nothing can be said about others."
     if row["difference_low"] is None:
         return (
-            f"{one} and {other} can't be told apart: at k = {row['k']} they agree on all {row['questions']} questions."
+            f"{one} and {other} can't be distinguished: "
+            f"at k = {row['k']} they agree on all {row['questions']} questions."
         )
     gap, low, high = row["difference"], row["difference_low"], row["difference_high"]
     size = f"{100 * gap:+z.1f} points at k = {row['k']} (90 % interval {100 * low:+z.1f} to {100 * high:+z.1f}, "
@@ -63,15 +65,17 @@ def sentence(row: Row) -> str:
         winner, loser = (one, other) if gap > 0 else (other, one)
         does, doubt = ("discovers", "") if row["p"] < 0.1 else ("may discover", " (flipping signs does not confirm it)")
         return f"{winner} {does} more than {loser}{doubt}: {one} minus {other} is {size}."
-    return f"{one} and {other} can't be told apart: {one} minus {other} is {size}."
+    return f"{one} and {other} can't be distinguished: {one} minus {other} is {size}."
 
 
 def settings(configs: Mapping[int, Mapping[str, Any]]) -> list[Row]:
-    """Every setting once: its value where all runs agree, else each value with the runs that have it."""
+    """Returns every setting once: its value where all runs agree, else each value with the runs that have it."""
     values: dict[str, dict[str, list[int]]] = {}
     for run, config in configs.items():
-        for name, value in _flat(config):
-            values.setdefault(name, {}).setdefault(value, []).append(run)
+        for name, value in flat(config).items():
+            if not name.startswith(SETTINGS_LEFT_OUT):
+                shown = value if isinstance(value, str) else json.dumps(value)
+                values.setdefault(name, {}).setdefault(shown, []).append(run)
     return [
         {
             "name": name,
@@ -83,7 +87,7 @@ def settings(configs: Mapping[int, Mapping[str, Any]]) -> list[Row]:
 
 
 def discoveries(store: Store, record: Tally) -> dict[int, Row]:
-    """Each discovered run's program, highlighted, and the feedback of the attempts just before."""
+    """Returns each discovered run's program, highlighted, and the feedback of the attempts just before."""
     found = {run.run: run.discovery for run in record.runs if run.discovery is not None}
     return {
         run: {"program": highlighted(_program(store, record, run, attempt)), "feedback": _feedback(store, run, attempt)}
@@ -92,7 +96,7 @@ def discoveries(store: Store, record: Tally) -> dict[int, Row]:
 
 
 def highlighted(program: str) -> str:
-    """Python source as HTML, escaped."""
+    """Returns Python source as HTML, escaped."""
     from pygments import highlight
     from pygments.formatters import HtmlFormatter
     from pygments.lexers import PythonLexer
@@ -120,7 +124,7 @@ def _program(store: Store, record: Tally, run: int, attempt: int) -> str:
 
 
 def _feedback(store: Store, run: int, attempt: int) -> list[Row]:
-    """The most frequent feedback texts of the latest step before the discovery's."""
+    """Returns the most frequent feedback texts of the latest step before the discovery's."""
     sql = """select feedback, count(*) as times, min(attempt) from attempts
         where run = ?1 and feedback != '' and step = (select max(step) from attempts where run = ?1 and step < (
             select step from attempts where run = ?1 and attempt = ?2))
@@ -130,7 +134,7 @@ def _feedback(store: Store, run: int, attempt: int) -> list[Row]:
 
 
 def _by_question(findings: Findings) -> list[Row]:
-    """The rows of each question together."""
+    """Returns the rows of each question together."""
     groups: dict[str, list[Row]] = {}
     for row in findings.questions:
         groups.setdefault(row["question"], []).append(row)
@@ -146,20 +150,8 @@ def _data(record: Tally, findings: Findings) -> Row:
     return {**discovery, **learning, "specs": discovery["specs"] | learning["specs"]}
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    found = []
-    for name, value in config.items():
-        if not prefix and name in SETTINGS_LEFT_OUT:
-            continue
-        if isinstance(value, Mapping):
-            found += _flat(value, f"{prefix}{name}.")
-        else:
-            found.append((f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)))
-    return found
-
-
 def _ranges(numbers: Sequence[int]) -> str:
-    """1, 2, 3, 7 -> "1-3, 7"."""
+    """Writes 1, 2, 3, 7 as "1-3, 7"."""
     spans: list[list[int]] = []
     for number in sorted(numbers):
         if spans and spans[-1][1] == number - 1:
@@ -170,7 +162,7 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def template_text(name: str, package: str = "ttsd.reporting.report") -> str:
-    """One of a page's parts."""
+    """Returns one of a page's parts."""
     return (resources.files(package) / "templates" / name).read_text("utf-8")
 
 
@@ -189,14 +181,14 @@ def percent(value: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, thousands apart."""
+    """Writes a number in three significant digits, thousands apart."""
     if value is None:
         return "–"
     return f"{value:,.0f}".replace(",", "\u202f") if abs(value) >= 100 or float(value).is_integer() else f"{value:.3g}"
 
 
 def span(low: float | None, high: float | None, *, share: bool = False) -> str:
-    """An interval; an end that is not bounded is said to be so."""
+    """Returns an interval; an end that is not bounded is said to be so."""
     if low is None and high is None:
         return ""
     show = (lambda value: f"{100 * value:.1f}") if share else number

@@ -1,4 +1,4 @@
-"""What the database says, counted by SQL: one `Run` a run, and its learning curve in bins. No completion is read."""
+"""Counts by SQL: one `Run` a run, and its learning curve in bins. No completion is read."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Literal
 
 import problems
 from problems.problem import ProblemError
-from ttsd.config import recorded_config
 from ttsd.methods import METHODS
+from ttsd.record.run import binding
 from ttsd.record.store import Row, Store
 
 Cost = Literal["attempts", "rounds", "tokens", "seconds"]
 COSTS: tuple[Cost, ...] = ("attempts", "rounds", "tokens", "seconds")
+MOST_SETTINGS = 3  # that a variant's name lists
 BINS = 48  # points of a run's learning curve
 
 # Learning curve -> where the trainer's metrics hold it.
@@ -32,12 +33,11 @@ METRICS = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run. `attempts` is the gapless beginning that is judged; a discovery beyond it does not count yet.
+    """One run. `attempts` is the gapless beginning that is judged; a discovery after it does not count yet.
 
-    `spent` is what those attempts cost, `until` what it cost to discover; seconds are None where no step was timed.
-    A round is one wait for verdicts. `budget`: the attempts that it was given, if need
-    be in several goes.
-    `pooled`: its attempts are independent draws that no discovery ended.
+    `method` is the variant that is compared. `spent` is what those attempts cost, `until` what it cost to discover;
+    seconds are None where no step was timed. A round is one wait for verdicts. `budget`: the attempts that it was
+    given. `pooled`: its attempts are independent samples that no discovery ended.
     """
 
     run: int
@@ -81,27 +81,56 @@ class Tally:
 
 
 def read(store: Store) -> Tally:
-    """Counts the runs of `store`; not those without a judged attempt, and none of a probe's self-teacher."""
+    """Counts the runs of `store`, but for those without a judged attempt."""
     rows, runs = counted(store)
     curves, metrics = ({run: of[run] for run in of if run in rows} for of in (learning_curves(store), _metrics(store)))
     return Tally(runs, curves, metrics, rows, _several_answers({run.question for run in runs}))
 
 
 def counted(store: Store) -> tuple[dict[int, Row], tuple[Run, ...]]:
-    """The rows of the methods' runs, by number, and those of them that have a judged attempt."""
-    rows = {row["run"]: row for row in store.runs() if row["method"] in METHODS}
-    several_models = len({row["model"] for row in rows.values()}) > 1
-    counts, seconds = _counts(store), _seconds(store)
+    """Returns all rows of runs, by number, and the runs that have a judged attempt."""
+    rows = {row["run"]: row for row in store.runs()}
+    variants, counts, seconds = variants_of(rows), _counts(store), _seconds(store)
     runs = tuple(
-        _run(row, several_models, counts[number], seconds.get(number, {}))
+        _run(row, variants[number], counts[number], seconds.get(number, {}))
         for number, row in rows.items()
         if number in counts
     )
     return rows, runs
 
 
+def variants_of(rows: Mapping[int, Row]) -> dict[int, str]:
+    """Returns what is compared, by run: the method's name, the model if there are several, the settings that differ."""
+    alike: dict[tuple[str, str], dict[int, dict[str, object]]] = defaultdict(dict)
+    for number, row in rows.items():
+        alike[row["model"], row["method"]][number] = binding(row["config"])
+    several_models = len({model for model, _ in alike}) > 1
+    found = {}
+    for (model, method), settings in alike.items():
+        for number, differing in _differing(settings).items():
+            shown = [model, *differing] if several_models else differing
+            found[number] = f"{method} ({', '.join(shown)})" if shown else method
+    return found
+
+
+def _differing(settings: Mapping[int, Mapping[str, object]]) -> dict[int, list[str]]:
+    """Returns the settings that not all runs share, by run; where they are many, the first run that has the same."""
+    values: dict[str, set[str]] = defaultdict(set)
+    for own in settings.values():
+        for place, value in own.items():
+            values[place].add(repr(value))
+    differ = [place for place, different in values.items() if len(different) > 1]
+    found: dict[int, list[str]] = {}
+    first: dict[tuple[str, ...], int] = {}
+    for number, own in settings.items():
+        same = first.setdefault(tuple(repr(own.get(place)) for place in differ), number)
+        listed = [f"{place}={own.get(place)}" for place in differ]
+        found[number] = listed if len(differ) <= MOST_SETTINGS else [f"settings of run {same}"]
+    return found
+
+
 def _several_answers(questions: Iterable[str]) -> frozenset[str]:
-    """Of the questions that can still be found."""
+    """Returns those questions, if they can still be found, whose statement allows several answers."""
     found = set()
     for question in questions:
         with suppress(ProblemError):
@@ -110,6 +139,7 @@ def _several_answers(questions: Iterable[str]) -> frozenset[str]:
 
 
 def rank(method: str) -> tuple[int, str]:
+    """Returns a sort key that keeps the order of the table of methods."""
     name = method.partition(" ")[0]
     return (list(METHODS).index(name) if name in METHODS else len(METHODS), method)
 
@@ -125,10 +155,10 @@ def natural(name: str) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
 
 
-# Attempts of a step in progress end in any order, the short ones first. A fair sample is what lies before the first
+# Attempts of a step in progress end in any order, the short ones first. A fair sample is what comes before the first
 # gap, where an attempt's number is still its place.
 JUDGED = """with numbered as (select run, attempt, round, verdict, discovered, visible_passed, visible_total,
-    prompt_tokens, completion_tokens, sample_seconds, judge_seconds, cpu_seconds,
+    visible_fraction, prompt_tokens, completion_tokens, sample_seconds, judge_seconds, cpu_seconds,
     row_number() over (partition by run order by attempt) as place from attempts),
 judged as (select * from numbered where attempt = place),
 found as (select run, min(attempt) as discovery from judged where discovered group by run)"""
@@ -137,7 +167,7 @@ found as (select run, min(attempt) as discovery from judged where discovered gro
 def _counts(store: Store) -> dict[int, Row]:
     sql = f"""{JUDGED} select a.run, count(*), sum(verdict != 'aborted'), sum(discovered), min(f.discovery),
         sum(not discovered and visible_total > 0 and visible_passed = visible_total),
-        max(visible_passed * 1.0 / nullif(visible_total, 0)), sum(prompt_tokens), sum(completion_tokens),
+        max(visible_fraction), sum(prompt_tokens), sum(completion_tokens),
         sum(case when attempt <= f.discovery then prompt_tokens + completion_tokens end),
         max(round), max(case when attempt <= f.discovery then round end),
         sum(sample_seconds), sum(judge_seconds), sum(cpu_seconds)
@@ -151,16 +181,16 @@ def _counts(store: Store) -> dict[int, Row]:
 
 
 def _seconds(store: Store) -> dict[int, dict[str, float | None]]:
-    """Wall seconds of each run's steps, in all and up to the step that discovered."""
-    sql = f"""{JUDGED}, timed as (select run, first_attempt, coalesce(json_extract(seconds, '$.draw'), 0) as draw,
-        coalesce(json_extract(seconds, '$.distil'), 0) as distil from steps)
-        select t.run, sum(draw), sum(distil), sum(case when first_attempt <= discovery then draw + distil end)
+    """Returns wall seconds of each run's steps, in all and up to the step that discovered."""
+    sql = f"""{JUDGED}, timed as (select run, first_attempt, coalesce(json_extract(seconds, '$.group'), 0) as grouped,
+        coalesce(json_extract(seconds, '$.step'), 0) as stepped from steps)
+        select t.run, sum(grouped), sum(stepped), sum(case when first_attempt <= discovery then grouped + stepped end)
         from timed t left join found f on f.run = t.run group by t.run"""
-    return {run: {"draw": draw, "distil": distil, "until": until} for run, draw, distil, until in store.query(sql)}
+    return {run: {"group": group, "step": step, "until": until} for run, group, step, until in store.query(sql)}
 
 
-def _run(row: Row, several_models: bool, counts: Row, seconds: Mapping[str, float | None]) -> Run:
-    draw, distil = seconds.get("draw") or 0.0, seconds.get("distil") or 0.0
+def _run(row: Row, variant: str, counts: Row, seconds: Mapping[str, float | None]) -> Run:
+    group, step = seconds.get("group") or 0.0, seconds.get("step") or 0.0
     budget = (row["config"] or {}).get("budget", {})
     until = {
         "attempts": counts["discovery"],
@@ -172,7 +202,7 @@ def _run(row: Row, several_models: bool, counts: Row, seconds: Mapping[str, floa
     return Run(
         run=row["run"],
         question=row["question"],
-        method=_arm(row, several_models),
+        method=variant,
         seed=row["seed"],
         status=row["status"],
         budget=max(budget.get("attempts", 0), counts["attempts"]),
@@ -186,22 +216,21 @@ def _run(row: Row, several_models: bool, counts: Row, seconds: Mapping[str, floa
             "attempts": counts["attempts"],
             "rounds": counts["rounds"],
             "tokens": (counts["prompt_tokens"] or 0) + (counts["completion_tokens"] or 0) or None,
-            "seconds": draw + distil or None,
+            "seconds": group + step or None,
         },
         until={cost: until[cost] or None for cost in COSTS},
-        work={name: counts[name] or 0.0 for name in work} | {"draw_seconds": draw, "distil_seconds": distil},
-        pooled=METHODS[row["method"]].pools and bool(budget.get("continue_after_discovery", False)),
+        work={name: counts[name] or 0.0 for name in work} | {"group_seconds": group, "step_seconds": step},
+        pooled=is_iid(row["method"]) and bool(budget.get("continue_after_discovery", False)),
     )
 
 
-def _arm(row: Row, several_models: bool) -> str:
-    """What is compared: a method, as `batch` can vary it, and with one model where there are several."""
-    label = METHODS[row["method"]].label(recorded_config(row["config"] or {}))
-    return f"{label} ({row['model']})" if several_models else label
+def is_iid(method: str) -> bool:
+    """Tells whether a method's attempts are independent samples of one policy; of an unknown one nothing is assumed."""
+    return method in METHODS and METHODS[method].iid
 
 
 def learning_curves(store: Store, only: int | None = None) -> dict[int, list[Row]]:
-    """The learning curve of each run, or of `only` one, in at most BINS bins of whole steps.
+    """Returns the learning curve of each run, or of `only` one, in at most BINS bins of whole steps.
 
     `attempt` is the last one of a bin.
     """
@@ -209,7 +238,7 @@ def learning_curves(store: Store, only: int | None = None) -> dict[int, list[Row
     sizes = f"with sizes as (select run, max(step) as steps from attempts {chosen} group by run)"
     sql = f"""{sizes}
         select a.run, (a.step - 1) * {BINS} / max(s.steps, {BINS}) as bin, max(a.attempt),
-        avg(a.visible_passed * 1.0 / nullif(a.visible_total, 0)), avg(nullif(a.completion_tokens, 0)),
+        avg(a.visible_fraction), avg(nullif(a.completion_tokens, 0)),
         avg(a.finish_reason = 'length'), count(distinct a.program_hash) * 1.0 / count(*)
         from attempts a join sizes s on s.run = a.run group by a.run, bin"""
     names = ("attempt", "visible_fraction", "completion_tokens", "truncated", "distinct_programs")

@@ -34,9 +34,9 @@ def serve(databases: Sequence[tuple[Path, Path | None]], *, port: int, ready: Ca
             listening.listen()  # who opens the address at once waits for the first answer
         except OSError:
             raise UserError(f"--port {port} is taken on this machine; choose another, or 0 for any") from None
-        with Records(records) as reading:
+        with Records(records) as found:
             config = uvicorn.Config(
-                build_app(reading, secret),
+                build_app(found, secret),
                 log_level="warning",
                 access_log=False,
                 lifespan="off",

@@ -16,14 +16,14 @@ from starlette.routing import Mount, Route
 
 from problems.problem import ProblemError
 from ttsd.errors import UserError
-from ttsd.methods import kind_of
+from ttsd.methods import method_named
 from ttsd.nouns import Attempt
 from ttsd.record.store import Row
 from ttsd.reporting.report.attempt_page import coloured
 from ttsd.reporting.report.figures import PANELS
 from ttsd.reporting.report.page import code_style, environment, highlighted, template_text
 from ttsd.reporting.report.record import COSTS
-from ttsd.reporting.show import attempt_line, run_line, run_text
+from ttsd.reporting.show import attempt_line, prompt_title, run_line, run_text
 from ttsd.reporting.view.records import Records
 
 PACKAGE = "ttsd.reporting.view"
@@ -37,7 +37,7 @@ HEADERS = {
 
 
 def build_app(records: Records, secret: str) -> Starlette:
-    """Everything lies under the secret; any other address is not found."""
+    """Builds the application. Everything is under the secret; any other address is not found."""
     pages = Pages(records, f"/{secret}/")
     routes = [
         Route("/", pages.runs),
@@ -50,7 +50,6 @@ def build_app(records: Records, secret: str) -> Starlette:
         Route("/{record}/run/{run:int}", pages.run),
         Route("/{record}/run/{run:int}/step/{step:int}", pages.step),
         Route("/{record}/run/{run:int}/attempt/{attempt:int}", pages.attempt),
-        Route("/{record}/run/{run:int}/attempt/{attempt:int}/prompts", pages.prompts),
         Route("/{record}/run/{run:int}/attempt/{attempt:int}/tokens", pages.tokens),
     ]
     return Starlette(
@@ -61,7 +60,7 @@ def build_app(records: Records, secret: str) -> Starlette:
 
 
 class Pages:
-    """What each address answers. Plain functions: starlette runs them in threads."""
+    """Answers each address. Plain functions: starlette runs them in threads."""
 
     def __init__(self, records: Records, root: str) -> None:
         self._records = records
@@ -82,27 +81,25 @@ class Pages:
 
     def attempt(self, request: Request) -> Response:
         record, run, number = asked(request)
-        row, near, scored = self._records.attempt(record, run, number)
-        rollout = near[number]
+        view, near, scored = self._records.attempt(record, run, number)
+        attempt, row = view.attempt, view.run
         return self._page(
             request,
             "attempt_view.html.jinja",
             title=f"Attempt {number} of run {run}",
             at=f"{self._root}{record}/run/{run}",
             row=row,
-            rollout=rollout,
+            attempt=attempt,
+            teacher=view.example.teacher if view.example else None,
+            prompt_title=prompt_title,
             near=[one for one in near if one != number],
             heading=run_line(row),
-            line=attempt_line(rollout),
-            program=highlighted(rollout.program) if rollout.program else "",
-            changes=changes(near.get(number - 1), rollout),
+            line=attempt_line(attempt),
+            program=highlighted(attempt.program) if attempt.program else "",
+            changes=changes(near.get(number - 1), attempt),
             scored=scored,
-            taught=kind_of(row["method"]).taught,
+            taught=method_named(row["method"]).column.teaches,
         )
-
-    def prompts(self, request: Request) -> Response:
-        view = self._records.prompts(*asked(request))
-        return self._page(request, "prompts.html.jinja", title="Prompts", view=view)
 
     def tokens(self, request: Request) -> Response:
         tokens = coloured(self._records.tokens(*asked(request)))
@@ -122,7 +119,7 @@ class Pages:
         )
 
     def discovery(self, request: Request) -> Response:
-        """The report's discovery curves; counted again only where the record holds more than whoever asks has seen."""
+        """Returns the report's discovery curves; counts again only where the database has more than the browser has."""
         record = request.path_params["record"]
         state = self._records.state(record).encode()
         return self._sent(request, state, lambda: JSONResponse(self._records.discovery(record)))
@@ -141,12 +138,12 @@ class Pages:
         return Response(text, media_type="text/javascript", headers=HEADERS)
 
     def chart_script(self, request: Request) -> Response:
-        """The charts' library, which a browser may keep: the address is another one each time that `view` starts."""
+        """Returns the charts' library. A browser may keep it: each start of `view` has another address."""
         headers = HEADERS | {"Cache-Control": "private, max-age=86400"}
         return Response(self._records.chart_script, media_type="text/javascript", headers=headers)
 
     async def missing(self, request: Request, error: Exception) -> Response:
-        """One sentence; nothing of it where the secret was wrong."""
+        """Answers with one sentence; nothing of it where the secret was wrong."""
         if not request.url.path.startswith(self._root):
             return PlainTextResponse("not found\n", 404, headers=HEADERS)
         said = str(error) if isinstance(error, UserError | ProblemError) else "there is no such page"
@@ -157,7 +154,7 @@ class Pages:
         return self._records.run(record, run), f"{self._root}{record}/run/{run}"
 
     def _shown(self, at: str, row: Row, step: int | None) -> dict[str, Any]:
-        """The step whose attempts are shown: the one asked for, else the newest."""
+        """Returns the step whose attempts are shown: the one asked for, else the newest."""
         steps = [one["step"] for one in row["steps"]]
         record = at.removeprefix(self._root).partition("/")[0]
         chosen = step if step is not None else steps[-1] if steps else None
@@ -177,7 +174,7 @@ class Pages:
         return self._sent(request, html, lambda: HTMLResponse(html, status))
 
     def _sent(self, request: Request, state: bytes, answer: Callable[[], Response]) -> Response:
-        """The answer, or 304 where whoever asks has it already: `state` is another one whenever the answer is."""
+        """Sends the answer, or 304 where the browser has it already: `state` changes whenever the answer does."""
         tag = f'"{hashlib.sha256(state).hexdigest()[:32]}"'
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=HEADERS)
@@ -187,13 +184,13 @@ class Pages:
 
 
 def asked(request: Request) -> tuple[str, int, int]:
-    """Database, run and attempt of an address."""
+    """Returns database, run and attempt of an address."""
     record, run, attempt = (request.path_params[name] for name in ("record", "run", "attempt"))
     return record, run, attempt
 
 
 def changes(before: Attempt | None, after: Attempt) -> list[tuple[str, str]]:
-    """Lines of the program, each with what happened to it since the attempt before: added, removed or kept."""
+    """Returns the program's lines, each with what happened since the attempt before: added, removed or kept."""
     if before is None or before.program is None or after.program is None:
         return []
     kinds = {"+": "added", "-": "removed", " ": "kept"}

@@ -1,4 +1,4 @@
-"""What the page shows, read afresh for each request: runs, a run's steps, a step's attempts, one attempt."""
+"""What the page shows, read again for each request: runs, a run's steps, a step's attempts, one attempt."""
 
 from __future__ import annotations
 
@@ -13,47 +13,45 @@ from typing import Any
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt
 from ttsd.record.store import Row, Store
-from ttsd.reporting.attempt import AttemptView, attempt_view, rollout_of
+from ttsd.reporting.attempt import AttemptView, attempt_rows, attempt_view, run_row, run_rows
 from ttsd.reporting.report.charts import discovery_data, learning_data
 from ttsd.reporting.report.figures import scripts
 from ttsd.reporting.show import learning_alarms
 from ttsd.reporting.token_scores import Token, recorded_tokens
 
-SHARE = "visible_passed * 1.0 / nullif(visible_total, 0)"
-
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """A database, under the name that addresses have for it."""
+    """A database, under its name in addresses."""
 
     name: str
     path: Path
     state_dir: Path | None
 
     def store(self) -> Store:
-        return Store.reading(self.path, self.state_dir)
+        return Store.read_only(self.path, self.state_dir)
 
 
 def opened(databases: Sequence[tuple[Path, Path | None]]) -> dict[str, Database]:
-    """Every database under a number, brought to this version. UserError where one is not there."""
+    """Returns every database under a number. UserError where one is not there, or is not ours."""
     found = {str(n): Database(str(n), path, states) for n, (path, states) in enumerate(databases, 1)}
     for source in found.values():
-        Store.existing(source.path, source.state_dir).close()
+        source.store().close()
     return found
 
 
 class Records:
-    """The databases. What needs a tokenizer is done in a process of its own, and what draws charts in another."""
+    """Reads the databases. A tokenizer has a process of its own, and so have the charts."""
 
     def __init__(self, sources: Mapping[str, Database]) -> None:
         self.sources = sources
-        self._tokenizing, self._drawing = (ProcessPoolExecutor(1, mp_context=get_context("spawn")) for _ in range(2))
+        self._tokenizing, self._charting = (ProcessPoolExecutor(1, mp_context=get_context("spawn")) for _ in range(2))
 
     def __enter__(self) -> Records:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pool in (self._tokenizing, self._drawing):
+        for pool in (self._tokenizing, self._charting):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def source(self, name: str) -> Database:
@@ -62,21 +60,21 @@ class Records:
         return self.sources[name]
 
     def runs(self) -> list[tuple[Database, list[Row]]]:
-        """Every database with one row a run, the newest first."""
+        """Returns every database with one row a run, the newest first."""
         found = []
         for source in self.sources.values():
             with source.store() as store:
-                found.append((source, store.overview()[::-1]))
+                found.append((source, run_rows(store)[::-1]))
         return found
 
     def run(self, name: str, run: int) -> Row:
-        """A run's row with its steps and alarms."""
+        """Returns a run's row with its steps and alarms."""
         with self.source(name).store() as store:
-            row, steps = store.looked_at(run), _steps(store, run)
+            row, steps = run_row(store, run), _steps(store, run)
         return row | {"steps": steps, "alarms": learning_alarms(steps)}
 
     def state(self, name: str) -> str:
-        """Another text whenever the record holds more."""
+        """Returns another text whenever the database has more."""
         with self.source(name).store() as store:
             counts = "(select count(*) from attempts), (select count(*) from steps), (select max(updated) from runs)"
             return str(store.query(f"select {counts}"))
@@ -86,46 +84,38 @@ class Records:
             return [question for (question,) in store.query("select distinct question from runs order by run")]
 
     def discovery(self, name: str) -> Row:
-        """The report's discovery curves, as of now."""
-        return self._drawing.submit(_discovery, self.source(name)).result()
+        """Returns the report's discovery curves, as of now."""
+        return self._charting.submit(_discovery, self.source(name)).result()
 
     def learning(self, name: str, run: int) -> Row:
-        """The report's learning curves of a run, as of now."""
-        return self._drawing.submit(_learning, self.source(name), run).result()
+        """Returns the report's learning curves of a run, as of now."""
+        return self._charting.submit(_learning, self.source(name), run).result()
 
     @cached_property
     def chart_script(self) -> str:
-        """What draws charts in a browser; made once, in seconds, in a process whose memory is then given back."""
+        """Makes the script that shows charts in a browser: once, in a process whose memory is then returned."""
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as making:
             return making.submit(scripts).result()
 
     def step(self, name: str, run: int, step: int) -> list[Row]:
-        """One row an attempt of the step. UserError where there is none."""
+        """Returns one row an attempt of the step. UserError where there is none."""
         with self.source(name).store() as store:
-            rows = [row for row in store.attempt_overview(run) if row["step"] == step]
+            rows = [row for row in attempt_rows(store, run) if row["step"] == step]
         if not rows:
             raise UserError(f"run {run} has no step {step}")
         return rows
 
-    def attempt(self, name: str, run: int, attempt: int) -> tuple[Row, dict[int, Attempt], bool]:
-        """The run's row, the attempt with its neighbours, by number, and whether the record has gains of its tokens."""
+    def attempt(self, name: str, run: int, attempt: int) -> tuple[AttemptView, dict[int, Attempt], bool]:
+        """Returns the attempt, its neighbours by number, and whether there are token advantages."""
         with self.source(name).store() as store:
-            near = {one.attempt: one for one in store.rollouts(run, first=attempt - 1, last=attempt + 1)}
-            near |= {attempt: rollout_of(store, run, attempt)}
-            return store.looked_at(run), near, store.gains(run, attempt) is not None
-
-    def prompts(self, name: str, run: int, attempt: int) -> AttemptView:
-        """The attempt with what was read around it; the first one of a model takes seconds."""
-        return self._tokenizing.submit(_prompts, self.source(name), run, attempt).result()
+            view = attempt_view(store, run, attempt)
+            near = {one.number: one for one in store.attempts(run, first=attempt - 1, last=attempt + 1)}
+            learned = store.example(run, attempt)
+            return view, near, learned is not None and learned[1] is not None
 
     def tokens(self, name: str, run: int, attempt: int) -> list[Token]:
-        """The attempt's tokens with their gains."""
+        """Returns the attempt's tokens with their advantages."""
         return self._tokenizing.submit(_tokens, self.source(name), run, attempt).result()
-
-
-def _prompts(source: Database, run: int, attempt: int) -> AttemptView:
-    with source.store() as store:
-        return attempt_view(store, run, attempt)
 
 
 def _tokens(source: Database, run: int, attempt: int) -> list[Token]:
@@ -144,9 +134,9 @@ def _learning(source: Database, run: int) -> Row:
 
 
 def _steps(store: Store, run: int) -> list[Row]:
-    """Every step that has an attempt, finished or not, with what its attempts passed."""
-    sql = f"""select step, count(*), min(attempt), max(attempt), max({SHARE}), avg({SHARE}), sum(discovered)
-        from attempts where run = ? group by step order by step"""
+    """Returns every step that has an attempt, finished or not, with what its attempts passed."""
+    sql = """select step, count(*), min(attempt), max(attempt), max(visible_fraction), avg(visible_fraction),
+        sum(discovered) from attempts where run = ? group by step order by step"""
     names = ("step", "attempts", "first", "last", "best", "mean", "discovered")
     finished = {row["step"]: row for row in store.steps(run)}
     rows = [dict(zip(names, values, strict=True)) for values in store.query(sql, [run])]

@@ -14,24 +14,22 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, redirect_stdout
-from dataclasses import replace
 from typing import Any
 
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError, UserError
-from ttsd.record import resume
 from ttsd.record.protocol import Answer
+from ttsd.record.run import Run
 from ttsd.record.store import Store
-from ttsd.running import run
-from ttsd.running.batch import Failure, Overview, Results, checked
+from ttsd.running import run as running
+from ttsd.running.batch import Failure, Overview, Results, checked, sorted_out
 from ttsd.running.cluster.places import Place, briefly, cause, places
 from ttsd.running.cluster.worker import Need
-from ttsd.running.tasks import Task, Wanted, group_of, learns, sorted_out
-from ttsd.sampling.background import beside
+from ttsd.sampling.background import in_thread
 
 
 async def batch(
-    wanted: Sequence[Wanted],
+    runs: Sequence[Run],
     config: Config,
     *,
     address: str,
@@ -39,26 +37,27 @@ async def batch(
     runs_at_once: int | None,
     overview: Overview,
 ) -> Results:
-    """As `batch.batch`, over the engines of a Ray cluster at `address` (`local`: one on this machine, for this run)."""
-    with run.open_store(config) as store:
-        done, tasks = sorted_out(wanted, store)
-        overview.say(f"{len(tasks)} runs to do, {len(done)} done before")
-        overview.expect(len(tasks))
-        finished: list[Answer | Failure] = [store.answer(number) for number in done]
-        if not tasks:
+    """Does what `batch.batch` does, on a Ray cluster at `address` (`local`: one on this machine, for this batch)."""
+    with running.open_store(config) as store:
+        done, left = sorted_out(runs, store)
+        overview.say(f"{len(left)} runs to do, {len(done)} done before")
+        overview.expect(len(left))
+        finished: list[Answer | Failure] = [*done]
+        if not left:
             return Results(finished)
-        await beside(checked, tasks, config)
+        todo = tuple(run for run, _ in left)
+        await in_thread(checked, todo, config)
         async with _cluster(address, workers, config) as count:
-            need = Need(-(-len(tasks) // count), group_of(tasks, config), learns(tasks), runs_at_once)
+            need = Need(todo, -(-len(todo) // count), runs_at_once)
             async with places(config, store, need, count, overview) as ready:
-                return Results(finished + await _placed(ready, tasks, store, overview))
+                return Results(finished + await _placed(ready, left, store, overview))
 
 
 @asynccontextmanager
 async def _cluster(address: str, workers: int | None, config: Config) -> AsyncGenerator[int, None]:
     """Connects, and disconnects at the end; gives how many workers there will be."""
     ray = _imported()
-    parallel = config.model.cards
+    parallel = config.model.gpus
     local = local_resources(_gpus(config), workers, parallel) if address == "local" else {}
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -81,17 +80,17 @@ async def _cluster(address: str, workers: int | None, config: Config) -> AsyncGe
 
 
 def engines(gpus: int, workers: int | None, parallel: int) -> int:
-    """How many workers there are: as asked for, or one a GPU or group of `parallel` GPUs, or one without any."""
+    """Returns how many workers there are: as asked for, or one for each `parallel` GPUs, or one without any."""
     return workers or max(1, gpus // parallel)
 
 
 def local_resources(gpus: int, workers: int | None, parallel: int) -> dict[str, Any]:
-    """What Ray is started with on this machine: a place for every worker."""
+    """Returns what Ray is started with on this machine: a place for every worker."""
     return {"num_cpus": engines(gpus, workers, parallel), "num_gpus": gpus, "include_dashboard": False}
 
 
 def _gpus(config: Config) -> int:
-    """Those of this machine that may be used."""
+    """Returns those of this machine that may be used."""
     import torch
 
     return 0 if config.model.device == "cpu" else torch.cuda.device_count()
@@ -106,45 +105,45 @@ def _imported() -> Any:
 
 
 async def _placed(
-    ready: Sequence[Place], tasks: Sequence[Task], store: Store, overview: Overview
+    ready: Sequence[Place], left: Sequence[tuple[Run, int | None]], store: Store, overview: Overview
 ) -> list[Answer | Failure]:
-    """Brings every task to its end on some worker; those of a worker that dies are resumed elsewhere."""
-    waiting: asyncio.Queue[Task] = asyncio.Queue()
-    for task in tasks:
+    """Brings every run to its end on some worker; those of a worker that dies are resumed elsewhere."""
+    waiting: asyncio.Queue[tuple[Run, int | None]] = asyncio.Queue()
+    for task in left:
         waiting.put_nowait(task)
     results: list[Answer | Failure] = []
     complete = asyncio.Event()
 
     async def serve(place: Place) -> None:
-        """One of the runs that `place` has at one time, and the next, until the worker is lost."""
+        """Brings one run of `place` to its end, and the next, until the worker is lost."""
         ray = _imported()
         while True:
-            task = await waiting.get()
+            run, number = await waiting.get()
             try:
-                result = await place.actor.execute.remote(task)
+                result = await place.actor.execute.remote(run, number)
             except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as error:
-                overview.say(f"worker {place.number} is lost ({cause(error)}); {task.wanted} is resumed elsewhere")
-                job, own = task.wanted.job, task.wanted.config
-                waiting.put_nowait(replace(task, resumed=resume.unfinished(store, job, own)))
+                overview.say(f"worker {place.number} is lost ({cause(error)}); {run} is resumed elsewhere")
+                row = store.newest(run)
+                waiting.put_nowait((run, row["run"] if row else None))
                 return
             except ray.exceptions.RayError as error:
-                result = Failure(task.wanted.job, cause(error))
+                result = Failure(str(run), cause(error))
             results.append(result)
-            overview.end(str(task.wanted), result)
-            if len(results) == len(tasks):
+            overview.end(str(run), result)
+            if len(results) == len(left):
                 complete.set()
 
     servants = [asyncio.create_task(serve(place)) for place in ready for _ in range(place.runs)]
     ending = asyncio.create_task(complete.wait())
     try:
-        left: set[asyncio.Task[Any]] = {ending, *servants}
+        open_tasks: set[asyncio.Task[Any]] = {ending, *servants}
         while not complete.is_set():
-            done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            done, open_tasks = await asyncio.wait(open_tasks, return_when=asyncio.FIRST_COMPLETED)
             for servant in done:
                 servant.result()
-            if left == {ending}:
+            if open_tasks == {ending}:
                 raise InfrastructureError(
-                    f"all {len(ready)} workers are lost, {len(tasks) - len(results)} runs are not at their end; "
+                    f"all {len(ready)} workers are lost, {len(left) - len(results)} runs are not at their end; "
                     "the same command resumes them"
                 )
         return results

@@ -19,7 +19,7 @@ from ttsd.running.cluster.keeper import Keeper
 from ttsd.running.cluster.worker import Machine, Need, Worker
 from ttsd.running.shared_time import Shared, Spending
 from ttsd.running.watchdog import QUIET_SECONDS, Watched, watching
-from ttsd.sampling.background import beside
+from ttsd.sampling.background import in_thread
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -45,10 +45,10 @@ class Place:
 async def places(
     config: Config, store: Store, need: Need, count: int, overview: Overview
 ) -> AsyncGenerator[list[Place], None]:
-    """The workers, ready. InfrastructureError if none of them can start."""
+    """Returns the workers, ready. InfrastructureError if none of them can start."""
     import ray
 
-    gpus = config.model.cards if ray.cluster_resources().get("GPU") else 0
+    gpus = config.model.gpus if ray.cluster_resources().get("GPU") else 0
     kind = ray.remote(num_cpus=1, num_gpus=gpus)(Worker)
     keeper = kept(store)
     made = [
@@ -69,7 +69,7 @@ async def places(
 
 
 def kept(store: Store) -> ActorHandle:
-    """An actor on this machine that has the database open; it is made anew when its process dies."""
+    """Returns an actor on this machine that has the database open; it is made again when its process dies."""
     import ray
 
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), False)
@@ -85,7 +85,7 @@ async def found_room(
     quiet_seconds: float = QUIET_SECONDS,
     place_seconds: float = PLACE_SECONDS,
 ) -> dict[Place, Machine]:
-    """Where each worker is. One that found no place in time is said and given up."""
+    """Returns where each worker is. One that found no place in time is said and given up."""
     waiting = Shared("room")
     watched = Watched(f"Ray cluster to have room for a worker ({takes}; `ray status` shows what is free)", waiting)
 
@@ -119,7 +119,7 @@ async def _all_that_can(
     refusal: Callable[[BaseException], str],
     overview: Overview,
 ) -> dict[Place, T]:
-    """What `call` gives for each worker; those that raise are said. InfrastructureError if all of them do."""
+    """Returns what `call` gives for each worker; those that raise are said. InfrastructureError if all of them do."""
     said = await asyncio.gather(*(call(place) for place in made), return_exceptions=True)
     good: dict[Place, T] = {}
     for place, word in zip(made, said, strict=True):
@@ -154,13 +154,13 @@ async def _stopped(place: Place, overview: Overview) -> None:
 
 
 async def briefly(call: Callable[..., None], *args: object) -> None:
-    """Ray waits a minute for processes of its own that heard the signal that stops us; we do not."""
+    """Waits briefly. Ray waits a minute for processes of its own that heard the signal that stops us; we do not."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(beside(call, *args), GOODBYE_SECONDS)
+        await asyncio.wait_for(in_thread(call, *args), GOODBYE_SECONDS)
 
 
 def cause(error: object) -> str:
-    """The line that says most of what Ray wraps around a worker's own error."""
+    """Returns the line that says most of what Ray wraps around a worker's own error."""
     if isinstance(error, TimeoutError):
         return "it took too long"
     inner = getattr(error, "cause", None) or error

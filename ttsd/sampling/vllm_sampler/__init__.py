@@ -60,11 +60,11 @@ class VllmSampler:
         limit = engine.model_config.max_model_len
         params = self._params(checked_length(len(prompt_ids), max_tokens or self.settings.max_tokens, limit))
         prompt, name, start = {"prompt_token_ids": list(prompt_ids)}, str(next(self._request_ids)), time.monotonic()
-        drawn = _Drawn([], [])
+        sampled = _Sampled([], [])
         try:
             async with aclosing(engine.generate(prompt, params, name, lora_request=lora)) as outputs:
                 async for output in outputs:
-                    self.stats.tokens += drawn.extend(output.outputs[0])
+                    self.stats.tokens += sampled.extend(output.outputs[0])
         except asyncio.CancelledError:
             self.stats.aborted += 1
             raise
@@ -73,12 +73,11 @@ class VllmSampler:
         self.stats.completions += 1
         self.stats.preemptions = self._launch.preemptions.count if self._launch else 0
         return Completion(
-            token_ids=tuple(drawn.token_ids),
-            text=self._decode(drawn.token_ids),
-            logprobs=tuple(drawn.logprobs),
-            finish_reason=drawn.finish_reason,
+            token_ids=tuple(sampled.token_ids),
+            text=self._decode(sampled.token_ids),
+            logprobs=tuple(sampled.logprobs),
+            finish_reason=sampled.finish_reason,
             adapter_version=adapter.version if adapter else 0,
-            prompt_tokens=len(prompt_ids),
             seconds=time.monotonic() - start,
         )
 
@@ -161,7 +160,7 @@ class VllmSampler:
 
 
 @dataclass(slots=True)
-class _Drawn:
+class _Sampled:
     """Tokens of one request as they arrive, each with its log-probability."""
 
     token_ids: list[int]

@@ -22,7 +22,9 @@ LOG = "engine.log"
 
 
 def __getattr__(name: str) -> Any:
-    """vLLM's executors under names of this module, so that each of the engine's processes comes here for its own."""
+    """Returns vLLM's executors under names of this module, so that each of the engine's processes comes here for its
+    own.
+    """
     if name in ("OneProcess", "ManyProcesses"):
         return executor(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -39,7 +41,10 @@ def executor(name: str) -> type:
 
 
 def _settle_engine_process() -> None:
-    """In a process of the engine's: writes to the log, ends with its owner, has our LoRA product. Elsewhere nothing."""
+    """Prepares a process of the engine's: it writes to the log, ends with its owner, has our LoRA product.
+
+    Elsewhere nothing.
+    """
     owner = os.environ.get("TTSD_ENGINE_OWNER")
     if owner is None or int(owner) == os.getpid():
         return

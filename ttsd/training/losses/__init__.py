@@ -1,12 +1,12 @@
-"""What the student is taught, as pure functions: tensors in, tensors out, no model and no state.
+"""The losses as pure functions: tensors in, tensors out, no model and no state.
 
 The distillation loss is equation 2 of the SDPO paper in the forms that its code offers: reverse KL, forward KL and the
-generalised Jensen-Shannon divergence between student(question) and stop-gradient teacher(reprompt), on the student's
-top-K tokens plus one bucket for the rest, on the whole vocabulary, or on the sampled token alone.
+generalised Jensen-Shannon divergence between student and stop-gradient teacher, each at its own prompt. The support is
+the student's top-K tokens plus one bucket for the rest, the whole vocabulary, or the sampled token alone.
 
-Every function works on *rows*, one per completion token, so padding, packing and micro-batches are the caller's
-affair: the loss is a sum over rows of weight x divergence, and the weights carry mask, averaging and importance.
-Not here: where hidden states come from, and clipping of the summed gradient.
+Functions work on *rows*, one per completion token; the caller sees to padding, packing and micro-batches. The loss is a
+sum over rows of weight x divergence, and the weights carry mask, averaging and importance. `chunked_distillation_loss`
+does all of it for a padded batch. Not here: where hidden states come from, and clipping of the summed gradient.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ttsd.training.losses.terms import (
     policy_gradient,
     token_divergence,
 )
-from ttsd.training.losses.whole_batch import chunked_distillation_loss, distillation_loss
+from ttsd.training.losses.whole_batch import chunked_distillation_loss
 
 __all__ = [
     "Aggregation",
@@ -34,7 +34,6 @@ __all__ = [
     "aggregation_weights",
     "chunked_distillation_loss",
     "chunked_rows",
-    "distillation_loss",
     "entropy",
     "group_advantages",
     "importance_weights",

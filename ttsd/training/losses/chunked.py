@@ -1,4 +1,4 @@
-"""A loss over rows of hidden states whose logits exist for a few rows at a time, forwards and backwards."""
+"""Sums a loss over rows of hidden states whose logits exist for a few rows at a time, forwards and backwards."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ RowLoss = Callable[[Tensor, slice], Tensor]
 _EXACT_PROJECTION = 1 << 16  # elements of a projection whose rounding would show in a small KL
 
 
-def chunked_rows(hidden: Tensor, rows: Tensor, weight: Tensor | None, row_loss: RowLoss, chunk_tokens: int) -> Tensor:
-    """Sum over `rows` of `row_loss(logits of those rows, which of the rows)`, `chunk_tokens` rows at a time.
+def chunked_rows(hidden: Tensor, rows: Tensor, weight: Tensor, row_loss: RowLoss, chunk_tokens: int) -> Tensor:
+    """Returns the sum over `rows` of `row_loss(their logits, which of the rows)`, `chunk_tokens` rows at a time.
 
-    `hidden` (n, hidden) is projected by `weight` (vocab, hidden); without a weight it is taken for logits. `rows`
-    selects from `hidden`, repeats allowed. Whatever else the loss needs lies in its closure, without gradient.
+    `hidden` (n, hidden) is projected by `weight` (vocab, hidden). `rows` selects from `hidden`, repeats allowed. What
+    else the loss needs is in its closure, without gradient. ValueError: no rows at a time.
     """
     if chunk_tokens < 1:
         raise ValueError(f"chunk_tokens={chunk_tokens} makes no progress; give at least 1")
@@ -28,10 +28,10 @@ def chunked_rows(hidden: Tensor, rows: Tensor, weight: Tensor | None, row_loss: 
 
 
 class Projection:
-    """Hidden states (n, hidden) to logits (n, vocab), without gradient, in memory that the next call uses again.
+    """Projects hidden states (n, hidden) to logits (n, vocab), without gradient.
 
-    New pages for every chunk would cost a CPU a third of the product's time. Float64 where the weight is so small that
-    this costs nothing.
+    The logits are in memory that the next call overwrites: new pages for every chunk would cost a CPU a third of the
+    product's time. They are float64 where the weight is so small that this costs nothing.
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -47,27 +47,24 @@ class Projection:
 
 
 class _ChunkedRows(torch.autograd.Function):
-    """The gradient of a chunk is taken while its logits exist, so backward only scales what forward has stored."""
+    """Computes the gradient of a chunk while its logits exist, so that backward only scales it."""
 
     @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, rows: Tensor, weight: Tensor | None, row_loss: RowLoss, chunk_tokens: int
-    ) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, rows: Tensor, weight: Tensor, row_loss: RowLoss, chunk_tokens: int) -> Tensor:
         total = torch.zeros((), dtype=wider(hidden.dtype), device=hidden.device)
         hidden_grad = torch.zeros_like(hidden) if ctx.needs_input_grad[0] else None
-        weight_grad = torch.zeros_like(weight) if weight is not None and ctx.needs_input_grad[2] else None
-        project = None if weight is None else Projection(weight)
+        weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[2] else None
+        project = Projection(weight)
         for part in parts(len(rows), chunk_tokens):
             states = hidden.index_select(0, rows[part])
-            logits = (states if project is None else project(states)).detach().requires_grad_()
+            logits = project(states).detach().requires_grad_()
             with torch.enable_grad():
                 loss = row_loss(logits, part).sum()
             total += loss.detach()
             if hidden_grad is not None or weight_grad is not None:
                 (grad,) = torch.autograd.grad(loss, logits)
                 if hidden_grad is not None:
-                    below = grad if weight is None else grad @ weight.to(grad.dtype)
-                    hidden_grad.index_add_(0, rows[part], below.to(hidden.dtype))
+                    hidden_grad.index_add_(0, rows[part], (grad @ weight.to(grad.dtype)).to(hidden.dtype))
                 if weight_grad is not None:
                     weight_grad += grad.T @ states.to(grad.dtype)
         ctx.save_for_backward(hidden_grad, weight_grad)

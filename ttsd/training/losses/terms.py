@@ -1,4 +1,4 @@
-"""What one token adds to the loss, in rows of logits (n, vocab) and rows of log-probabilities (n,).
+"""The share of one token in the loss, in rows of logits (n, vocab) and rows of log-probabilities (n,).
 
 Divergences (equation 2 of the SDPO paper, in the forms that its code offers), importance weights, the policy gradient
 and the distance to the base. All are computed one precision above their inputs (float32 in float64, bfloat16 in
@@ -24,7 +24,7 @@ _CACHED = 1 << 18  # numbers that a core's cache holds in float64
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """Which divergence, on which support. Names as in the paper's code.
+    """Names a divergence and its support, in the words of the paper's code.
 
     `alpha`: 0 is KL(teacher || student), 1 is KL(student || teacher), between is the generalised JSD
     (1 - alpha) KL(student || m) + alpha KL(teacher || m) with m = (1 - alpha) student + alpha teacher.
@@ -54,9 +54,10 @@ class Divergence:
 def token_divergence(
     student_logits: Tensor, teacher_logits: Tensor, token_ids: Tensor, divergence: Divergence
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of logits (n, vocab) -> per row: the divergence and the sampled token's student and teacher log-probability.
+    """Returns for each row of logits (n, vocab) the divergence and the sampled token's two log-probabilities.
 
-    The teacher keeps K + 1 values per row, gathered at the student's own top K and at the sampled token.
+    Those are the student's and the teacher's, all (n,). The teacher keeps K + 1 values per row, gathered at the
+    student's own top K and at the sampled token.
     """
     ids = _support(student_logits, divergence)
     wanted = token_ids[:, None] if ids is None else torch.cat([ids, token_ids[:, None]], dim=1)
@@ -74,20 +75,21 @@ def token_divergence(
 
 
 def log_probs_at(logits: Tensor, ids: Tensor) -> Tensor:
-    """log softmax(logits) at `ids`: (n, vocab), (n, k) -> (n, k), one precision up, without a (n, vocab) copy of it."""
+    """Returns log softmax(logits) at `ids`: (n, vocab), (n, k) -> (n, k), one precision up, without copying it all."""
     chosen: Tensor = _LogProbsAt.apply(logits, ids)  # type: ignore[no-untyped-call]
     return chosen
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Entropy in nats of each row of (n, vocab)."""
-    return torch.cat([-(block.exp() * block).sum(dim=-1) for _, block in _blocks(logits.detach())])
+    """Returns the entropy in nats of each row of (n, vocab)."""
+    return torch.cat([-(some.exp() * some).sum(dim=-1) for _, some in _log_softmax_by_rows(logits.detach())])
 
 
 def aggregation_weights(mask: Tensor, mode: Aggregation) -> Tensor:
-    """Factors (batch, token) that turn token losses into the mode's mean: loss = sum(weights * token losses).
+    """Returns factors (batch, token) that turn token losses into the mode's mean: loss = sum(weights * token losses).
 
-    Being linear they let any part of the batch be computed anywhere. Sequences without a token don't count.
+    The mean is linear in the losses, so any part of the batch can be computed anywhere. Sequences without a token don't
+    count. ValueError: an unknown mode.
     """
     kept = mask.bool().double()
     tokens = kept.sum(dim=1, keepdim=True)
@@ -102,40 +104,40 @@ def aggregation_weights(mask: Tensor, mode: Aggregation) -> Tensor:
 
 
 def importance_weights(new_logprobs: Tensor, old_logprobs: Tensor, cap: float) -> Tensor:
-    """Truncated importance weights min(new / old probability, cap) per token, without gradient."""
+    """Returns truncated importance weights min(new / old probability, cap) per token, without gradient."""
     log_ratio = (new_logprobs - old_logprobs).detach()
     return log_ratio.clamp(-_LOG_RATIO_BOUND, _LOG_RATIO_BOUND).exp().clamp(max=cap)
 
 
 def group_advantages(rewards: Tensor) -> Tensor:
-    """GRPO's advantages: rewards (group,) minus their mean over their standard deviation; zeros where all are equal."""
+    """Returns GRPO's advantages of rewards (group,): centred, over their standard deviation; zeros if all are equal."""
     centred = rewards - rewards.mean()
     return centred / centred.square().mean().sqrt().clamp(min=1e-6)
 
 
 def policy_gradient(student_logprobs: Tensor, advantages: Tensor) -> Tensor:
-    """-advantage x probability ratio per token. The batch is used for one update, so the ratio's value is 1."""
+    """Returns -advantage x probability ratio per token. The batch is used for one update, so the ratio's value is 1."""
     return -advantages * (student_logprobs - student_logprobs.detach()).exp()
 
 
 def kl_to_base(student_logprobs: Tensor, base_logprobs: Tensor) -> Tensor:
-    """Estimate of KL(student || base) from sampled tokens: r - 1 - log r with r = base / student (Schulman's k3)."""
+    """Estimates KL(student || base) from sampled tokens: r - 1 - log r with r = base / student (Schulman's k3)."""
     log_ratio = base_logprobs.detach() - student_logprobs
     return log_ratio.expm1() - log_ratio
 
 
 def wider(dtype: torch.dtype) -> torch.dtype:
-    """The precision in which logits of `dtype` are compared."""
+    """Returns the precision in which logits of `dtype` are compared."""
     return torch.float64 if dtype in (torch.float32, torch.float64) else torch.float32
 
 
 def parts(rows: int, chunk: int) -> Iterator[slice]:
-    """Slices of `chunk` rows, the last one shorter, that cover `rows` rows."""
+    """Returns slices of `chunk` rows, the last one shorter, that cover `rows` rows."""
     return (slice(start, min(start + chunk, rows)) for start in range(0, rows, chunk))
 
 
 def _between(student: Tensor, teacher: Tensor, divergence: Divergence) -> Tensor:
-    """Divergence of two rows of log-probabilities (n, outcomes) -> (n,)."""
+    """Returns the divergence of two rows of log-probabilities, (n, outcomes) -> (n,)."""
     teacher = _bounded(teacher, student, divergence.log_ratio_clip)
     alpha = divergence.alpha
     if alpha == 1.0:
@@ -158,7 +160,7 @@ def _bounded(teacher: Tensor, student: Tensor, limit: float | None) -> Tensor:
 
 
 def _with_tail(log_probs: Tensor) -> Tensor:
-    """One more outcome with the mass that the others leave: log(1 - sum p)."""
+    """Adds an outcome with the mass that the others leave: log(1 - sum p)."""
     head = log_probs.logsumexp(dim=-1, keepdim=True).clamp(max=_MAX_LOG_HEAD)
     return torch.cat([log_probs, torch.log(-torch.expm1(head))], dim=-1)
 
@@ -168,7 +170,7 @@ def _renormalised(log_probs: Tensor) -> Tensor:
 
 
 def _support(logits: Tensor, divergence: Divergence) -> Tensor | None:
-    """Token ids (n, K) of the student's top K; None where no selection is made."""
+    """Returns token ids (n, K) of the student's top K; None where no selection is made."""
     if divergence.sampled_token or divergence.topk is None or divergence.topk >= logits.shape[-1]:
         return None
     return logits.detach().topk(divergence.topk, dim=-1, sorted=False).indices
@@ -179,27 +181,27 @@ def _log_softmax(logits: Tensor) -> Tensor:
 
 
 class _LogProbsAt(torch.autograd.Function):
-    """Keeps the narrow logits only; the softmax is rebuilt for the gradient, a block at a time."""
+    """Keeps the narrow logits only; the softmax is computed again for the gradient, a few rows at a time."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, ids: Tensor) -> Tensor:
         ctx.save_for_backward(logits, ids)
-        return torch.cat([log_probs.gather(-1, ids[rows]) for rows, log_probs in _blocks(logits)])
+        return torch.cat([log_probs.gather(-1, ids[rows]) for rows, log_probs in _log_softmax_by_rows(logits)])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         logits, ids = ctx.saved_tensors
         (grad,) = grads
         out = torch.empty_like(logits)
-        for rows, log_probs in _blocks(logits):
+        for rows, log_probs in _log_softmax_by_rows(logits):
             spread = log_probs.exp_().mul_(-grad[rows].sum(dim=-1, keepdim=True))
             out[rows] = spread.scatter_add_(-1, ids[rows], grad[rows])
         return out, None
 
 
-def _blocks(logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Rows and their log-softmax one precision up; on a CPU few rows at a time, which stay in its cache."""
+def _log_softmax_by_rows(logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Returns rows and their log-softmax one precision up; on a CPU few rows at a time, which stay in its cache."""
     count, vocab = logits.shape
-    block = max(1, _CACHED // vocab) if logits.device.type == "cpu" else max(1, count)
-    for rows in parts(count, block):
+    at_once = max(1, _CACHED // vocab) if logits.device.type == "cpu" else max(1, count)
+    for rows in parts(count, at_once):
         yield rows, torch.log_softmax(logits[rows].to(wider(logits.dtype)), dim=-1)

@@ -1,5 +1,5 @@
 "use strict";
-// A chart is drawn when it comes near the window (or onto paper): a batch has hundreds of them.
+// A chart is plotted when it comes near the window (or onto paper): a batch has hundreds of them.
 let data = { specs: {} };
 
 function rowsOf(element) {
@@ -10,31 +10,31 @@ function rowsOf(element) {
   return found.attempt.map((attempt, i) => ({ attempt, [panel]: found[panel][i] })).filter((row) => row[panel] !== null);
 }
 
-function draw(element) {
+function plot(element) {
   watcher.unobserve(element);
-  if (element.drawn) return;
+  if (element.plotted) return;
   const rows = rowsOf(element);
   element.hidden = !rows.length;
   if (!rows.length) return;
-  element.dataset.drawn = "true";
+  element.dataset.plotted = "true";
   const spec = { ...data.specs[element.dataset.spec], datasets: { rows } };
   // Expressions are interpreted, not compiled: a page that shows what a model wrote need not allow `eval`.
-  element.drawn = vegaEmbed(element, spec, { renderer: "svg", actions: false, defaultStyle: false, ast: true });
+  element.plotted = vegaEmbed(element, spec, { renderer: "svg", actions: false, defaultStyle: false, ast: true });
 }
 
 const watcher = new IntersectionObserver(
-  (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => draw(entry.target)),
+  (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => plot(entry.target)),
   { rootMargin: "300px" },
 );
 
-// Shows `fresh` in the charts there are: those that are drawn already keep their place and get new rows.
+// Shows `fresh` in the charts there are: those that are plotted already keep their place and get new rows.
 async function showCharts(fresh) {
-  const redraw = JSON.stringify(fresh.specs) !== JSON.stringify(data.specs);
+  const again = JSON.stringify(fresh.specs) !== JSON.stringify(data.specs);
   data = fresh;
   for (const element of document.querySelectorAll(".chart")) {
-    if (redraw) delete element.drawn;
-    if (element.drawn) {
-      const { view } = await element.drawn;
+    if (again) delete element.plotted;
+    if (element.plotted) {
+      const { view } = await element.plotted;
       await view.data("rows", rowsOf(element)).runAsync();
     } else {
       element.hidden = false;

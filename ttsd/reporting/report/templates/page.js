@@ -2,7 +2,7 @@ showCharts(JSON.parse(document.getElementById("data").textContent));
 
 const closed = (element) => element.closest("details:not([open])");
 const charts = [...document.querySelectorAll(".chart")];
-window.addEventListener("beforeprint", () => charts.filter((element) => !closed(element)).forEach(draw));
+window.addEventListener("beforeprint", () => charts.filter((element) => !closed(element)).forEach(plot));
 
 // Tables sort by the column that is clicked: numbers by data-value, the rest as text; what has no value comes last.
 function value(row, column) {
@@ -33,12 +33,12 @@ for (const head of document.querySelectorAll(".sortable thead th")) {
 
 // One filter for everything that has a name.
 const named = [...document.querySelectorAll(".filtered")];
-const cards = named.filter((element) => element.matches(".card"));
+const panels = named.filter((element) => element.matches(".panel"));
 document.getElementById("filter").addEventListener("input", (event) => {
   const wanted = event.target.value.trim().toLowerCase();
   for (const element of named) element.hidden = !element.dataset.name.toLowerCase().includes(wanted);
-  const left = cards.filter((element) => !element.hidden).length;
-  document.getElementById("shown").textContent = wanted ? `${left} of ${cards.length} questions` : "";
+  const left = panels.filter((element) => !element.hidden).length;
+  document.getElementById("shown").textContent = wanted ? `${left} of ${panels.length} questions` : "";
 });
 
 showLegend(document.querySelector(".legend"));

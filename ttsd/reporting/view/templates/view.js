@@ -58,7 +58,7 @@ async function followCharts(place) {
     if (answer.status === 200) {
       place.tag = answer.headers.get("ETag");
       await showCharts(await answer.json());
-      document.getElementById("drawing")?.remove();
+      document.getElementById("waiting")?.remove();
       const legend = document.querySelector(".legend");
       if (legend) showLegend(legend);
     }

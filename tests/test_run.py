@@ -1,0 +1,123 @@
+"""A run as one value: what makes it the same run, what is resumed, and what is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.records import attempt, passed, problem, run_of
+from ttsd.config import Config, load_config
+from ttsd.errors import UserError
+from ttsd.nouns import Case, Step
+from ttsd.record.run import Run, changed_settings
+from ttsd.record.store import Store
+
+CONFIG = load_config("micro")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "a.sqlite") as opened:
+        yield opened
+
+
+def add(store: Store, run: Run, attempts: int) -> int:
+    number = store.new_run(run, {})
+    for made in range(1, attempts + 1):
+        store.add_attempt(number, attempt(made))
+    return number
+
+
+def test_a_fingerprint_is_of_all_that_binds_a_run() -> None:
+    run = run_of(config=CONFIG)
+    free = CONFIG.changed("budget", attempts=9, tokens=9, seconds=9.0).changed("store", path="x", state_dir="y")
+    assert run_of(config=free.changed("judge", slots=7)).fingerprint == run.fingerprint
+    others = [
+        run_of("other", config=CONFIG),
+        run_of(method="grpo", config=CONFIG),
+        run_of(seed=9, config=CONFIG),
+        run_of(config=CONFIG.changed("lora", lr=0.5)),
+        run_of(config=CONFIG.changed("budget", continue_after_discovery=True)),
+    ]
+    assert len({one.fingerprint for one in (run, *others)}) == 6
+
+
+def test_a_run_is_called_by_question_method_and_seed() -> None:
+    assert str(run_of()) == "micro:x sdpo seed 3"
+    with pytest.raises(UserError, match="no method 'ppo'"):
+        _ = Run(problem("q"), CONFIG.model_copy(update={"method": "ppo"})).method
+
+
+def test_changed_settings_are_named(store: Store) -> None:
+    before = store.run(add(store, run_of(config=CONFIG), 0))["config"]
+    assert changed_settings(before, CONFIG.model_copy(update={"method": "sdpo"})) == []
+    assert changed_settings(before, CONFIG.changed("lora", lr=0.5).model_copy(update={"method": "sdpo"})) == [
+        "lora.lr (0.003 before, now 0.5)"
+    ]
+
+
+def test_a_stopped_run_is_found_again_and_others_are_not(store: Store) -> None:
+    number, other = add(store, run_of(config=CONFIG), 3), run_of(config=CONFIG.changed("lora", lr=0.5))
+    found = store.newest(run_of(config=CONFIG))
+    assert found is not None
+    assert found["run"] == number
+    assert store.settled(found, run_of(config=CONFIG)) is None
+    assert store.newest(other) is None
+    stopped = store.stopped_otherwise(other)
+    assert stopped is not None
+    assert stopped["run"] == number
+    assert store.stopped_otherwise(run_of(config=CONFIG)) is None
+
+
+def test_a_larger_budget_resumes_and_the_same_one_is_finished(store: Store) -> None:
+    run = run_of(config=CONFIG.changed("budget", attempts=4))
+    number = add(store, run, 4)
+    store.finish(number, "attempts")
+    answer = store.settled(store.run(number), run)
+    assert answer is not None
+    assert (answer.run, answer.ended) == (number, "attempts")
+    assert store.settled(store.run(number), run_of(config=CONFIG.changed("budget", attempts=5))) is None
+
+
+def test_a_run_that_a_budget_of_tokens_ended_wants_a_larger_one(store: Store) -> None:
+    def allowed(tokens: int | None) -> Run:
+        return run_of(config=CONFIG.changed("budget", tokens=tokens))
+
+    number = add(store, allowed(50), 3)
+    store.finish(number, "tokens")
+    assert store.settled(store.run(number), allowed(50)) is not None
+    assert [store.settled(store.run(number), allowed(more)) for more in (80, None)] == [None, None]
+
+
+def test_a_run_that_was_stopped_right_after_its_discovery_is_closed(store: Store) -> None:
+    run = run_of(config=CONFIG)
+    number = store.new_run(run, {})
+    store.add_step(number, Step(1, (attempt(1, verdict=passed()),), 0), None, {})
+    answer = store.settled(store.run(number), run)
+    assert answer is not None
+    assert (answer.discovered, answer.ended, store.run(number)["status"]) == (True, "discovery", "discovered")
+    going_on = run_of(config=CONFIG.changed("budget", continue_after_discovery=True))
+    assert store.settled(store.run(number), going_on) is None
+
+
+def test_settings_of_another_version_are_a_sentence() -> None:
+    from ttsd.config import recorded_config
+
+    assert recorded_config(Config().model_dump()) == Config()
+    with pytest.raises(UserError, match=r"another version of ttsd.*reading_window"):
+        recorded_config(Config().model_dump() | {"sampling": {"reading_window": 64}})
+
+
+def test_the_limits_and_the_division_of_the_settings_are_the_runs() -> None:
+    from ttsd.judging.sandbox_settings import limits_of, open_sandbox
+
+    config = CONFIG.changed("judge", split="half", split_seed=3, output_mib=2, unsafe_no_sandbox=True)
+    many = replace(problem("q"), cases=tuple(Case(str(n), str(n)) for n in range(20)), judge=None)
+    halves = {Run(many, config.changed("judge", split_seed=seed)).split.visible for seed in range(5)}
+    assert len(halves) > 1
+    assert {len(half) for half in halves} == {10}
+    assert limits_of(config).output_bytes == 2 << 20
+    assert open_sandbox(config)._unsafe

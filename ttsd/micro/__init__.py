@@ -1,1 +1,0 @@
-"""The bundled model: its corpus, its tokenizer, its shape, its training and what it can do."""
