@@ -156,11 +156,11 @@ async def _restore(policy: LoraPolicy, number: int, past: Past) -> None:
 
 def _judge(session: Session, run: Run, spending: Spending) -> AbstractAsyncContextManager[Judge]:
     return judge_for(
-        problem,
-        parts,
-        turns,
-        limits=limits_of(session.config),
-        comparison=session.config.judge.comparison,
+        run.problem,
+        run.split,
+        FairSandbox(session.sandbox, session.judging, spending),
+        limits=limits_of(run.config),
+        comparison=run.config.judge.comparison,
         workers=len(session.sandbox.zygotes),
         shuffle_feedback=run.config.judge.shuffle_feedback,
     )
