@@ -111,9 +111,10 @@ class CaseResult:
 class Verdict:
     """Holds the judge's result for one program.
 
-    `first_failure` is the index in the problem's own case order, hidden cases included; `feedback` speaks of
-    visible cases only and is empty for an accepted attempt. `score` is that of a judge or checker of the user's own, or
-    the share of the points that the visible cases earned; None where cases count alike.
+    Counts cover the cases that were run; judging stops when the rest can't matter. `first_failure` is the index in the
+    problem's own case order, hidden cases included. `feedback` describes visible cases only and is empty for an
+    accepted attempt. `score` is that of a judge or checker of the user's own, or the share of the points that the
+    visible cases earned; None where cases count alike.
     """
 
     status: Status
@@ -138,7 +139,10 @@ class Verdict:
 
     @property
     def visible_fraction(self) -> float:
-        """Returns the share passed, 0 to 1: the score where there is one, else the share of the visible cases."""
+        """Returns the share passed, 0 to 1: the score where there is one, else the share of the visible cases.
+
+        This is the one definition; the run database stores it with each attempt.
+        """
         if self.score is not None:
             return min(max(self.score, 0.0), 1.0)
         return self.visible_passed / self.visible_total if self.visible_total else 0.0

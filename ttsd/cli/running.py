@@ -32,8 +32,9 @@ from ttsd.cli.options import (
 from ttsd.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from problems import Problem
     from ttsd.config import Config
     from ttsd.record.run import Run
     from ttsd.running.batch import Overview, Results
@@ -60,11 +61,12 @@ def solve(
     Exit status: 0 discovered, 1 budget spent, 2 wrong command or setting, 3 a fault of the machine, 130 or 143
     stopped by SIGINT or SIGTERM (the same command resumes).
     """
+    import problems
     from ttsd.api import apreview, asolve
     from ttsd.reporting.live import view_for_stderr
 
     settings = settings_of(config, set_, unsafe_no_sandbox)
-    _warn_of_several_answers([question])
+    _warn_of_several_answers([problems.load(question)])
     if dry_run:
         return _print_preview(run(apreview(question, settings, method=method, seed=seed, fresh=fresh)), as_json)
     with view_for_stderr() as view:
@@ -115,7 +117,7 @@ def batch(
     wanted = work.planned(questions(subset), methods_named(methods or f"{settings.method},best-of-k"), seeds, settings)
     if ray is None and ray_workers is not None:
         raise UserError(f"--ray-workers {ray_workers} needs --ray: give its ADDRESS, or local")
-    _warn_of_several_answers(questions(subset))
+    _warn_of_several_answers(one.problem for one in wanted)
     if dry_run:
         return _print_preview(run(preview(wanted, settings)), as_json)
     with overview_for_stderr() as overview:
@@ -127,11 +129,11 @@ def batch(
     raise typer.Exit(INFRASTRUCTURE if results.failures else 0)
 
 
-def _warn_of_several_answers(names: Sequence[str]) -> None:
+def _warn_of_several_answers(found: Iterable[Problem]) -> None:
     """Prints one line, before anything is spent, on questions with more right answers than their cases have."""
-    import problems
+    from problems import several_answers_warning
 
-    if warning := problems.several_answers_warning(problems.load(name) for name in names):
+    if warning := several_answers_warning(found):
         print(warning, file=sys.stderr)
 
 
