@@ -45,7 +45,7 @@ def only_keys(cache: Any) -> bool:
 
 
 def check_filled(model: Any, cache: Any) -> None:
-    """Checks that after a prompt each layer has its states in the cache. UserError: one has them somewhere else."""
+    """Checks it. UserError: after a prompt some layer has put nothing into it, so its states are elsewhere."""
     kinds = getattr(model.config.get_text_config(), "layer_types", None) or []
     for at, layer in enumerate(cache.layers):
         if kinds[at : at + 1] in (["mlp"], ["moe"]):

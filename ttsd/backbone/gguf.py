@@ -19,7 +19,7 @@ _LLAMA3 = [
 
 
 def check_whole(file: Path) -> None:
-    """Checks that the file is a whole model. UserError: it is one part of a model that was split."""
+    """Checks the parts. UserError: `file` is one part of a model that was split."""
     part = _PART.search(file.name)
     if part and int(part[1]) > 1:
         raise UserError(
@@ -31,7 +31,7 @@ class GgufFacts:
     """The metadata of one file."""
 
     def __init__(self, file: Path) -> None:
-        """Reads the metadata. UserError: the file can't be read."""
+        """Reads it. UserError: the file can't be read."""
         from gguf import GGUFReader
 
         try:

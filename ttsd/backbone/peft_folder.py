@@ -52,7 +52,7 @@ def peft_config(model: Any, shape: LoraShape, layers: Collection[str], path: str
 
 
 def check_loads(folder: Path, path: str) -> None:
-    """Checks that PEFT finds the layers of the adapter in `folder` on the model at `path`. InfrastructureError: others.
+    """Checks the names. InfrastructureError: PEFT finds other layers than those in `folder`, on the model at `path`.
 
     The model is built without weights, so this takes seconds whatever its size.
     """

@@ -1,4 +1,4 @@
-"""Token ids of text that a chat template surrounds: the text itself never becomes an added token."""
+"""Token ids of text that a chat template surrounds; none is an added token."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class UserText:
 
     @cached_property
     def _plain(self) -> Any:
-        """Returns the same tokenizer without added tokens. It adds no space at the beginning, since text stands before it."""
+        """Returns the same tokenizer without added tokens and without a beginning, since text stands before it."""
         from tokenizers import Tokenizer
 
         parts = json.loads(self._inner.backend_tokenizer.to_str())

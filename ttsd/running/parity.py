@@ -111,7 +111,7 @@ def compare_ways(ways: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def judge_ways(findings: dict[str, float], dtype: str) -> None:
-    """Raises InfrastructureError if the trainer computes another model than transformers, or changes with gradients.
+    """Raises InfrastructureError if the trainer computes another model than transformers, or than without gradients.
 
     `dtype` as for `judge`.
     """
