@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+import problems
+from tests.commands import ROOT
 from ttsd.backbone import Tokenizer
 from ttsd.errors import UserError
 from ttsd.judging.extract import extract_program
+from ttsd.prompts import question_text
 from ttsd.thinking import without_thinking
 
 
@@ -190,6 +193,19 @@ def test_variables_of_the_template_reach_it_and_those_that_do_nothing_are_named(
     assert len(tokenizer.notes) == 2
     assert "ignores model.enable_thinking=false" in tokenizer.notes[0]
     assert "knows no budget" in tokenizer.notes[1]
+
+
+def test_phrases_of_the_bundled_model_stay_one_token_each() -> None:
+    """Its vocabulary has whole phrases as added tokens, and it was trained on them."""
+    from transformers import AutoTokenizer
+
+    folder = str(ROOT / "problems" / "micro" / "model")
+    text = question_text(problems.load("micro:lists:6:61"))
+    own = AutoTokenizer.from_pretrained(folder)
+    wanted = own.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True, return_dict=True)
+    assert Tokenizer.load(folder).chat(text) == tuple(wanted["input_ids"])
+    assert len(wanted["input_ids"]) < 50
+    assert 1 not in Tokenizer.load(folder).chat("<|user|>")[1:]
 
 
 DRAFT = "Let me try.\n```python\nprint('a draft that is longer than the final program')\n```\nAnswer: 7\n"

@@ -1,13 +1,16 @@
-"""Token ids of text that a chat template surrounds; none is an added token."""
+"""Token ids of text that a chat template surrounds; none is a token that steers the model."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 from ttsd.errors import UserError
+
+_MARK = re.compile(r"\s*[<\[◁].*[>\]▷]\s*\Z", re.DOTALL)
 
 
 class UserText:
@@ -15,9 +18,12 @@ class UserText:
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
-        # Runs of blanks are added tokens in some vocabularies (Phi-2, GPT-NeoX); they are text and steer nothing.
+        # Runs of blanks (Phi-2, GPT-NeoX) and whole phrases (the bundled model) are added tokens in some vocabularies;
+        # they are text and steer nothing. What steers is special, or has the shape of a mark.
         self.added = frozenset(
-            number for number, token in inner.added_tokens_decoder.items() if token.content.strip() or token.special
+            number
+            for number, token in inner.added_tokens_decoder.items()
+            if token.special or _MARK.match(token.content)
         )
 
     def between(self, head: str, text: str, tail: str) -> tuple[int, ...]:
