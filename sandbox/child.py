@@ -87,7 +87,7 @@ def _open(file: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:
 
 
 def _open_by_descriptor(path: Any, flags: int, *arguments: Any, **named: Any) -> int:
-    """Opens as `os.open` does; streams by name, too: the input for reading, the others for writing."""
+    """Opens as `os.open` does; streams by name, too: the input to read, the others to write."""
     stream = _stream(path)
     if stream is not None and flags & os.O_ACCMODE == (os.O_WRONLY if stream else os.O_RDONLY):
         return os.dup(stream)
