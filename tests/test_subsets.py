@@ -83,7 +83,7 @@ def test_a_file_lists_or_filters(tmp_path: Path) -> None:
         ("[", "give a TOML file"),
         ("filter = 1", "no table"),
         ("[filter]", "names no source"),
-        ('[filter]\nsource = "apps"', "no source 'apps'"),
+        ('[filter]\nsource = "bananas"', "no source 'bananas'"),
         ('[filter]\nsource = "mbpp"', "ttsd problems pull mbpp"),
         ('[filter]\nsource = "lcb"\nsinc = "2025-02-01"', "did you mean 'since'?"),
         ('[filter]\nsource = "lcb"\nxyz = 1', "known are source"),
