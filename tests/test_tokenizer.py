@@ -200,11 +200,14 @@ def test_phrases_of_the_bundled_model_stay_one_token_each() -> None:
     from transformers import AutoTokenizer
 
     folder = str(ROOT / "problems" / "micro" / "model")
-    text = question_text(problems.load("micro:lists:6:61"))
+    feedback = (
+        "\n\nThe following is feedback from your unsuccessful earlier attempt:\n\nWrong Answer\nInput:\n[7, 2, 9, 3]"
+    )
+    text = question_text(problems.load("micro:lists:6:61")) + feedback
     own = AutoTokenizer.from_pretrained(folder)
     wanted = own.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True, return_dict=True)
     assert Tokenizer.load(folder).chat(text) == tuple(wanted["input_ids"])
-    assert len(wanted["input_ids"]) < 50
+    assert len(wanted["input_ids"]) < 60
     assert 1 not in Tokenizer.load(folder).chat("<|user|>")[1:]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ttsd.errors import UserError
 
-_MARK = re.compile(r"\s*[<\[◁].*[>\]▷]\s*\Z", re.DOTALL)
+_MARK = re.compile(r"\s*(<.*>|◁.*▷|\[/?[A-Z_]+\]|\[\|.*\|\])\s*\Z", re.DOTALL)  # JSON lists have no such shape
 
 
 class UserText:
