@@ -249,7 +249,7 @@ def test_a_browser_follows_steps_through_and_reads(served: Served, tmp_path: Pat
         page.wait("document.querySelector('.steps .chosen') !== null")
         page.run("document.querySelector('tbody a').click()")
         page.wait("location.pathname.includes('/attempt/')")
-        page.wait("document.body.textContent.includes('what was read')")
+        page.wait("document.readyState === 'complete' && document.body.textContent.includes('what was read')")
         press(page, "Escape")
         page.wait("location.pathname.includes('/step/')")
         assert page.complaints == []
