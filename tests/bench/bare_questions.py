@@ -45,8 +45,8 @@ def write(row: dict[str, object], folder: Path) -> None:
     statement = question.statement.partition("\n\nFor example:")[0]
     (folder / "statement.md").write_text(statement + "\n", "utf-8")
     (folder / "starter.py").write_text(question.starter_code, "utf-8")
-    settings = [f'entry_point = "{question.entry_point}"', f'title = "{question.title}"', 'public_cases = ["000", "001"]']
-    (folder / "problem.toml").write_text("\n".join([*settings, ""]), "utf-8")
+    names = f'entry_point = "{question.entry_point}"\ntitle = "{question.title}"\n'
+    (folder / "problem.toml").write_text(names + 'public_cases = ["000", "001"]\n', "utf-8")
     (folder / "solution.py").write_text(mbpp.reference(row).replace("\r\n", "\n"), "utf-8")
     (folder / "cases").mkdir()
     for at, case in enumerate(question.cases):
