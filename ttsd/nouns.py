@@ -181,7 +181,8 @@ class Example:
     """What the weights learn from one attempt: at the prompt that it answered, the student's own tokens.
 
     `teacher` is what the self-teacher reads when it scores these tokens again; None: the example is not distilled.
-    `reward` is for the policy gradient; None: rewards don't count. `sampler_logprobs` are (tokens,), in nats.
+    `reward` is for the policy gradient; None: rewards don't count. It is compared with those of the same `parent`.
+    `sampler_logprobs` are (tokens,), in nats.
     """
 
     attempt: int
@@ -190,6 +191,7 @@ class Example:
     sampler_logprobs: tuple[float, ...]
     teacher: Prompt | None = None
     reward: float | None = None
+    parent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
