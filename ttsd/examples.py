@@ -38,9 +38,7 @@ def self_teacher(writer: PromptWriter, group: Sequence[Attempt], history: Histor
     """
     known = [*history.current, *group]
     failed, items = [attempt for attempt in known if attempt.verdict.feedback], writer.extensions.feedback_items
-    return _distilled(
-        writer, group, history, lambda own: writer.with_feedback("teacher", selected(own, failed, items))
-    )
+    return _distilled(writer, group, history, lambda own: writer.with_feedback("teacher", selected(own, failed, items)))
 
 
 def sibling_teacher(writer: PromptWriter, group: Sequence[Attempt], history: History) -> list[Example]:
@@ -48,7 +46,7 @@ def sibling_teacher(writer: PromptWriter, group: Sequence[Attempt], history: His
 
     A teacher that did not know the parent would blame the student for what it took from there.
     """
-    known = {attempt.number: attempt for attempt in history.attempts}
+    known = {attempt.number: attempt for attempt in (*history.attempts, *group)}
 
     def context(own: Attempt) -> Prompt:
         shown = own.prompt.shows

@@ -101,7 +101,7 @@ class Method:
             budget=config.budget.attempts,
             round_size=(lambda known: max(1, int(known * growth) // together) * together) if self.row.waits else None,
             stop_at_discovery=not config.budget.continue_after_discovery,
-            restart=config.extensions.restart_after_collapse and self.column.teaches,
+            guarded=config.extensions.return_to_best and self.learns,
             one_step_off=config.sampling.pipeline == "one-step-off",
         )
 

@@ -115,7 +115,7 @@ def question(writer: PromptWriter, count: int, history: History) -> list[Prompt]
 
 
 def feedback(writer: PromptWriter, count: int, history: History) -> list[Prompt]:
-    """Returns the question with feedback on earlier attempts since the last restart.
+    """Returns the question with feedback on the earlier attempts that the weights were learned from.
 
     Without `history_length` every prompt shows all feedback, the oldest first, as far as it fits (the paper's
     multi-turn baseline). With it each prompt ends with the feedback on another attempt of the newest step, the newest
@@ -190,7 +190,7 @@ def _best_parent(made: Sequence[Attempt], visits: Counter[int]) -> Attempt | Non
     value = {one.number: one.verdict.visible_fraction for one in made}
     for child in made:
         value[parent_of(child)] = max(value.get(parent_of(child), 0.0), child.verdict.visible_fraction)
-    explored = EXPLORATION * math.sqrt(1 + len(made) / SIBLINGS)
+    explored = EXPLORATION * math.sqrt(1 + visits.total() / SIBLINGS)
 
     def score(candidate: Attempt | None) -> float:
         number = candidate.number if candidate else 0

@@ -1,8 +1,8 @@
 """Methods on a synthetic landscape: attempts to the first pass of a policy that can read programs, and learns.
 
-A program is a list of choices, one for each case; a case passes where its choice is right. Without a parent every choice
-is sampled from the policy. With one each choice is the parent's, or sampled again: `keeps` is the chance of the first.
-Landscapes differ in what revising is worth:
+A program is a list of choices, one for each case; a case passes where its choice is right. Without a parent every
+choice is sampled from the policy. With one each choice is the parent's, or sampled again: `keeps` is the chance of the
+first. Landscapes differ in what revising is worth:
 
     revise   revising keeps what is right
     long     the same with more cases
