@@ -103,7 +103,9 @@ def test_the_tree_of_a_search_is_seen_by_the_parent_of_each_attempt(served: Serv
         run = store.new_run(run_of(QUESTION, "search", seed=4), {})
         for number, shows in ((1, ()), (2, (1,)), (3, (2,))):
             prompt = Prompt((number,), "what was read", "search" if shows else "question", shows)
-            store.add_attempt(run, Attempt(number, 1, number, prompt, Completion((1,), "x", (-0.5,), "stop"), "x", WRONG))
+            store.add_attempt(
+                run, Attempt(number, 1, number, prompt, Completion((1,), "x", (-0.5,), "stop"), "x", WRONG)
+            )
         assert [row["parent"] for row in attempt_rows(store, run)] == [None, 1, 2]
         assert all("parent" not in row for row in attempt_rows(store, 1))
     page = served.get(f"1/run/{run}")[1]

@@ -16,20 +16,18 @@ ENTROPY_LIMIT = 4.0  # change of the entropy of a token
 def collapsed(history: History) -> bool:
     """Tells whether the last four steps that the weights were learned from show that these are spoiled.
 
-    They pass less than half of what the best four passed, or their answers' length or entropy is far from the first
-    four's. A policy in that state does not recover. While one of the four is as good as any, nothing has.
+    They pass less than half of what the best four passed; or less than three quarters, while the length or the entropy
+    of their answers is far from the first four's. A policy in that state does not recover. Attempts that never pass a
+    case can't collapse.
     """
     steps = _by_step(history.current)
     shares, recent = [_share(step) for step in steps], steps[-COLLAPSE_STEPS:]
     if max(shares[:-COLLAPSE_STEPS], default=0.0) <= max(shares[-COLLAPSE_STEPS:]):
-        return False
+        return False  # one of the last four is as good as any
     means = [fmean(shares[end - COLLAPSE_STEPS : end]) for end in range(COLLAPSE_STEPS, len(shares) + 1)]
-    (length, entropy), (now_length, now_entropy) = map(_answers, (steps[:COLLAPSE_STEPS], recent))
-    return (
-        means[-1] < max(means) / 2
-        or not 1 / LENGTH_LIMIT <= now_length / length <= LENGTH_LIMIT
-        or not 1 / ENTROPY_LIMIT <= now_entropy / entropy <= ENTROPY_LIMIT
-    )
+    watched = zip(_answers(steps[:COLLAPSE_STEPS]), _answers(recent), (LENGTH_LIMIT, ENTROPY_LIMIT), strict=True)
+    strange = any(not 1 / limit <= now / first <= limit for first, now, limit in watched)
+    return means[-1] / max(means) < (0.75 if strange else 0.5)
 
 
 def best_state(history: History, lag: int) -> int:

@@ -181,8 +181,8 @@ class Extensions(Section):
     )
     return_to_best: bool = setting(
         False,
-        "go back to the weights that passed most once four steps pass less than half of the best four, or their "
-        "answers have half or twice the tokens, or a quarter or four times the entropy, of the first four's",
+        "go back to the weights that passed most once four steps pass less than half of what the best four passed, or "
+        "less than three quarters with half or twice the tokens, or 1/4 or 4 times the entropy, of the first four",
     )
 
 
