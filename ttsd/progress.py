@@ -17,8 +17,8 @@ def collapsed(history: History) -> bool:
     """Tells whether the last four steps that the weights were learned from show that these are spoiled.
 
     They pass less than half of what the best four passed; or less than three quarters, while the length or the entropy
-    of their answers is far from the first four's. A policy in that state does not recover. Attempts that never pass a
-    case can't collapse.
+    of their answers is far from the first four's. A policy in that state recovers late, if at all. Attempts that never
+    pass a case can't collapse.
     """
     steps = _by_step(history.current)
     shares, recent = [_share(step) for step in steps], steps[-COLLAPSE_STEPS:]

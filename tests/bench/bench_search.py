@@ -10,7 +10,7 @@ first. Landscapes differ in what revising is worth:
     copy     the parent is copied, hardly ever changed
     trap     the first choice is never revised, so that many parents lead nowhere
 
-    python -m tests.bench.bench_search --seeds 40
+    python -m tests.bench.bench_search
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ async def attempts_needed(land: Landscape, method: str, config: Config, seed: in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=40)
-    parser.add_argument("--lr", type=float, default=20.0)
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--lr", type=float, default=3.0)
     parser.add_argument("--methods", default="best-of-k,grpo,search,search+grpo")
     options = parser.parse_args()
     config = Config().changed("budget", attempts=256).changed("extensions", reward="visible-fraction")
