@@ -190,11 +190,11 @@ def _best_parent(made: Sequence[Attempt], visits: Counter[int]) -> Attempt | Non
     value = {one.number: one.verdict.visible_fraction for one in made}
     for child in made:
         value[parent_of(child)] = max(value.get(parent_of(child), 0.0), child.verdict.visible_fraction)
-    explored = EXPLORATION * math.sqrt(1 + visits.total() / SIBLINGS)
+    total, explored = sum(credit.values()), EXPLORATION * math.sqrt(1 + visits.total() / SIBLINGS)
 
     def score(candidate: Attempt | None) -> float:
         number = candidate.number if candidate else 0
-        share = (1 - QUESTION_PRIOR) * credit[number] / sum(credit.values()) if candidate else QUESTION_PRIOR
+        share = (1 - QUESTION_PRIOR) * credit[number] / total if candidate else QUESTION_PRIOR
         return value.get(number, 0.0) + explored * share / (1 + visits[number] / SIBLINGS)
 
     return max((None, *programs.values()), key=score)
