@@ -28,7 +28,7 @@ class ScriptedPolicy:
         self.prompts: list[tuple[int, ...]] = []
         self.cancelled = 0
         self.learned: list[list[Example]] = []
-        self.restarts = 0
+        self.returns: list[int] = []
         self.adapter_version = 0
 
     async def sample(self, prompt_ids: Sequence[int]) -> Completion:
@@ -51,8 +51,8 @@ class ScriptedPolicy:
         self.adapter_version += 1
         return {"loss": 1.0 / self.adapter_version, "updated": 1.0}
 
-    async def restart(self) -> None:
-        self.restarts += 1
+    async def return_to(self, step: int) -> None:
+        self.returns.append(step)
         self.adapter_version += 1
 
 

@@ -39,9 +39,9 @@ def test_each_alarm_rings_after_some_steps_and_gives_advice(name: str, value: fl
     assert ": " in sentence
 
 
-def test_a_restart_is_said_for_the_rest_of_the_run() -> None:
-    (sentence,) = alarms([HEALTHY, {"restarted": 1.0}, *[HEALTHY] * 20])
-    assert "collapsed and restarted 1 x" in sentence
+def test_a_return_is_said_for_the_rest_of_the_run() -> None:
+    (sentence,) = alarms([HEALTHY, {"returned_to": 0.0}, *[HEALTHY] * 20])
+    assert "collapsed 1 x" in sentence
 
 
 def test_steps_without_an_update_do_not_count_as_small_gradients() -> None:

@@ -18,6 +18,7 @@ from tests.tiny import write_model
 from ttsd.config import Config
 from ttsd.machine.gpus import GIB, Hardware
 from ttsd.nouns import Example, Prompt
+from ttsd.record.claims import state_of
 from ttsd.running.bring_up import bring_up
 from ttsd.running.engine import (
     LoraPolicy,
@@ -63,13 +64,13 @@ async def test_no_thread_that_computed_stays(tmp_path: Path, monkeypatch: pytest
     assert len(drew) == 3  # two for the agreement's adapters, and ours
 
 
-async def test_a_policy_that_restarts_samples_from_the_base_again_and_learns_as_at_first(tmp_path: Path) -> None:
+async def test_a_policy_that_goes_back_samples_and_learns_as_it_did_then(tmp_path: Path) -> None:
     model = {"path": str(write_model(tmp_path / "model")), "sampler": "transformers", "dtype": "float32"}
     config = Config.model_validate({"model": model, "lora": {"lr": 1e-2}, "sampling": {"max_tokens": 8}})
     async with open_engine(config, load_tokenizer(config)) as engine:
         trainer, prompt = engine.trainer, engine.tokenizer.chat("question")
         assert trainer is not None
-        policy = LoraPolicy(engine, "q", Spending(), seed=3)
+        policy = LoraPolicy(engine, "q", Spending(), 3, tmp_path)
         await policy.begin()
         teacher = Prompt(engine.tokenizer.chat("question, with a hint"), "question, with a hint")
 
@@ -81,7 +82,8 @@ async def test_a_policy_that_restarts_samples_from_the_base_again_and_learns_as_
         base, first = likely(), await policy.distil([example])
         taught = likely()
         assert taught != base
-        await policy.restart()
+        (await policy.snapshot()).write(state_of(tmp_path, 1))
+        await policy.return_to(0)
         assert likely() == base == trainer.logprobs(None, prompt, answer.token_ids)
         drawn = await policy.sample(prompt)
         assert (policy.adapter_version, drawn.adapter_version) == (2, 2)
@@ -89,6 +91,15 @@ async def test_a_policy_that_restarts_samples_from_the_base_again_and_learns_as_
         again = await policy.distil([example])
         assert (again["loss"], again["grad_norm"]) == (first["loss"], first["grad_norm"])
         assert likely() == taught
+        await policy.distil([example])
+        further = likely()
+        await policy.return_to(1)
+        assert likely() == taught
+        sampled = await policy.sample(prompt)
+        assert list(sampled.logprobs) == pytest.approx(trainer.logprobs("q", prompt, sampled.token_ids), abs=1e-5)
+        await policy.distil([example])
+        assert likely() == further
+        assert policy.adapter_version == 6
         await policy.close()
 
 

@@ -214,25 +214,84 @@ def test_rounds_grow_with_what_is_known(growth: float, sizes: list[int]) -> None
     assert METHODS["multi-turn"].rules(config).next_round(100, 16) == 1
 
 
-FALL = ["wrong"] * 16 + ["broken"] * 12
-WATCHED = Rules(group_size=4, budget=36, restart=True)
+STEADY, BEST = ["wrong"] * 4, ["wrong", "wrong", "wrong", "partly"]
+GOOD = ["partly", "partly", "wrong", "wrong"]
+FALL = [*STEADY, *STEADY, *BEST, *STEADY, *["broken"] * 12]
+WATCHED = Rules(group_size=4, budget=36, guarded=True)
 
 
-async def test_a_collapsed_run_restarts_and_forgets_its_feedback() -> None:
+def returned(steps: Sequence[Step]) -> dict[int, float]:
+    return {step.number: step.metrics["returned_to"] for step in steps if "returned_to" in step.metrics}
+
+
+async def test_a_collapsed_run_goes_back_to_the_weights_that_passed_most_and_forgets_what_came_after() -> None:
     policy = ScriptedPolicy([*FALL, *["other"] * 8])
-    _, steps = await run(policy, WATCHED, on=method("sdpo", settings(feedback_items=3)))
-    assert [step.number for step in steps if step.metrics.get("restarted")] == [7]
+    attempts, steps = await run(policy, WATCHED, on=method("multi-turn+sdpo", settings(history_length=9)))
+    assert (returned(steps), policy.returns) == ({7: 2}, [2])  # step 3 was the best, with the weights after step 2
+    assert [step.metrics["best_state"] for step in steps] == [0, 0, 2, 2, 2, 2, 2, 2, 2]
     assert [step.adapter_version for step in steps] == list(range(1, 10))
-    assert (policy.restarts, len(policy.learned)) == (1, 8)
-    shown = [text_of(example.teacher) for example in policy.learned[-2]]
-    assert all("other is wrong" in prompt and "wrong is wrong" not in prompt for prompt in shown)
-    assert all("wrong is wrong" in text_of(example.teacher) for example in policy.learned[5])
+    assert len(policy.learned) == 8
+    assert {number for attempt in attempts[28:] for number in attempt.prompt.shows} <= {*range(1, 9), *range(29, 37)}
+    assert any(number > 8 for attempt in attempts[20:28] for number in attempt.prompt.shows)
+
+
+async def test_one_step_off_the_best_weights_are_one_step_older() -> None:
+    policy = ScriptedPolicy([*FALL, *["other"] * 8])
+    _, steps = await run(policy, replace(WATCHED, one_step_off=True))
+    assert (returned(steps), policy.returns) == ({7: 1}, [1])
 
 
 async def test_without_the_rule_a_collapsed_run_goes_on() -> None:
     policy = ScriptedPolicy(FALL)
-    await run(policy, replace(WATCHED, budget=28, restart=False))
-    assert (policy.restarts, len(policy.learned)) == (0, 7)
+    await run(policy, replace(WATCHED, budget=28, guarded=False))
+    assert (policy.returns, len(policy.learned)) == ([], 7)
+
+
+@pytest.mark.parametrize(("late", "steps"), [("w" * 12, [8]), ("w" * 10, []), ("ww", [8]), ("www", [])])
+async def test_answers_of_half_or_twice_the_length_that_pass_less_are_a_collapse(late: str, steps: list[int]) -> None:
+    policy = ScriptedPolicy([*GOOD * 4, *[late] * 20])
+    _, made = await run(policy, WATCHED)
+    assert list(returned(made)) == steps
+
+
+class Certain(ScriptedPolicy):
+    """Grows surer, or less sure, of its answers: `logprob` is that of each token from attempt 17 on."""
+
+    def __init__(self, answers: Iterable[str], logprob: float) -> None:
+        super().__init__(answers)
+        self._logprob = logprob
+
+    async def sample(self, prompt_ids: Sequence[int]) -> Completion:
+        made = await super().sample(prompt_ids)
+        return replace(made, logprobs=(self._logprob,) * len(made.token_ids)) if self.requested > 16 else made
+
+
+@pytest.mark.parametrize(("logprob", "steps"), [(-0.1, [8]), (-0.15, []), (-1.8, []), (-2.4, [8])])
+async def test_a_quarter_or_four_times_the_entropy_where_less_passes_is_a_collapse(
+    logprob: float, steps: list[int]
+) -> None:
+    _, made = await run(Certain([*GOOD * 4, *STEADY * 4], logprob), replace(WATCHED, budget=32))
+    assert list(returned(made)) == steps
+
+
+async def test_while_the_last_steps_are_the_best_nothing_has_collapsed() -> None:
+    _, steps = await run(ScriptedPolicy([*STEADY, *STEADY, *STEADY, *["w", "w", "w", "partly"] * 6]), WATCHED)
+    assert returned(steps) == {}
+
+
+def test_the_weights_were_learned_from_the_attempts_before_the_state_they_went_back_to() -> None:
+    no = Verdict(Status.WRONG_ANSWER, 0, 2, 0, 0, feedback="no")
+    made = tuple(attempt(number, "x", no, step=number) for number in range(1, 10))
+
+    def current(**back: int) -> list[int]:
+        returns = {int(step[1:]): state for step, state in back.items()}
+        return [one.number for one in History(made, returns).current]
+
+    assert current() == list(range(1, 10))
+    assert current(s5=2) == [1, 2, 6, 7, 8, 9]
+    assert current(s9=0) == []
+    assert current(s4=1, s8=2) == [1, 2, 9]  # back into what was left before
+    assert current(s4=1, s8=6) == [1, 5, 6, 9]
 
 
 def scripted(seed: int) -> tuple[list[tuple[str, int]], Rules, MethodOnQuestion]:
@@ -249,7 +308,7 @@ def scripted(seed: int) -> tuple[list[tuple[str, int]], Rules, MethodOnQuestion]
         budget=pick.choice([16, 37, 48]),
         round_size=pick.choice([None, lambda known: int(known * growth), lambda known: 0]),
         stop_at_discovery=pick.random() < 0.7,
-        restart=pick.random() < 0.5,
+        guarded=pick.random() < 0.5,
         one_step_off=pick.random() < 0.4,
     )
     own = settings(
@@ -267,16 +326,14 @@ class Numbered(ScriptedPolicy):
         super().__init__([answers[number - 1] for number in missing])
 
 
-def stored(events: Sequence[Event], restarts: Sequence[Step]) -> tuple[History, list[Attempt]]:
-    """What a run database gives back: the attempts of finished steps, where they were restarted, and the others."""
+def stored(events: Sequence[Event]) -> tuple[History, list[Attempt]]:
+    """What a run database gives back: the attempts of finished steps, where they went back, and the others."""
     attempts, steps = parted(events)
     finished = sum(len(step.attempts) for step in steps)
     ordered = sorted(attempts, key=lambda one: one.number)
-    restarted = max((step.attempts[-1].number for step in restarts), default=0)
-    return (
-        History(tuple(one for one in ordered if one.number <= finished), restarted),
-        [one for one in ordered if one.number > finished],
-    )
+    back = {step: int(state) for step, state in returned(steps).items()}
+    done = History(tuple(one for one in ordered if one.number <= finished), back)
+    return done, [one for one in ordered if one.number > finished]
 
 
 def facts(events: Iterable[Event]) -> list[object]:
@@ -284,7 +341,8 @@ def facts(events: Iterable[Event]) -> list[object]:
     attempts, steps = parted(events)
     return [
         [(a.number, a.step, a.round, a.prompt, a.program, a.verdict) for a in sorted(attempts, key=lambda a: a.number)],
-        [(s.number, [a.number for a in s.attempts], s.examples, s.metrics.get("restarted")) for s in steps],
+        [(s.number, [a.number for a in s.attempts], s.examples, s.metrics["best_state"]) for s in steps],
+        returned(steps),
     ]
 
 
@@ -297,7 +355,7 @@ async def test_a_run_stopped_anywhere_and_resumed_is_the_run_that_was_never_stop
         attempts, _ = parted(whole)
         stop = random.Random(seed).randrange(1, len(whole) + 1)
         events = whole[:stop]
-        history, begun = stored(events, [s for s in parted(events)[1] if s.metrics.get("restarted")])
+        history, begun = stored(events)
         accepted = [a.number for a in begun if a.verdict.accepted and rules.stop_at_discovery]
         made = {a.number for a in (*history.attempts, *begun)}
         # An attempt that was under way when the run was stopped is asked for again, unless a discovery aborted it.
@@ -317,7 +375,7 @@ async def test_every_run_however_stopped_has_each_attempt_once_and_the_lowest_di
         words, rules, on = scripted(seed)
         whole = await events_of(ScriptedPolicy(words), rules, on=on)
         events = whole[: random.Random(seed).randrange(1, len(whole) + 1)]
-        history, begun = stored(events, [s for s in parted(events)[1] if s.metrics.get("restarted")])
+        history, begun = stored(events)
         over = history.attempts and rules.found(history.attempts)
         rest = [] if over else await events_of(ScriptedPolicy(words), rules, on=on, history=history, begun=begun)
         attempts, steps = parted([*events, *rest])

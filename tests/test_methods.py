@@ -53,16 +53,25 @@ def test_names_follow_from_rows_and_columns() -> None:
         (row, column) for row in rows for column in columns
     }
     assert [name for name, method in METHODS.items() if method.iid] == ["best-of-k"]
-    assert [name for name, method in METHODS.items() if not method.learns] == ["multi-turn", "best-of-k"]
+    assert [name for name, method in METHODS.items() if not method.learns] == ["multi-turn", "search", "best-of-k"]
     assert METHODS["sdpo"].description == "reads the question; learns from the self-teacher"
 
 
 def test_rules_follow_from_settings() -> None:
-    config = settings(restart_after_collapse=True).changed("sampling", group_size=3, pipeline="one-step-off")
+    config = settings(return_to_best=True).changed("sampling", group_size=3, pipeline="one-step-off")
     rules = METHODS["sdpo"].rules(config.changed("budget", attempts=7))
-    assert (rules.group_size, rules.budget, rules.one_step_off, rules.restart) == (3, 7, True, True)
-    assert [name for name, method in METHODS.items() if method.rules(config).restart] == ["sdpo", "multi-turn+sdpo"]
-    assert [method.at_once(config) for method in METHODS.values()] == [3, 3, 3, 3, 1, 3]
+    assert (rules.group_size, rules.budget, rules.one_step_off, rules.guarded) == (3, 7, True, True)
+    assert all(method.rules(config).guarded == method.learns for method in METHODS.values())
+    assert [method.at_once(config) for method in METHODS.values()] == [3, 3, 3, 3, 3, 3, 1, 3, 3]
+    assert [method.at_once(settings()) for method in METHODS.values()] == [16, 16, 16, 16, 16, 16, 1, 4, 16]
+
+
+def test_a_search_samples_whole_sets_of_siblings() -> None:
+    known = (0, 4, 15, 16, 32, 47, 48, 400)
+    frozen, learning = METHODS["search"].rules(settings()), METHODS["search+grpo"].rules(settings())
+    assert [frozen.next_round(count, 16) for count in known] == [4] * 8
+    assert [learning.next_round(count, 16) for count in known] == [4, 4, 4, 4, 8, 8, 12, 16]
+    assert learning.next_round(400, 6) == 6
 
 
 def test_an_unknown_method_is_one_sentence() -> None:

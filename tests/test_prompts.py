@@ -12,7 +12,7 @@ from tests.fakes import QUESTION, ByteTokenizer, attempt, failed, settings, text
 from ttsd.config import Config, Reprompt
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Case, History, Problem, Prompt, Status, Verdict
-from ttsd.prompts import PromptWriter, context_text, feedback, question, question_text, selected
+from ttsd.prompts import SIBLINGS, PromptWriter, context_text, feedback, question, question_text, search, selected
 from ttsd.thinking import without_thinking
 
 CASES = (Case("1", "SECRET"),)
@@ -137,8 +137,10 @@ def test_the_row_question_reads_the_question_alone() -> None:
     assert question(own, 2, known) == [own.question] * 2
 
 
-def rows_of(known: list[Attempt], count: int = 1, restarted: int = 0, **extensions: object) -> list[Prompt]:
-    return feedback(writer(settings(**extensions)), count, History(tuple(known), restarted))
+def rows_of(known: list[Attempt], count: int = 1, back: int | None = None, **extensions: object) -> list[Prompt]:
+    """Prompts after `known`; `back`: the step that set the weights back to the base's."""
+    history = History(tuple(known), {} if back is None else {back: 0})
+    return feedback(writer(settings(**extensions)), count, history)
 
 
 def test_the_row_feedback_shows_everything_in_order() -> None:
@@ -151,8 +153,8 @@ def test_the_row_feedback_shows_everything_in_order() -> None:
     assert (second.row, second.shows) == ("feedback", (1, 2))
 
 
-def test_feedback_from_before_a_restart_is_not_shown() -> None:
-    (prompt,) = rows_of([failed(1, "one"), failed(2, "two", step=2)], restarted=1)
+def test_feedback_that_the_weights_were_not_learned_from_is_not_shown() -> None:
+    (prompt,) = rows_of([failed(1, "one"), failed(2, "two", step=2)], back=1)
     assert prompt.shows == (2,)
 
 
@@ -174,6 +176,57 @@ def test_each_attempt_of_a_round_ends_with_another_newest_attempts_feedback() ->
     known = [failed(1, "a\nb"), failed(2, "c", step=2), failed(3, "d", step=2), failed(4, "d", step=2)]
     prompts = rows_of(known, 4, history_length=2)
     assert [prompt.shows for prompt in prompts] == [(1, 4), (1, 2), (1, 4), (1, 2)]  # equal prompts count once
+
+
+def tried(number: int, share: int, parent: int = 0, program: str | None = "own") -> Attempt:
+    """An attempt at `parent` (0: the question) that passed `share` of 10 cases."""
+    verdict = Verdict(Status.WRONG_ANSWER, share, 10, 0, 0, feedback=f"{number} failed")
+    prompt = Prompt((1,), row="search", shows=(parent,)) if parent else Prompt((1,))
+    made = attempt(number, f"program {number}" if program == "own" else "", verdict, prompt=prompt)
+    return made if program == "own" else replace(made, program=program)
+
+
+def parents(*made: Attempt, count: int = SIBLINGS) -> list[int]:
+    """Which attempts the next prompts show."""
+    return [prompt.shows[0] if prompt.shows else 0 for prompt in search(writer(), count, History(made))]
+
+
+def test_the_row_search_shows_one_attempt_and_its_feedback_to_siblings() -> None:
+    made = [tried(number, number) for number in range(1, 5)]
+    assert parents() == [0] * SIBLINGS
+    first, *others = search(writer(), SIBLINGS, History(tuple(made)))
+    assert (first.row, first.shows, others) == ("search", (4,), [first] * 3)
+    assert "earlier attempt:\n\nAttempt:\n\nprogram 4\n\nFeedback:\n\n4 failed\n\nCorrectly" in text_of(first)
+
+
+def test_a_round_of_a_search_has_several_parents_as_if_each_had_been_tried() -> None:
+    made = [tried(number, number) for number in range(1, 5)]
+    assert parents(*made, count=26) == [4] * 8 + [3] * 4 + [0] * 4 + [4] * 8 + [0] * 2
+
+
+def test_a_parent_is_left_once_its_children_pass_no_more_and_the_question_keeps_its_chance() -> None:
+    made, chosen = [tried(1, 6), tried(2, 4), tried(3, 4), tried(4, 4)], list[int]()
+    for _ in range(40):
+        (parent, *_) = parents(*made)
+        chosen.append(parent)
+        made += [tried(len(made) + 1, 2, parent) for _ in range(SIBLINGS)]
+    assert chosen[0] == 1
+    assert len(set(chosen)) > 4
+    assert 8 <= chosen.count(0) <= 24
+
+
+def test_a_child_that_passes_more_is_the_next_parent() -> None:
+    made = [tried(number, 4) for number in range(1, 5)]
+    made += [tried(number, share, 4) for number, share in ((5, 2), (6, 8), (7, 4), (8, 4))]
+    assert parents(*made) == [6] * SIBLINGS
+
+
+def test_only_a_program_with_feedback_is_a_parent_and_equal_ones_are_one() -> None:
+    passed = attempt(1, "right", Verdict(Status.WRONG_ANSWER, 2, 2, 0, 1))
+    aborted = attempt(2, "", Verdict(Status.ABORTED, 0, 0, 0, 0))
+    assert parents(passed, aborted, tried(3, 0, program=None)) == [0] * SIBLINGS
+    twice = [tried(number, 9, program="the same") for number in (4, 5)]
+    assert set(parents(*twice, count=40)) == {0, 4}
 
 
 def test_selected_items_are_those_that_add_most_lines_the_own_last() -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.records import attempt, begin, passed, run_of
 from ttsd.errors import InfrastructureError, RunHeld, UserError
 from ttsd.nouns import Example, History, Prompt, Status, Step, Verdict
+from ttsd.record.claims import state_of
 from ttsd.record.protocol import Spent
 from ttsd.record.store import Store
 from ttsd.reporting.attempt import attempt_rows, run_rows
@@ -76,15 +77,15 @@ def test_a_finished_step_moves_the_resume_point(tmp_path: Path) -> None:
         assert next(store.steps(run))["metrics"] == {"loss": None}
 
 
-def test_a_restart_is_part_of_the_history(tmp_path: Path) -> None:
+def test_a_return_is_part_of_the_history(tmp_path: Path) -> None:
     with Store(tmp_path / "a.sqlite") as store:
         run = begin(store)
-        for number, metrics in ((1, {}), (2, {"restarted": 1.0}), (3, {})):
+        for number, metrics in ((1, {}), (2, {}), (3, {"returned_to": 1.0}), (4, {})):
             store.add_attempt(run, attempt(number, step=number))
             store.add_step(run, Step(number, (attempt(number, step=number),), number, metrics=metrics), None, {})
         history = store.past(run).history
-        assert [one.number for one in history.current] == [3]
-        assert history.steps == 3
+        assert [one.number for one in history.current] == [1, 4]
+        assert (history.steps, history.returns) == (4, {3: 1})
 
 
 def test_what_a_step_learned_is_kept_with_it(tmp_path: Path) -> None:
@@ -114,14 +115,16 @@ def test_a_discovery_is_recorded_with_its_step_and_the_first_one_counts(tmp_path
         assert [row["status"] for row in store.runs()] == ["discovered"]
 
 
-def test_only_the_newest_states_are_kept(tmp_path: Path) -> None:
+def test_only_the_newest_states_and_the_best_are_kept(tmp_path: Path) -> None:
     with Store(tmp_path / "a.sqlite") as store:
         run = begin(store)
         with store.claim(run) as folder:
             for number in range(1, 12):
-                (folder / f"step-{number}").mkdir()
-                store.add_step(run, Step(number, (attempt(number, number),), number), folder / f"step-{number}", {})
-            assert sorted(p.name for p in folder.glob("step-*")) == ["step-10", "step-11"]
+                state_of(folder, number).mkdir()
+                best = {"best_state": 3.0 if number > 4 else 1.0}
+                step = Step(number, (attempt(number, number),), number, metrics=best)
+                store.add_step(run, step, state_of(folder, number), {})
+            assert sorted(p.name for p in folder.glob("step-*")) == ["step-10", "step-11", "step-3"]
 
 
 def test_an_attempt_is_never_recorded_twice(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from tests.synthetic import World, populate
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Completion, Example, Prompt, Status, Step, Verdict
 from ttsd.record.store import Store
+from ttsd.reporting.attempt import attempt_rows
 from ttsd.reporting.view.app import changes
 
 QUESTION = "micro:numbers:2:1"
@@ -95,6 +96,23 @@ def add_attempt(path: Path, run: int, text: str) -> int:
 def populate_more(path: Path) -> None:
     with Store(path) as store:
         populate(store, {QUESTION: {"sdpo": 0.2, "best-of-k": 0.2}}, World(seeds=2, budget=32), seed=1)
+
+
+def test_the_tree_of_a_search_is_seen_by_the_parent_of_each_attempt(served: Served) -> None:
+    with Store(served.path) as store:
+        run = store.new_run(run_of(QUESTION, "search", seed=4), {})
+        for number, shows in ((1, ()), (2, (1,)), (3, (2,))):
+            prompt = Prompt((number,), "what was read", "search" if shows else "question", shows)
+            store.add_attempt(
+                run, Attempt(number, 1, number, prompt, Completion((1,), "x", (-0.5,), "stop"), "x", WRONG)
+            )
+        assert [row["parent"] for row in attempt_rows(store, run)] == [None, 1, 2]
+        assert all("parent" not in row for row in attempt_rows(store, 1))
+    page = served.get(f"1/run/{run}")[1]
+    assert '<th scope="col">parent</th>' in page
+    assert page.count(f'/run/{run}/attempt/2">2</a>') == 2
+    assert f'/run/{run}/attempt/2">↑ parent, attempt 2</a>' in served.get(f"1/run/{run}/attempt/3")[1]
+    assert "parent" not in served.get(f"1/run/{run}/attempt/1")[1]
 
 
 def test_runs_steps_and_attempts_have_addresses(served: Served) -> None:

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ttsd.nouns import Attempt, Completion, Example, History, Prompt, Status, Step, Verdict
-from ttsd.progress import collapsed, group_metrics
+from ttsd.progress import best_state, collapsed, group_metrics
 
 
 class Policy(Protocol):
-    """The weights in training. Only `distil` and `restart` move them; then the sampler has the new ones."""
+    """The weights in training. Only `distil` and `return_to` move them; then the sampler has the new ones."""
 
     @property
     def adapter_version(self) -> int: ...
@@ -31,7 +31,7 @@ class Policy(Protocol):
 
     async def distil(self, examples: Sequence[Example]) -> Mapping[str, float]: ...
 
-    async def restart(self) -> None: ...
+    async def return_to(self, step: int) -> None: ...
 
 
 class Method(Protocol):
@@ -55,15 +55,15 @@ class Rules:
     """How a run proceeds.
 
     `round_size` maps the number of verdicts known to the number of attempts sampled together; None: the whole group.
-    `restart`: after a collapse the weights are set back to the base's. `one_step_off`: a gradient step is taken while
-    the next group is sampled with the weights before it; importance weights correct for that.
+    `guarded`: after a collapse the weights are set back to the best so far. `one_step_off`: a gradient step is taken
+    while the next group is sampled with the weights before it; importance weights correct for that.
     """
 
     group_size: int
     budget: int
     round_size: Callable[[int], int] | None = None
     stop_at_discovery: bool = True
-    restart: bool = False
+    guarded: bool = False
     one_step_off: bool = False
 
     def next_round(self, known: int, missing: int) -> int:
@@ -102,10 +102,10 @@ async def learn(
                 yield await learning
             attempts, seconds = group.attempts, time.monotonic() - start
             found, after = rules.found(attempts), history.extended(attempts)
-            restart = rules.restart and not found and collapsed(after)
-            examples = () if found or restart else tuple(method.examples(attempts, history))
-            history = History(after.attempts, len(after.attempts)) if restart else after
-            learning = asyncio.create_task(take_step(policy, attempts, examples, restart, seconds))
+            best, back = best_state(after, 1 + rules.one_step_off), rules.guarded and not found and collapsed(after)
+            examples = () if found or back else tuple(method.examples(attempts, history))
+            history = History(after.attempts, {**after.returns, after.steps: best}) if back else after
+            learning = asyncio.create_task(take_step(policy, attempts, examples, best, back, seconds))
             if not rules.one_step_off:
                 yield await learning
                 learning = None
@@ -118,16 +118,16 @@ async def learn(
 
 
 async def take_step(
-    policy: Policy, attempts: tuple[Attempt, ...], examples: tuple[Example, ...], restart: bool, group_seconds: float
+    policy: Policy, attempts: tuple[Attempt, ...], examples: tuple[Example, ...], best: int, back: bool, group: float
 ) -> Step:
-    """Learns from `examples` (none: nothing moves), or restarts the weights."""
-    start, metrics = time.monotonic(), group_metrics(attempts, examples)
-    if restart:
-        await policy.restart()
-        metrics["restarted"] = 1.0
+    """Learns from `examples` (none: nothing moves), or goes back to the weights after step `best`."""
+    start, metrics = time.monotonic(), {**group_metrics(attempts, examples), "best_state": float(best)}
+    if back:
+        await policy.return_to(best)
+        metrics["returned_to"] = float(best)
     elif examples:
         metrics |= await policy.distil(examples)
-    seconds = {"group": group_seconds, "step": time.monotonic() - start}
+    seconds = {"group": group, "step": time.monotonic() - start}
     return Step(attempts[0].step, attempts, policy.adapter_version, examples, metrics, seconds)
 
 

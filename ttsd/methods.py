@@ -4,9 +4,11 @@
 |---|---|---|---|
 | the question | best-of-k | grpo | sdpo |
 | the question and feedback on earlier attempts | multi-turn | multi-turn+grpo | multi-turn+sdpo |
+| the question, one earlier attempt and its feedback | search | search+grpo | search+sdpo |
 
-Rows don't know columns and columns don't know rows. `sdpo` is section 5 of arXiv 2601.20802 on LoRA. Nothing else in
-`ttsd` compares a method's name. The order is the one in which methods are listed and compared.
+Rows don't know columns. Columns don't know rows, but two know siblings: attempts that read the same earlier attempt.
+`sdpo` is section 5 of arXiv 2601.20802 on LoRA. Nothing else in `ttsd` compares a method's name. The order is the one
+in which methods are listed and compared.
 """
 
 from __future__ import annotations
@@ -17,19 +19,23 @@ from dataclasses import dataclass
 
 from ttsd.config import Config
 from ttsd.errors import UserError
-from ttsd.examples import rewards, self_teacher
+from ttsd.examples import rewards, self_teacher, sibling_rewards, sibling_teacher
 from ttsd.loop import Rules
 from ttsd.nouns import Attempt, Example, History, Prompt
-from ttsd.prompts import PromptWriter, feedback, question
+from ttsd.prompts import SIBLINGS, PromptWriter, feedback, question, search
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What an attempt reads. `waits`: its prompts depend on the verdicts of earlier attempts."""
+    """What an attempt reads. `waits`: its prompts depend on the verdicts of earlier attempts.
+
+    `together`: the attempts of one choice of a prompt, which are sampled together.
+    """
 
     reads: str
     prompts: Callable[[PromptWriter, int, History], Sequence[Prompt]]
     waits: bool
+    together: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +49,12 @@ class Column:
 
 QUESTION = Row("the question", question, waits=False)
 FEEDBACK = Row("the question and feedback on earlier attempts", feedback, waits=True)
+SEARCH = Row("the question, one earlier attempt and its feedback", search, waits=True, together=SIBLINGS)
 NOTHING = Column("nothing")
 REWARDS = Column("rewards", rewards)
+SIBLING_REWARDS = Column("rewards", sibling_rewards)
 SELF_TEACHER = Column("the self-teacher", self_teacher, teaches=True)
+SIBLING_TEACHER = Column("the self-teacher", sibling_teacher, teaches=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +85,23 @@ class Method:
 
     def at_once(self, config: Config) -> int:
         """Returns the most attempts that one run samples together."""
-        return config.sampling.group_size if self.learns or not self.row.waits else 1
+        least, most = self.row.together, config.sampling.group_size
+        return most if self.learns or not self.row.waits else min(least, most)
 
     def rules(self, config: Config) -> Rules:
         """Returns how a run of this method proceeds.
 
         Attempts that read no verdict are sampled a whole group at a time. With a frozen policy a conversation is one
-        attempt after the other, as in the paper; a learning one samples rounds that grow with the verdicts known.
+        attempt after the other, as in the paper; a learning one samples rounds that grow with the verdicts known. A
+        search does the same with all siblings in place of one attempt.
         """
-        growth = config.extensions.round_growth if self.learns else 0.0
+        growth, together = config.extensions.round_growth if self.learns else 0.0, self.row.together
         return Rules(
             group_size=config.sampling.group_size,
             budget=config.budget.attempts,
-            round_size=(lambda known: int(known * growth)) if self.row.waits else None,
+            round_size=(lambda known: max(1, int(known * growth) // together) * together) if self.row.waits else None,
             stop_at_discovery=not config.budget.continue_after_discovery,
-            restart=config.extensions.restart_after_collapse and self.column.teaches,
+            guarded=config.extensions.return_to_best and self.learns,
             one_step_off=config.sampling.pipeline == "one-step-off",
         )
 
@@ -119,7 +130,10 @@ METHODS = {
         Method("multi-turn+sdpo", FEEDBACK, SELF_TEACHER),
         Method("grpo", QUESTION, REWARDS),
         Method("multi-turn+grpo", FEEDBACK, REWARDS),
+        Method("search+sdpo", SEARCH, SIBLING_TEACHER),
+        Method("search+grpo", SEARCH, SIBLING_REWARDS),
         Method("multi-turn", FEEDBACK, NOTHING),
+        Method("search", SEARCH, NOTHING),
         Method("best-of-k", QUESTION, NOTHING),
     )
 }

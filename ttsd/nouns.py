@@ -181,7 +181,8 @@ class Example:
     """What the weights learn from one attempt: at the prompt that it answered, the student's own tokens.
 
     `teacher` is what the self-teacher reads when it scores these tokens again; None: the example is not distilled.
-    `reward` is for the policy gradient; None: rewards don't count. `sampler_logprobs` are (tokens,), in nats.
+    `reward` is for the policy gradient; None: rewards don't count. It is compared with those of the same `parent`.
+    `sampler_logprobs` are (tokens,), in nats.
     """
 
     attempt: int
@@ -190,6 +191,7 @@ class Example:
     sampler_logprobs: tuple[float, ...]
     teacher: Prompt | None = None
     reward: float | None = None
+    parent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +215,11 @@ class Step:
 class History:
     """The attempts of a run so far, in order: all that prompts and examples depend on.
 
-    `restarted` counts the attempts that were made before the weights were last set back to the base's.
+    `returns` has the steps that set the weights back, each with the step after which they were as then; 0: the base's.
     """
 
     attempts: tuple[Attempt, ...] = ()
-    restarted: int = 0
+    returns: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -227,8 +229,13 @@ class History:
     @property
     def current(self) -> tuple[Attempt, ...]:
         """Returns the attempts that the present weights were learned from."""
-        return self.attempts[self.restarted :]
+        learned, step = set[int](), self.steps
+        while step:
+            if step not in self.returns:
+                learned.add(step)
+            step = self.returns.get(step, step - 1)
+        return tuple(attempt for attempt in self.attempts if attempt.step in learned)
 
     def extended(self, attempts: Sequence[Attempt]) -> History:
         """Returns this history with `attempts` after it."""
-        return History((*self.attempts, *attempts), self.restarted)
+        return History((*self.attempts, *attempts), self.returns)

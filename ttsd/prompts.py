@@ -1,14 +1,16 @@
 """Prompts: the question, and the question with context (feedback on earlier attempts, or a demonstration).
 
 A role is a prompt, not a model (SDPO, arXiv 2601.20802, table 2): the student and the self-teacher go through the same
-chat template, system message and thinking flag. The functions `question` and `feedback` are rows of the table of
-methods: from the history of a run they make the prompts of its next attempts.
+chat template, system message and thinking flag. The functions `question`, `feedback` and `search` are rows of the table
+of methods: from the history of a run they make the prompts of its next attempts.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import lru_cache
 from itertools import cycle, islice
 from typing import Protocol
@@ -32,6 +34,11 @@ ANSWER_FORMAT = """\
 Give the final answer on the last line, after the word `Answer:`, or in \\boxed{}."""
 
 ATTEMPT_TEMPLATE = "Attempt:\n\n{attempt}\n\nFeedback:\n\n{feedback}"
+
+SIBLINGS = 4  # attempts that one choice of a parent gets; 1, 2, 4, 8: 31, 41, 50, 50 % (Policy of Thoughts, 2601.20379)
+EXPLORATION = 1.41  # PUCT's constant there
+QUESTION_PRIOR = 0.3  # PUCT's prior of the question alone; the earlier attempts share the rest
+STEEPNESS = 3  # a share passed counts to this power, so that nearly right is worth far more than half right
 
 
 class ChatTokenizer(Protocol):
@@ -64,9 +71,12 @@ class PromptWriter:
                 "raise that setting (questions are never cut)"
             )
 
-    def with_feedback(self, row: str, attempts: Sequence[Attempt]) -> Prompt:
-        """Returns the question with the feedback on `attempts`, in their order."""
-        items = [self._item(attempt) for attempt in attempts]
+    def with_feedback(self, row: str, attempts: Sequence[Attempt], answers: Container[int] = ()) -> Prompt:
+        """Returns the question with the feedback on `attempts`, in their order.
+
+        `answers`: numbers of the attempts that are shown themselves, whatever `history_shows_attempts` says.
+        """
+        items = [self._item(attempt, attempt.number in answers) for attempt in attempts]
         kept = _longest(len(items), lambda count: self._fits(feedback=items[len(items) - count :]))
         if kept:
             return self._prompt(row, attempts[-kept:], feedback=items[-kept:])
@@ -79,9 +89,9 @@ class PromptWriter:
         shortened = self._shortened(solution, lambda text: self._fits(solution=text))
         return self._prompt(row, [success], solution=shortened)
 
-    def _item(self, attempt: Attempt) -> str:
+    def _item(self, attempt: Attempt, answer: bool) -> str:
         text = attempt.verdict.feedback
-        if not self.extensions.history_shows_attempts:
+        if not (answer or self.extensions.history_shows_attempts):
             return text
         return _fill(ATTEMPT_TEMPLATE, attempt=without_thinking(attempt.completion.text).strip(), feedback=text)
 
@@ -105,7 +115,7 @@ def question(writer: PromptWriter, count: int, history: History) -> list[Prompt]
 
 
 def feedback(writer: PromptWriter, count: int, history: History) -> list[Prompt]:
-    """Returns the question with feedback on earlier attempts since the last restart.
+    """Returns the question with feedback on the earlier attempts that the weights were learned from.
 
     Without `history_length` every prompt shows all feedback, the oldest first, as far as it fits (the paper's
     multi-turn baseline). With it each prompt ends with the feedback on another attempt of the newest step, the newest
@@ -147,6 +157,47 @@ def selected(own: Attempt, known: Sequence[Attempt], count: int) -> list[Attempt
         chosen.append(best)
         lines |= new
     return chosen[::-1]
+
+
+def search(writer: PromptWriter, count: int, history: History) -> list[Prompt]:
+    """Returns the question with one earlier attempt, the parent, and its feedback; or the question alone.
+
+    `SIBLINGS` attempts of one parent come together. Further parents of a round are chosen as if these had been made.
+    """
+    made = [attempt for attempt in history.attempts if attempt.answered]
+    visits, prompts = Counter(map(parent_of, made)), list[Prompt]()
+    while len(prompts) < count:
+        parent, size = _best_parent(made, visits), min(SIBLINGS, count - len(prompts))
+        visits[parent.number if parent else 0] += size
+        shown = writer.with_feedback("search", [parent], [parent.number]) if parent else writer.question
+        prompts += [shown] * size
+    return prompts
+
+
+def parent_of(attempt: Attempt) -> int:
+    """Returns the number of the attempt that was shown last; 0: the question alone."""
+    return attempt.prompt.shows[-1] if attempt.prompt.shows else 0
+
+
+def _best_parent(made: Sequence[Attempt], visits: Counter[int]) -> Attempt | None:
+    """Chooses the next parent by PUCT (as TTT-Discover, arXiv 2601.16175); None: the question alone.
+
+    Its value is the largest share that it or a child of it passed. The prior grows steeply with its own share. Of equal
+    programs the first is a candidate; attempts without a program or without feedback are none.
+    """
+    programs = {one.program: one for one in reversed(made) if one.program is not None and one.verdict.feedback}
+    credit = {one.number: one.verdict.visible_fraction**STEEPNESS + 1e-3 for one in programs.values()}
+    value = {one.number: one.verdict.visible_fraction for one in made}
+    for child in made:
+        value[parent_of(child)] = max(value.get(parent_of(child), 0.0), child.verdict.visible_fraction)
+    total, explored = sum(credit.values()), EXPLORATION * math.sqrt(1 + visits.total() / SIBLINGS)
+
+    def score(candidate: Attempt | None) -> float:
+        number = candidate.number if candidate else 0
+        share = (1 - QUESTION_PRIOR) * credit[number] / total if candidate else QUESTION_PRIOR
+        return value.get(number, 0.0) + explored * share / (1 + visits[number] / SIBLINGS)
+
+    return max((None, *programs.values()), key=score)
 
 
 def question_text(problem: Problem) -> str:

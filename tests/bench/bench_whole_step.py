@@ -31,7 +31,7 @@ QUESTION, RANK = "micro:mixed:8:3", 16
 PAPERS_WAY = {  # what TRL's trainer does: a group is sampled from the question, and then learned from
     "method": "sdpo",
     "extensions.feedback_items": 1,
-    "extensions.restart_after_collapse": "false",
+    "extensions.return_to_best": "false",
     "lora.rank": RANK,
 }
 FEEDBACK = "Wrong Answer\nInput:\nred\n7\nOutput:\n21\nExpected:\n14\n\nWrong Answer\nInput:\nblue\n4\nOutput:\n8\nExpected:\n5"  # fmt: skip  # noqa: E501

@@ -179,8 +179,10 @@ class Extensions(Section):
     reward: Literal["success", "visible-fraction"] = setting(
         "success", "reward of an attempt, for GRPO: 1 or 0, or the share of the visible cases that it passed"
     )
-    restart_after_collapse: bool = setting(
-        False, "set the weights back to the base's once four steps pass less than half of what the best four passed"
+    return_to_best: bool = setting(
+        False,
+        "go back to the weights that passed most once four steps pass less than half of what the best four passed, or "
+        "less than three quarters with half or twice the tokens, or 1/4 or 4 times the entropy, of the first four",
     )
 
 

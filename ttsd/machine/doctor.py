@@ -219,11 +219,11 @@ def _sandbox(config: Config) -> list[Finding]:
 
 
 def _disk(config: Config, sizes: Mapping[str, Any] | None, place: str) -> list[Finding]:
-    """Examines the room for the database and two states of a run, for adapters, and for a download."""
+    """Examines the room for the database and three states of a run, for adapters, and for a download."""
     from ttsd.machine.memory import adapters_bytes, scratch_parent, state_bytes
     from ttsd.machine.shape import Shape
 
-    states = 2 * state_bytes(config, Shape.read(sizes)) if sizes else 0.0
+    states = 3 * state_bytes(config, Shape.read(sizes)) if sizes else 0.0
     adapters = adapters_bytes(config, sizes, 1) if sizes else 0.0
     rows = [
         _free("store", Path(config.store.path).absolute().parent, LEAST_FREE_GIB + states / GIB),

@@ -41,6 +41,11 @@ def claimed(state_dir: Path, run: int, path: Path) -> Iterator[Path]:
         lock.release()
 
 
+def state_of(folder: Path, step: int) -> Path:
+    """Returns where the learner's state after `step` is kept in its run's folder."""
+    return folder / f"step-{step}"
+
+
 def is_claimed(state_dir: Path, run: int) -> bool:
     """Tells whether a process works on the run.
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Example, History, Prompt, Step, TokenAdvantages
-from ttsd.record.claims import claimed, is_claimed
+from ttsd.record.claims import claimed, is_claimed, state_of
 from ttsd.record.faults import faults_in_words
 from ttsd.record.protocol import Answer, Past, Row, Spent
 from ttsd.record.rows import (
@@ -37,7 +37,7 @@ from ttsd.record.tables import sqlite_utils
 
 __all__ = ["Answer", "Row", "Store"]
 
-KEPT_STATES = 2
+KEPT_STATES = 2  # besides the best
 BUSY_MILLISECONDS = 30_000
 
 
@@ -202,7 +202,10 @@ class Store:
             self._db.table("attempts").insert({"run": run, **attempt_row(attempt)})
 
     def add_step(self, run: int, step: Step, state: Path | None, advantages: TokenAdvantages) -> None:
-        """Writes a finished step, what it learned, and the learner's state after it; prunes older states."""
+        """Writes a finished step, what it learned, and the learner's state after it.
+
+        Of the states the last two and the best are kept: after step `metrics["best_state"]`.
+        """
         row = {
             "run": run,
             "step": step.number,
@@ -225,7 +228,7 @@ class Store:
                 found = {"discovery_attempt": discovery.number, "program": discovery.program}
                 self._db.table("runs").update(run, {**found, "updated": now()})
         if state is not None:
-            self._prune(state)
+            self._prune(state.parent, int(step.metrics.get("best_state", 0)))
 
     def _add_prompts(self, prompts: Iterable[Prompt]) -> None:
         self._db.table("prompts").insert_all(map(prompt_row, prompts), ignore=True)
@@ -235,11 +238,10 @@ class Store:
         steps = list(self.steps(run))
         finished = sum(row["attempts"] for row in steps)
         attempts = self.attempts(run)
-        restarts = [row["step"] for row in steps if "restarted" in (row["metrics"] or {})]
-        restarted = sum(row["attempts"] for row in steps if restarts and row["step"] <= restarts[-1])
+        back = {row["step"]: int(row["metrics"]["returned_to"]) for row in steps if "returned_to" in row["metrics"]}
         state = next((row["state"] for row in reversed(steps) if row["state"]), None)
         return Past(
-            history=History(tuple(one for one in attempts if one.number <= finished), restarted),
+            history=History(tuple(one for one in attempts if one.number <= finished), back),
             begun=tuple(one for one in attempts if one.number > finished),
             adapter_version=steps[-1]["adapter_version"] if steps else 0,
             state=self.state_dir / f"run-{run}" / state if state else None,
@@ -291,7 +293,8 @@ class Store:
                 raise
             self._db.execute("commit")
 
-    def _prune(self, newest: Path) -> None:
-        states = sorted(newest.parent.glob("step-*"), key=lambda folder: int(folder.name.partition("-")[2]))
-        for folder in states[:-KEPT_STATES]:
-            shutil.rmtree(folder, ignore_errors=True)
+    def _prune(self, folder: Path, best: int) -> None:
+        states = sorted(folder.glob("step-*"), key=lambda state: int(state.name.partition("-")[2]))
+        for state in states[:-KEPT_STATES]:
+            if state != state_of(folder, best):
+                shutil.rmtree(state, ignore_errors=True)

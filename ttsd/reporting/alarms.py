@@ -24,8 +24,8 @@ def alarms(steps: Sequence[Metrics]) -> list[str]:
         values = [metrics[name] for metrics in steps if name in metrics and (metrics["updated"] or name in _ALWAYS)]
         if len(values) >= RECENT and seen(values):
             found.append(sentence.format(fmean(values[-RECENT:])))
-    if restarts := sum("restarted" in metrics for metrics in steps):
-        found.append(f"collapsed and restarted {restarts} x: a lower lora.lr may keep it going for longer")
+    if returns := sum("returned_to" in metrics for metrics in steps):
+        found.append(f"collapsed {returns} x, back at the best weights: a lower lora.lr may keep it going for longer")
     return found
 
 

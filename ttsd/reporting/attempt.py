@@ -91,13 +91,19 @@ def run_rows(store: Store) -> list[Row]:
 
 
 def attempt_rows(store: Store, run: int) -> list[Row]:
-    """Returns one row an attempt, for a table. UserError where there is no such run."""
+    """Returns one row an attempt, for a table. UserError where there is no such run.
+
+    `parent`: the one attempt that its prompt shows, in runs where no prompt shows several.
+    """
     store.run(run)
     scored = store.query("select 1 from attempts where run = ? and score is not null limit 1", [run])
     score = ", score" if scored else ""
-    sql = f"""select attempt, step, verdict, visible_passed || '/' || visible_total as visible,
+    shows = "select max(json_array_length(shows)) from attempts join prompts using (prompt) where run = ?"
+    parent = ", json_extract(shows, '$[0]') as parent" if store.query(shows, [run]) == [(1,)] else ""
+    sql = f"""select attempt, step{parent}, verdict, visible_passed || '/' || visible_total as visible,
         hidden_passed || '/' || hidden_total as hidden{score}, completion_tokens as tokens,
-        substr(replace(feedback, char(10), ' '), 1, 60) as feedback from attempts where run = ? order by attempt"""
+        substr(replace(feedback, char(10), ' '), 1, 60) as feedback
+        from attempts left join prompts using (prompt) where run = ? order by attempt"""
     return store.rows(sql, [run])
 
 

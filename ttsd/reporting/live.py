@@ -65,7 +65,8 @@ class PlainView(QuietView):
 def _line(board: Board, step: Step) -> str:
     verdicts = Counter(attempt.verdict.status.value.replace("_", " ") for attempt in step.attempts)
     loss = step.metrics.get("loss")
-    moved = "back to the base" if "restarted" in step.metrics else "no gradient step"
+    back = step.metrics.get("returned_to")
+    moved = "no gradient step" if back is None else f"back to the weights after step {back:.0f}"
     parts = [
         f"step {step.number}",
         f"attempts {board.attempts}/{board.budget}",

@@ -79,7 +79,7 @@ def run_text(row: Row, steps: Sequence[Row] = ()) -> str:
 def learning_alarms(steps: Sequence[Row]) -> list[str]:
     """Returns the alarms that a run's steps raise, where it learns."""
     metrics = (step["metrics"] or {} for step in steps)
-    return alarms([one for one in metrics if "updated" in one or "restarted" in one])
+    return alarms([one for one in metrics if "updated" in one or "returned_to" in one])
 
 
 def _short(value: object) -> str:

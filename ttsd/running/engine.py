@@ -28,6 +28,7 @@ from ttsd.config import Config, Model
 from ttsd.machine.gpus import Hardware, hardware_for
 from ttsd.machine.memory import adapters_bytes, sampler_share, scratch_parent, vllm_cache_bytes
 from ttsd.nouns import Completion, Example
+from ttsd.record.claims import state_of
 from ttsd.running.bring_up import bring_up
 from ttsd.running.parity import TOKENS, check_parity
 from ttsd.running.shared_time import Shared, Spending
@@ -101,14 +102,18 @@ class FrozenPolicy:
         """Learns nothing."""
         return {}
 
-    async def restart(self) -> None:
+    async def return_to(self, step: int) -> None:
         """Changes nothing."""
 
 
 class LoraPolicy:
-    """One question's weights: version 0 is the base model, each gradient step makes the next version."""
+    """One question's weights: version 0 is the base model, each gradient step makes the next version.
 
-    def __init__(self, engine: Engine, name: str, spending: Spending, seed: int) -> None:
+    `folder` has the states that were written after its steps.
+    """
+
+    def __init__(self, engine: Engine, name: str, spending: Spending, seed: int, folder: Path) -> None:
+        self._folder = folder
         self._engine = engine
         self._name = name
         self._spending = spending
@@ -152,9 +157,12 @@ class LoraPolicy:
         """Begins with a fresh adapter, which changes nothing yet."""
         await self._train(self._trainer.create, self._name, self._seed)
 
-    async def restart(self) -> None:
-        """Makes a fresh adapter, optimizer and teacher the next version: the base's weights again."""
-        await self.begin()
+    async def return_to(self, step: int) -> None:
+        """Makes adapter, optimizer and teacher as they were after `step` the next version; 0: fresh ones."""
+        if step:
+            await self._train(self._trainer.load, self._name, state_of(self._folder, step))
+        else:
+            await self.begin()
         await self._install(self._ref(self._version + 1))
 
     async def restore(self, state: Path, version: int) -> None:

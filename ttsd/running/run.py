@@ -107,7 +107,7 @@ async def execute(session: Session, run: Run, view: View, number: int | None = N
         spending, meter = Spending(), Meter(config.budget, database.spent(number))
         method = MethodOnQuestion(run.method, PromptWriter(run.problem, session.engine.tokenizer, config))
         view.begin(number, run, past, meter)
-        async with _policy(session, run, number, spending, past) as policy:
+        async with _policy(session, run, number, spending, past, folder) as policy:
             with closing(_tracker(run, number, folder)) as tracker:
                 async with _judge(session, run, spending) as judge:
                     events = learn(
@@ -128,13 +128,13 @@ async def execute(session: Session, run: Run, view: View, number: int | None = N
 
 @asynccontextmanager
 async def _policy(
-    session: Session, run: Run, number: int, spending: Spending, past: Past
+    session: Session, run: Run, number: int, spending: Spending, past: Past, folder: Path
 ) -> AsyncGenerator[LoraPolicy | FrozenPolicy, None]:
     """Gives the run's weights as `past` left them; an adapter of their own only where the method learns."""
     if not run.method.learns:
         yield FrozenPolicy(session.engine, spending)
         return
-    policy = LoraPolicy(session.engine, f"run-{number}", spending, run.seed)
+    policy = LoraPolicy(session.engine, f"run-{number}", spending, run.seed, folder)
     try:
         await _restore(policy, number, past)
         yield policy

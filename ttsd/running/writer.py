@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ttsd.loop import Event
 from ttsd.nouns import Attempt, Step
+from ttsd.record.claims import state_of
 from ttsd.record.protocol import Past, RunDatabase
 from ttsd.record.run import Run
 from ttsd.running.budget import Meter
@@ -73,7 +74,7 @@ class Writer:
         self._tracker.log(step_values(step), step.number)
 
     async def _save(self, step: Step, snapshot: Snapshot) -> None:
-        state = self._folder / f"step-{step.number}"
+        state = state_of(self._folder, step.number)
         await asyncio.to_thread(snapshot.write, state)
         self._database.add_step(self._run, step, state, snapshot.token_advantages)
 

@@ -44,10 +44,12 @@ def weighted(examples: Sequence[Example]) -> list[Weighted]:
     examples = [example for example in examples if example.completion_ids]
     distilled = sum(len(example.completion_ids) for example in examples if example.teacher is not None)
     rewarded = [example for example in examples if example.reward is not None]
-    rewards = torch.tensor([example.reward for example in rewarded], dtype=torch.float64)
-    advantages = losses.group_advantages(rewards).tolist() if rewarded else []
-    scored = sum(len(example.completion_ids) for example in rewarded)
-    policy = {example.attempt: value / scored for example, value in zip(rewarded, advantages, strict=True)}
+    scored, policy = sum(len(example.completion_ids) for example in rewarded), dict[int, float]()
+    for parent in {example.parent for example in rewarded}:
+        siblings = [example for example in rewarded if example.parent == parent]
+        rewards = torch.tensor([example.reward for example in siblings], dtype=torch.float64)
+        advantages = losses.group_advantages(rewards).tolist()
+        policy |= {example.attempt: value / scored for example, value in zip(siblings, advantages, strict=True)}
     found = [
         Weighted(example, 1 / distilled if example.teacher is not None else 0.0, policy.get(example.attempt, 0.0))
         for example in examples
