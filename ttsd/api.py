@@ -20,8 +20,8 @@ import json
 import queue
 import sqlite3
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from contextlib import closing, suppress
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
@@ -88,14 +88,17 @@ def question(
     `cases`: pairs of what a program reads and prints; with `entry_point`, of a function's list of arguments and its
     result. Or `judge`: a function of the whole answer that returns a score (1 is right), or a score and feedback. It
     runs in a process of its own, which imports its file: it must be a function of a module, not of a notebook's cell.
+    UserError: there is neither, or they can't be used.
     """
     if judge is not None:
-        return checked(Problem(name, title or name, statement, (Case("", "", public=True),), judge=_place(judge)))
-    if entry_point is None:
-        made = [Case(str(given), str(expected)) for given, expected in cases]
+        made, place = [Case("", "", public=True)], _place(judge)
+    elif entry_point is None:
+        made, place = [Case(str(given), str(expected)) for given, expected in cases], None
     else:
-        made = [Case("\n".join(map(json.dumps, given)), json.dumps(expected)) for given, expected in cases]
-    return checked(Problem(name, title or name, statement, tuple(made), entry_point))
+        calls = [("\n".join(map(json.dumps, given)), json.dumps(expected)) for given, expected in cases]
+        made, place = [Case(given, expected) for given, expected in calls], None
+    with _refusals():
+        return checked(Problem(name, title or name, statement, tuple(made), entry_point, judge=place))
 
 
 async def asolve(
@@ -136,7 +139,17 @@ def preview(question: str | Problem, config: Config | str | None = None, **optio
 def _asked(question: str | Problem, config: Config | str | None, method: str | None, seed: int) -> Run:
     settings = config if isinstance(config, Config) else load_config(config)
     settings = settings.model_copy(update={"method": method_named(method or settings.method).name})
-    return Run(question if isinstance(question, Problem) else problems.load(str(question)), settings, seed)
+    with _refusals():
+        return Run(question if isinstance(question, Problem) else problems.load(str(question)), settings, seed)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Makes what `problems` refuses the caller's own mistake."""
+    try:
+        yield
+    except problems.ProblemError as error:
+        raise UserError(str(error)) from None
 
 
 def solve(question: str | Problem, config: Config | str | None = None, **options: Any) -> Answer:
@@ -271,6 +284,11 @@ def _place(judge: Callable[[str], Score]) -> str:
         file = inspect.getsourcefile(judge)
     if not name.isidentifier() or file is None or not Path(file).is_file():
         raise UserError(f"the judge {name or judge!r} is no function of a module; define it in a file of its own")
+    if judge.__module__ == "__main__" and "__name__" not in Path(file).read_text("utf-8", "replace"):
+        raise UserError(
+            f"the judge {name!r} runs in a process that imports {file} again: put what the script does behind "
+            'if __name__ == "__main__", or define the judge in a file of its own'
+        )
     return f"{Path(file).resolve()}:{name}"
 
 
