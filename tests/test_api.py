@@ -78,7 +78,7 @@ print(ttsd.solve(double, ttsd.load_config("micro", ["budget.attempts=4", "sampli
 def test_a_script_needs_no_guard(sampler: str, tmp_path: Path) -> None:
     if sampler == "vllm":
         pytest.importorskip("vllm")
-    script = SCRIPT.replace("[\"budget", f"[\"model.sampler={sampler}\", \"budget")
+    script = SCRIPT.replace('["budget', f'["model.sampler={sampler}", "budget')
     (tmp_path / "script.py").write_text(script)
     ended = subprocess.run(
         [sys.executable, "script.py"],

@@ -8,6 +8,7 @@ from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Example
 from ttsd.record.store import Row, Store
 
+FEEDBACK = 120  # characters of feedback in a table
 _CURVE = 3  # steps on either side whose loss is shown
 
 
@@ -97,7 +98,8 @@ def attempt_rows(store: Store, run: int) -> list[Row]:
     score = ", score" if scored else ""
     sql = f"""select attempt, step, verdict, visible_passed || '/' || visible_total as visible,
         hidden_passed || '/' || hidden_total as hidden{score}, completion_tokens as tokens,
-        substr(replace(feedback, char(10), ' '), 1, 60) as feedback from attempts where run = ? order by attempt"""
+        replace(substr(feedback, 1, {FEEDBACK}), char(10), ' ') || iif(length(feedback) > {FEEDBACK}, '…', '')
+        as feedback from attempts where run = ? order by attempt"""
     return store.rows(sql, [run])
 
 
