@@ -22,7 +22,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
@@ -107,15 +107,18 @@ async def asolve(
     *,
     method: str | None = None,
     seed: int = 0,
+    label: str | None = None,
     fresh: bool = False,
     view: Talk | None = None,
 ) -> Answer:
     """Runs a method on one question until a discovery or the end of the budget.
 
     `question`: a name as the command line takes it, or an object. `config`: settings, the name of a shipped
-    configuration, or a file. `method`: a name of the table; None: the one that the settings name.
+    configuration, or a file. `method`: a name of the table; None: the one that the settings name. `label`: your own
+    name for the run.
     """
-    return await run_one(_asked(question, config, method, seed), fresh=fresh, view=view or _Listener())
+    run = replace(_asked(question, config, method, seed), label=label)
+    return await run_one(run, fresh=fresh, view=view or _Listener())
 
 
 async def apreview(

@@ -94,7 +94,7 @@ def _show_runs(store: Store, wanted: dict[str, str | None], limit: int | None, a
     if as_json:
         print(json.dumps([run_json(store, row["run"]) for row in rows]))
     else:
-        print_table(rows, less=("model", "steps", "started", "seed", "budget", "best", "attempts", "method"))
+        print_table(rows, less=("model", "label", "steps", "started", "seed", "budget", "best", "attempts", "method"))
 
 
 def _show_run(store: Store, run: int, limit: int | None, as_json: bool) -> None:

@@ -35,6 +35,7 @@ class Answer:
     ended: str | None = None  # by what: discovery, attempts, tokens, seconds; None: it can be resumed
     visible_cases: int = 0
     hidden_cases: int = 0  # 0: nothing confirms a discovery
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,7 @@ class Store:
             ended=row["ended"],
             visible_cases=len(row["split"]["visible"]),
             hidden_cases=len(row["split"]["hidden"]),
+            label=row["label"],
         )
 
     def spent(self, run: int) -> Spent:

@@ -69,8 +69,9 @@ def run_rows(store: Store) -> list[Row]:
         (select round(max(visible_fraction), 3) from attempts where run = r.run) from runs r"""
     )
     numbers = {run: (attempts, steps, best) for run, attempts, steps, best in counts}
-    rows = []
-    for row in store.runs():
+    rows, runs = [], store.runs()
+    labelled = any(row["label"] for row in runs)
+    for row in runs:
         attempts, steps, best = numbers[row["run"]]
         rows.append(
             {
@@ -78,6 +79,7 @@ def run_rows(store: Store) -> list[Row]:
                 "question": row["question"],
                 "method": row["method"],
                 "seed": row["seed"],
+                **({"label": row["label"]} if labelled else {}),
                 "status": store.state(row),
                 "discovery": row["discovery_attempt"],
                 "attempts": attempts,

@@ -93,7 +93,8 @@ def run_line(row: Row) -> str:
     """Says in one line which run this is and how it stands."""
     found = row["discovery_attempt"]
     end = row["status"] if found is None else f"discovered at attempt {found}"
-    return f"run {row['run']}: {row['question']}, {row['method']}, seed {row['seed']}, {end}"
+    label = f" ({row['label']})" if row["label"] else ""
+    return f"run {row['run']}{label}: {row['question']}, {row['method']}, seed {row['seed']}, {end}"
 
 
 def attempt_line(attempt: Attempt) -> str:
