@@ -259,7 +259,7 @@ def test_json_is_answered_wherever_it_is_accepted(world: World) -> None:
     ],
 )
 def test_what_fits_no_run_is_one_sentence(world: World, asked: tuple[str, ...], said: str) -> None:
-    status, out, err = finish("show", *asked, "-s", f"store.path={world.store.path}", cwd=world.store.path.parent)
+    status, out, err = finish("show", *asked, "-s", f"store.path={path}", cwd=path.parent)
     assert (status, out) == (2, "")
     assert said in err
 
@@ -284,9 +284,7 @@ def test_a_deleted_run_is_gone_with_its_states_and_leaves_the_others(world: Worl
 def test_a_run_that_a_process_works_on_is_not_deleted(world: World) -> None:
     path = world.store.path
     with world.store.claim(world.number):
-        status, _, err = finish(
-            "delete", str(world.number), "-s", f"store.path={world.store.path}", cwd=world.store.path.parent
-        )
+        status, _, err = finish("delete", str(world.number), "-s", f"store.path={path}", cwd=path.parent)
     assert (status, "another process works on run" in err) == (2, True)
 
 
