@@ -259,6 +259,7 @@ def test_json_is_answered_wherever_it_is_accepted(world: World) -> None:
     ],
 )
 def test_what_fits_no_run_is_one_sentence(world: World, asked: tuple[str, ...], said: str) -> None:
+    path = world.store.path
     status, out, err = finish("show", *asked, "-s", f"store.path={path}", cwd=path.parent)
     assert (status, out) == (2, "")
     assert said in err
