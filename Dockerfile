@@ -1,4 +1,4 @@
-# ttsd on vLLM's official image: CUDA, torch and vLLM are those that pyproject.toml asks for. See docs/gpu.md.
+# ttsd on vLLM's official image: CUDA, torch and vLLM are those that pyproject.toml asks for. See docs/real-models.md.
 #
 #   docker build -t ttsd .
 #   docker run --rm --gpus all --shm-size 8g --pids-limit 4096 -v "$PWD/data:/data" ttsd

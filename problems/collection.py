@@ -26,6 +26,7 @@ from problems import apps, code_contests, codeforces, humaneval, livecodebench, 
 from problems.problem import Problem, ProblemError, checked, reason
 from problems.rows import Row, lines, parsed
 from problems.source import Facts, Source
+from problems.split import split
 
 _PROGRAMS = (codeforces.SOURCE, apps.SOURCE, apps.TACO, code_contests.SOURCE)
 SOURCES = {source.scheme: source for source in (livecodebench.SOURCE, humaneval.SOURCE, mbpp.SOURCE, *_PROGRAMS)}
@@ -51,6 +52,7 @@ class Entry:
     refused: str = ""
     several_answers: bool = False
     comparison: str = ""
+    hidden_cases: int = 0  # with the source's own split
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,9 @@ def _entry(source: Source, number: int, line: bytes, rows: Path) -> Entry:
         question_id, facts = source.question_id(row), source.facts(row)
         _check_id(question_id)
         entry = Entry(question_id, number, **asdict(facts))
-        return replace(entry, file=_kept(source, row, f"{source.scheme}:{question_id}", line, rows))
+        problem = checked(source.problem(row, f"{source.scheme}:{question_id}"))
+        hidden = len(split(problem, problem.default_split, 0).hidden)
+        return replace(entry, file=_kept(source, line, rows), hidden_cases=hidden)
     except ProblemError as error:
         return Entry(question_id[:80], number, **asdict(facts), refused=str(error))
 
@@ -234,12 +238,11 @@ def _check_id(question_id: str) -> None:
         raise ProblemError(f"its id {question_id[:40]!r} is no name that could be typed")
 
 
-def _kept(source: Source, row: Row, name: str, line: bytes, rows: Path) -> str:
-    """Returns the file of a row, written once it is known that the question can be used."""
+def _kept(source: Source, line: bytes, rows: Path) -> str:
+    """Returns the file of a row, written unless it is there."""
     file = hashlib.sha256(source.scheme.encode() + line).hexdigest()[:32] + ".json"
     path = rows / file
     if not path.exists() or path.stat().st_size != len(line):
-        checked(source.problem(row, name))
         _replace(path, line)
     return file
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -56,8 +57,48 @@ def test_a_judge_that_another_process_could_not_find_is_refused(judge: object) -
 
 
 def test_a_question_without_cases_is_refused() -> None:
-    with pytest.raises(ValueError, match="double has no test case"):
+    with pytest.raises(ttsd.UserError, match="double has no test case"):
         ttsd.question("Double it.", name="double")
+
+
+def test_a_question_that_is_not_there_is_refused_in_the_same_way() -> None:
+    with pytest.raises(ttsd.UserError, match="There is no question 'nowhere'"):
+        ttsd.solve("nowhere", "micro")
+
+
+SCRIPT = """import ttsd
+
+double = ttsd.question("Read n, print 2n.", name="double", cases=[("1\\n", "2\\n"), ("-3\\n", "-6\\n")])
+print(ttsd.solve(double, ttsd.load_config("micro", ["budget.attempts=4", "sampling.group_size=4"])).attempts)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["vllm", "transformers"])
+def test_a_script_needs_no_guard(sampler: str, tmp_path: Path) -> None:
+    if sampler == "vllm":
+        pytest.importorskip("vllm")
+    script = SCRIPT.replace('["budget', f'["model.sampler={sampler}", "budget')
+    (tmp_path / "script.py").write_text(script)
+    ended = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.stdout, ended.returncode) == ("4\n", 0), ended.stderr
+
+
+def test_a_judge_in_a_script_without_a_guard_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    script = 'import ttsd\n\n\ndef judge(answer):\n    return 1.0\n\n\nttsd.question("Say.", name="x", judge=judge)\n'
+    (tmp_path / "script.py").write_text(script)
+    command = [sys.executable, "script.py"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert "imports" in ended.stderr
+    assert "again: put what the script does behind if __name__" in ended.stderr
 
 
 def test_a_database_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:

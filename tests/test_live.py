@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
 
 import pytest
 from rich.console import Console
@@ -140,6 +143,44 @@ def test_an_overview_counts_what_ends(capsys: pytest.CaptureFixture[str]) -> Non
     table = RichOverview()
     table.view("q sdpo seed 1").begin(1, run_of("q"), Past(), meter(8))
     assert "q sdpo seed 1" in shown(table)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_a_table_fits_the_terminal_and_never_cuts_a_number(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"run": 12345678, "question": "micro:lists:6:61" * 3, "model": "m" * 30, "feedback": "Expected: 21 " * 7}]
+    monkeypatch.setenv("COLUMNS", str(width))
+    command = "from ttsd.reporting.live import print_table; import sys; print_table(eval(sys.argv[1]), less=('model',))"
+    reader, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    subprocess.run([sys.executable, "-c", command, repr(rows)], stdout=terminal, check=True)
+    os.close(terminal)
+    text = re.sub(r"\x1b\[[\d;]*m", "", os.read(reader, 1 << 16).decode())
+    heading, row = text.splitlines()
+    assert max(len(heading), len(row)) <= width
+    assert "12345678" in row
+    assert ("model" in heading) == (width == 200)
+    assert "question" in heading
+    assert ("…" in row) == (width < 200)
+
+
+def test_a_resumed_run_shows_the_totals_of_the_run() -> None:
+    view = RichView()
+    past = Past(History((attempt(1, "x", FAILED), attempt(2, "x", FAILED))), begun=(attempt(3, "y", PASSED),))
+    view.board.begin(1, run_of("q"), past, meter(8))
+    assert "wrong answer 2, accepted 1" in shown(view)
+    assert view.board.best_fraction == 1.0
+
+
+@pytest.mark.parametrize(("verdict", "said"), [(FAILED, "budget spent"), (PASSED, "discovered")])
+def test_the_panel_ends_in_its_final_state(verdict: Verdict, said: str) -> None:
+    view = RichView()
+    with view:
+        view.begin(1, run_of("q"), Past(), meter(1))
+        one = attempt(1, "x", verdict)
+        view.show(one)
+        view.show(Step(1, (one,), 0, (), {}, {"group": 1.0}))
+    assert re.search(rf"adapter v0 +{said}", shown(view))
+    assert "left" not in shown(view)
 
 
 def test_tables_of_nothing_are_fine(capsys: pytest.CaptureFixture[str]) -> None:

@@ -143,7 +143,7 @@ def test_a_killed_pull_leaves_the_old_one_and_goes_on(
     assert problems.load("lcb:abc1_a").title == "Old"
     (cache / "rows" / ".draft-left").write_text("by a kill -9")
     collection.pull_files(source, path)
-    assert asked == ["lcb:abc1_a", "lcb:2", "lcb:3", "lcb:3"]
+    assert asked == ["lcb:abc1_a", "lcb:2", "lcb:3", "lcb:abc1_a", "lcb:2", "lcb:3"]  # its rows are read again
     assert problems.load("lcb:abc1_a").title == "New"
     assert len(list((cache / "rows").iterdir())) == 3
 

@@ -21,10 +21,10 @@ ELSEWHERE = ("--hot-swap", "problems pull", "probe lcb", "solve lcb")  # a GPU, 
 RUN = [line for line in LINES if line.startswith("ttsd ") and not any(part in line for part in ELSEWHERE)]
 
 
-def test_it_is_short_and_leads_to_a_result_on_the_first_screen() -> None:
+def test_it_leads_to_a_result_on_the_first_screens() -> None:
     lines = README.splitlines()
-    assert len(lines) <= 150
-    assert lines.index("make demo     # about 3 minutes, most of them for 3 GB of packages") < 24
+    assert lines.index("make demo") < 50
+    assert "docs/tokens.png" in "".join(lines[:6])
 
 
 def test_some_commands_are_run() -> None:
@@ -44,8 +44,6 @@ def test_what_make_and_pip_are_asked_for_exists() -> None:
     assert {word for line in LINES for word in re.findall(r"^make (\w+)", line)} <= targets
     extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
     assert {word for line in LINES for word in re.findall(r"\.\[(\w+)\]", line)} <= extras
-    named = README.partition("Extras: ")[2].partition("\n\n")[0]
-    assert set(re.findall(r"`(\w+)`", named)) - {"make"} == extras
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])

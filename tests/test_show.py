@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import problems
+from tests.commands import finish
 from tests.tiny import write_model
 from ttsd.backbone import Tokenizer
 from ttsd.config import load_config
@@ -220,6 +222,71 @@ def test_scores_come_from_the_weights_that_sampled(world: World) -> None:
 def test_older_scores_name_their_weights(world: World) -> None:
     _, weights = scored_tokens(world.store, world.number, 3)
     assert weights == "the weights after step 2"
+
+
+def command(world: World, *arguments: str) -> str:
+    made = ("-s", f"store.path={world.store.path}")
+    status, out, err = finish("show", *arguments, *made, cwd=world.store.path.parent)
+    assert status == 0, err
+    return out
+
+
+def test_json_is_answered_wherever_it_is_accepted(world: World) -> None:
+    number = str(world.number)
+    (listed, *_) = json.loads(command(world, "--json"))
+    assert (listed["run"], listed["status"], listed["visible_cases"]) == (world.number, "interrupted", 1)
+    assert (listed["hidden_cases"], listed["program"]) == (0, None)
+    whole = json.loads(command(world, number, "--json"))
+    assert whole["settings"]["lora"]["rank"] == 2
+    assert [row["attempt"] for row in whole["attempt_rows"]] == [1, 2, 3, 4, 5, 6]
+    step = json.loads(command(world, number, "--step", "2", "--json"))
+    assert (step["finished"], len(step["attempts"]), step["loss"] is None) == (True, 2, False)
+    one = json.loads(command(world, number, "--attempt", "5", "--tokens", "--json"))
+    assert f"{ANSWER} 4" in one["teacher_prompt"]["text"]
+    assert STATEMENT in one["prompt"]["text"]
+    assert len(one["tokens"]) == one["completion_tokens"]
+    both = json.loads(command(world, number, "--diff", "3", "4", "--json"))
+    assert (both["before"]["attempt"], both["after"]["verdict"]["visible_passed"]) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("--state", "gone"), "no run is ever 'gone'; a run is running, interrupted"),
+        (("--method", "sdpp"), "did you mean 'sdpo'"),
+        (("--attempt", "3"), "with a run's number"),
+        (("1", "--attempt", "3", "--step", "1"), "give one of --attempt, --step and --diff"),
+    ],
+)
+def test_what_fits_no_run_is_one_sentence(world: World, asked: tuple[str, ...], said: str) -> None:
+    path = world.store.path
+    status, out, err = finish("show", *asked, "-s", f"store.path={path}", cwd=path.parent)
+    assert (status, out) == (2, "")
+    assert said in err
+
+
+def test_a_deleted_run_is_gone_with_its_states_and_leaves_the_others(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "copy.sqlite"
+    shutil.copytree(world.store.state_dir, tmp_path / "copy.sqlite.state")
+    with Store(path) as store:
+        world.store._db.conn.backup(store._db.conn)
+        kept = another(replace(world, store=store), *world.store.attempts(world.number, last=2))
+    status, _, err = finish("delete", str(world.number), "-s", f"store.path={path}", cwd=tmp_path)
+    assert (status, err) == (0, f"run {world.number} is gone: {world.run.question}, sdpo, 6 attempts\n")
+    assert not (tmp_path / "copy.sqlite.state" / f"run-{world.number}").exists()
+    with Store.read_only(path) as store:
+        assert world.number not in [row["run"] for row in store.runs()]
+        assert [one.number for one in store.attempts(kept)] == [1, 2]
+        used = {one.prompt.hash for row in store.runs() for one in store.attempts(row["run"])}
+        assert {name for (name,) in store.query("select prompt from prompts")} == used
+        assert store.query("select 1 from examples") == []
+
+
+def test_a_run_that_a_process_works_on_is_not_deleted(world: World) -> None:
+    path = world.store.path
+    with world.store.claim(world.number):
+        status, _, err = finish("delete", str(world.number), "-s", f"store.path={path}", cwd=path.parent)
+    assert (status, "another process works on run" in err) == (2, True)
 
 
 def test_an_attempts_page_is_text_not_markup(world: World) -> None:

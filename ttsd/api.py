@@ -20,9 +20,9 @@ import json
 import queue
 import sqlite3
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
@@ -88,14 +88,17 @@ def question(
     `cases`: pairs of what a program reads and prints; with `entry_point`, of a function's list of arguments and its
     result. Or `judge`: a function of the whole answer that returns a score (1 is right), or a score and feedback. It
     runs in a process of its own, which imports its file: it must be a function of a module, not of a notebook's cell.
+    UserError: there is neither, or they can't be used.
     """
     if judge is not None:
-        return checked(Problem(name, title or name, statement, (Case("", "", public=True),), judge=_place(judge)))
-    if entry_point is None:
-        made = [Case(str(given), str(expected)) for given, expected in cases]
+        made, place = [Case("", "", public=True)], _place(judge)
+    elif entry_point is None:
+        made, place = [Case(str(given), str(expected)) for given, expected in cases], None
     else:
-        made = [Case("\n".join(map(json.dumps, given)), json.dumps(expected)) for given, expected in cases]
-    return checked(Problem(name, title or name, statement, tuple(made), entry_point))
+        calls = [("\n".join(map(json.dumps, given)), json.dumps(expected)) for given, expected in cases]
+        made, place = [Case(given, expected) for given, expected in calls], None
+    with _refusals():
+        return checked(Problem(name, title or name, statement, tuple(made), entry_point, judge=place))
 
 
 async def asolve(
@@ -104,15 +107,18 @@ async def asolve(
     *,
     method: str | None = None,
     seed: int = 0,
+    label: str | None = None,
     fresh: bool = False,
     view: Talk | None = None,
 ) -> Answer:
     """Runs a method on one question until a discovery or the end of the budget.
 
     `question`: a name as the command line takes it, or an object. `config`: settings, the name of a shipped
-    configuration, or a file. `method`: a name of the table; None: the one that the settings name.
+    configuration, or a file. `method`: a name of the table; None: the one that the settings name. `label`: your own
+    name for the run.
     """
-    return await run_one(_asked(question, config, method, seed), fresh=fresh, view=view or _Listener())
+    run = replace(_asked(question, config, method, seed), label=label)
+    return await run_one(run, fresh=fresh, view=view or _Listener())
 
 
 async def apreview(
@@ -136,7 +142,17 @@ def preview(question: str | Problem, config: Config | str | None = None, **optio
 def _asked(question: str | Problem, config: Config | str | None, method: str | None, seed: int) -> Run:
     settings = config if isinstance(config, Config) else load_config(config)
     settings = settings.model_copy(update={"method": method_named(method or settings.method).name})
-    return Run(question if isinstance(question, Problem) else problems.load(str(question)), settings, seed)
+    with _refusals():
+        return Run(question if isinstance(question, Problem) else problems.load(str(question)), settings, seed)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Makes what `problems` refuses the caller's own mistake."""
+    try:
+        yield
+    except problems.ProblemError as error:
+        raise UserError(str(error)) from None
 
 
 def solve(question: str | Problem, config: Config | str | None = None, **options: Any) -> Answer:
@@ -271,6 +287,11 @@ def _place(judge: Callable[[str], Score]) -> str:
         file = inspect.getsourcefile(judge)
     if not name.isidentifier() or file is None or not Path(file).is_file():
         raise UserError(f"the judge {name or judge!r} is no function of a module; define it in a file of its own")
+    if judge.__module__ == "__main__" and "__name__" not in Path(file).read_text("utf-8", "replace"):
+        raise UserError(
+            f"the judge {name!r} runs in a process that imports {file} again: put what the script does behind "
+            'if __name__ == "__main__", or define the judge in a file of its own'
+        )
     return f"{Path(file).resolve()}:{name}"
 
 

@@ -23,6 +23,7 @@ for command in (
     looking.report,
     view.view,
     looking.export,
+    looking.delete,
     config.methods,
     machine.doctor,
     probe.probe,

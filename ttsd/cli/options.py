@@ -63,6 +63,9 @@ MethodOption = Annotated[
 AtOnceOption = Annotated[
     int | None, typer.Option(min=1, help="Runs that share an engine at one time; default: what its memory holds.")
 ]
+LabelOption = Annotated[
+    str | None, typer.Option(help="Your own name for the runs, which `ttsd show` lists.", metavar="NAME")
+]
 T = TypeVar("T")
 
 

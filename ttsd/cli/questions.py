@@ -174,7 +174,8 @@ def problems_pull(
     for entry in refused:
         print(f"left out {entry.question_id}: {_printable(entry.refused)}", file=sys.stderr)
     pinned = f" at {pulled.revision}" if pulled.revision else ""
-    counts = f"{len(usable)} questions of {pulled.origin}{pinned}, {len(refused)} left out"
+    unconfirmed = sum(not entry.hidden_cases for entry in usable)
+    counts = f"{len(usable)} questions of {pulled.origin}{pinned}, {len(refused)} left out, {_no_hidden(unconfirmed)}"
     print(f"{counts}: ttsd problems list {found.scheme}")
 
 
@@ -205,12 +206,20 @@ def problems_check(
 async def _check(names: list[str], settings: Config, as_json: bool) -> int:
     from ttsd.judging.check_questions import check_questions, expanded
 
-    status = 0
+    status = unconfirmed = checked = 0
     async with aclosing(check_questions(expanded(names), settings)) as findings:
         async for finding in findings:
             status = USER_ERROR if finding.wrong else status
+            checked, unconfirmed = checked + 1, unconfirmed + (not finding.wrong and finding.visible == finding.cases)
             print(json.dumps({"ok": not finding.wrong, **asdict(finding)}) if as_json else _line(finding), flush=True)
+    if checked > 1:
+        print(f"{checked} questions, {_no_hidden(unconfirmed)}", file=sys.stderr)
     return status
+
+
+def _no_hidden(count: int) -> str:
+    """Says how many questions have nothing that confirms a discovery."""
+    return f"{count} without hidden cases"
 
 
 def _line(finding: Finding) -> str:

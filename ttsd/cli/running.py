@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +20,7 @@ from ttsd.cli.options import (
     ConfigOption,
     DryRunOption,
     JsonOption,
+    LabelOption,
     MethodOption,
     QuestionArgument,
     SeedsOption,
@@ -47,6 +48,7 @@ def solve(
     seed: Annotated[int, typer.Option(help="Seed of the engine, the adapter and the run.")] = 0,
     config: ConfigOption = None,
     set_: SetOption = None,
+    label: LabelOption = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start another run instead of resuming an unfinished one.")
     ] = False,
@@ -71,7 +73,7 @@ def solve(
         return _print_preview(run(apreview(question, settings, method=method, seed=seed, fresh=fresh)), as_json)
     with view_for_stderr() as view:
         answer = run(
-            asolve(question, settings, method=method, seed=seed, fresh=fresh, view=view),
+            asolve(question, settings, method=method, seed=seed, label=label, fresh=fresh, view=view),
             afterwards=RESUMABLE,
         )
     if as_json:
@@ -88,6 +90,7 @@ def batch(
         typer.Option(help="Comma-separated names of `ttsd methods`, or all; default: the settings' own and best-of-k."),
     ] = None,
     seeds: SeedsOption = 1,
+    label: LabelOption = None,
     at_once: AtOnceOption = None,
     ray: Annotated[
         str | None,
@@ -114,7 +117,8 @@ def batch(
     from ttsd.running.preview import preview
 
     settings = settings_of(config, set_, unsafe_no_sandbox)
-    wanted = work.planned(questions(subset), methods_named(methods or f"{settings.method},best-of-k"), seeds, settings)
+    chosen = methods_named(methods or f"{settings.method},best-of-k")
+    wanted = [replace(one, label=label) for one in work.planned(questions(subset), chosen, seeds, settings)]
     if ray is None and ray_workers is not None:
         raise UserError(f"--ray-workers {ray_workers} needs --ray: give its ADDRESS, or local")
     _warn_of_several_answers(one.problem for one in wanted)

@@ -33,6 +33,9 @@ class Answer:
     program: str | None
     best: float = 0.0  # the largest share passed
     ended: str | None = None  # by what: discovery, attempts, tokens, seconds; None: it can be resumed
+    visible_cases: int = 0
+    hidden_cases: int = 0  # 0: nothing confirms a discovery
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class Run:
     problem: Problem
     config: Config
     seed: int = 0
+    label: str | None = None  # the user's own name for it; another label is the same run
 
     def __str__(self) -> str:
         return f"{self.question} {self.method} seed {self.seed}"
@@ -68,6 +69,7 @@ class Run:
             "question": self.question,
             "method": self.method.name,
             "seed": self.seed,
+            "label": self.label,
             "fingerprint": self.fingerprint,
             "model": self.config.model.path,
             "config": self.config.model_dump(),

@@ -33,6 +33,7 @@ def _create_runs(db: sqlite_utils.Database) -> None:
             "question": str,
             "method": str,
             "seed": int,
+            "label": str,  # the user's own name for the run
             "fingerprint": str,  # hash of what a run must agree on to be resumed
             "status": str,  # running, discovered, exhausted
             "ended": str,  # discovery, attempts, tokens, seconds

@@ -157,6 +157,9 @@ class Store:
             program=row["program"],
             best=round(best or 0.0, 4),
             ended=row["ended"],
+            visible_cases=len(row["split"]["visible"]),
+            hidden_cases=len(row["split"]["hidden"]),
+            label=row["label"],
         )
 
     def spent(self, run: int) -> Spent:
@@ -178,6 +181,17 @@ class Store:
             found = self.run(run)["discovery_attempt"] is not None
             status = "discovered" if found else "exhausted"
             self._db.table("runs").update(run, {"status": status, "ended": ended, "updated": now()})
+
+    def delete(self, run: int) -> None:
+        """Takes a run out of the database and its learner states off the disk. RunHeld: a process works on it."""
+        self.run(run)
+        with self.claim(run) as folder:
+            with self._writing():
+                for table in ("examples", "attempts", "steps", "runs"):
+                    self._db.table(table).delete_where("run = ?", [run])
+                used = "select prompt from attempts union select teacher_prompt from examples"
+                self._db.table("prompts").delete_where(f"prompt not in ({used} where teacher_prompt is not null)")
+            shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def claim(self, run: int) -> Iterator[Path]:

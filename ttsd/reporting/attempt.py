@@ -8,6 +8,7 @@ from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Example
 from ttsd.record.store import Row, Store
 
+FEEDBACK = 120  # characters of feedback in a table
 _CURVE = 3  # steps on either side whose loss is shown
 
 
@@ -68,8 +69,9 @@ def run_rows(store: Store) -> list[Row]:
         (select round(max(visible_fraction), 3) from attempts where run = r.run) from runs r"""
     )
     numbers = {run: (attempts, steps, best) for run, attempts, steps, best in counts}
-    rows = []
-    for row in store.runs():
+    rows, runs = [], store.runs()
+    labelled = any(row["label"] for row in runs)
+    for row in runs:
         attempts, steps, best = numbers[row["run"]]
         rows.append(
             {
@@ -77,6 +79,7 @@ def run_rows(store: Store) -> list[Row]:
                 "question": row["question"],
                 "method": row["method"],
                 "seed": row["seed"],
+                **({"label": row["label"]} if labelled else {}),
                 "status": store.state(row),
                 "discovery": row["discovery_attempt"],
                 "attempts": attempts,
@@ -102,8 +105,8 @@ def attempt_rows(store: Store, run: int) -> list[Row]:
     parent = ", json_extract(shows, '$[0]') as parent" if store.query(shows, [run]) == [(1,)] else ""
     sql = f"""select attempt, step{parent}, verdict, visible_passed || '/' || visible_total as visible,
         hidden_passed || '/' || hidden_total as hidden{score}, completion_tokens as tokens,
-        substr(replace(feedback, char(10), ' '), 1, 60) as feedback
-        from attempts left join prompts using (prompt) where run = ? order by attempt"""
+        replace(substr(feedback, 1, {FEEDBACK}), char(10), ' ') || iif(length(feedback) > {FEEDBACK}, '…', '')
+        as feedback from attempts left join prompts using (prompt) where run = ? order by attempt"""
     return store.rows(sql, [run])
 
 

@@ -33,13 +33,15 @@ class Board:
     metrics: list[Mapping[str, float]] = field(default_factory=list)
     group_size: int = 0
     stepped: int = 0
+    ended: str = ""  # how, once it has
 
     def begin(self, number: int, run: Run, past: Past, meter: Meter) -> None:
         """Starts where `past` ended."""
         self.run, self.name, self.meter = number, str(run), meter
         self.group_size = run.config.sampling.group_size
-        self.stepped = self.attempts = len(past.history.attempts)
-        self.step, self.adapter_version = past.history.steps, past.adapter_version
+        for attempt in past.history.attempts:
+            self.add(attempt)
+        self.stepped, self.step, self.adapter_version = self.attempts, past.history.steps, past.adapter_version
         for attempt in past.begun:
             self.add(attempt)
         self.tokens = 0  # those were not sampled by this process
@@ -75,15 +77,22 @@ class Board:
     @property
     def left(self) -> str:
         """Says what is left at most; empty before the first attempt."""
-        left = self.meter.left() if self.meter else None
+        left = self.meter.left() if self.meter and not self.ended else None
         return f"at most {left}" if left else ""
 
     @property
     def alarms(self) -> list[str]:
         return alarms(self.metrics)
 
+    def end(self) -> None:
+        """Notes that the run came to its end."""
+        self.ended = "budget spent" if self.discovery is None else "discovered"
+
     @property
     def phase(self) -> str:
+        """Says what the run does now, or how it ended."""
+        if self.ended:
+            return self.ended
         complete = self.attempts - self.stepped == min(self.group_size, self.budget - self.stepped)
         return "distilling" if complete else "sampling and judging"
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from types import TracebackType
 
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -22,11 +23,12 @@ from ttsd.record.run import Run
 from ttsd.reporting.board import Board, QuietView
 from ttsd.running.batch import Failure
 from ttsd.running.budget import Left, Meter
-from ttsd.running.solve import ending
+from ttsd.running.solve import ending, percent
 
 # Columns of the overview of many runs; a narrow terminal shows the first ones.
 TITLES = ("run", "attempts", "best", "discovery", "doing", "loss", "adapter", "tokens/s")
 NARROW, SHOWN_NARROW = 90, 5
+TEXT = 10  # columns of longer texts may be cut to this
 
 
 class PlainView(QuietView):
@@ -71,7 +73,7 @@ def _line(board: Board, step: Step) -> str:
         f"step {step.number}",
         f"attempts {board.attempts}/{board.budget}",
         ", ".join(f"{name} {n}" for name, n in verdicts.most_common()),
-        f"best {board.best_fraction:.0%} of visible cases",
+        f"best {percent(board.best_fraction)} of visible cases",
         f"loss {loss:.4f}" if loss is not None else moved,
         f"adapter v{step.adapter_version}",
         f"{board.tokens_per_second:.0f} tokens/s",
@@ -95,6 +97,10 @@ class RichView:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None:
+            self.board.end()
+        else:
+            self.board.ended = "stopped"
         self._live.stop()
 
     def say(self, text: str) -> None:
@@ -118,10 +124,10 @@ class RichView:
             "run": f"{board.run}   {board.name}",
             "step": f"{board.step}   adapter v{board.adapter_version}   {board.phase}",
             "elapsed": f"{time.monotonic() - self._started:.0f} s   {board.times()}",
-            "left": board.left or "-",
+            **({} if board.ended else {"left": board.left or "-"}),
             "attempts": f"{board.attempts} of {board.budget}",
             "verdicts": board.counts() or "none yet",
-            "best": f"{board.best_fraction:.0%} of the visible cases",
+            "best": f"{percent(board.best_fraction)} of the visible cases",
             "loss": f"{board.loss:.4f}" if board.loss is not None else "-",
             "speed": f"{board.tokens_per_second:.0f} tokens/s",
         }
@@ -226,7 +232,7 @@ def _overview_cells(name: str, board: Board) -> tuple[str, ...]:
     return (
         name,
         f"{board.attempts}/{board.budget}",
-        f"{board.best_fraction:.0%}",
+        percent(board.best_fraction),
         str(board.discovery or "-"),
         board.phase,
         f"{board.loss:.4f}" if board.loss is not None else "-",
@@ -263,11 +269,35 @@ def _renews() -> bool:
     return sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
 
 
-def print_table(rows: Sequence[Mapping[str, object]]) -> None:
-    """Prints rows with the same keys as a table on stdout."""
+def print_table(rows: Sequence[Mapping[str, object]], *, less: Sequence[str] = ()) -> None:
+    """Prints rows with the same keys as a table on stdout.
+
+    Where the terminal is too narrow, columns of `less` are left out, the first of them first; then the longest texts
+    are cut, with a sign. Numbers are never cut.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    names = list(rows[0]) if rows else ["nothing yet"]
+    cells = [{name: "" if row[name] is None else str(row[name]) for name in names} for row in rows]
+    widths = {name: max([cell_len(name), *(cell_len(row[name]) for row in cells)]) for name in names}
+    for name in less:
+        if name in widths and _excess(widths, console.width) > 0:
+            del widths[name]
+    for name in _by_length(widths, rows):
+        widths[name] = max(TEXT, cell_len(name), widths[name] - max(0, _excess(widths, console.width)))
     table = Table(box=None, header_style="bold")
-    for name in rows[0] if rows else ("nothing yet",):
-        table.add_column(name.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    for name, width in widths.items():
+        table.add_column(name.replace("_", " "), no_wrap=True, overflow="ellipsis", width=width)
+    for row in cells:
+        table.add_row(*(Text(row[name]) for name in widths))
+    console.print(table)
+
+
+def _excess(widths: Mapping[str, int], width: int) -> int:
+    """Counts the characters that columns and the spaces around them have too many."""
+    return sum(widths.values()) + 2 * len(widths) - width
+
+
+def _by_length(widths: Mapping[str, int], rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """Returns the columns of text that may be cut, the longest first."""
+    texts = [name for name in widths if widths[name] > TEXT and any(isinstance(row[name], str) for row in rows)]
+    return sorted(texts, key=lambda name: -widths[name])

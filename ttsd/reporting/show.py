@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from ttsd.config import Config
+from ttsd.config import Config, load_config
+from ttsd.config.model import BUNDLED_MODEL
 from ttsd.judging.feedback import readable
 from ttsd.nouns import Attempt, Prompt
 from ttsd.record.store import Row
@@ -58,7 +59,8 @@ def difference_text(before: Attempt, after: Attempt) -> str:
 
 def run_text(row: Row, steps: Sequence[Row] = ()) -> str:
     """Writes what stands above a run's attempts: what it is, settings that aren't the defaults, alarms of `steps`."""
-    config, plain = row["config"], Config().model_dump()
+    config, usual = row["config"], load_config(BUNDLED_MODEL) if row["model"] == BUNDLED_MODEL else Config()
+    plain = usual.model_dump()
     changed = [
         f"{section}.{name}={_short(value)}"
         for section, settings in config.items()
@@ -91,7 +93,8 @@ def run_line(row: Row) -> str:
     """Says in one line which run this is and how it stands."""
     found = row["discovery_attempt"]
     end = row["status"] if found is None else f"discovered at attempt {found}"
-    return f"run {row['run']}: {row['question']}, {row['method']}, seed {row['seed']}, {end}"
+    label = f" ({row['label']})" if row["label"] else ""
+    return f"run {row['run']}{label}: {row['question']}, {row['method']}, seed {row['seed']}, {end}"
 
 
 def attempt_line(attempt: Attempt) -> str:

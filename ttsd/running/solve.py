@@ -6,6 +6,7 @@ import math
 import time
 from typing import Protocol
 
+from ttsd.config import Config
 from ttsd.prompts import PromptWriter
 from ttsd.record.protocol import Answer
 from ttsd.record.run import Run, changed_settings
@@ -42,22 +43,34 @@ async def solve(run: Run, *, fresh: bool = False, view: Talk) -> Answer:
         async with running.open_session(config, store, tokenizer, learns=run.method.learns, seed=run.seed) as session:
             view.say(f"ready after {time.monotonic() - start:.0f} s (sandbox: {session.sandbox.tier})")
             answer = await running.execute(session, run, view, row["run"] if row else None)
-        view.say(f"{ending(answer)}; `ttsd show {answer.run}`")
+        view.say(f"{ending(answer)} of {store.path.absolute()}; look closer: {show_command(answer, config)}")
         return answer
 
 
 def ending(answer: Answer) -> str:
     """Says how a run ended, in a sentence without its full stop."""
     if answer.discovered and answer.ended == "discovery":
-        return f"discovered at attempt {answer.discovery_attempt}, run {answer.run}"
-    found = f"discovered at attempt {answer.discovery_attempt}" if answer.discovered else f"best {shown_best(answer)}"
+        return f"{discovery(answer)}, run {answer.run}"
+    found = discovery(answer) if answer.discovered else f"best {percent(answer.best)} of the visible cases"
     spent = "budget" if answer.ended in (None, "attempts") else f"budget.{answer.ended}"
     return f"{spent} spent: {answer.attempts} attempts, {found}, run {answer.run}"
 
 
-def shown_best(answer: Answer) -> str:
-    """Says what the best attempt passed."""
-    return f"{math.floor(100 * answer.best):d} % of the visible cases"
+def discovery(answer: Answer) -> str:
+    """Says where the discovery is, and what it passed where no hidden case confirmed it."""
+    strength = "" if answer.hidden_cases else f" ({answer.visible_cases} visible, no hidden cases)"
+    return f"discovered at attempt {answer.discovery_attempt}{strength}"
+
+
+def show_command(answer: Answer, config: Config) -> str:
+    """Returns the command that shows the run."""
+    elsewhere = config.store.path != Config().store.path
+    return f"ttsd show {answer.run}" + (f" --set store.path={config.store.path}" if elsewhere else "")
+
+
+def percent(share: float) -> str:
+    """Writes a share so that only the whole is 100%."""
+    return f"{math.floor(100 * share + 1e-9)}%"
 
 
 def _further(answer: Answer) -> str:

@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import warnings
@@ -25,6 +26,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ttsd.config.model import gpu_number
@@ -101,7 +103,7 @@ class Launch:
         with _environment(self._variables()):
             config, llm = self._configured()
             # The device is known by now.
-            with _environment(self._variables()), self._process_lock, _signals_blocked():
+            with _environment(self._variables()), self._process_lock, _signals_blocked(), _script_hidden():
                 if self._abandoned:
                     raise InfrastructureError("the vLLM engine was abandoned before it started")
                 self._began = True
@@ -280,3 +282,14 @@ def _signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _script_hidden() -> Iterator[None]:
+    """Hides the user's script from the processes started inside: each would import it, and so start the run again."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
