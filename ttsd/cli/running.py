@@ -17,15 +17,19 @@ from ttsd.cli.options import (
     INFRASTRUCTURE,
     RESUMABLE,
     AtOnceOption,
+    BudgetOption,
     ConfigOption,
     DryRunOption,
     JsonOption,
     MethodOption,
+    ModelOption,
     QuestionArgument,
     SeedsOption,
     SetOption,
     SubsetArgument,
     UnsafeOption,
+    expand,
+    fit,
     run,
     settings_of,
 )
@@ -45,6 +49,8 @@ def solve(
     question: QuestionArgument,
     method: MethodOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the engine, the adapter and the run.")] = 0,
+    budget: BudgetOption = None,
+    model: ModelOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     fresh: Annotated[
@@ -65,7 +71,7 @@ def solve(
     from ttsd.api import apreview, asolve
     from ttsd.reporting.live import view_for_stderr
 
-    settings = settings_of(config, set_, unsafe_no_sandbox)
+    settings = settings_of(config, set_, unsafe_no_sandbox, model=model, budget=budget)
     _warn_of_several_answers([problems.load(question)])
     if dry_run:
         return _print_preview(run(apreview(question, settings, method=method, seed=seed, fresh=fresh)), as_json)
@@ -96,6 +102,8 @@ def batch(
     ray_workers: Annotated[
         int | None, typer.Option(min=1, help="With --ray: engines; default: one per GPU or tensor-parallel group.")
     ] = None,
+    budget: BudgetOption = None,
+    model: ModelOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     dry_run: DryRunOption = False,
@@ -113,8 +121,10 @@ def batch(
     from ttsd.running import batch as work
     from ttsd.running.preview import preview
 
-    settings = settings_of(config, set_, unsafe_no_sandbox)
-    wanted = work.planned(questions(subset), methods_named(methods or f"{settings.method},best-of-k"), seeds, settings)
+    settings = settings_of(config, set_, unsafe_no_sandbox, model=model, budget=budget)
+    names, compared = questions(subset), methods_named(methods or f"{settings.method},best-of-k")
+    settings = fit(settings, names, compared)
+    wanted = work.planned(names, compared, seeds, settings)
     if ray is None and ray_workers is not None:
         raise UserError(f"--ray-workers {ray_workers} needs --ray: give its ADDRESS, or local")
     _warn_of_several_answers(one.problem for one in wanted)
@@ -179,12 +189,18 @@ def _print_results(results: Results, *, as_json: bool) -> None:
 def judge(
     question: Annotated[
         str | None,
-        typer.Argument(help="micro:ID, lcb:ID, FILE.jsonl#ID or a folder.", autocompletion=question_names),
+        typer.Argument(
+            help="micro:ID, lcb:ID, FILE.jsonl#ID or a folder.", autocompletion=question_names, callback=expand
+        ),
     ] = None,
-    file: Annotated[str | None, typer.Argument(help="A Python file, or - for stdin.")] = None,
+    file: Annotated[str | None, typer.Argument(help="A Python file, or - for stdin.", callback=expand)] = None,
     batch: Annotated[
         str | None,
-        typer.Option(help='Judge many: lines {"question": ..., "program": ...}, - for stdin.', metavar="FILE.jsonl"),
+        typer.Option(
+            help='Judge many: lines {"question": ..., "program": ...}, - for stdin.',
+            metavar="FILE.jsonl",
+            callback=expand,
+        ),
     ] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
