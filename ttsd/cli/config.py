@@ -22,8 +22,8 @@ _HEAD = """\
 
 Later ones decide: the defaults, the file that TTSD_CONFIG names, `ttsd.toml` in the current folder (named on stderr
 with what it sets), each `--config NAME|PATH` from left to right, `--model MODEL`, `--set section.key=value`. What
-nobody has set of devices, bits and lengths is fitted to the model and the machine; `ttsd config show -m MODEL` prints it
-all, and where each value comes from.
+nobody has set of devices, bits and lengths is fitted to the model and the machine; `ttsd config show -m MODEL` prints
+it all, and where each value comes from.
 
 *Paper*: the name in table 12 of arXiv 2601.20802. *lasgroup/SDPO*: the key in the paper's code; `rollout`, `model` and
 keys without a section stand there under `actor_rollout_ref`, with `optim`, `self_distillation` and the latter under its

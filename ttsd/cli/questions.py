@@ -149,9 +149,7 @@ def problems_pull(
     ] = None,
     origin: Annotated[
         Path | None,
-        typer.Option(
-            "--from", help="Instead: a .jsonl, .jsonl.gz or .parquet file, or a folder of them.", callback=expand
-        ),
+        typer.Option("--from", help="Instead: a .jsonl, .jsonl.gz or .parquet file, or a folder.", callback=expand),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

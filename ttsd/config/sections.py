@@ -269,13 +269,3 @@ class Config(Section):
                 "distillation.rollout_is_threshold=none would not correct for it; give a number, as in 2"
             )
         return self
-
-    @model_validator(mode="after")
-    def _room_for_a_prompt(self) -> Config:
-        length = self.model.max_model_len
-        if length is not None and length <= self.sampling.max_tokens:
-            raise ValueError(
-                f"model.max_model_len={length} leaves no room for a prompt and "
-                f"sampling.max_tokens={self.sampling.max_tokens}; lower sampling.max_tokens"
-            )
-        return self
