@@ -8,6 +8,8 @@ from tests.records import run_of
 from ttsd.config import Config, load_config
 from ttsd.machine.capacity import Capacity, capacity
 from ttsd.machine.gpus import GIB, Hardware
+from ttsd.machine.memory import memory_of
+from ttsd.machine.shape import Shape
 from ttsd.running.batch import room_for
 
 QWEN_8B = {
@@ -19,12 +21,17 @@ SMALL = {
     "intermediate_size": 384, "num_hidden_layers": 4, "vocab_size": 640,
 }  # fmt: skip
 LAPTOP = Hardware(free=12 * GIB)
-LARGE = "qwen3-8b-80gb"
+LARGE = [
+    "model.path=Qwen/Qwen3-8B",
+    "model.sampler=vllm",
+    "model.max_model_len=18944",
+    "distillation.checkpoint_over=0",
+]
 SHORT = ["sampling.max_tokens=1024", "reprompt.max_reprompt_len=4096"]
 
 
 def micro(*overrides: str) -> Config:
-    return load_config("micro", ["model.kv_cache_gib=3", *overrides])
+    return load_config("micro", ["model.sampler=vllm", "model.kv_cache_gib=3", *overrides])
 
 
 def test_never_more_than_there_are() -> None:
@@ -43,26 +50,37 @@ def test_a_sampler_decodes_so_many_completions_at_once(sampler: str, method: str
     assert capacity(config, SMALL, 999, Hardware(free=1e15)) == Capacity(runs, limit)
 
 
-@pytest.mark.parametrize(("gib", "fewest", "most"), [(24, 1, 1), (80, 1, 2), (141, 3, 6)])
+@pytest.mark.parametrize(("gib", "fewest", "most"), [(24, 1, 1), (80, 1, 2), (141, 5, 10)])
 def test_a_large_model_is_bound_by_the_gpu(gib: float, fewest: int, most: int) -> None:
-    found = capacity(load_config(LARGE), QWEN_8B, 100, Hardware(gib * GIB))
+    found = capacity(load_config(None, LARGE), QWEN_8B, 100, Hardware(gib * GIB))
     assert fewest <= found.runs <= most
     assert "memory" in found.limit
 
 
 def test_shorter_completions_make_room() -> None:
-    assert capacity(load_config(LARGE, SHORT), QWEN_8B, 100, Hardware(80 * GIB)).runs > 4
+    assert capacity(load_config(None, [*LARGE, *SHORT]), QWEN_8B, 100, Hardware(80 * GIB)).runs > 4
 
 
 def test_a_method_that_learns_nothing_needs_no_room_in_the_trainer() -> None:
     """On a GPU that has hardly any for it."""
-    narrow = [*SHORT, "model.gpu_memory_utilization=0.77"]
+    narrow = [*LARGE, *SHORT, "model.kv_cache_gib=24"]
     learning, frozen = (
-        capacity(load_config(LARGE, [*narrow, f"method={method}"]), QWEN_8B, 100, Hardware(80 * GIB))
+        capacity(load_config(None, [*narrow, f"method={method}"]), QWEN_8B, 100, Hardware(80 * GIB))
         for method in ("sdpo", "best-of-k")
     )
-    assert learning == Capacity(1, "limit: the trainer's memory for adapters and optimizers")
-    assert frozen.runs > 4
+    assert learning.limit == "limit: the trainer's memory for adapters and optimizers"
+    assert frozen.runs > learning.runs
+
+
+def test_runs_divide_what_sampler_and_trainer_leave_of_one_gpu() -> None:
+    """What a run takes of the cache and of the trainer comes from the same memory."""
+    short = load_config(None, [*LARGE, *SHORT])
+    found = capacity(short, QWEN_8B, 100, Hardware(80 * GIB))
+    assert found.limit == "limit: the memory for keys, values, adapters and optimizers"
+    shape = Shape.read(QWEN_8B)
+    assert memory_of(short, shape, Hardware(80 * GIB), questions=found.runs).fits
+    two = load_config(None, [*LARGE, *SHORT, "model.device=cuda:0+cuda:1"])
+    assert capacity(two, QWEN_8B, 100, Hardware(80 * GIB, trainer_gpu=80 * GIB)).runs > found.runs
 
 
 def test_a_batch_has_room_for_the_method_that_needs_most() -> None:
@@ -73,7 +91,7 @@ def test_a_batch_has_room_for_the_method_that_needs_most() -> None:
 
 
 def test_one_runs_even_where_there_seems_to_be_no_memory() -> None:
-    assert capacity(Config(), QWEN_8B, 5, Hardware(free=GIB)).runs == 1
+    assert capacity(micro(), QWEN_8B, 5, Hardware(free=GIB)).runs == 1
 
 
 def test_a_cpu_counts_the_width_that_it_computes_in() -> None:

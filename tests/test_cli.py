@@ -65,7 +65,9 @@ def test_an_unwritable_database_is_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.slow  # loads the trainer
 def test_without_vllm_the_way_round_is_said(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['vllm'] = None\n")
-    ended = ttsd("solve", "micro:numbers:2:1", "-c", "micro", cwd=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    ended = ttsd(
+        "solve", "micro:numbers:2:1", "-s", "model.sampler=vllm", cwd=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}"
+    )
     assert "model.sampler=transformers" in refused(ended)
     assert not list(tmp_path.glob("**/run-*"))
 

@@ -73,7 +73,7 @@ def test_subsets_are_completed(tmp_path: Path, command: str) -> None:
 
 def test_every_shipped_subset_and_configuration_is_offered(tmp_path: Path) -> None:
     assert set(subsets.shipped()) <= set(in_bash(tmp_path, "ttsd", "batch", ""))
-    assert in_bash(tmp_path, "ttsd", "solve", "x", "--config", "qwen3-0") == ["qwen3-0.6b-cpu"]
+    assert in_bash(tmp_path, "ttsd", "solve", "x", "--model", "Qwen/Qwen3-0") == ["Qwen/Qwen3-0.6B"]
     assert "micro" in in_bash(tmp_path, "ttsd", "config", "show", "-c", "")
 
 

@@ -13,9 +13,11 @@ from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 from ttsd.cli.commands import app
-from ttsd.config import Config, load_config, shipped_configs
+from ttsd.config import Config, flat, load_config, shipped_configs
 from ttsd.config.setting import section
 from ttsd.errors import UserError
+from ttsd.record.run import changed_settings
+from ttsd.running.fitting import check_named
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,7 +37,7 @@ def test_defaults_are_the_papers_run_on_lora() -> None:
 
 def test_the_bundled_models_configuration_names_the_method_that_wins_on_it() -> None:
     assert load_config("micro").method == "multi-turn+sdpo"
-    assert {load_config(name).method for name in shipped_configs()} == {"multi-turn+sdpo", "sdpo"}
+    assert load_config(model="some/model").method == "sdpo"
 
 
 def test_file_beats_default_and_override_beats_file(tmp_path: Path) -> None:
@@ -60,7 +62,7 @@ def test_every_shipped_configuration_loads(name: str) -> None:
 
 
 def test_there_are_shipped_configurations() -> None:
-    assert {"micro", "qwen3-8b-80gb"} <= set(shipped_configs())
+    assert shipped_configs() == ["micro"]
 
 
 @pytest.mark.parametrize(
@@ -72,11 +74,11 @@ def test_there_are_shipped_configurations() -> None:
         ("sampling.reading_window=none", "unknown setting"),
         ("budget.attempts=0", "greater than or equal to 1"),
         ("budget.attempts=many", "budget.attempts"),
-        ("model.sampler=sglang", "'vllm' or 'transformers'"),
+        ("model.device=tpu", "tpu is no device"),
+        ("store.path=$TTSD_NO_SUCH/x", "$TTSD_NO_SUCH, and the environment has no such variable"),
         ("reprompt.feedback_template=nothing", "{feedback_raw}"),
-        ("model.max_model_len=100", "lower sampling.max_tokens"),
         ("lora.lr=nan", "lora.lr"),
-        ("model.sampler_quantization=int3", "'none' or 'fp8'"),
+        ("model.quantization=int3", "'none', 'fp8', 'nf4' or 'fp8+nf4'"),
         ("store.path=", "store.path is empty"),
         ("lora.target_modules=q_proj", """--set 'lora.target_modules=["q_proj"]'"""),
         (
@@ -107,7 +109,7 @@ def test_bad_files_are_named(tmp_path: Path, source: str, said: str, monkeypatch
     ("override", "value"),
     [
         ("distillation.rollout_is_threshold=none", None),
-        ("model.quantize_base=none", "none"),
+        ("model.quantization=none", "none"),
         ("store.track=none", "none"),
         ("store.path=2024-01-01", "2024-01-01"),
         ("store.path=7", "7"),
@@ -174,14 +176,87 @@ def test_the_reference_names_the_keys_of_the_papers_code() -> None:
 
 @pytest.mark.parametrize("source", [*shipped_configs(), None])
 def test_what_config_show_prints_is_a_configuration_file(source: str | None, tmp_path: Path) -> None:
+    """With all that was fitted, and nothing is left to fit."""
     overrides = ['model.system_prompt=a "word" and\na line', "distillation.distillation_topk=none"]
     arguments = [*(["-c", source] if source else []), *(f"--set={override}" for override in overrides)]
     (tmp_path / "shown.toml").write_text(ttsd("config", "show", *arguments))
-    assert load_config(str(tmp_path / "shown.toml")) == load_config(source, overrides)
-    assert json.loads(ttsd("config", "show", "--json", *arguments)) == load_config(source, overrides).model_dump()
+    shown, plain = load_config(str(tmp_path / "shown.toml")), load_config(source, overrides)
+    assert changed_settings(plain.model_dump(), shown) == []
+    again = json.loads(ttsd("config", "show", "--json", "-c", str(tmp_path / "shown.toml")))
+    assert again["settings"] == shown.model_dump()
+    assert "fit" not in again["from"].values()
 
 
-def test_config_show_says_what_differs_from_the_defaults() -> None:
-    shown = ttsd("config", "show", "--set", "budget.attempts=64")
-    assert "attempts = 64  # default: 512\n" in shown
+def test_config_show_says_what_differs_from_the_defaults_and_where_it_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TTSD_CONFIG", "user.toml")
+    Path("user.toml").write_text("[lora]\nrank = 5\n[sampling]\ntop_p = 0.5\n")
+    Path("ttsd.toml").write_text("[lora]\nrank = 6\n")
+    Path("mine.toml").write_text("[teacher]\nteacher_update_rate = 0.5\n")
+    shown = ttsd("config", "show", "-c", "micro", "-c", "mine.toml", "--set", "budget.attempts=64")
+    for line in (
+        "attempts = 64  # --set; default: 512",
+        "rank = 16  # -c micro; default: 32",
+        "top_p = 0.5  # TTSD_CONFIG=user.toml; default: 1.0",
+        "teacher_update_rate = 0.5  # -c mine.toml; default: 0.01",
+        "tensor_parallel_size = 1  # fit",
+        "split_seed = 0",
+    ):
+        assert f"\n{line}\n" in shown
     assert tomllib.loads(shown)["budget"]["attempts"] == 64
+    origins = json.loads(ttsd("config", "show", "--json", "-m", "micro"))["from"]
+    assert (origins["lora.rank"], origins["model.path"], origins["judge.split"]) == ("ttsd.toml", "-m", "default")
+
+
+def test_the_last_of_several_layers_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TTSD_CONFIG", str(tmp_path / "user.toml"))
+    files = {
+        "user": "attempts = 1\ntokens = 1\nseconds = 1",
+        "ttsd": "attempts = 2\ntokens = 2",
+        "mine": "attempts = 3",
+    }
+    for name, text in files.items():
+        Path(f"{name}.toml").write_text(f"[budget]\n{text}\n")
+    budget = load_config("mine.toml").budget
+    assert (budget.attempts, budget.tokens, budget.seconds) == (3, 2, 1)
+    assert load_config(["mine.toml", "ttsd.toml"]).budget.attempts == 2
+    assert load_config(["ttsd.toml", "mine.toml"], ["budget.attempts=4"]).budget.attempts == 4
+
+
+def test_the_models_option_beats_files_and_the_bundled_settings_are_for_the_bundled_model(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('[model]\npath = "one/model"\n')
+    mine = str(tmp_path / "mine.toml")
+    assert load_config(mine, model="other/model").model.path == "other/model"
+    assert load_config(mine, ["model.path=third/model"], model="other/model").model.path == "third/model"
+    assert load_config(mine).lora == Config().lora
+    assert load_config(mine, model="micro").lora == load_config("micro").lora
+
+
+def test_a_folders_own_settings_are_named_and_what_weakens_the_sandbox_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ttsd.toml").write_text('[budget]\nattempts = 3\n[judge]\npython = "./python"\nunsafe_no_sandbox = true\n')
+    assert load_config().judge.unsafe_no_sandbox
+    risky = "judge.unsafe_no_sandbox=True, judge.python='./python', budget.attempts"
+    assert capsys.readouterr().err == f"ttsd: {tmp_path}/ttsd.toml sets {risky}\n"
+
+
+@pytest.mark.parametrize("place", ["model.path", "store.path", "store.state_dir", "judge.python"])
+def test_a_home_folder_and_variables_in_a_path_are_replaced(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("SCRATCH", "/scratch")
+    for given, meant in (("~/a", "/home/somebody/a"), ("$SCRATCH/a", "/scratch/a"), ("${SCRATCH}/a", "/scratch/a")):
+        assert flat(load_config(None, [f"{place}={given}"]).model_dump())[place] == meant
+
+
+def test_a_real_question_asks_for_a_model() -> None:
+    for config in (load_config(), load_config(None, ["budget.attempts=3"])):
+        check_named(config, ["micro:numbers:5:7"])
+        with pytest.raises(UserError, match="lcb:abc needs a model: name one with -m"):
+            check_named(config, ["micro:numbers:5:7", "lcb:abc"])
+    for named in (load_config("micro"), load_config(model="micro"), load_config(model="some/model")):
+        check_named(named, ["lcb:abc"])

@@ -115,13 +115,14 @@ def test_vllm_and_trainer_divide_a_gpu_where_there_is_one(sampler: str, gpu: flo
     ("model", "differ"),
     [
         ({}, False),
-        ({"sampler_quantization": "fp8"}, True),
-        ({"quantize_base": "nf4"}, True),
-        ({"quantize_base": "nf4", "sampler": "transformers"}, False),  # one base for both
+        ({"quantization": "fp8+nf4"}, True),
+        ({"quantization": "fp8"}, True),
+        ({"quantization": "nf4"}, True),
+        ({"quantization": "nf4", "sampler": "transformers"}, False),  # one base for both
     ],
 )
 def test_the_self_test_knows_when_one_side_has_fewer_bits(model: dict[str, str], differ: bool) -> None:
-    assert differs_in_bits(Config.model_validate({"model": model}).model) == differ
+    assert differs_in_bits(Config.model_validate({"model": {"sampler": "vllm", **model}}).model) == differ
 
 
 def test_adapters_take_another_way_where_memory_backed_files_have_no_room() -> None:

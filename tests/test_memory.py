@@ -11,14 +11,18 @@ from torch import Tensor  # noqa: TID253
 from ttsd.backbone.packing import pack
 from ttsd.config import Config, load_config
 from ttsd.errors import UserError
-from ttsd.machine.gpus import GIB, GPUS, Hardware, hardware_for
+from ttsd.machine.gpus import GIB, Hardware, hardware_for, machine_named
 from ttsd.machine.lengths import longest_lengths
-from ttsd.machine.memory import KV_CACHE, Memory, memory_of, number_bytes, state_bytes, vllm_cache_bytes
+from ttsd.machine.memory import GPU_SHARE, KV_CACHE, Memory, memory_of, number_bytes, state_bytes, vllm_cache
 from ttsd.machine.shape import KNOWN, Shape
 
 QWEN3_8B = {
     "hidden_size": 4096, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
     "intermediate_size": 12288, "vocab_size": 151936, "tie_word_embeddings": False,
+}  # fmt: skip
+QWEN3_30B = QWEN3_8B | {
+    "hidden_size": 2048, "num_hidden_layers": 48, "num_key_value_heads": 4, "intermediate_size": 6144,
+    "moe_intermediate_size": 768, "num_experts": 128, "num_experts_per_tok": 8,
 }  # fmt: skip
 SMALL = QWEN3_8B | {
     "hidden_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32,
@@ -29,7 +33,8 @@ SMALL = QWEN3_8B | {
 def settings(**sections: dict[str, Any]) -> Config:
     """The paper's run of Qwen3-8B with checkpointed gradients, and some settings changed."""
     values = Config().model_dump()
-    for name, changes in {"distillation": {"gradient_checkpointing": True}, **sections}.items():
+    values["model"] |= {"sampler": "vllm"}
+    for name, changes in {"distillation": {"checkpoint_over": 0}, **sections}.items():
         values[name] |= changes
     return Config.model_validate(values)
 
@@ -74,7 +79,10 @@ def test_counts_and_kept_activations_are_those_of_a_real_model(checkpointed: boo
     assert per_layer == pytest.approx(2 * shape.hidden if checkpointed else shape.layer_bytes(8), rel=0.05)
 
 
-def memory(config: Config, hardware: Hardware = GPUS["h100-80"], questions: int = 1) -> Memory:
+H100, RTX4090 = (machine_named(name).used_by(Config().model) for name in ("h100-80", "rtx4090-24"))
+
+
+def memory(config: Config, hardware: Hardware = H100, questions: int = 1) -> Memory:
     return memory_of(config, Shape.read(QWEN3_8B), hardware, questions=questions)
 
 
@@ -85,18 +93,21 @@ def part(found: Memory, where: str, what: str) -> float:
 
 def test_an_80_gb_gpu_holds_both_copies_of_an_8b_model_and_a_24_gb_gpu_does_not() -> None:
     assert memory(settings()).fits
-    assert not memory(settings(distillation={"gradient_checkpointing": False})).fits
-    quantized = settings(model={"quantize_base": "nf4", "gpu_memory_utilization": 0.7})
-    small, whole = (memory(config, GPUS["rtx4090-24"]) for config in (quantized, settings()))
+    assert not memory(settings(distillation={"checkpoint_over": None})).fits
+    quantized = settings(model={"quantization": "nf4"})
+    small, whole = (memory(config, RTX4090) for config in (quantized, settings()))
     assert not small.fits
     assert small.needs["trainer"] < whole.needs["trainer"] - 9 * GIB
 
 
 def test_kept_activations_cost_memory() -> None:
-    budget = {"gradient_checkpointing": True, "token_budget": 1024}
     kept = [
-        part(memory(settings(distillation={**budget, "checkpoint_over": over})), "trainer", "student activations")
-        for over in (0, 512, 1 << 20)
+        part(
+            memory(settings(distillation={"token_budget": 1024, "checkpoint_over": over})),
+            "trainer",
+            "student activations",
+        )
+        for over in (0, 512, None)
     ]
     assert kept == sorted(kept)
     assert kept[0] < kept[2]
@@ -123,7 +134,7 @@ def test_a_method_that_learns_nothing_has_no_trainer(sampler: str) -> None:
     assert frozen.needs["sampler"] == learning.needs["sampler"]
     left = {one.what for one in frozen.parts if one.where == "trainer"}
     assert left == (set() if sampler == "vllm" else {"base weights", "process"})
-    assert ("trainer" in frozen.in_words(GPUS["h100-80"])) == (sampler == "transformers")
+    assert ("trainer" in frozen.in_words(H100)) == (sampler == "transformers")
 
 
 @pytest.mark.parametrize(("dtype", "on_gpu", "on_cpu"), [("auto", 2, 4), ("float32", 4, 4), ("bfloat16", 2, 2)])
@@ -132,24 +143,37 @@ def test_numbers_are_as_wide_as_the_device_computes_in(dtype: str, on_gpu: int, 
     """`device = "auto"` without a GPU is planned as the CPU that it becomes. The bundled model: float32 on a CPU."""
     config, shape = settings(model={"dtype": dtype, "device": device}), Shape.read(SMALL)
     assert (number_bytes(config, on_cpu=False), number_bytes(config, on_cpu=True)) == (on_gpu, on_cpu)
-    laptop, gpu = (memory_of(config, shape, one, questions=1) for one in (Hardware(free=80 * GIB), GPUS["h100-80"]))
+    laptop, gpu = (memory_of(config, shape, one, questions=1) for one in (Hardware(free=80 * GIB), H100))
     weights = [part(found, "trainer", "base weights") for found in (laptop, gpu)]
     assert weights[0] / weights[1] == on_cpu / on_gpu
 
 
-def test_vllm_gets_a_cache_of_what_its_share_leaves() -> None:
-    gpu, config = GPUS["h100-80"], settings()
-    cache, found = vllm_cache_bytes(config, QWEN3_8B, gpu, 1), memory(config)
-    assert cache + found.needs["sampler"] - part(found, "sampler", KV_CACHE) == pytest.approx(0.45 * gpu.gpu)
-    assert vllm_cache_bytes(config, QWEN3_8B, gpu, 8) < cache
-    assert vllm_cache_bytes(settings(model={"kv_cache_gib": 2}), QWEN3_8B, Hardware(free=16 * GIB), 1) == 2 * GIB
+def test_vllm_gets_the_cache_that_the_trainer_leaves_and_no_more_than_groups_use() -> None:
+    config, gpu = settings(), Hardware(66 * GIB)
+    found, (cache, share) = memory(config, gpu), vllm_cache(config, QWEN3_8B, gpu, 1)
+    rest = found.needs["sampler"] - part(found, "sampler", KV_CACHE)
+    assert cache == pytest.approx(found.limits["sampler"] - rest)
+    assert share == pytest.approx((rest + cache) / gpu.gpu)
+    whole = Shape.read(QWEN3_8B).kv_bytes(longest_lengths(config).student, 2)
+    assert vllm_cache(config, QWEN3_8B, Hardware(1000 * GIB), 1)[0] == pytest.approx(whole)
+    assert vllm_cache(config, QWEN3_8B, gpu, 8)[0] < cache
+    given = settings(model={"kv_cache_gib": 4})
+    for hardware in (Hardware(free=16 * GIB), H100):
+        assert vllm_cache(given, QWEN3_8B, hardware, 1)[0] == 4 * GIB
+    assert part(memory(given), "sampler", KV_CACHE) == 4 * GIB
 
 
-def test_a_cache_too_small_for_one_sequence_is_refused_with_a_remedy() -> None:
-    config = settings(model={"gpu_memory_utilization": 0.25, "max_model_len": 18_944})
-    said = r"gpu_memory_utilization=0\.25 of a GPU of 80\.0 GiB .* one sequence of 18944 tokens .*; raise it"
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (1.0, r"1\.0 GiB of a GPU of 80\.0 GiB .* 18944 tokens takes 2\.6; raise model\.kv_cache_gib, lower model"),
+        (None, r"0\.0 GiB of a GPU of 40\.0 GiB are left .*; lower model\.max_model_len"),
+    ],
+)
+def test_a_cache_too_small_for_one_sequence_is_refused_with_a_remedy(given: float | None, said: str) -> None:
+    config = settings(model={"kv_cache_gib": given, "max_model_len": 18_944})
     with pytest.raises(UserError, match=said):
-        vllm_cache_bytes(config, QWEN3_8B, Hardware(80 * GIB), 1)
+        vllm_cache(config, QWEN3_8B, Hardware((80 if given else 40) * GIB), 1)
 
 
 def test_a_sampler_on_several_gpus_takes_its_part_of_each() -> None:
@@ -184,25 +208,40 @@ def test_attempts_that_read_feedback_have_a_long_prompt_each() -> None:
 
 def test_the_transformers_sampler_shares_the_weights_and_nothing_else() -> None:
     small = settings(
-        model={"sampler": "transformers", "quantize_base": "nf4"},
+        model={"sampler": "transformers", "quantization": "nf4"},
         sampling={"group_size": 4, "max_tokens": 4096},
         reprompt={"max_reprompt_len": 4096},
-        distillation={"gradient_checkpointing": True, "token_budget": 6144},
+        distillation={"checkpoint_over": 0, "token_budget": 6144},
     )
-    found = memory(small, GPUS["rtx4090-24"])
+    found = memory(small, RTX4090)
     assert found.fits
     assert [one.what for one in found.parts if one.where == "sampler"] == [KV_CACHE]
-    assert found.limits["sampler"] == GPUS["rtx4090-24"].gpu - found.needs["trainer"]
+    assert found.limits["sampler"] == GPU_SHARE * RTX4090.gpu - found.needs["trainer"]
 
 
 def test_what_is_too_much_is_said_with_a_remedy() -> None:
     small = Hardware(40 * GIB)
     words = memory(settings(), small).in_words(small)
-    assert "of a GPU of 40.0 GiB; this does not fit, the trainer may have 22.0 GiB, the sampler may have 18.0" in words
+    assert "of a GPU of 40.0 GiB; this DOES NOT FIT, the trainer may have" in words
     assert words.endswith("or choose a smaller model")
-    assert "does not fit" not in memory(settings()).in_words(GPUS["h100-80"])
+    assert "DOES NOT FIT" not in memory(settings()).in_words(H100)
     two = Hardware(80 * GIB, trainer_gpu=40 * GIB)
     assert str(two) == "a GPU of 40.0 GiB for the trainer and of 80.0 for the sampler"
+
+
+def test_experts_count_as_weights_and_get_no_adapter() -> None:
+    """Qwen3-30B-A3B has 30.5 billion numbers, and 3.3 billion are used by a token."""
+    shape = Shape.read(QWEN3_30B)
+    assert shape.linear + shape.embedding == pytest.approx(30.5e9, rel=0.01)
+    assert shape.feed_forward == 8 * 768
+    dense = Shape.read({**QWEN3_30B, "num_experts": 0})
+    assert shape.adapter(8) < dense.adapter(8)
+    assert shape.base_bytes(2, 0.516) > 2 * shape.layers * shape.experts
+
+
+def test_the_language_model_is_found_within_one_that_sees_pictures() -> None:
+    whole = {"model_type": "gemma3", "text_config": QWEN3_8B, "vision_config": {"hidden_size": 1152}}
+    assert Shape.read(whole) == Shape.read(QWEN3_8B)
 
 
 def test_this_machine_has_memory() -> None:

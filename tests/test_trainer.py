@@ -82,8 +82,8 @@ def moved(folder: Path, examples: Sequence[Example], steps: int = 2, **sections:
     [
         {"token_budget": 1},
         {"token_budget": 150},
-        {"gradient_checkpointing": True},
-        {"gradient_checkpointing": True, "checkpoint_over": 100, "token_budget": 100},
+        {"checkpoint_over": 0},
+        {"checkpoint_over": 100, "token_budget": 100},
     ],
 )
 def test_how_the_work_is_cut_is_invisible(folder: Path, examples: list[Example], distillation: dict[str, Any]) -> None:
@@ -100,7 +100,7 @@ def test_layers_beyond_what_is_kept_are_computed_again(
 ) -> None:
     """`over`: in row lengths; `again`: share of the layers."""
     row = trainer(folder).step("q", examples)["tokens/student"]
-    made = trainer(folder, distillation={"gradient_checkpointing": True, "checkpoint_over": int(over * row)})
+    made = trainer(folder, distillation={"checkpoint_over": int(over * row)})
     layers, counts = made.base.model.get_decoder().layers, list[bool]()
     for layer in layers:
         layer.mlp.register_forward_pre_hook(lambda *_: counts.append(torch.is_grad_enabled()))
@@ -319,7 +319,7 @@ def test_a_four_bit_base_stays_as_it_is_and_points_the_same_way(folder: Path, ex
     pytest.importorskip("bitsandbytes", reason="four-bit bases need bitsandbytes")
     gradients = []
     for kind in ("none", "nf4"):
-        made = trainer(folder, model={"quantize_base": kind})
+        made = trainer(folder, model={"quantization": kind})
         before = {name: value.clone() for name, value in made.base.model.state_dict().items()}
         assert made.step("q", examples)["updated"] == 1
         after = made.base.model.state_dict()

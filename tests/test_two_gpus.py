@@ -14,78 +14,78 @@ import torch  # noqa: TID253
 
 from tests.fakes import QUESTION, judge_by_word
 from tests.tiny import write_model
-from ttsd.backbone import device_named
+from ttsd.backbone import Base, device_named
 from ttsd.config import Config, Model, load_config
 from ttsd.errors import UserError
 from ttsd.loop import Rules, learn
-from ttsd.machine.gpus import GIB, GPUS, Hardware, hardware_for
-from ttsd.machine.memory import Memory, memory_of, vllm_cache_bytes
+from ttsd.machine.fit import check_sampler
+from ttsd.machine.gpus import GIB, Hardware, hardware_for, machine_named
+from ttsd.machine.memory import GPU_SHARE, Memory, memory_of, vllm_cache
 from ttsd.machine.shape import KNOWN, Shape
 from ttsd.methods import METHODS, MethodOnQuestion
 from ttsd.nouns import Step
 from ttsd.prompts import PromptWriter
-from ttsd.running.engine import LoraPolicy, _Parts, load_tokenizer, open_engine, shares_gpu
+from ttsd.running.engine import LoraPolicy, load_tokenizer, open_engine, shares_gpu
 from ttsd.running.shared_time import Spending
+from ttsd.sampling.kinds import SamplerParts, sampler_named
 from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
 from ttsd.sampling.vllm_sampler.launch import _check_device
 from ttsd.training.trainer import Trainer
 
 QWEN = KNOWN["Qwen/Qwen3-8B"]
-H100 = GPUS["h100-80"]
-TWO = ["model.sampler_device=cuda:0", "model.trainer_device=cuda:1"]
+H100 = machine_named("h100-80").used_by(Model())
+TWO = ["model.device=cuda:0+cuda:1"]
 
 
 def config(*overrides: str) -> Config:
-    return load_config("qwen3-8b-80gb", overrides)
+    own = [
+        "model.path=Qwen/Qwen3-8B",
+        "model.sampler=vllm",
+        "model.max_model_len=18944",
+        "distillation.checkpoint_over=0",
+    ]
+    return load_config(None, [*own, *overrides])
 
 
-@pytest.mark.parametrize(
-    ("overrides", "said"),
-    [
-        (["model.sampler_device=gpu1"], "sampler_device=gpu1 is no device; choose auto, cpu, cuda, or a GPU, as in c"),
-        (["model.trainer_device=cuda:"], "trainer_device=cuda: is no device"),
-        (["model.trainer_device=cpu"], "the sampler on auto and the trainer on cpu can't go together; put both on"),
-        (["model.device=cpu", "model.sampler_device=cuda:0"], "the sampler on cuda:0 and the trainer on cpu can't go"),
-        ([*TWO, "model.sampler=transformers"], "must name the same GPU; or use sampler=vllm"),
-    ],
-)
-def test_devices_that_can_not_be_are_one_sentence(overrides: list[str], said: str) -> None:
+@pytest.mark.parametrize("device", ["gpu1", "cuda:", "cpu+cuda:1", "cuda:0+", "cuda:0+cuda:1+cuda:2"])
+def test_devices_that_can_not_be_are_one_sentence(device: str) -> None:
     with pytest.raises(UserError) as error:
-        config(*overrides)
-    assert said in str(error.value)
+        config(f"model.device={device}")
+    assert f"{device} is no device; choose auto, cpu, a GPU, as in cuda:1, or two, as in cuda:0+cuda:1" in str(
+        error.value
+    )
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("sampler", "trainer", "parallel", "apart", "gpus"),
+    ("device", "parallel", "sampler_on", "trainer_on", "apart", "gpus"),
     [
-        ("auto", "auto", 1, False, 1),
-        ("cuda:1", "cuda:1", 1, False, 2),
-        ("auto", "cuda:0", 1, False, 1),
-        ("cuda:0", "cuda:1", 1, True, 2),
-        ("auto", "cuda:1", 1, True, 2),
-        ("cuda:1", "cuda:0", 1, True, 2),
-        ("cuda:0", "cuda:1", 2, False, 2),  # the trainer on one of the sampler's GPUs
-        ("cuda:0", "cuda:2", 2, True, 3),
-        ("cuda:1", "cuda:0", 2, True, 3),
-        ("cpu", "cpu", 1, False, 1),
+        ("auto", 1, ["auto"], "auto", False, 1),
+        ("cuda", 1, ["cuda"], "cuda", False, 1),
+        ("cuda:1", 1, ["cuda:1"], "cuda:1", False, 2),
+        ("cuda:0+cuda:1", 1, ["cuda:0"], "cuda:1", True, 2),
+        ("cuda:1+cuda:0", 1, ["cuda:1"], "cuda:0", True, 2),
+        ("cuda:0+cuda:1", 2, ["cuda:0", "cuda:1"], "cuda:1", False, 2),  # the trainer on one of the sampler's GPUs
+        ("cuda:0+cuda:2", 2, ["cuda:0", "cuda:1"], "cuda:2", True, 3),
+        ("cuda:1+cuda:0", 2, ["cuda:1", "cuda:2"], "cuda:0", True, 3),
+        ("cpu", 1, ["cpu"], "cpu", False, 1),
     ],
 )
-def test_a_trainer_that_the_sampler_test_a_trainer_that_the_sampler_leaves_a_gpu_is_apart(
-    sampler: str, trainer: str, parallel: int, apart: bool, gpus: int
+def test_one_setting_says_where_sampler_and_trainer_are(
+    device: str, parallel: int, sampler_on: list[str], trainer_on: str, apart: bool, gpus: int
 ) -> None:
-    model = Model(sampler_device=sampler, trainer_device=trainer, tensor_parallel_size=parallel)
-    assert (model.apart, model.gpus) == (apart, gpus)
+    model = Model(device=device, tensor_parallel_size=parallel, sampler="vllm")
+    assert (model.sampler_on, model.trainer_on, model.apart, model.gpus) == (sampler_on, trainer_on, apart, gpus)
     assert shares_gpu(Config(model=model), Hardware(GIB)) != apart
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_here_is_named_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"cuda:1 is wanted in \[model\], but PyTorch finds no CUDA device here"):
-        hardware_for(Model(trainer_device="cuda:1"))
+    with pytest.raises(UserError, match=r"cuda:0 is wanted in \[model\], but PyTorch finds no CUDA device here"):
+        hardware_for(Model(device="cuda:0+cuda:1"))
     with pytest.raises(UserError, match=r"cuda:3 is wanted"):
-        Trainer("nowhere", Config(model=Model(trainer_device="cuda:3")))
+        Trainer("nowhere", Config(model=Model(device="cuda:3")))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert device_named("cuda:1") == torch.device("cuda:1")
     with pytest.raises(UserError, match=r"cuda:2 is wanted .* finds 2 CUDA devices here"):
@@ -95,19 +95,26 @@ def test_a_gpu_that_is_not_here_is_named_before_anything_is_loaded(monkeypatch: 
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["model.sampler=transformers"], "sampler_quantization=fp8 is for vLLM on a GPU; use sampler=vllm there, or"),
-        (["model.device=cpu"], "sampler_quantization=fp8 is for vLLM on a GPU"),
-        (["distillation.rollout_is_threshold=none"], "distillation.rollout_is_threshold=none would not correct for it"),
+        (["model.sampler=transformers", "model.quantization=fp8"], "quantization=fp8 needs vLLM on a GPU, not transf"),
+        (["model.device=cpu", "model.quantization=fp8"], "quantization=fp8 needs vLLM on a GPU, not vllm on cpu"),
+        ([*TWO, "model.sampler=transformers"], "must name one GPU; or use model.sampler=vllm"),
+        (["model.sampler=sglang"], "there is no sampler 'sglang'; model.sampler is one of vllm, transformers, or auto"),
     ],
 )
-def test_eight_bits_that_can_not_be_or_are_not_corrected_for_are_one_sentence(overrides: list[str], said: str) -> None:
+def test_what_a_sampler_can_not_do_is_one_sentence(overrides: list[str], said: str) -> None:
     with pytest.raises(UserError) as error:
-        config("model.sampler_quantization=fp8", *overrides)
+        check_sampler(config(*overrides))
     assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_eight_bits_need_the_weights_that_correct_them() -> None:
+    with pytest.raises(UserError, match=r"distillation\.rollout_is_threshold=none would not correct for it"):
+        config("model.quantization=fp8", "distillation.rollout_is_threshold=none")
 
 
 def test_eight_bits_halve_what_the_linear_layers_take() -> None:
-    whole, eight = memory(config()), memory(config("model.sampler_quantization=fp8"))
+    whole, eight = memory(config()), memory(config("model.quantization=fp8"))
     weights = {part.what: part.bytes for part in eight.parts if part.where == "sampler"}["base weights"]
     shape = Shape.read(QWEN)
     assert weights == pytest.approx(shape.linear + 2 * shape.embedding, rel=1e-2)
@@ -134,7 +141,7 @@ class Platform:
 )
 def test_eight_bits_need_a_gpu_that_computes_in_them(device: str, capabilities: tuple[int, ...], refused: bool) -> None:
     settings = VllmSettings(model="m", max_tokens=8, stop_token_ids=(), device=device, quantization="fp8")
-    with pytest.raises(UserError, match="sampler_quantization=fp8 needs") if refused else nullcontext():
+    with pytest.raises(UserError, match="quantization=fp8 needs") if refused else nullcontext():
         _check_device(settings, Platform(*capabilities))
 
 
@@ -146,23 +153,31 @@ def test_each_has_all_of_its_own_gpu() -> None:
     unlike = Hardware(80 * GIB, trainer_gpu=40 * GIB)
     one, two = memory(config(), Hardware(80 * GIB)), memory(config(*TWO), unlike)
     assert two.needs == one.needs
-    assert (one.limits["sampler"] / GIB, one.limits["trainer"] / GIB) == pytest.approx((36, 44))
-    assert (two.limits["sampler"] / GIB, two.limits["trainer"] / GIB) == pytest.approx((72, 40))
-    large = config(*TWO, "model.gpu_memory_utilization=0.95")
-    assert memory(large, unlike).limits["sampler"] / GIB == pytest.approx(76)
+    whole = {"sampler": "trainer", "trainer": "sampler"}
+    for name, other in whole.items():
+        assert one.limits[name] == pytest.approx(GPU_SHARE * 80 * GIB - one.needs[other])
+    assert (two.limits["sampler"] / GIB, two.limits["trainer"] / GIB) == pytest.approx((76, 38))
 
 
 def test_two_small_gpus_hold_what_one_of_them_can_not() -> None:
-    assert not memory(config(), GPUS["l40s-48"]).fits
-    assert memory(config(*TWO), GPUS["l40s-48"]).fits
-    with pytest.raises(UserError, match=r"the sampler's share=0\.9 of a GPU of 17\.0 GiB leaves 0\.0 GiB .*; lower"):
-        vllm_cache_bytes(config(*TWO), QWEN, Hardware(17 * GIB, trainer_gpu=80 * GIB), 1)
+    one, two = (
+        machine_named(name).used_by(config(*kind).model) for name, kind in (("l40s-48", ()), ("2xl40s-48", TWO))
+    )
+    assert not memory(config(), one).fits
+    assert memory(config(*TWO), two).fits
+    with pytest.raises(UserError, match=r"0\.0 GiB of a GPU of 80\.0 GiB for the trainer and of 17\.0 .*; lower"):
+        vllm_cache(config(*TWO), QWEN, Hardware(17 * GIB, trainer_gpu=80 * GIB), 1)
 
 
 def started_with(*overrides: str) -> VllmSettings:
     """Returns what an engine of these settings gives vLLM."""
     settings, micro = config(*overrides), load_config("micro")
-    sampler = _Parts(settings, "folder", load_tokenizer(micro), 1, 0, 1, None).vllm(GIB_BYTES)
+
+    def no_base() -> Base:
+        raise AssertionError("vLLM loads weights of its own")
+
+    parts = SamplerParts(settings, "folder", load_tokenizer(micro), 1, 0, 1, no_base, GIB_BYTES, 0.5)
+    sampler = sampler_named("vllm").made(parts)
     assert isinstance(sampler, VllmSampler)
     return sampler.settings
 
@@ -182,11 +197,10 @@ def arguments(*overrides: str) -> dict[str, Any]:
 def test_vllm_gets_the_numbers_of_its_gpus_and_its_share() -> None:
     pytest.importorskip("vllm", reason="vLLM is not installed")
     assert "device_ids" not in arguments()
-    assert arguments()["gpu_memory_utilization"] == 0.45
+    assert arguments()["gpu_memory_utilization"] == 0.5
     assert arguments(*TWO)["device_ids"] == [0]
-    assert arguments(*TWO)["gpu_memory_utilization"] == 0.9
     assert arguments(*TWO)["kv_cache_memory_bytes"] == GIB_BYTES
-    several = ["model.sampler_device=cuda:1", "model.tensor_parallel_size=2", "model.trainer_device=cuda:0"]
+    several = ["model.device=cuda:1+cuda:0", "model.tensor_parallel_size=2"]
     assert arguments(*several)["device_ids"] == [1, 2]
 
 
@@ -199,7 +213,7 @@ def test_the_installed_vllm_knows_every_argument() -> None:
     from vllm import AsyncEngineArgs
     from vllm.config.quantization import ONLINE_QUANT_SHORTHAND_NAMES
 
-    every = arguments(*TWO, "model.sampler_quantization=fp8")
+    every = arguments(*TWO, "model.quantization=fp8")
     assert set(every) <= {field.name for field in fields(AsyncEngineArgs)}
     assert every["quantization"] in ONLINE_QUANT_SHORTHAND_NAMES  # vLLM quantises a 16-bit folder while it loads
 
@@ -211,7 +225,8 @@ async def test_the_next_group_is_sampled_while_a_step_is_taken(tmp_path: Path, m
     """vLLM in its process, the trainer in this one, half of the cores each: a step ends only once tokens have come."""
     pytest.importorskip("vllm", reason="vLLM is not installed")
     folder = write_model(tmp_path / "model", small=False)
-    model = {"path": str(folder), "device": "cpu", "dtype": "float32", "kv_cache_gib": 0.1, "max_model_len": 1024}
+    model = {"path": str(folder), "sampler": "vllm", "device": "cpu", "dtype": "float32"}
+    model |= {"kv_cache_gib": 0.1, "max_model_len": 1024}
     sections = {"model": model, "sampling": {"max_tokens": 32, "pipeline": "one-step-off", "max_prompt_len": 256}}
     settings = Config.model_validate(sections | {"reprompt": {"max_reprompt_len": 512}})
     async with open_engine(settings, load_tokenizer(settings)) as engine:

@@ -24,10 +24,10 @@ from ttsd.config import Config, load_config
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.machine.capacity import capacity
 from ttsd.machine.gpus import GIB, Hardware
-from ttsd.machine.memory import vllm_cache_bytes
+from ttsd.machine.memory import vllm_cache
 from ttsd.machine.shape import KNOWN
 from ttsd.nouns import Completion
-from ttsd.sampling.kinds import SAMPLERS
+from ttsd.sampling.kinds import VLLM
 from ttsd.sampling.protocol import AdapterRef
 from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
 from ttsd.sampling.vllm_sampler.settings import MAX_BATCHED_TOKENS, engine_args, lora_slots
@@ -401,16 +401,18 @@ async def test_start_refuses_what_cannot_be(
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # importing vLLM
 async def test_vllm_is_started_with_what_the_plan_counts_with() -> None:
     """On a GPU with the cache that is planned; on any device with the sequences that `capacity` assumes."""
-    config = load_config("qwen3-8b-80gb")
-    cache_bytes = vllm_cache_bytes(config, KNOWN["Qwen/Qwen3-8B"], Hardware(79.1 * GIB), 1)
-    wanted = VllmSettings(model="m", max_tokens=8192, stop_token_ids=(), kv_cache_bytes=cache_bytes)
+    config = load_config(model="Qwen/Qwen3-8B", overrides=["model.sampler=vllm", "distillation.checkpoint_over=0"])
+    cache_bytes, share = vllm_cache(config, KNOWN["Qwen/Qwen3-8B"], Hardware(79.1 * GIB), 1)
+    wanted = VllmSettings(
+        model="m", max_tokens=8192, stop_token_ids=(), kv_cache_bytes=cache_bytes, gpu_memory_utilization=share
+    )
     for device in ("cuda", "cpu"):
         arguments = engine_args(wanted, device)
         assert arguments["kv_cache_memory_bytes"] == cache_bytes
-        assert arguments["max_num_seqs"] == SAMPLERS["vllm"].max_sequences
+        assert arguments["max_num_seqs"] == VLLM.max_sequences
         assert arguments["max_num_batched_tokens"] == MAX_BATCHED_TOKENS[device]
-    assert engine_args(wanted, "cuda")["gpu_memory_utilization"] == 0.45
-    one_at_a_time = Config(method="multi-turn")
+    assert engine_args(wanted, "cuda")["gpu_memory_utilization"] == share
+    one_at_a_time = Config.model_validate({"method": "multi-turn", "model": {"sampler": "vllm"}})
     runs = capacity(one_at_a_time, KNOWN["Qwen/Qwen3-0.6B"], 9999, Hardware(1e13))
     assert (runs.runs, runs.limit) == (256, "limit: the sampler decodes 256 completions at once")
 

@@ -3,7 +3,7 @@
     import ttsd
 
     answer = ttsd.solve("micro:numbers:5:7", "micro")
-    for event in ttsd.events(my_question, ttsd.load_config("qwen3-4b", ["budget.attempts=64"])):
+    for event in ttsd.events(my_question, ttsd.load_config(model="Qwen/Qwen3-4B", overrides=["budget.attempts=64"])):
         ...
     frames = ttsd.read_record("ttsd.sqlite")
 
@@ -37,10 +37,12 @@ from ttsd.nouns import Attempt, Step, Verdict
 from ttsd.record.protocol import Answer
 from ttsd.record.run import Run
 from ttsd.reporting.board import QuietView
+from ttsd.running.fitting import fitted_here
 from ttsd.running.preview import Preview
 from ttsd.running.preview import preview as preview_runs
 from ttsd.running.solve import Talk
 from ttsd.running.solve import solve as run_one
+from ttsd.sampling.background import in_thread
 
 if TYPE_CHECKING:
     import pandas
@@ -117,8 +119,11 @@ async def asolve(
     configuration, or a file. `method`: a name of the table; None: the one that the settings name. `label`: your own
     name for the run.
     """
-    run = replace(_asked(question, config, method, seed), label=label)
-    return await run_one(run, fresh=fresh, view=view or _Listener())
+    view = view or _Listener()
+    run, line = await _asked(question, config, method, seed)
+    if line:
+        view.say(line)
+    return await run_one(replace(run, label=label), fresh=fresh, view=view)
 
 
 async def apreview(
@@ -130,8 +135,9 @@ async def apreview(
     fresh: bool = False,
 ) -> Preview:
     """Returns the memory that the same `asolve` needs and the prompts that it answers next. Starts nothing."""
-    run = _asked(question, config, method, seed)
-    return await preview_runs([run], run.config, fresh=fresh)
+    run, line = await _asked(question, config, method, seed)
+    found = await preview_runs([run], run.config, fresh=fresh)
+    return replace(found, memory=f"{line}\n{found.memory}") if line and found.memory else found
 
 
 def preview(question: str | Problem, config: Config | str | None = None, **options: Any) -> Preview:
@@ -139,11 +145,16 @@ def preview(question: str | Problem, config: Config | str | None = None, **optio
     return asyncio.run(apreview(question, config, **options))
 
 
-def _asked(question: str | Problem, config: Config | str | None, method: str | None, seed: int) -> Run:
-    settings = config if isinstance(config, Config) else load_config(config)
-    settings = settings.model_copy(update={"method": method_named(method or settings.method).name})
+async def _asked(
+    question: str | Problem, config: Config | str | None, method: str | None, seed: int
+) -> tuple[Run, str]:
+    """Returns the run, its settings fitted to this machine, and a line on what was chosen (empty: nothing)."""
     with _refusals():
-        return Run(question if isinstance(question, Problem) else problems.load(str(question)), settings, seed)
+        problem = question if isinstance(question, Problem) else problems.load(str(question))
+    settings = config if isinstance(config, Config) else load_config(config)
+    chosen = method_named(method or settings.method)
+    fit = await in_thread(fitted_here, settings, [problem.name], [chosen])
+    return Run(problem, fit.config.model_copy(update={"method": chosen.name}), seed), fit.line if fit.chosen else ""
 
 
 @contextmanager

@@ -42,9 +42,7 @@ def group(given: argparse.Namespace, settings: tuple[str, ...]) -> tuple[float, 
     )
     with tempfile.TemporaryDirectory() as folder:
         options = [part for one in wanted for part in ("--set", one)]
-        ended = ttsd(
-            "solve", given.question, "-c", "qwen2.5-coder-0.5b-cpu", *options, "--method", "sdpo", cwd=Path(folder)
-        )
+        ended = ttsd("solve", given.question, *options, "--method", "sdpo", cwd=Path(folder))
         assert ended.returncode in (0, 1), ended.stderr
         database = Path(folder) / "ttsd.sqlite"
         spent = [json.loads(str(seconds)) for (seconds,) in rows(database, "select seconds from steps")]

@@ -26,7 +26,7 @@ from typing import Any
 
 from tests.records import run_of
 from tests.synthetic import populate_much
-from ttsd.config import load_config
+from ttsd.config import Config
 from ttsd.machine.memory import state_bytes
 from ttsd.machine.shape import KNOWN, Shape
 from ttsd.nouns import Attempt, Completion, Example, Prompt, Status, Step, Verdict
@@ -127,7 +127,7 @@ def needs(gpus: int, step_seconds: float, found: Measured, options: argparse.Nam
     """Returns what GPUs need that each take a step every `step_seconds`: in words, and as a share of what there is."""
     steps = gpus / step_seconds  # a second
     attempts = steps * GROUP
-    states = steps * state_bytes(load_config("qwen3-8b-80gb"), Shape.read(KNOWN["Qwen/Qwen3-8B"])) / 1e9
+    states = steps * state_bytes(Config(), Shape.read(KNOWN["Qwen/Qwen3-8B"])) / 1e9
     cores = attempts * CASES * options.case_seconds
     size = attempts * found.attempt_bytes * DAY / 1e9
     return {

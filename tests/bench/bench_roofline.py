@@ -90,7 +90,7 @@ def seconds(call: Callable[[], object], clock: Callable[[], float], times: int =
 
 
 def measure(given: argparse.Namespace) -> None:
-    config = Config().changed("distillation", gradient_checkpointing=given.checkpointing)
+    config = Config().changed("distillation", checkpoint_over=0 if given.checkpointing else None)
     trainer = Trainer(given.model, config, threads=given.threads)
     trainer.create("question", 0)
     trainer.perturb("question", 1, 0.01)

@@ -1,7 +1,7 @@
 """A whole step, generation and judging included, against TRL's experimental SDPOTrainer with its own generation.
 
     python -m tests.bench.bench_whole_step --trl PYTHON [--rounds 3] [--steps 8] [--skip 2] [--group 16] [--tokens 192]
-        [--model FOLDER --config qwen2.5-coder-0.5b-cpu]
+        [--model FOLDER]
 
 Both sides run the bundled model in float32, or the real one that is named: in bfloat16 with checkpointed gradients.
 LoRA of rank 16 on all linear layers, reverse KL on the top 20 and a tail, EMA teacher. Ours is `ttsd solve` with the

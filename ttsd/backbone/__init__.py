@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ttsd.backbone.attention import forest_attention
 from ttsd.backbone.base import Base, load_base
-from ttsd.backbone.files import model_sizes, replacing
+from ttsd.backbone.files import check_weight_files, model_sizes, replacing
 from ttsd.backbone.generation import FinishReason, Generated, generate
 from ttsd.backbone.lora import Adapter, LoraShape
 from ttsd.backbone.model_folder import resolve
@@ -29,6 +29,7 @@ __all__ = [
     "Prefixes",
     "Tokenizer",
     "check_loads",
+    "check_weight_files",
     "cpu_computes_bfloat16",
     "cpu_threads",
     "device_named",

@@ -359,8 +359,8 @@ def _four_bits(dtype: torch.dtype) -> Any:
 
     if find_spec("bitsandbytes") is None:
         raise UserError(
-            "model.quantize_base='nf4' needs the package bitsandbytes; run `pip install \"ttsd[nf4]\"`, "
-            "or use quantize_base=none"
+            'model.quantization with nf4 needs the package bitsandbytes; run `pip install "ttsd[nf4]"`, '
+            "or use model.quantization=none"
         )
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype, bnb_4bit_use_double_quant=True

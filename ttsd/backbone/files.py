@@ -10,11 +10,30 @@ from pathlib import Path
 from typing import Any
 
 from ttsd.backbone.pretrained import pretrained
+from ttsd.errors import UserError
 
 
 def model_sizes(path: str) -> dict[str, Any]:
     """Returns what the model's config.json says, without loading weights. UserError as for loading the model."""
     return dict(pretrained("AutoConfig", path).to_dict())
+
+
+def check_tokenizer_files(path: str) -> None:
+    """Checks that a model's folder holds a tokenizer. UserError: it doesn't."""
+    folder = Path(path)
+    if folder.is_dir() and not any(folder.glob("tokenizer*")) and (folder / "config.json").is_file():
+        raise UserError(
+            f"the folder {path!r} has no tokenizer files; copy tokenizer.json and its settings of the model there"
+        )
+
+
+def check_weight_files(path: str) -> None:
+    """Checks that a model's folder holds weights. UserError: it doesn't."""
+    folder = Path(path)
+    if folder.is_dir() and not any(one for kind in ("*.safetensors", "*.bin") for one in folder.glob(kind)):
+        raise UserError(
+            f"the folder {path!r} has no weights (model.safetensors); fetch the model again, or check model.path"
+        )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+from ttsd.backbone.files import check_tokenizer_files
 from ttsd.backbone.pretrained import pretrained
 from ttsd.backbone.rope import own_length
 from ttsd.backbone.user_text import UserText
@@ -66,6 +67,7 @@ class Tokenizer:
         a whole run.
         UserError: nothing readable at `path`, no chat template, or a template that does not say the question once.
         """
+        check_tokenizer_files(path)
         inner = pretrained("AutoTokenizer", path)
         if inner.chat_template is None:
             raise UserError(
@@ -75,7 +77,7 @@ class Tokenizer:
         if not inner.is_fast:
             raise UserError(f"the tokenizer of {path!r} has no tokenizer.json; choose a model that has one")
         settings = {"enable_thinking": enable_thinking, **(chat_template_kwargs or {})}
-        return cls(
+        loaded = cls(
             inner,
             _end_ids(inner, path),
             length=_length(path),
@@ -84,6 +86,8 @@ class Tokenizer:
             thinking_end=thinking_end,
             today=today,
         )
+        _check_vocabulary(loaded, path)
+        return loaded
 
     def on(self, today: date) -> Tokenizer:
         """Returns the same tokenizer at another date: a resumed run reads the date on which it began."""
@@ -98,6 +102,11 @@ class Tokenizer:
         if rendered == head + user.strip() + tail:
             user = user.strip()  # what many templates do
         return self._user_text.between(head, user, tail)
+
+    @property
+    def vocabulary(self) -> int:
+        """Returns the number after the last token's."""
+        return 1 + max(map(int, self._inner.get_vocab().values()))
 
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(self._inner.encode(text, add_special_tokens=False))
@@ -201,6 +210,24 @@ def _end_ids(inner: Any, path: str) -> list[int]:
         for listed in (getattr(part, "eos_token_id", None) for part in parts):
             found += listed if isinstance(listed, list) else [listed]
     return [token for token in dict.fromkeys(found) if token is not None]
+
+
+def _check_vocabulary(tokenizer: Tokenizer, path: str) -> None:
+    """Checks that the tokenizer has the model's end, and the model its tokens. UserError: it is another model's."""
+    try:
+        settings = pretrained("AutoConfig", path).get_text_config()
+    except UserError:  # the folder holds a tokenizer alone
+        return
+    ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
+    ids, known = tokenizer.chat("def f(s): return s"), tokenizer.vocabulary
+    foreign = [number for number in ids if number >= settings.vocab_size]
+    unknown = [number for number in ends if number is not None and number >= known]
+    if foreign or (unknown and len(unknown) == len(ends)):
+        fault = f"gives token {foreign[0]}" if foreign else f"lacks the model's end token {unknown[0]}"
+        raise UserError(
+            f"the tokenizer in {path!r} belongs to another model: it {fault}, of {settings.vocab_size} tokens of the "
+            "model; copy the model's own tokenizer files there"
+        )
 
 
 def _length(path: str) -> int | None:

@@ -11,6 +11,7 @@ app = typer.Typer(
     cls=Commands,
     callback=global_options,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help, in half the time
     help="Trains a language model on ONE hard coding question, at test time, until it solves it.",

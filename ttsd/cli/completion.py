@@ -29,6 +29,14 @@ def config_names(incomplete: str) -> list[str]:
     return _matching(incomplete, (name.removesuffix(".toml") for name in names if name.endswith(".toml")))
 
 
+def model_names(incomplete: str) -> list[str]:
+    """Returns the bundled model, the well-known ones, and folders and GGUF files here."""
+    from ttsd.machine.shape import KNOWN
+
+    here = (path for path in Path.cwd().iterdir() if path.suffix == ".gguf" or (path / "config.json").is_file())
+    return _matching(incomplete, iter(["micro", *KNOWN, *(path.name for path in here)]))
+
+
 def method_names(incomplete: str) -> list[str]:
     """Returns the names of the table of methods."""
     from ttsd.methods import METHODS

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ttsd.cli.options import ConfigOption, JsonOption, SetOption, settings_of
+from ttsd.cli.options import INFRASTRUCTURE, ConfigOption, JsonOption, ModelOption, SetOption
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
+
+    from ttsd.machine.memory import Memory
 
 app = typer.Typer(no_args_is_help=True, help="Settings: those in force, and what each means.")
 
 _HEAD = """\
 # Settings
 
-A TOML file (`--config NAME|PATH`) overrides the defaults, and `--set section.key=value` overrides both; see also
-`ttsd config show`. *Paper*: the name in table 12 of arXiv 2601.20802. *lasgroup/SDPO*: the key in the paper's code;
-`rollout`, `model` and keys without a section stand there under `actor_rollout_ref`, with `optim`, `self_distillation`
-and the latter under its `actor`. Where neither has a name, the setting is ours. The paper's `is_clip` has no
+Later ones decide: the defaults, the file that TTSD_CONFIG names, `ttsd.toml` in the current folder (named on stderr
+with what it sets), each `--config NAME|PATH` from left to right, `--model MODEL`, `--set section.key=value`. What
+nobody has set of devices, bits and lengths is fitted to the model and the machine; `ttsd config show -m MODEL` prints
+it all, and where each value comes from.
+
+*Paper*: the name in table 12 of arXiv 2601.20802. *lasgroup/SDPO*: the key in the paper's code; `rollout`, `model` and
+keys without a section stand there under `actor_rollout_ref`, with `optim`, `self_distillation` and the latter under its
+`actor`. Where neither has a name, the setting is ours. The paper's `is_clip` has no
 counterpart: each group is used for one update, so there is no ratio of new to old policy to cap.
 
 `ttsd config reference` writes this page.
@@ -42,24 +48,60 @@ def methods(as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def show(config: ConfigOption = None, set_: SetOption = None, as_json: JsonOption = False) -> None:
-    """Print the settings that a command with the same --config and --set would have, as a TOML file."""
-    settings = settings_of(config, set_).model_dump()
+def show(
+    model: ModelOption = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="Fit them to another machine, as h100-80, 2xl4-24 or cpu-16.", metavar="MACHINE")
+    ] = None,
+    questions: Annotated[int, typer.Option(min=1, help="Count the memory of so many that share the engine.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the settings that a command with the same options would have, as a TOML file, and the memory they need.
+
+    Each names where it comes from. Nothing is loaded: a model that is not here needs its config.json only. Exit status
+    0 if the memory is there, 3 if not, 2 if no settings fit.
+    """
+    from ttsd.config import flat, layered
+    from ttsd.machine.gpus import machine_named, this_machine
+    from ttsd.running.fitting import fit_for, memory_for
+
+    found = layered(config or [], set_ or [], model=model)
+    machine = this_machine() if gpu is None else machine_named(gpu)
+    fit = fit_for(found.config, machine)
+    memory = memory_for(fit.config, machine, questions) if fit.memory else None
+    settings = fit.config.model_dump()
+    origins = {place: "fit" if place in fit.chosen else found.origins.get(place, "default") for place in flat(settings)}
     if as_json:
-        print(json.dumps(settings))
-        return
+        rows = memory.rows() if memory else []
+        fits = memory is not None and memory.fits
+        print(json.dumps({"settings": settings, "from": origins, "fit": fit.line, "fits": fits, "memory": rows}))
+    else:
+        print("\n".join(_as_toml(fit.line, memory, settings, origins)))
+    raise typer.Exit(INFRASTRUCTURE if memory and not memory.fits else 0)
+
+
+def _as_toml(line: str, memory: Memory | None, settings: dict[str, Any], origins: Mapping[str, str]) -> Iterator[str]:
+    """Yields the lines of a configuration file; what is not a setting is a comment."""
     from ttsd.config import Config
     from ttsd.config.setting import written
 
+    yield f"# {line}"
+    for row in memory.rows() if memory else []:
+        yield f"#   {row['where']:<8} {row['what']:<24} {row['memory']:>10}  {row['note']}".rstrip()
     defaults = Config().model_dump()
-    print(f"method = {written(settings.pop('method'))}\n")
+    yield f"\nmethod = {written(settings.pop('method'))}{_origin(origins['method'])}"
     for name, table in settings.items():
-        print(f"[{name}]")
+        yield f"\n[{name}]"
         for key, value in table.items():
             default = defaults[name][key]
-            note = "" if value == default else f"  # default: {written(default)}"
-            print(f"{key} = {written(value)}{note}")
-        print()
+            note = "" if value == default else f"; default: {written(default)}"
+            yield f"{key} = {written(value)}{_origin(origins.get(f'{name}.{key}', 'default'), note)}"
+
+
+def _origin(origin: str, note: str = "") -> str:
+    return "" if origin == "default" else f"  # {origin}{note}"
 
 
 @app.command()

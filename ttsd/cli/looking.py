@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ttsd.cli.completion import method_names, question_names
-from ttsd.cli.options import ConfigOption, JsonOption, SetOption, settings_of
+from ttsd.cli.options import ConfigOption, JsonOption, SetOption, expand, settings_of
 from ttsd.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def show(
         tuple[int, int] | None, typer.Option(help="Two attempts: what changed from one to the other.", metavar="A B")
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="With --attempt: write the tokens in colour as a page.", metavar="FILE")
+        Path | None,
+        typer.Option(help="With --attempt: write the tokens in colour as a page.", metavar="FILE", callback=expand),
     ] = None,
     question: Annotated[
         str | None, typer.Option(help="Only runs whose question contains this.", autocompletion=question_names)
@@ -171,7 +172,9 @@ def _write_attempt_page(store: Store, run: int, attempt: int, file: Path) -> Non
 
 
 def report(
-    out: Annotated[Path, typer.Argument(help="The folder for the page, the figure and the tables.")] = Path("report"),
+    out: Annotated[
+        Path, typer.Argument(help="The folder for the page, the figure and the tables.", callback=expand)
+    ] = Path("report"),
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
@@ -213,7 +216,7 @@ def delete(
 
 def export(
     run: Annotated[int, typer.Argument(help="A run's number.")],
-    out: Annotated[Path, typer.Argument(help="The new folder.")],
+    out: Annotated[Path, typer.Argument(help="The new folder.", callback=expand)],
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:

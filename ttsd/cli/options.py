@@ -3,31 +3,57 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import sys
+from collections.abc import Coroutine, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from ttsd.cli.completion import config_names, method_names, question_names, subset_names
+from ttsd.cli.completion import config_names, method_names, model_names, question_names, subset_names
 from ttsd.cli.stopping import stop_requests
 from ttsd.errors import Stopped
 
 if TYPE_CHECKING:
     from ttsd.config import Config
+    from ttsd.methods import Method
 
 DISCOVERED, EXHAUSTED, USER_ERROR, INFRASTRUCTURE = 0, 1, 2, 3  # and 130 or 143, stopped
 RESUMABLE = "everything is on disk, and the same command resumes"
 
-ConfigOption = Annotated[
+
+def expand(value: Any) -> Any:
+    """Replaces `~` and variables of the environment in the paths of an option or argument."""
+    from ttsd.config import expanded
+
+    if isinstance(value, list | tuple):
+        return [expand(one) for one in value]
+    return type(value)(expanded(str(value))) if isinstance(value, str | Path) else value
+
+
+ModelOption = Annotated[
     str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A name on the Hugging Face hub, a folder, a GGUF file, or micro (bundled).",
+        metavar="MODEL",
+        autocompletion=model_names,
+    ),
+]
+ConfigOption = Annotated[
+    list[str] | None,
     typer.Option(
         "--config",
         "-c",
-        help="A shipped configuration's name, or a TOML file.",
+        help="A shipped configuration's name, or a TOML file. Several are merged, left to right.",
         metavar="NAME|PATH",
         autocompletion=config_names,
     ),
+]
+BudgetOption = Annotated[
+    int | None, typer.Option("--budget", min=1, help="Attempts of a run at most: budget.attempts.", metavar="N")
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -46,13 +72,19 @@ DryRunOption = Annotated[
 QuestionArgument = Annotated[
     str,
     typer.Argument(
-        help="micro:ID, lcb:ID, FILE.jsonl#ID or a folder.", metavar="QUESTION", autocompletion=question_names
+        help="micro:ID, lcb:ID, FILE.jsonl#ID or a folder.",
+        metavar="QUESTION",
+        autocompletion=question_names,
+        callback=expand,
     ),
 ]
 SubsetArgument = Annotated[
     list[str],
     typer.Argument(
-        help="A subset's name, a TOML file, or questions.", metavar="SUBSET...", autocompletion=subset_names
+        help="A subset's name, a TOML file, or questions.",
+        metavar="SUBSET...",
+        autocompletion=subset_names,
+        callback=expand,
     ),
 ]
 SeedsOption = Annotated[int, typer.Option(min=1, help="Runs of each method on each question: seeds 0 to N-1.")]
@@ -69,12 +101,31 @@ LabelOption = Annotated[
 T = TypeVar("T")
 
 
-def settings_of(config: str | None, overrides: list[str] | None, unsafe_no_sandbox: bool = False) -> Config:
-    """The configuration that --config, --set and --unsafe-no-sandbox ask for."""
+def settings_of(
+    config: list[str] | None,
+    overrides: list[str] | None,
+    unsafe_no_sandbox: bool = False,
+    *,
+    model: str | None = None,
+    budget: int | None = None,
+) -> Config:
+    """The configuration that --config, --model, --budget, --set and --unsafe-no-sandbox ask for."""
     from ttsd.config import load_config
 
-    extra = ["judge.unsafe_no_sandbox=true"] if unsafe_no_sandbox else []
-    return load_config(config, [*(overrides or []), *extra])
+    first = [f"budget.attempts={budget}"] if budget is not None else []
+    last = ["judge.unsafe_no_sandbox=true"] if unsafe_no_sandbox else []
+    return load_config(config, [*first, *(overrides or []), *last], model=model)
+
+
+def fit(settings: Config, questions: Sequence[str], methods: Sequence[Method]) -> Config:
+    """The settings for this machine; what was chosen is said on stderr."""
+    from ttsd.running.fitting import fitted_here
+    from ttsd.sampling.background import in_thread
+
+    fitted = run(in_thread(fitted_here, settings, questions, methods))
+    if fitted.chosen:
+        print(fitted.line, file=sys.stderr)
+    return fitted.config
 
 
 def run(work: Coroutine[Any, Any, T], *, afterwards: str = "") -> T:

@@ -17,9 +17,12 @@ from ttsd.cli.options import (
     AtOnceOption,
     ConfigOption,
     JsonOption,
+    ModelOption,
     SetOption,
     SubsetArgument,
     UnsafeOption,
+    expand,
+    fit,
     run,
     settings_of,
 )
@@ -37,9 +40,12 @@ def probe(
     ] = 16,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write NAME-hard.toml and so on, as `ttsd batch` takes them.", metavar="NAME.toml"),
+        typer.Option(
+            help="Write NAME-hard.toml and so on, as `ttsd batch` takes them.", metavar="NAME.toml", callback=expand
+        ),
     ] = None,
     at_once: AtOnceOption = None,
+    model: ModelOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     unsafe_no_sandbox: UnsafeOption = False,
@@ -54,16 +60,19 @@ def probe(
     Exit status: 0, 2 wrong command or setting, 3 at least one question failed, 130 or 143 stopped.
     """
     from problems.subsets import questions
+    from ttsd.methods import methods_named
     from ttsd.reporting.live import overview_for_stderr
     from ttsd.running import probe as work
     from ttsd.running.hardness import write_subsets
 
-    settings = settings_of(config, set_, unsafe_no_sandbox)
+    names = questions(subset)
+    settings = settings_of(config, set_, unsafe_no_sandbox, model=model)
     if out is not None and not out.absolute().parent.is_dir():
         raise UserError(f"--out {str(out)!r} is in no folder that exists; make it first")
     work_on = partial(work.probe, samples=samples, feedback_samples=feedback_samples)
+    settings = fit(settings, names, methods_named("best-of-k,multi-turn"))
     with overview_for_stderr() as overview:
-        found = run(work_on(questions(subset), settings, runs_at_once=at_once, overview=overview), afterwards=RESUMABLE)
+        found = run(work_on(names, settings, runs_at_once=at_once, overview=overview), afterwards=RESUMABLE)
     files = write_subsets(found.measured, out) if out is not None else []
     if as_json:
         print(json.dumps(_answer(found, files)))

@@ -19,6 +19,7 @@ from ttsd.cli.options import (
     QuestionArgument,
     SetOption,
     UnsafeOption,
+    expand,
     run,
     settings_of,
 )
@@ -41,6 +42,7 @@ def problems_list(
         typer.Argument(
             help="A subset, a FILE.jsonl, or a source that was pulled (lcb); without it, what there is.",
             autocompletion=subset_names,
+            callback=expand,
         ),
     ] = None,
     since: Annotated[str, typer.Option(help="A source's questions from this day on.", metavar="YYYY-MM-DD")] = "",
@@ -147,7 +149,7 @@ def problems_pull(
     ] = None,
     origin: Annotated[
         Path | None,
-        typer.Option("--from", help="Instead: a .jsonl, .jsonl.gz or .parquet file, or a folder of them."),
+        typer.Option("--from", help="Instead: a .jsonl, .jsonl.gz or .parquet file, or a folder.", callback=expand),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -187,6 +189,7 @@ def problems_check(
             help="Questions, subsets, FILE.jsonl, problem folders or folders of them.",
             metavar="[QUESTION_OR_FOLDER...]",
             autocompletion=subset_names,
+            callback=expand,
         ),
     ] = None,
     config: ConfigOption = None,

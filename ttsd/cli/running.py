@@ -17,16 +17,20 @@ from ttsd.cli.options import (
     INFRASTRUCTURE,
     RESUMABLE,
     AtOnceOption,
+    BudgetOption,
     ConfigOption,
     DryRunOption,
     JsonOption,
     LabelOption,
     MethodOption,
+    ModelOption,
     QuestionArgument,
     SeedsOption,
     SetOption,
     SubsetArgument,
     UnsafeOption,
+    expand,
+    fit,
     run,
     settings_of,
 )
@@ -46,6 +50,8 @@ def solve(
     question: QuestionArgument,
     method: MethodOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the engine, the adapter and the run.")] = 0,
+    budget: BudgetOption = None,
+    model: ModelOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     label: LabelOption = None,
@@ -67,7 +73,7 @@ def solve(
     from ttsd.api import apreview, asolve
     from ttsd.reporting.live import view_for_stderr
 
-    settings = settings_of(config, set_, unsafe_no_sandbox)
+    settings = settings_of(config, set_, unsafe_no_sandbox, model=model, budget=budget)
     _warn_of_several_answers([problems.load(question)])
     if dry_run:
         return _print_preview(run(apreview(question, settings, method=method, seed=seed, fresh=fresh)), as_json)
@@ -99,6 +105,8 @@ def batch(
     ray_workers: Annotated[
         int | None, typer.Option(min=1, help="With --ray: engines; default: one per GPU or tensor-parallel group.")
     ] = None,
+    budget: BudgetOption = None,
+    model: ModelOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     dry_run: DryRunOption = False,
@@ -116,9 +124,10 @@ def batch(
     from ttsd.running import batch as work
     from ttsd.running.preview import preview
 
-    settings = settings_of(config, set_, unsafe_no_sandbox)
-    chosen = methods_named(methods or f"{settings.method},best-of-k")
-    wanted = [replace(one, label=label) for one in work.planned(questions(subset), chosen, seeds, settings)]
+    settings = settings_of(config, set_, unsafe_no_sandbox, model=model, budget=budget)
+    names, compared = questions(subset), methods_named(methods or f"{settings.method},best-of-k")
+    settings = fit(settings, names, compared)
+    wanted = [replace(one, label=label) for one in work.planned(names, compared, seeds, settings)]
     if ray is None and ray_workers is not None:
         raise UserError(f"--ray-workers {ray_workers} needs --ray: give its ADDRESS, or local")
     _warn_of_several_answers(one.problem for one in wanted)
@@ -183,12 +192,18 @@ def _print_results(results: Results, *, as_json: bool) -> None:
 def judge(
     question: Annotated[
         str | None,
-        typer.Argument(help="micro:ID, lcb:ID, FILE.jsonl#ID or a folder.", autocompletion=question_names),
+        typer.Argument(
+            help="micro:ID, lcb:ID, FILE.jsonl#ID or a folder.", autocompletion=question_names, callback=expand
+        ),
     ] = None,
-    file: Annotated[str | None, typer.Argument(help="A Python file, or - for stdin.")] = None,
+    file: Annotated[str | None, typer.Argument(help="A Python file, or - for stdin.", callback=expand)] = None,
     batch: Annotated[
         str | None,
-        typer.Option(help='Judge many: lines {"question": ..., "program": ...}, - for stdin.', metavar="FILE.jsonl"),
+        typer.Option(
+            help='Judge many: lines {"question": ..., "program": ...}, - for stdin.',
+            metavar="FILE.jsonl",
+            callback=expand,
+        ),
     ] = None,
     config: ConfigOption = None,
     set_: SetOption = None,

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ttsd.cli.options import expand
 from ttsd.errors import UserError
 
 log = logging.getLogger("ttsd")
@@ -43,13 +44,14 @@ def _print_version(wanted: bool) -> None:
 
 def global_options(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end.")
+        bool, typer.Option("--version", "-V", is_eager=True, callback=_print_version, help="Print the version and end.")
     ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Also print what libraries say, and where an error arose.")
     ] = False,
     log_file: Annotated[
-        Path | None, typer.Option("--log", help="Write that to a file, for a bug report.", metavar="FILE")
+        Path | None,
+        typer.Option("--log", help="Write that to a file, for a bug report.", metavar="FILE", callback=expand),
     ] = None,
 ) -> None:
     if verbose or log_file:

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from ttsd.cli.options import ConfigOption, SetOption, settings_of
+from ttsd.cli.options import ConfigOption, SetOption, expand, settings_of
 
 
 def view(
     database: Annotated[
-        list[Path] | None, typer.Argument(help="Databases; default: that of the settings.", metavar="[FILE.sqlite]...")
+        list[Path] | None,
+        typer.Argument(help="Databases; default: that of the settings.", metavar="[FILE.sqlite]...", callback=expand),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any that is free.")] = 0,
     config: ConfigOption = None,

@@ -13,8 +13,8 @@ from ttsd.config.sections import (
     Store,
     Teacher,
 )
-from ttsd.config.setting import flat
-from ttsd.config.sources import BUNDLED_CONFIG, load_config, recorded_config, shipped_configs
+from ttsd.config.setting import expanded, flat
+from ttsd.config.sources import BUNDLED_CONFIG, layered, load_config, recorded_config, shipped_configs
 
 __all__ = [
     "BUNDLED_CONFIG",
@@ -30,7 +30,9 @@ __all__ = [
     "Sampling",
     "Store",
     "Teacher",
+    "expanded",
     "flat",
+    "layered",
     "load_config",
     "recorded_config",
     "shipped_configs",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import field_validator
 
-from ttsd.config.setting import Section, setting
+from ttsd.config.setting import Section, expanded, setting
 
 BUNDLED_MODEL = "micro"
 
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?|cuda:\d{1,3}\+cuda:\d{1,3}")
 
 
 class Model(Section):
@@ -28,34 +28,36 @@ class Model(Section):
         "type of the weights; auto: bfloat16 where the device computes it, else float32",
         code="rollout.dtype",
     )
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: a GPU where there is one")
-    sampler_device: str = setting(
-        "auto", "where vLLM samples: auto (as `device`), or the first of its GPUs, as in cuda:0", min_length=1
-    )
-    trainer_device: str = setting(
+    device: str = setting(
         "auto",
-        "where weights are trained: auto (as `device`), or a GPU; on one that vLLM does not use, nothing is shared",
-        min_length=1,
+        "auto: a GPU where there is one; cpu; a GPU, as in cuda:1; or two, as in cuda:0+cuda:1: the sampler's (its "
+        "first), and the trainer's",
     )
-    sampler: Literal["vllm", "transformers"] = setting(
-        "vllm", "what samples completions; transformers shares the trainer's weights and is slower", code="rollout.name"
+    sampler: str = setting(
+        "auto",
+        "what samples completions: vllm, or transformers, which shares the trainer's weights; auto: vllm on a GPU, "
+        "transformers on a CPU",
+        code="rollout.name",
+        min_length=1,
     )
     max_model_len: int | None = setting(
         None, "tokens of prompt + completion; none: the model's own limit", code="rollout.max_model_len", ge=16
     )
-    gpu_memory_utilization: float = setting(
-        0.45, "share of the GPU that vLLM may take", code="rollout.gpu_memory_utilization", gt=0, le=1
-    )
     threads: int | None = setting(
         None, "CPU threads of sampler and of trainer; none: all cores for one question, half where several train", ge=1
     )
-    kv_cache_gib: float = setting(1.0, "vLLM's key/value cache on a CPU, in GiB", gt=0)
+    kv_cache_gib: float | None = setting(
+        None,
+        "vLLM's cache of keys and values, in GiB; none: what the trainer leaves, as far as groups can use it",
+        gt=0,
+    )
     tensor_parallel_size: int = setting(
         1, "GPUs that share one sampler", code="rollout.tensor_model_parallel_size", ge=1
     )
-    quantize_base: Literal["none", "nf4"] = setting("none", "nf4: a 4-bit base in the trainer (bitsandbytes)")
-    sampler_quantization: Literal["none", "fp8"] = setting(
-        "none", "fp8: vLLM holds the linear layers in 8 bits, on GPUs of Ada, Hopper or newer"
+    quantization: Literal["none", "fp8", "nf4", "fp8+nf4"] = setting(
+        "none",
+        "fp8: vLLM holds the linear layers in 8 bits (GPUs of Ada, Hopper or newer); nf4: the trainer holds them in 4 "
+        "(bitsandbytes), and so does a sampler that shares its weights",
     )
     enable_thinking: bool = setting(
         False,
@@ -76,14 +78,14 @@ class Model(Section):
     @property
     def sampler_on(self) -> list[str]:
         """Returns the sampler's devices, its first one first; one without a number where vLLM may choose."""
-        first = self._place(self.sampler_device)
+        first = self.device.partition("+")[0]
         named = [f"cuda:{gpu_number(first) + at}" for at in range(self.tensor_parallel_size)]
         return named if ":" in first else [first]
 
     @property
     def trainer_on(self) -> str:
         """Returns the trainer's device."""
-        return self._place(self.trainer_device)
+        return self.device.rpartition("+")[2]
 
     @property
     def gpus(self) -> int:
@@ -96,36 +98,29 @@ class Model(Section):
         first = gpu_number(self.sampler_on[0])
         return not first <= gpu_number(self.trainer_on) < first + self.tensor_parallel_size
 
-    def _place(self, own: str) -> str:
-        return self.device if own == "auto" else own
+    @property
+    def base_bits(self) -> Literal["none", "nf4"]:
+        """Returns how the trainer's base is quantized."""
+        return "nf4" if "nf4" in self.quantization else "none"
 
-    @model_validator(mode="after")
-    def _quantized_by_vllm(self) -> Model:
-        on_gpu = self.sampler == "vllm" and self._place(self.sampler_device) != "cpu"
-        if self.sampler_quantization != "none" and not on_gpu:
-            raise ValueError(
-                f"sampler_quantization={self.sampler_quantization} is for vLLM on a GPU; use sampler=vllm there, or "
-                "sampler_quantization=none"
-            )
-        return self
+    @property
+    def sampler_bits(self) -> Literal["none", "fp8"]:
+        """Returns how a sampler that has weights of its own quantizes them."""
+        return "fp8" if "fp8" in self.quantization else "none"
 
-    @model_validator(mode="after")
-    def _devices_go_together(self) -> Model:
-        for name, device in (("sampler_device", self.sampler_device), ("trainer_device", self.trainer_device)):
-            if not _DEVICE.fullmatch(device):
-                raise ValueError(f"{name}={device} is no device; choose auto, cpu, cuda, or a GPU, as in cuda:1")
-        sampler, trainer = self._place(self.sampler_device), self._place(self.trainer_device)
-        if (sampler == "cpu") != (trainer == "cpu"):
+    @field_validator("device")
+    @classmethod
+    def _names_devices(cls, device: str) -> str:
+        if not _DEVICE.fullmatch(device):
             raise ValueError(
-                f"the sampler on {sampler} and the trainer on {trainer} can't go together; put both on the CPU with "
-                "device=cpu, or both on GPUs"
+                f"{device} is no device; choose auto, cpu, a GPU, as in cuda:1, or two, as in cuda:0+cuda:1"
             )
-        if self.sampler == "transformers" and gpu_number(sampler) != gpu_number(trainer):
-            raise ValueError(
-                f"sampler=transformers samples with the trainer's weights, so sampler_device={self.sampler_device} and "
-                f"trainer_device={self.trainer_device} must name the same GPU; or use sampler=vllm"
-            )
-        return self
+        return device
+
+    @field_validator("path")
+    @classmethod
+    def _expand(cls, path: str) -> str:
+        return expanded(path)
 
 
 def gpu_number(device: str) -> int:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from ttsd.config.model import Model
-from ttsd.config.setting import Section, setting
+from ttsd.config.setting import Section, expanded, setting
 
 REPROMPT_TEMPLATE = "{prompt}{solution}{feedback}\n\nCorrectly solve the original question."
 SOLUTION_TEMPLATE = "\n\nCorrect solution:\n\n{successful_previous_attempt}"
@@ -71,14 +71,11 @@ class Distillation(Section):
         5.0, "bound on |log teacher - log student| of an outcome; none: no bound", paper="clip advantages", gt=0
     )
     token_budget: int = setting(16384, "tokens of one micro-batch", code="ppo_max_token_len_per_gpu", ge=1)
-    gradient_checkpointing: bool = setting(
-        False,
-        "compute activations again in the backward pass: less memory for one more forward pass",
+    checkpoint_over: int | None = setting(
+        None,
+        "gradient checkpointing: tokens of a micro-batch whose activations are kept, the others' are computed again in "
+        "the backward pass; none: all are kept",
         code="model.enable_gradient_checkpointing",
-    )
-    checkpoint_over: int = setting(
-        0,
-        "with gradient_checkpointing: tokens whose activations are kept; a larger micro-batch recomputes some layers",
         ge=0,
     )
 
@@ -215,6 +212,11 @@ class JudgeSection(Section):
     python: str | None = setting(None, "interpreter for solutions; none: the one that runs ttsd", min_length=1)
     unsafe_no_sandbox: bool = setting(False, "run programs without the sandbox; recorded with the run")
 
+    @field_validator("python")
+    @classmethod
+    def _expand(cls, path: str | None) -> str | None:
+        return path and expanded(path)
+
 
 class Budget(Section):
     """Says when a run ends."""
@@ -235,6 +237,11 @@ class Store(Section):
     track: Literal["none", "wandb", "tensorboard", "trackio"] = setting(
         "none", "also send metrics there", code="trainer.logger"
     )
+
+    @field_validator("path", "state_dir")
+    @classmethod
+    def _expand(cls, path: str | None) -> str | None:
+        return path and expanded(path)
 
 
 class Config(Section):
@@ -258,20 +265,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _quantized_sampler_needs_importance_weights(self) -> Config:
-        quantized = self.model.sampler_quantization
-        if quantized != "none" and self.distillation.rollout_is_threshold is None:
+        if self.model.sampler_bits != "none" and self.distillation.rollout_is_threshold is None:
             raise ValueError(
-                f"model.sampler_quantization={quantized} samples from other weights than those that learn, and "
+                f"model.quantization={self.model.quantization} samples from other weights than those that learn, and "
                 "distillation.rollout_is_threshold=none would not correct for it; give a number, as in 2"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _room_for_a_prompt(self) -> Config:
-        length = self.model.max_model_len
-        if length is not None and length <= self.sampling.max_tokens:
-            raise ValueError(
-                f"model.max_model_len={length} leaves no room for a prompt and "
-                f"sampling.max_tokens={self.sampling.max_tokens}; lower sampling.max_tokens"
             )
         return self

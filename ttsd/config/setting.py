@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from types import UnionType
@@ -14,6 +16,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
+
+from ttsd.errors import UserError
 
 _NULL = ("none", "null")
 
@@ -31,6 +35,14 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in values.items():
         found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
+
+
+def expanded(path: str) -> str:
+    """Returns a path with `~` and variables of the environment replaced. UserError: there is no such variable."""
+    found = os.path.expandvars(os.path.expanduser(path))
+    if missing := re.search(r"\$(\w+|\{\w+\})", found):
+        raise UserError(f"{path!r} names {missing[0]}, and the environment has no such variable; set it")
     return found
 
 

@@ -1,10 +1,17 @@
-"""Where a configuration comes from: defaults < TOML file < `--set section.key=value`, or the record of a run."""
+"""Where a configuration comes from, the weakest first.
+
+The defaults; for the bundled model, and where none is named, its own `micro`; the file that TTSD_CONFIG names;
+`ttsd.toml` in the current folder; each `--config`, left to right; `--model`; `--set section.key=value`. Or the record
+of a run.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,26 +20,62 @@ from pydantic import ValidationError
 
 from ttsd.config.model import BUNDLED_MODEL
 from ttsd.config.sections import Config
-from ttsd.config.setting import explain, read, section, suggest
+from ttsd.config.setting import expanded, explain, flat, read, section, suggest
 from ttsd.errors import UserError
 
 BUNDLED_CONFIG = "micro"
+FOLDER_CONFIG = "ttsd.toml"
+VARIABLE = "TTSD_CONFIG"
+DISTRUSTED = ("judge.unsafe_no_sandbox", "judge.python")  # what lets a program out of the sandbox, or starts another
 
 
-def load_config(source: str | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Returns the configuration that `source` names, with `section.key=value` overrides applied.
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Some settings by section, and where they come from."""
 
-    Without a source it is the bundled model's own configuration while that model is meant, else the defaults.
+    origin: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Layered:
+    """Settings, and the origin of each by its place, as in `lora.lr`; one without an origin has its default."""
+
+    config: Config
+    origins: Mapping[str, str]
+
+
+def load_config(
+    sources: str | Sequence[str] | None = None, overrides: Sequence[str] = (), *, model: str | None = None
+) -> Config:
+    """Returns the configuration that `sources` name, merged left to right, with `section.key=value` overrides.
+
     UserError: there is no such configuration, or a setting is unknown or has a wrong value.
     """
-    changes = _applied({}, overrides)
-    if source is None and changes.get("model", {}).get("path", BUNDLED_MODEL) == BUNDLED_MODEL:
-        source = BUNDLED_CONFIG
-    data = _applied(_file(source), overrides) if source is not None else changes
+    return layered([sources] if isinstance(sources, str) else sources or [], overrides, model=model).config
+
+
+def layered(sources: Sequence[str], overrides: Sequence[str] = (), *, model: str | None = None) -> Layered:
+    """Returns what `load_config` does, with the origin of each setting.
+
+    `ttsd.toml` is said on stderr with all that it sets: the current folder may be somebody else's. A configuration in
+    which nobody names a model has the bundled one, and `model.path` is then not among the fields that are set.
+    """
+    layers = [*_usual(), *(Layer(f"-c {source}", _file(source)) for source in sources)]
+    if model is not None:
+        layers.append(Layer("-m", _model(model)))
+    layers += [Layer("--set", _override(override)) for override in overrides]
+    path = flat(_merged(layers)).get("model.path")
+    if path in (None, BUNDLED_MODEL):
+        bundled = _file(BUNDLED_CONFIG)
+        if path is None:
+            del bundled["model"]["path"]
+        layers.insert(0, Layer(f"the bundled model's {BUNDLED_CONFIG}", bundled))
     try:
-        return Config.model_validate(data)
+        config = Config.model_validate(_merged(layers))
     except ValidationError as error:
         raise UserError(explain(error, Config)) from None
+    return Layered(config, {place: layer.origin for layer in layers for place in flat(layer.values)})
 
 
 def recorded_config(recorded: Mapping[str, Any]) -> Config:
@@ -52,45 +95,68 @@ def shipped_configs() -> list[str]:
     )
 
 
+def _usual() -> list[Layer]:
+    """Returns the layers that no command line names."""
+    layers = []
+    if named := os.environ.get(VARIABLE):
+        layers.append(Layer(f"{VARIABLE}={named}", _file(named)))
+    if Path(FOLDER_CONFIG).is_file():
+        values = _file(FOLDER_CONFIG)
+        _say(flat(values))
+        layers.append(Layer(FOLDER_CONFIG, values))
+    return layers
+
+
+def _say(values: Mapping[str, Any]) -> None:
+    """Names what `ttsd.toml` sets on stderr, first what weakens the sandbox."""
+    risky = [f"{place}={values[place]!r}" for place in DISTRUSTED if place in values]
+    names = [*risky, *(place for place in values if place not in DISTRUSTED)]
+    print(f"ttsd: {Path(FOLDER_CONFIG).absolute()} sets {', '.join(names) or 'nothing'}", file=sys.stderr)
+
+
+def _model(name: str) -> dict[str, Any]:
+    """Returns the settings that `--model` stands for: a hub name, a folder, a GGUF file, or the bundled `micro`."""
+    return {"model": {"path": name}}
+
+
+def _merged(layers: Sequence[Layer]) -> dict[str, Any]:
+    """Returns the settings of all layers by section; a later one decides."""
+    merged: dict[str, Any] = {}
+    for name, value in ((name, value) for layer in layers for name, value in layer.values.items()):
+        before = merged.get(name)
+        merged[name] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged
+
+
 def _file(source: str) -> dict[str, Any]:
-    path = Path(source)
-    if path.suffix != ".toml" and os.sep not in source:
-        if source not in shipped_configs():
-            raise UserError(
-                f"there is no configuration {source!r}{suggest(source, shipped_configs())}; "
-                f"shipped ones: {', '.join(shipped_configs())}, or give the path of a .toml file"
-            )
-        text = (resources.files("configs") / f"{source}.toml").read_text("utf-8")
-    else:
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            cause = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise UserError(
-                f"can't read the configuration {source!r} ({cause}); give the path of a TOML file"
-            ) from None
+    text, name = _text(source), repr(source)
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{source!r} is not valid TOML: {error}; correct that line") from None
+        raise UserError(f"{name} is not valid TOML: {error}; correct that line") from None
 
 
-def _applied(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    for override in overrides:
-        _apply(data, override)
-    return data
+def _text(source: str) -> str:
+    if not source.endswith(".toml") and os.sep not in source:
+        if source not in shipped_configs():
+            raise UserError(
+                f"there is no configuration {source!r}{suggest(source, shipped_configs())}; "
+                f"shipped ones: {', '.join(shipped_configs())}, or give the path of a .toml file, or a model with -m"
+            )
+        return (resources.files("configs") / f"{source}.toml").read_text("utf-8")
+    try:
+        return Path(expanded(source)).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        cause = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UserError(f"can't read the configuration {source!r} ({cause}); give the path of a TOML file") from None
 
 
-def _apply(data: dict[str, Any], override: str) -> None:
+def _override(override: str) -> dict[str, Any]:
     key, equals, value = override.partition("=")
     name, dot, option = key.strip().partition(".")
     if equals and name == "method" and not dot:
-        data["method"] = value.strip()
-        return
+        return {"method": value.strip()}
     if not equals or not dot or not option:
         raise UserError(f"--set {override!r} is not of the form section.key=value, as in budget.attempts=64")
-    table = data.setdefault(name, {})
-    if not isinstance(table, dict):
-        raise UserError(f"--set {override!r}: {name!r} is not a section; use section.key=value")
     kind = section(Config, name)
-    table[option] = read(value.strip(), kind.model_fields.get(option) if kind else None)
+    return {name: {option: read(value.strip(), kind.model_fields.get(option) if kind else None)}}

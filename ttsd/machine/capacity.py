@@ -13,10 +13,10 @@ from typing import Any
 
 from ttsd.config import Config
 from ttsd.machine.gpus import GIB, Hardware
-from ttsd.machine.memory import RAM_SHARE, cache_bytes_of_run, learner_bytes, memory_of
+from ttsd.machine.memory import cache_bytes_of_run, learner_bytes, memory_of
 from ttsd.machine.shape import Shape
 from ttsd.methods import method_named
-from ttsd.sampling.kinds import SAMPLERS
+from ttsd.sampling.kinds import sampler_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +33,20 @@ class Capacity:
 def capacity(config: Config, model: Mapping[str, Any], runs: int, hardware: Hardware) -> Capacity:
     """Returns how many of `runs` such runs share an engine; at least one. `model`: the model's config.json."""
     shape, method = Shape.read(model), method_named(config.method)
-    group, sequences = method.at_once(config), SAMPLERS[config.model.sampler].max_sequences
-    cache, trainer = _room(config, shape, hardware)
+    group, sequences = method.at_once(config), sampler_named(config.model.sampler).max_sequences
+    empty = memory_of(config, shape, hardware, questions=0)
+    cache, given = cache_bytes_of_run(config, shape, group, on_cpu=hardware.is_cpu), config.model.kv_cache_gib
+    learner = learner_bytes(config, shape) if method.learns else 0.0
     limits = {
         "all of them": float(runs),
         f"limit: the sampler decodes {sequences} completions at once": sequences / group,
-        "limit: the sampler's memory for keys, values and adapters": cache
-        / cache_bytes_of_run(config, shape, group, on_cpu=hardware.is_cpu),
     }
-    if method.learns:
-        limits["limit: the trainer's memory for adapters and optimizers"] = trainer / learner_bytes(config, shape)
+    if given is None and not config.model.apart:
+        limits["limit: the memory for keys, values, adapters and optimizers"] = empty.cache / (cache + learner)
+    else:
+        room = empty.cache if given is None else given * GIB
+        limits["limit: the sampler's memory for keys, values and adapters"] = room / cache
+        free = empty.limits["trainer"] - empty.needs["trainer"]
+        limits["limit: the trainer's memory for adapters and optimizers"] = free / learner if learner else runs
     limit = min(limits, key=limits.__getitem__)
     return Capacity(max(1, int(limits[limit])), limit)
-
-
-def _room(config: Config, shape: Shape, hardware: Hardware) -> tuple[float, float]:
-    """Returns the bytes that runs can divide among themselves: the sampler's, the trainer's."""
-    empty = memory_of(config, shape, hardware, questions=0)
-    if hardware.is_cpu and SAMPLERS[config.model.sampler].own_weights:
-        return config.model.kv_cache_gib * GIB, RAM_SHARE * hardware.free - sum(empty.needs.values())
-    return empty.cache, empty.limits["trainer"] - empty.needs["trainer"]

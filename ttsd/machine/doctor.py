@@ -18,14 +18,14 @@ from typing import Any
 from sandbox import probe
 from ttsd.config import Config
 from ttsd.errors import UserError
-from ttsd.machine.gpus import GIB, gpu_named, hardware_for
+from ttsd.machine.gpus import GIB, hardware_for
 from ttsd.machine.lengths import longest_lengths
-from ttsd.sampling.kinds import SAMPLERS
+from ttsd.machine.shape import ABSENT, Shape, model_facts, model_folder, own_length
+from ttsd.sampling.kinds import sampler_named
 
 LIBRARIES = ("torch", "transformers", "peft", "sqlite-utils", "datasets")
 LEAST_FREE_GIB = 2.0
 VETTED = ("Qwen3ForCausalLM", "Qwen2ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM")
-ABSENT = "{} is not on this machine: the first run fetches it from the hub, or give model.path a folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +42,10 @@ def examine(config: Config) -> list[Finding]:
     return [*_software(config), _device(config), *_sandbox(config), *examine_model(config)]
 
 
-def plan_for(config: Config, gpu: str, questions: int) -> tuple[list[dict[str, str]], bool]:
-    """Returns what `questions` questions need of memory on a GPU, part by part, and whether that fits.
-
-    The model need not be on this machine. UserError: no GPU of that name is known.
-    """
-    from ttsd.machine.memory import memory_of
-    from ttsd.machine.shape import Shape
-
-    hardware = gpu_named(gpu)
-    if hardware.is_cpu and config.model.dtype == "auto":  # that processor may have no bfloat16, whatever this one has
-        config = config.changed("model", dtype="float32")
-    memory = memory_of(config, Shape.read(model_facts(config)[0]), hardware, questions=questions)
-    rows = [(part.where, part.what, f"{part.bytes / GIB:.2f} GiB", part.note) for part in memory.parts]
-    needs, limits = memory.needs, memory.limits
-    rows += [(one, "all", f"{needs[one] / GIB:.2f} GiB", f"of {limits[one] / GIB:.2f} GiB") for one in needs]
-    return [dict(zip(("where", "what", "memory", "note"), row, strict=True)) for row in rows], memory.fits
-
-
 def examine_model(config: Config) -> list[Finding]:
     """Examines whether the configured model is here, can be trained, and has room."""
     try:
-        sizes, place = model_facts(config)
+        sizes, place = model_facts(config.model.path)
         rows = [Finding("model", True, place)]
         return [
             *rows,
@@ -77,39 +59,10 @@ def examine_model(config: Config) -> list[Finding]:
         return [Finding("model", False, str(error)), *_disk(config, None, "")]
 
 
-def model_facts(config: Config) -> tuple[Mapping[str, Any], str]:
-    """Returns the model's config.json and says where the model is. UserError: nothing is known about it here."""
-    from ttsd.backbone import model_sizes
-    from ttsd.machine.shape import KNOWN
-
-    path = config.model.path
-    folder = _folder(path)
-    if folder is None and path in KNOWN:
-        return KNOWN[path], ABSENT.format(path)
-    return model_sizes(folder or path), f"{path} is on this machine"
-
-
-def _folder(path: str) -> str | None:
-    """Returns the model's folder, its own or the hub's cache; None: it is not on this machine."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    from ttsd.backbone import resolve
-
-    if Path(resolve(path)).is_dir():
-        return resolve(path)
-    try:
-        found = try_to_load_from_cache(path, "config.json")
-    except HFValidationError:  # not a name that the hub could have
-        return None
-    folder = Path(found).parent if isinstance(found, str) else None
-    return str(folder) if folder is not None and any(folder.glob("*.safetensors")) else None
-
-
 def _template(config: Config) -> Finding:
     from ttsd.backbone import Tokenizer
 
-    folder = _folder(config.model.path)
+    folder = model_folder(config.model.path)
     if folder is None:
         return Finding("chat template", True, "can be seen once the model is on this machine")
     try:
@@ -134,8 +87,8 @@ def _context(config: Config, sizes: Mapping[str, Any]) -> Finding:
     completion = config.sampling.max_tokens
     longest = longest_lengths(config)
     needed = max(longest.prompt, longest.teacher_prompt) + completion
-    has = config.model.max_model_len or sizes.get("max_position_embeddings") or needed
-    positions = sizes.get("max_position_embeddings") or has
+    positions = own_length(sizes)
+    has = config.model.max_model_len or positions
     if has > positions:
         detail = f"model.max_model_len={has} is more than the model's {positions} positions; lower it"
         return Finding("context length", False, detail)
@@ -148,7 +101,6 @@ def _context(config: Config, sizes: Mapping[str, Any]) -> Finding:
 def _memory(config: Config, sizes: Mapping[str, Any]) -> Finding:
     """Compares what one question needs with what this machine has."""
     from ttsd.machine.memory import memory_of
-    from ttsd.machine.shape import Shape
 
     try:
         hardware = hardware_for(config.model)
@@ -162,14 +114,14 @@ def _software(config: Config) -> list[Finding]:
     python = ".".join(map(str, sys.version_info[:3]))
     rows = [Finding("python", sys.version_info >= (3, 11), python)]
     rows += [Finding(name, (version := _version(name)) is not None, version or "missing") for name in LIBRARIES]
-    if config.model.quantize_base == "nf4":
+    if config.model.base_bits == "nf4":
         found = _version("bitsandbytes")
         rows.append(Finding("bitsandbytes", found is not None, found or 'missing: pip install "ttsd[nf4]"'))
     return [*rows, _sampler(config.model.sampler)]
 
 
 def _sampler(name: str) -> Finding:
-    packages = SAMPLERS[name].packages
+    packages = sampler_named(name).packages
     found = [f"{package} {version}" for package in packages if (version := _version(package))]
     if found and find_spec(packages[0]) is not None:
         return Finding("sampler", True, found[0])
@@ -221,7 +173,6 @@ def _sandbox(config: Config) -> list[Finding]:
 def _disk(config: Config, sizes: Mapping[str, Any] | None, place: str) -> list[Finding]:
     """Examines the room for the database and three states of a run, for adapters, and for a download."""
     from ttsd.machine.memory import adapters_bytes, scratch_parent, state_bytes
-    from ttsd.machine.shape import Shape
 
     states = 3 * state_bytes(config, Shape.read(sizes)) if sizes else 0.0
     adapters = adapters_bytes(config, sizes, 1) if sizes else 0.0

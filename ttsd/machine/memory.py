@@ -1,8 +1,7 @@
 """How much memory sampler and trainer take: the one place that `capacity`, the doctor and the engine ask.
 
-Memory is the worst case of the settings: every prompt and completion at its limit. On a GPU a sampler with weights of
-its own takes a fixed share, or nearly all of a GPU that it need not share; otherwise sampler and trainer may each have
-what the other one leaves.
+Memory is the worst case of the settings: every prompt and completion at its limit. Sampler and trainer may each have
+what the other one leaves, or nearly all of a GPU of their own.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from typing import Any
 
 from ttsd.config import Config
 from ttsd.errors import UserError
-from ttsd.machine.gpus import GIB, Hardware
+from ttsd.machine.gpus import GIB, Hardware, Machine
 from ttsd.machine.lengths import Lengths, longest_lengths
 from ttsd.machine.shape import Shape
 from ttsd.methods import method_named
-from ttsd.sampling.kinds import SAMPLERS
+from ttsd.sampling.kinds import sampler_named
 from ttsd.training import LOGITS_AT_ONCE
 
 RAM_SHARE = 0.8  # of a machine's memory that may be planned with: the rest is the system's
+GPU_SHARE = 0.95  # of a GPU's
 NF4_BYTES = 0.516  # 4 bits and doubly quantised scales
 FP8_BYTES = 1.001  # a scale for each row
-OWN_GPU_SHARE = 0.9  # of a GPU that vLLM need not share
 
 _PROCESS = 0.6 * GIB  # Python, torch, CUDA context and library workspaces of one process
 _SERVING = 2.0 * GIB  # what vLLM needs on a GPU while it computes, CUDA graphs included
@@ -35,8 +34,8 @@ _SERVING_ON_CPU = 0.6 * GIB  # measured on two cores with Qwen2.5-Coder-0.5B in 
 _SLACK = 1.1  # allocator fragmentation on what comes and goes
 KV_CACHE = "KV cache, at least"
 LESS_MEMORY = (
-    "lower sampling.max_tokens, reprompt.max_reprompt_len, distillation.token_budget or lora.rank, set "
-    "distillation.gradient_checkpointing, or choose a smaller model"
+    "lower sampling.max_tokens, reprompt.max_reprompt_len, distillation.token_budget, distillation.checkpoint_over or "
+    "lora.rank, or choose a smaller model"
 )
 
 
@@ -57,6 +56,13 @@ class Memory:
     parts: tuple[Need, ...]
     limits: Mapping[str, float]
 
+    def rows(self) -> list[dict[str, str]]:
+        """Returns each part in words, and each process with what it may have."""
+        rows = [(part.where, part.what, f"{part.bytes / GIB:.2f} GiB", part.note) for part in self.parts]
+        for process, need in self.needs.items():
+            rows.append((process, "all", f"{need / GIB:.2f} GiB", f"of {self.limits[process] / GIB:.2f} GiB"))
+        return [dict(zip(("where", "what", "memory", "note"), row, strict=True)) for row in rows]
+
     @property
     def needs(self) -> dict[str, float]:
         """Returns the bytes that each process needs."""
@@ -67,7 +73,7 @@ class Memory:
         """Returns the processes that need more than they may have."""
         return [process for process, need in self.needs.items() if need > self.limits[process]]
 
-    def in_words(self, hardware: Hardware) -> str:
+    def in_words(self, hardware: Hardware | Machine) -> str:
         """Says what both need, what there is and, where that is too little, what to do."""
         needs = ", ".join(f"{process} {need / GIB:.1f} GiB" for process, need in self.needs.items() if need)
         if self.fits:
@@ -75,7 +81,7 @@ class Memory:
         have = [
             f"the {one} may have {self.limits[one] / GIB:.1f} GiB" for one in self.too_large if self.limits[one] > 0
         ]
-        return f"{needs}, of {hardware}; this does not fit{''.join(f', {limit}' for limit in have)}: {LESS_MEMORY}"
+        return f"{needs}, of {hardware}; this DOES NOT FIT{''.join(f', {limit}' for limit in have)}: {LESS_MEMORY}"
 
     @property
     def fits(self) -> bool:
@@ -85,8 +91,12 @@ class Memory:
     @property
     def cache(self) -> float:
         """Returns the bytes that are left for keys and values; below 0 where the rest alone is too much."""
-        least = sum(part.bytes for part in self.parts if part.what == KV_CACHE)
-        return self.limits["sampler"] - self.needs["sampler"] + least
+        return self.limits["sampler"] - self.needs["sampler"] + self.least_cache
+
+    @property
+    def least_cache(self) -> float:
+        """Returns the bytes that keys and values need at least."""
+        return sum(part.bytes for part in self.parts if part.what == KV_CACHE)
 
 
 def number_bytes(config: Config, *, on_cpu: bool) -> int:
@@ -101,7 +111,7 @@ def number_bytes(config: Config, *, on_cpu: bool) -> int:
 def memory_of(config: Config, shape: Shape, hardware: Hardware, *, questions: int) -> Memory:
     """Returns what `questions` questions need that share an engine, every length at its limit."""
     width, lengths = number_bytes(config, on_cpu=hardware.is_cpu), longest_lengths(config)
-    learns, own_weights = method_named(config.method).learns, SAMPLERS[config.model.sampler].own_weights
+    learns, own_weights = method_named(config.method).learns, sampler_named(config.model.sampler).own_weights
     parts = (
         *(_base(config, shape, width) if learns or not own_weights else ()),
         *(_learning(config, shape, width, lengths, questions) if learns else ()),
@@ -143,49 +153,41 @@ def scratch_parent(least_bytes: float) -> Path:
     return memory if usable else Path(tempfile.gettempdir())
 
 
-def vllm_cache_bytes(config: Config, model: Mapping[str, Any], hardware: Hardware, questions: int) -> int:
-    """Returns what vLLM takes for keys and values, on each GPU, for the model whose config.json is `model`.
+def vllm_cache(config: Config, model: Mapping[str, Any], hardware: Hardware, questions: int) -> tuple[int, float]:
+    """Returns what vLLM takes for keys and values, in bytes, and in all as a share, of each GPU.
 
-    UserError: one sequence of full length takes more than that.
+    `model`: its config.json. UserError: one sequence of full length takes more than that.
     """
-    if hardware.is_cpu:
-        return int(config.model.kv_cache_gib * GIB)
-    shape, width = Shape.read(model), number_bytes(config, on_cpu=False)
+    shape, width = Shape.read(model), number_bytes(config, on_cpu=hardware.is_cpu)
     memory = memory_of(config, shape, hardware, questions=questions)
+    given = config.model.kv_cache_gib
+    whole = shape.kv_bytes(questions * longest_lengths(config).student, width) / config.model.tensor_parallel_size
+    cache = given * GIB if given is not None else min(memory.cache, max(whole, memory.least_cache))
     tokens = config.model.max_model_len or config.sampling.max_prompt_len + config.sampling.max_tokens
     least = shape.kv_bytes(tokens, width) / config.model.tensor_parallel_size
-    if memory.cache < least:
-        apart, share = config.model.apart, sampler_share(config)
-        name = "the sampler's share" if apart else "model.gpu_memory_utilization"
+    if cache < least:
         raise UserError(
-            f"{name}={share} of a GPU of {hardware.gpu / GIB:.1f} GiB leaves {max(0.0, memory.cache) / GIB:.1f} GiB "
-            f"for keys and values, and one sequence of {tokens} tokens takes {least / GIB:.1f}; "
-            f"{'' if apart else 'raise it, '}lower model.max_model_len and sampling.max_tokens, or share the engine "
-            "among fewer questions"
+            f"{max(0.0, cache) / GIB:.1f} GiB of {hardware} are left for keys and values, and one sequence of {tokens} "
+            f"tokens takes {least / GIB:.1f}; {'raise model.kv_cache_gib, ' * (given is not None)}lower "
+            "model.max_model_len and sampling.max_tokens, or share the engine among fewer questions"
         )
-    return int(memory.cache)
-
-
-def sampler_share(config: Config) -> float:
-    """Returns the share of each of its GPUs that vLLM may take."""
-    wanted = config.model.gpu_memory_utilization
-    return max(wanted, OWN_GPU_SHARE) if config.model.apart else wanted
+    rest = memory.needs["sampler"] - memory.least_cache
+    return int(cache), min(1.0, (rest + cache) / (hardware.gpu or rest + cache))
 
 
 def _limits(config: Config, hardware: Hardware, needs: Mapping[str, float]) -> dict[str, float]:
-    if SAMPLERS[config.model.sampler].own_weights and not hardware.is_cpu:
-        share = sampler_share(config) * hardware.gpu
-        own = hardware.trainer_gpu or hardware.gpu
-        return {"trainer": own if config.model.apart else own - share, "sampler": share}
-    whole = RAM_SHARE * hardware.free if hardware.is_cpu else hardware.gpu
+    if config.model.apart and not hardware.is_cpu:
+        trainer = hardware.gpu if hardware.trainer_gpu is None else hardware.trainer_gpu
+        return {"trainer": GPU_SHARE * trainer, "sampler": GPU_SHARE * hardware.gpu}
+    whole = RAM_SHARE * hardware.free if hardware.is_cpu else GPU_SHARE * hardware.gpu
     return {"trainer": whole - needs["sampler"], "sampler": whole - needs["trainer"]}
 
 
 def _base(config: Config, shape: Shape, width: int) -> list[Need]:
     """Returns what the trainer's process needs before anything is learned."""
-    linear = NF4_BYTES if config.model.quantize_base == "nf4" else width
+    bits = config.model.base_bits
     return [
-        Need("trainer", "base weights", shape.linear * linear + shape.embedding * width, config.model.quantize_base),
+        Need("trainer", "base weights", shape.base_bytes(width, NF4_BYTES if bits == "nf4" else width), bits),
         Need("trainer", "process", _PROCESS),
     ]
 
@@ -195,7 +197,8 @@ def _learning(config: Config, shape: Shape, width: int, lengths: Lengths, questi
     distillation, numbers = config.distillation, f"{shape.adapter(config.lora.rank) / 1e6:.0f} M numbers"
     row = max(lengths.prompt + lengths.completion, min(distillation.token_budget, lengths.student))
     layer = shape.layer_bytes(config.lora.rank) * width / 2
-    keeps = min(1.0, distillation.checkpoint_over / row) if distillation.gradient_checkpointing else 1.0
+    over = distillation.checkpoint_over
+    keeps = 1.0 if over is None else min(1.0, over / row)
     again = (1 - keeps) * row * shape.layers * shape.hidden * width + (keeps < 1) * row * layer
     kept = keeps * row * shape.layers * layer + again
     passing = max(lengths.teacher_prompt + lengths.completion, min(distillation.token_budget, lengths.teacher))
@@ -227,16 +230,16 @@ def _own_process(
 ) -> list[Need]:
     """Returns what a sampler needs that has weights of its own; of several GPUs, what it needs of each."""
     gpus, slots = config.model.tensor_parallel_size, questions + 1  # one for the version that replaces another
-    least = shape.kv_bytes(lengths.prompt + lengths.completion, width) / gpus
-    whole = shape.kv_bytes(questions * lengths.student, width) / gpus / GIB
-    if hardware.is_cpu:
-        least = max(least, config.model.kv_cache_gib * GIB)
+    one = shape.kv_bytes(lengths.prompt + lengths.completion, width) / gpus
+    group = shape.kv_bytes(lengths.prompt + lengths.group * lengths.completion // 2, width) / gpus
+    given, whole = config.model.kv_cache_gib, shape.kv_bytes(questions * lengths.student, width) / gpus / GIB
+    least = max(one, group) if given is None else given * GIB
     serving = _PROCESS + (_SERVING_ON_CPU if hardware.is_cpu else _SERVING)
-    linear = FP8_BYTES if config.model.sampler_quantization == "fp8" else width
-    weights = shape.linear * linear + shape.embedding * width
+    bits = config.model.sampler_bits
+    weights = shape.base_bytes(width, FP8_BYTES if bits == "fp8" else width)
     return [
-        Need("sampler", "base weights", weights / gpus, config.model.sampler_quantization),
+        Need("sampler", "base weights", weights / gpus, bits),
         Need("sampler", "adapter slots", slots * shape.adapter(config.lora.rank) * width / gpus, f"{slots} slots"),
-        Need("sampler", KV_CACHE, least, f"of one completion; {whole:.1f} GiB hold all at once"),
+        Need("sampler", KV_CACHE, least, f"of a group, half of each completion; {whole:.1f} GiB hold all"),
         Need("sampler", "serving", serving),
     ]

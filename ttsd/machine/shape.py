@@ -1,13 +1,15 @@
-"""The sizes of a model, from its config.json or from a table of well-known ones; nothing is loaded."""
+"""The sizes of a model, from its config.json or from a table of well-known ones; no weights are loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ttsd.errors import UserError
 
+ABSENT = "{} is not on this machine: the first run fetches it from the hub, or give model.path a folder"
 _QWEN3 = {
     "model_type": "qwen3",
     "vocab_size": 151_936,
@@ -43,43 +45,54 @@ KNOWN: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The sizes in a transformers config.json of the Llama and Qwen families."""
+    """The sizes in a transformers config.json of the Llama and Qwen families.
+
+    `feed_forward`: the width that a token uses; `experts`: numbers in all experts of a layer, 0 where it has none.
+    """
 
     hidden: int
     layers: int
     queries: int
     keys: int
     feed_forward: int
-    heads: int
     vocab: int
     tied: bool
+    experts: int = 0
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Shape:
         """Takes the sizes from a config.json. UserError: one is missing."""
+        config = text_part(config)
         try:
             heads = config["num_attention_heads"]
             head = config.get("head_dim") or config["hidden_size"] // heads
+            width, experts = _feed_forward(config)
             return cls(
                 hidden=config["hidden_size"],
                 layers=config["num_hidden_layers"],
                 queries=heads * head,
-                keys=config.get("num_key_value_heads", heads) * head,
-                feed_forward=config["intermediate_size"],
-                heads=heads,
+                keys=(config.get("num_key_value_heads") or heads) * head,
+                feed_forward=width,
                 vocab=config["vocab_size"],
                 tied=config.get("tie_word_embeddings", False),
+                experts=experts,
             )
-        except KeyError as error:
+        except (KeyError, TypeError) as error:
             raise UserError(
-                f"the model's config.json has no {error}; its memory is known only for a text model of the usual shape"
+                f"the model's config.json has no usable {error}; its memory is known only for a text model of the "
+                "usual shape"
             ) from None
+
+    def base_bytes(self, width: int, linear: float) -> float:
+        """Returns the bytes of all weights: `linear` a number in linear layers, `width` in experts and embeddings."""
+        experts = self.layers * self.experts
+        return (self.linear - experts) * linear + (experts + self.embedding) * width
 
     @property
     def linear(self) -> int:
-        """Counts the numbers in the seven linear layers, all layers together."""
+        """Counts the numbers in the linear layers and the experts, all layers together."""
         attention = 2 * self.hidden * self.queries + 2 * self.hidden * self.keys
-        return self.layers * (attention + 3 * self.hidden * self.feed_forward)
+        return self.layers * (attention + (self.experts or 3 * self.hidden * self.feed_forward))
 
     @property
     def embedding(self) -> int:
@@ -87,9 +100,9 @@ class Shape:
         return self.vocab * self.hidden * (1 if self.tied else 2)
 
     def adapter(self, rank: int) -> int:
-        """Counts the numbers in an adapter on all seven linear layers."""
+        """Counts the numbers in an adapter on all linear layers; experts get none."""
         ends = 4 * self.hidden + 2 * self.queries + 2 * self.keys  # q, k, v and o, both sides of each
-        return self.layers * rank * (ends + 3 * (self.hidden + self.feed_forward))
+        return self.layers * rank * (ends + (0 if self.experts else 3 * (self.hidden + self.feed_forward)))
 
     def kv_bytes(self, tokens: int, width: int) -> float:
         """Returns the bytes of keys and values of so many tokens, `width` bytes a number."""
@@ -98,3 +111,55 @@ class Shape:
     def layer_bytes(self, rank: int) -> float:
         """Returns bytes per token that autograd keeps of one layer in 16 bits (measured with saved-tensor hooks)."""
         return 12.0 * self.hidden + 10.0 * self.queries + 8.3 * self.keys + 8.0 * self.feed_forward + 14.0 * rank
+
+
+def own_length(config: Mapping[str, Any]) -> int:
+    """Returns how many tokens a model takes, by its config.json; dynamic scaling extends what it was trained for."""
+    text = text_part(config)
+    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    factor = rope.get("factor", 1.0) if "dynamic" in (rope.get("rope_type"), rope.get("type")) else 1.0
+    return int((text.get("max_position_embeddings") or 1 << 20) * factor)
+
+
+def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns what a config.json says of the language model, which may be a part of the whole."""
+    return {**config, **(config.get("text_config") or {})}
+
+
+def _feed_forward(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Returns the width of the feed-forward layer that a token uses, and the numbers in all experts of a layer."""
+    names = ("num_experts", "num_local_experts", "n_routed_experts")
+    experts = next((config[name] for name in names if config.get(name)), 0)
+    if not experts:
+        return config["intermediate_size"], 0
+    one = config.get("moe_intermediate_size") or config["intermediate_size"]
+    shared = config.get("shared_expert_intermediate_size") or (config.get("n_shared_experts") or 0) * one
+    used = config.get("num_experts_per_tok") or config.get("top_k_experts") or 1
+    return used * one + shared, 3 * config["hidden_size"] * (experts * one + shared)
+
+
+def model_facts(path: str) -> tuple[Mapping[str, Any], str]:
+    """Returns the model's config.json and says where the model is. UserError: nothing is known about it here."""
+    from ttsd.backbone import model_sizes
+
+    folder = model_folder(path)
+    if folder is None and path in KNOWN:
+        return KNOWN[path], ABSENT.format(path)
+    return model_sizes(folder or path), f"{path} is on this machine"
+
+
+def model_folder(path: str) -> str | None:
+    """Returns the model's folder, its own or the hub's cache; None: it is not on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    from ttsd.backbone import resolve
+
+    if Path(resolve(path)).is_dir():
+        return resolve(path)
+    try:
+        found = try_to_load_from_cache(path, "config.json")
+    except HFValidationError:  # not a name that the hub could have
+        return None
+    folder = Path(found).parent if isinstance(found, str) else None
+    return str(folder) if folder is not None and any(folder.glob("*.safetensors")) else None

@@ -16,7 +16,7 @@ from ttsd.config import Config, flat
 from ttsd.methods import Method, method_named
 from ttsd.nouns import Problem, Split
 
-# What may differ when a run is resumed: how far it goes, where it is stored, and how many processes help.
+# What may differ when a run is resumed: how far it goes, where it is stored, and what a machine does it with.
 FREE_SETTINGS = {
     "budget.attempts",
     "budget.tokens",
@@ -25,6 +25,12 @@ FREE_SETTINGS = {
     "store.state_dir",
     "store.track",
     "judge.slots",
+    "model.device",
+    "model.kv_cache_gib",
+    "model.tensor_parallel_size",
+    "model.threads",
+    "distillation.token_budget",
+    "distillation.checkpoint_over",
 }
 
 

@@ -78,8 +78,8 @@ ALARMS: tuple[tuple[str, Signature, str], ...] = (
     (
         "preemptions",
         lambda values: sum(values[-RECENT:]) >= RECENT,
-        "the sampler began {:.1f} completions a step again, its memory being full: raise model.gpu_memory_utilization "
-        "(on a CPU model.kv_cache_gib) or lower sampling.max_tokens",
+        "the sampler began {:.1f} completions a step again, its memory being full: raise model.kv_cache_gib or lower "
+        "sampling.max_tokens",
     ),
     (
         "kl/base",

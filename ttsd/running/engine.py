@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -26,7 +26,7 @@ import psutil
 
 from ttsd.config import Config, Model
 from ttsd.machine.gpus import Hardware, hardware_for
-from ttsd.machine.memory import adapters_bytes, sampler_share, scratch_parent, vllm_cache_bytes
+from ttsd.machine.memory import adapters_bytes, scratch_parent, vllm_cache
 from ttsd.nouns import Completion, Example
 from ttsd.record.claims import state_of
 from ttsd.running.bring_up import bring_up
@@ -34,7 +34,7 @@ from ttsd.running.parity import TOKENS, check_parity
 from ttsd.running.shared_time import Shared, Spending
 from ttsd.running.watchdog import waiting_for
 from ttsd.sampling.background import in_background, in_thread
-from ttsd.sampling.kinds import SAMPLERS
+from ttsd.sampling.kinds import SamplerParts, sampler_named
 from ttsd.sampling.protocol import AdapterRef, Sampler
 
 if TYPE_CHECKING:
@@ -253,12 +253,20 @@ async def open_engine(
     hardware, sizes = hardware_for(config.model), model_sizes(path)
     scratch = scratch_folder(adapters_bytes(config, sizes, adapters) if learns else 0.0)
     loading = cache(lambda: in_background(partial(Trainer, path, config, threads=threads))) if learns else None
-    parts = _Parts(config, path, tokenizer, adapters if learns else 0, seed, threads, loading)
-    makers: dict[str, Callable[[], Sampler]] = {
-        "vllm": lambda: parts.vllm(vllm_cache_bytes(config, sizes, hardware, adapters)),
-        "transformers": parts.transformers,
-    }
-    sampler = makers[config.model.sampler]()
+    parts = SamplerParts(
+        config,
+        path,
+        tokenizer,
+        adapters if learns else 0,
+        seed,
+        threads,
+        base=partial(_base, config, path, threads, loading),
+    )
+    kind = sampler_named(config.model.sampler)
+    if kind.own_weights:
+        cache_bytes, share = vllm_cache(config, sizes, hardware, adapters)
+        parts = replace(parts, cache_bytes=cache_bytes, gpu_share=share)
+    sampler = kind.made(parts)
     engine = Engine(tokenizer, sampler, scratch)
     try:
         engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_gpu(config, hardware))
@@ -301,76 +309,28 @@ def scratch_folder(least_bytes: float) -> Path:
 
 def shares_gpu(config: Config, hardware: Hardware) -> bool:
     """Tells whether the sampler's own process and the trainer divide one GPU."""
-    return SAMPLERS[config.model.sampler].own_weights and not hardware.is_cpu and not config.model.apart
+    return sampler_named(config.model.sampler).own_weights and not hardware.is_cpu and not config.model.apart
 
 
 def differs_in_bits(model: Model) -> bool:
     """Tells whether one of sampler and trainer holds the base in fewer bits than the other."""
-    quantized = model.quantize_base != "none" or model.sampler_quantization != "none"
-    return SAMPLERS[model.sampler].own_weights and quantized
+    return sampler_named(model.sampler).own_weights and model.quantization != "none"
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """What a sampler is made of. `loading` gives the trainer, whose base the transformers sampler shares."""
+def _base(config: Config, path: str, threads: int, loading: Callable[[], Future[Trainer]] | None) -> Base:
+    """Returns the trainer's base, or one of its own where nothing is trained."""
+    from ttsd.backbone import LoraShape, load_base
 
-    config: Config
-    path: str
-    tokenizer: Tokenizer
-    adapters: int
-    seed: int
-    threads: int
-    loading: Callable[[], Future[Trainer]] | None
-
-    def transformers(self) -> Sampler:
-        from ttsd.backbone import LoraShape, load_base
-        from ttsd.sampling.transformers_sampler import HfSampler, HfSettings
-
-        model, sampling, loading = self.config.model, self.config.sampling, self.loading
-        settings = HfSettings(
-            max_tokens=sampling.max_tokens,
-            stop_token_ids=self.tokenizer.stop_token_ids,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            max_model_len=model.max_model_len,
-            seed=self.seed,
-        )
-
-        def load() -> Base:
-            base = load_base(
-                self.path,
-                dtype=model.dtype,
-                device=model.trainer_on,
-                quantize=model.quantize_base,
-                threads=self.threads,
-                max_model_len=model.max_model_len,
-            )
-            lora = self.config.lora  # no adapter is used here, but only LoRA layers can be prepared
-            base.wire(LoraShape.of(lora.rank, lora.alpha, lora.target_modules))
-            return base
-
-        return HfSampler(settings, self.tokenizer.answer, (lambda: loading().result().base) if loading else load)
-
-    def vllm(self, cache_bytes: int) -> Sampler:
-        from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
-
-        model, sampling = self.config.model, self.config.sampling
-        settings = VllmSettings(
-            model=self.path,
-            max_tokens=sampling.max_tokens,
-            stop_token_ids=self.tokenizer.stop_token_ids,
-            adapters=self.adapters,
-            max_lora_rank=self.config.lora.rank,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            dtype=model.dtype,
-            device=model.sampler_on[0],
-            quantization=model.sampler_quantization,
-            max_model_len=model.max_model_len,
-            gpu_memory_utilization=sampler_share(self.config),
-            kv_cache_bytes=cache_bytes,
-            tensor_parallel_size=model.tensor_parallel_size,
-            threads=self.threads,
-            seed=self.seed,
-        )
-        return VllmSampler(settings, self.tokenizer.answer)
+    if loading is not None:
+        return loading().result().base
+    model, lora = config.model, config.lora  # no adapter is used here, but only LoRA layers can be prepared
+    base = load_base(
+        path,
+        dtype=model.dtype,
+        device=model.trainer_on,
+        quantize=model.base_bits,
+        threads=threads,
+        max_model_len=model.max_model_len,
+    )
+    base.wire(LoraShape.of(lora.rank, lora.alpha, lora.target_modules))
+    return base

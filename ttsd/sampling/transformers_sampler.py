@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.nouns import Completion
 from ttsd.sampling.background import in_background, in_thread
-from ttsd.sampling.kinds import SAMPLERS
+from ttsd.sampling.kinds import TRANSFORMERS, SamplerParts
 from ttsd.sampling.protocol import (
     AdapterRef,
     Decode,
@@ -48,7 +48,7 @@ class HfSettings:
     temperature: float = 1.0
     top_p: float = 1.0
     max_model_len: int | None = None
-    max_batch: int = SAMPLERS["transformers"].max_sequences
+    max_batch: int = TRANSFORMERS.max_sequences
     seed: int = 0
 
 
@@ -242,3 +242,17 @@ def _fail(batch: Sequence[_Request], error: Exception) -> None:
     for request in batch:
         if not request.answer.done():
             request.answer.set_exception(failure)
+
+
+def made(parts: SamplerParts) -> HfSampler:
+    """Returns this sampler, made of what the engine has."""
+    model, sampling = parts.config.model, parts.config.sampling
+    settings = HfSettings(
+        max_tokens=sampling.max_tokens,
+        stop_token_ids=parts.tokenizer.stop_token_ids,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_model_len=model.max_model_len,
+        seed=parts.seed,
+    )
+    return HfSampler(settings, parts.tokenizer.answer, parts.base)

@@ -51,8 +51,8 @@ class Trainer:
             model_path,
             dtype=model.dtype,
             device=model.trainer_on,
-            quantize=model.quantize_base,
-            gradient_checkpointing=distillation.gradient_checkpointing,
+            quantize=model.base_bits,
+            gradient_checkpointing=distillation.checkpoint_over is not None,
             threads=threads,
             max_model_len=model.max_model_len,
         )
@@ -193,7 +193,7 @@ class Trainer:
         except torch.OutOfMemoryError as error:
             raise InfrastructureError(
                 f"the GPU's memory is too small for a micro-batch of {budget} tokens; lower distillation.token_budget "
-                "or model.gpu_memory_utilization, or use distillation.gradient_checkpointing=true"
+                "or model.kv_cache_gib, or set distillation.checkpoint_over=0"
             ) from error
         gradient.div_(self._scale)
         return loss / self._scale
@@ -204,7 +204,8 @@ class Trainer:
         with self.base.lock:
             teacher = self._teacher_logits(learner, distilled, stats) if distilled else None
             forest = self.base.pack([one.student_ids for one in part])
-            keeps = min(1.0, self._config.distillation.checkpoint_over / forest.size)
+            over = self._config.distillation.checkpoint_over
+            keeps = 1.0 if over is None else min(1.0, over / forest.size)
             with self.base.attached(learner.student, learns=True, keeps=keeps):
                 hidden = self.base.hidden(forest)
                 stats.processed["student"] += forest.size

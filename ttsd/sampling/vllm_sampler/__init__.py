@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.nouns import Completion
+from ttsd.sampling.kinds import SamplerParts
 from ttsd.sampling.protocol import (
     AdapterRef,
     Decode,
@@ -184,3 +185,27 @@ class _Sampled:
         if delta.finish_reason is not None:
             self.finish_reason = delta.finish_reason
         return len(delta.token_ids)
+
+
+def made(parts: SamplerParts) -> VllmSampler:
+    """Returns this sampler, made of what the engine has."""
+    model, sampling = parts.config.model, parts.config.sampling
+    settings = VllmSettings(
+        model=parts.path,
+        max_tokens=sampling.max_tokens,
+        stop_token_ids=parts.tokenizer.stop_token_ids,
+        adapters=parts.adapters,
+        max_lora_rank=parts.config.lora.rank,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        dtype=model.dtype,
+        device=model.sampler_on[0],
+        quantization=model.sampler_bits,
+        max_model_len=model.max_model_len,
+        gpu_memory_utilization=parts.gpu_share,
+        kv_cache_bytes=parts.cache_bytes,
+        tensor_parallel_size=model.tensor_parallel_size,
+        threads=parts.threads,
+        seed=parts.seed,
+    )
+    return VllmSampler(settings, parts.tokenizer.answer)

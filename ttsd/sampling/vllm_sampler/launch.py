@@ -119,12 +119,11 @@ class Launch:
         if "memory for the cache blocks" in cause or "at least one request" in cause:
             return UserError(
                 f"the vLLM engine's memory is too small for one text of full length: {cause.partition('. ')[0]}; raise "
-                f"{self._memory_setting()}, or lower model.max_model_len"
+                "model.kv_cache_gib, or lower model.max_model_len"
             )
         if "Free memory on device" in cause:
             return UserError(
-                f"somebody else uses the GPU: {cause.partition('. ')[0]}; end that, or lower "
-                "model.gpu_memory_utilization"
+                f"somebody else uses the GPU: {cause.partition('. ')[0]}; end that, or lower model.kv_cache_gib"
             )
         if "LoRA" in cause:
             return UserError(
@@ -132,9 +131,6 @@ class Launch:
                 "or --set model.sampler=transformers"
             )
         return InfrastructureError(f"vLLM can't start on {self.settings.model!r}: {cause}")
-
-    def _memory_setting(self) -> str:
-        return "model.kv_cache_gib" if self.info.get("device") == "cpu" else "model.gpu_memory_utilization"
 
     def _configured(self) -> tuple[Any, Any]:
         """Returns vLLM's resolved configuration and its engine class; importing them is what takes long."""
@@ -219,8 +215,8 @@ def _check_device(settings: VllmSettings, platform: Any) -> None:
         found == "cuda" and platform.has_device_capability(_EIGHT_BITS, gpu_number(settings.device))
     ):
         raise UserError(
-            "model.sampler_quantization=fp8 needs a GPU that computes in 8 bits (Ada, Hopper or newer), and the "
-            f"sampler runs on {platform.get_device_name(gpu_number(settings.device))}; use sampler_quantization=none"
+            "model.quantization=fp8 needs a GPU that computes in 8 bits (Ada, Hopper or newer), and the sampler "
+            f"runs on {platform.get_device_name(gpu_number(settings.device))}; use model.quantization=none"
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ttsd.config.model import gpu_number
 from ttsd.errors import UserError
-from ttsd.sampling.kinds import SAMPLERS
+from ttsd.sampling.kinds import VLLM
 from ttsd.sampling.vllm_sampler.engine_process import executor
 
 GIB = 1 << 30
@@ -37,7 +37,7 @@ class VllmSettings:
     device: str = "auto"
     quantization: Literal["none", "fp8"] = "none"
     max_model_len: int | None = None
-    gpu_memory_utilization: float = 0.45
+    gpu_memory_utilization: float = 0.9
     kv_cache_bytes: int | None = None
     tensor_parallel_size: int = 1
     threads: int | None = None
@@ -60,7 +60,7 @@ def engine_args(settings: VllmSettings, device: str) -> dict[str, Any]:
         ),
         "logprobs_mode": "processed_logprobs",
         "enable_prefix_caching": True,
-        "max_num_seqs": SAMPLERS["vllm"].max_sequences,
+        "max_num_seqs": VLLM.max_sequences,
         "max_num_batched_tokens": MAX_BATCHED_TOKENS.get(device, MAX_BATCHED_TOKENS["cuda"]),
         "stream_interval": STREAM_INTERVAL,
         "seed": settings.seed,
