@@ -47,7 +47,8 @@ def _teacher(
         return writer.with_demonstration("teacher", (others or successes)[0])
     if not attempt.verdict.feedback:
         return None
-    return writer.with_feedback("teacher", selected(attempt, failed, writer.extensions.feedback_items))
+    hint = attempt.hint.text if attempt.hint else ""
+    return writer.with_feedback("teacher", selected(attempt, failed, writer.extensions.feedback_items), hint)
 
 
 def _example(attempt: Attempt, *, teacher: Prompt | None = None, reward: float | None = None) -> Example:

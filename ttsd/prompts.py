@@ -33,6 +33,8 @@ Give the final answer on the last line, after the word `Answer:`, or in \\boxed{
 
 ATTEMPT_TEMPLATE = "Attempt:\n\n{attempt}\n\nFeedback:\n\n{feedback}"
 
+HINT_TEMPLATE = "Hint:\n\n{hint}"
+
 
 class ChatTokenizer(Protocol):
     """Turns one user turn into token ids under the model's chat template, up to where the answer begins."""
@@ -64,9 +66,10 @@ class PromptWriter:
                 "raise that setting (questions are never cut)"
             )
 
-    def with_feedback(self, row: str, attempts: Sequence[Attempt]) -> Prompt:
-        """Returns the question with the feedback on `attempts`, in their order."""
+    def with_feedback(self, row: str, attempts: Sequence[Attempt], hint: str = "") -> Prompt:
+        """Returns the question with the feedback on `attempts`, in their order; the last one's with a hint."""
         items = [self._item(attempt) for attempt in attempts]
+        items[-1] += f"\n\n{_fill(HINT_TEMPLATE, hint=hint)}" if hint else ""
         kept = _longest(len(items), lambda count: self._fits(feedback=items[len(items) - count :]))
         if kept:
             return self._prompt(row, attempts[-kept:], feedback=items[-kept:])

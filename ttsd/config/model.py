@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import model_validator
 
@@ -19,10 +19,12 @@ class Model(Section):
 
     path: str = setting(
         BUNDLED_MODEL,
-        "`micro` (bundled), a folder, a GGUF file, or a name on the Hugging Face hub",
+        "`micro` (bundled), a folder, a GGUF file, a name on the Hugging Face hub, or the URL of an OpenAI-compatible "
+        "endpoint, as in http://127.0.0.1:8000/v1",
         code="model.path",
         min_length=1,
     )
+    name: str | None = setting(None, "what the endpoint that `path` names calls its model", min_length=1)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
         "auto",
         "type of the weights; auto: bfloat16 where the device computes it, else float32",
@@ -37,8 +39,11 @@ class Model(Section):
         "where weights are trained: auto (as `device`), or a GPU; on one that vLLM does not use, nothing is shared",
         min_length=1,
     )
-    sampler: Literal["vllm", "transformers"] = setting(
-        "vllm", "what samples completions; transformers shares the trainer's weights and is slower", code="rollout.name"
+    sampler: Literal["vllm", "transformers", "endpoint"] = setting(
+        "vllm",
+        "what samples completions; transformers shares the trainer's weights and is slower; endpoint: whatever answers "
+        "at the URL `path`",
+        code="rollout.name",
     )
     max_model_len: int | None = setting(
         None, "tokens of prompt + completion; none: the model's own limit", code="rollout.max_model_len", ge=16
@@ -74,6 +79,11 @@ class Model(Section):
     system_prompt: str | None = setting(None, "system message of student and teacher; none: the chat template's own")
 
     @property
+    def label(self) -> str:
+        """Returns what tables and the run database call the model."""
+        return self.path if self.name is None else f"{self.name} at {self.path}"
+
+    @property
     def sampler_on(self) -> list[str]:
         """Returns the sampler's devices, its first one first; one without a number where vLLM may choose."""
         first = self._place(self.sampler_device)
@@ -98,6 +108,19 @@ class Model(Section):
 
     def _place(self, own: str) -> str:
         return self.device if own == "auto" else own
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_url_is_an_endpoint(cls, values: Any) -> Any:
+        if isinstance(values, dict) and is_url(values.get("path")):
+            return {**values, "sampler": "endpoint"}
+        return values
+
+    @model_validator(mode="after")
+    def _an_endpoint_has_a_url(self) -> Model:
+        if self.sampler == "endpoint":
+            check_url("path", self.path)
+        return self
 
     @model_validator(mode="after")
     def _quantized_by_vllm(self) -> Model:
@@ -126,6 +149,22 @@ class Model(Section):
                 f"trainer_device={self.trainer_device} must name the same GPU; or use sampler=vllm"
             )
         return self
+
+
+def is_url(value: object) -> bool:
+    """Tells whether a setting names an endpoint."""
+    return isinstance(value, str) and value.startswith(("http://", "https://"))
+
+
+def check_url(name: str, url: str) -> None:
+    """Checks an endpoint's URL. ValueError: it is none, or it has a secret, which would be recorded with the run."""
+    if not is_url(url):
+        raise ValueError(f"{name}={url} is no URL of an endpoint; give one, as in http://127.0.0.1:8000/v1")
+    if any(mark in url for mark in "@?#"):
+        raise ValueError(
+            f"the URL in {name} has a user, a query or a fragment, and settings are recorded; leave that out and give "
+            "the key in the environment (endpoint.key_variable)"
+        )
 
 
 def gpu_number(device: str) -> int:

@@ -47,6 +47,12 @@ def capacity(config: Config, model: Mapping[str, Any], runs: int, hardware: Hard
     return Capacity(max(1, int(limits[limit])), limit)
 
 
+def endpoint_capacity(config: Config, runs: int) -> Capacity:
+    """Returns how many of `runs` such runs share an endpoint, which has no memory here."""
+    at_once = max(1, config.endpoint.requests // method_named(config.method).at_once(config))
+    return min(Capacity(runs, "all of them"), Capacity(at_once, "endpoint.requests"), key=lambda one: one.runs)
+
+
 def _room(config: Config, shape: Shape, hardware: Hardware) -> tuple[float, float]:
     """Returns the bytes that runs can divide among themselves: the sampler's, the trainer's."""
     empty = memory_of(config, shape, hardware, questions=0)

@@ -6,6 +6,7 @@ this machine, else from a table. On request the engine is started and an adapter
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sys
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from typing import Any
 
 from sandbox import probe
 from ttsd.config import Config
-from ttsd.errors import UserError
+from ttsd.errors import TtsdError, UserError
 from ttsd.machine.gpus import GIB, gpu_named, hardware_for
 from ttsd.machine.lengths import longest_lengths
 from ttsd.sampling.kinds import SAMPLERS
@@ -39,6 +40,8 @@ class Finding:
 
 def examine(config: Config) -> list[Finding]:
     """Examines everything that can be seen without loading a model."""
+    if not SAMPLERS[config.model.sampler].local:
+        return [*_software(config), *_sandbox(config), _endpoint(config), *_disk(config, None, "")]
     return [*_software(config), _device(config), *_sandbox(config), *examine_model(config)]
 
 
@@ -83,6 +86,10 @@ def model_facts(config: Config) -> tuple[Mapping[str, Any], str]:
     from ttsd.machine.shape import KNOWN
 
     path = config.model.path
+    if not SAMPLERS[config.model.sampler].local:
+        raise UserError(
+            f"the model at {path} takes no memory here; name one of this machine or of the hub (model.path)"
+        )
     folder = _folder(path)
     if folder is None and path in KNOWN:
         return KNOWN[path], ABSENT.format(path)
@@ -104,6 +111,18 @@ def _folder(path: str) -> str | None:
         return None
     folder = Path(found).parent if isinstance(found, str) else None
     return str(folder) if folder is not None and any(folder.glob("*.safetensors")) else None
+
+
+def _endpoint(config: Config) -> Finding:
+    """Asks the endpoint which models it serves."""
+    try:
+        from ttsd.sampling.endpoint import served
+
+        names = asyncio.run(served(config))
+    except TtsdError as error:
+        return Finding("endpoint", False, str(error))
+    wanted, shown = config.model.name, ", ".join(names[:8]) or "nothing that it lists"
+    return Finding("endpoint", not names or wanted in names, f"{config.model.label} serves {shown}")
 
 
 def _template(config: Config) -> Finding:
@@ -173,8 +192,9 @@ def _sampler(name: str) -> Finding:
     found = [f"{package} {version}" for package in packages if (version := _version(package))]
     if found and find_spec(packages[0]) is not None:
         return Finding("sampler", True, found[0])
-    advice = f'{name} is missing: pip install "ttsd[gpu]", or sample with --set model.sampler=transformers'
-    return Finding("sampler", False, advice)
+    extra = "gpu" if SAMPLERS[name].local else name
+    other = ", or sample with --set model.sampler=transformers" if SAMPLERS[name].local else ""
+    return Finding("sampler", False, f'{name} is missing: pip install "ttsd[{extra}]"{other}')
 
 
 def _version(name: str) -> str | None:

@@ -12,15 +12,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from problems.split import split
-from ttsd.config import Config, flat
-from ttsd.methods import Method, method_named
+from ttsd.config import Config, Endpoint, flat
+from ttsd.errors import UserError
+from ttsd.methods import METHODS, Method, method_named
 from ttsd.nouns import Problem, Split
+from ttsd.sampling.kinds import SAMPLERS
 
 # What may differ when a run is resumed: how far it goes, where it is stored, and how many processes help.
 FREE_SETTINGS = {
     "budget.attempts",
     "budget.tokens",
     "budget.seconds",
+    "budget.dollars",
+    *(f"endpoint.{name}" for name in Endpoint.model_fields),
     "store.path",
     "store.state_dir",
     "store.track",
@@ -30,11 +34,19 @@ FREE_SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A question with its tests, the seed, and all settings."""
+    """A question with its tests, the seed, and all settings. UserError: the method trains weights that are elsewhere."""
 
     problem: Problem
     config: Config
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method.learns and not SAMPLERS[self.config.model.sampler].local:
+            able = ", ".join(name for name, method in METHODS.items() if not method.learns)
+            raise UserError(
+                f"{self.method} trains the model, and the one at {self.config.model.path} can only be asked; choose one "
+                f"of {able} (--method), or a model on this machine (model.path)"
+            )
 
     def __str__(self) -> str:
         return f"{self.question} {self.method} seed {self.seed}"
@@ -69,7 +81,7 @@ class Run:
             "method": self.method.name,
             "seed": self.seed,
             "fingerprint": self.fingerprint,
-            "model": self.config.model.path,
+            "model": self.config.model.label,
             "config": self.config.model_dump(),
             "split": asdict(self.split),
         }
@@ -95,7 +107,7 @@ def wants_more(row: Mapping[str, Any], attempts: int, config: Config) -> bool:
     if attempts >= config.budget.attempts:
         return False
     ended = row["ended"]
-    if ended not in ("tokens", "seconds"):
+    if ended not in ("tokens", "seconds", "dollars"):
         return True
     before, now = row["config"]["budget"][ended], getattr(config.budget, ended)
     return now is None or (before is not None and now > before)
