@@ -174,7 +174,7 @@ async def test_a_quota_that_is_spent_is_not_asked_again() -> None:
         return reply
 
     async with sampler(spent) as (made, server):  # type: ignore[arg-type]
-        with pytest.raises(InfrastructureError, match="answers no more: .*pay"):
+        with pytest.raises(InfrastructureError, match=r"answers no more: .*pay"):
             await complete(made)
         assert len(server.asked) == 1
 
