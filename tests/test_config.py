@@ -72,7 +72,7 @@ def test_there_are_shipped_configurations() -> None:
         ("sampling.reading_window=none", "unknown setting"),
         ("budget.attempts=0", "greater than or equal to 1"),
         ("budget.attempts=many", "budget.attempts"),
-        ("model.sampler=sglang", "'vllm' or 'transformers'"),
+        ("model.sampler=sglang", "'vllm', 'transformers' or 'endpoint'"),
         ("reprompt.feedback_template=nothing", "{feedback_raw}"),
         ("model.max_model_len=100", "lower sampling.max_tokens"),
         ("lora.lr=nan", "lora.lr"),
