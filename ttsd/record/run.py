@@ -34,7 +34,7 @@ FREE_SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A question with its tests, the seed, and all settings. UserError: the method trains weights that are elsewhere."""
+    """A question with its tests, the seed, and all settings. UserError: its method trains what is elsewhere."""
 
     problem: Problem
     config: Config
@@ -44,8 +44,8 @@ class Run:
         if self.method.learns and not SAMPLERS[self.config.model.sampler].local:
             able = ", ".join(name for name, method in METHODS.items() if not method.learns)
             raise UserError(
-                f"{self.method} trains the model, and the one at {self.config.model.path} can only be asked; choose one "
-                f"of {able} (--method), or a model on this machine (model.path)"
+                f"{self.method} trains the model, and the one at {self.config.model.path} can only be asked; choose "
+                f"one of {able} (--method), or a model on this machine (model.path)"
             )
 
     def __str__(self) -> str:
