@@ -7,10 +7,12 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.responses import Response
 
 from tests.endpoint_server import Reply, Scripted, answer, event, piece, plain, status, stream, usage
 from ttsd.config import Config, load_config
@@ -196,6 +198,15 @@ async def test_a_server_that_knows_less_is_asked_for_less(capsys: pytest.Capture
     assert capsys.readouterr().err.count("it is left out") == 3
 
 
+async def test_requests_that_are_refused_together_are_all_made_in_other_words() -> None:
+    def particular(body: dict[str, Any]) -> Response:
+        return (status(400, "logprobs are not supported") if "logprobs" in body else answer(ANSWER))(body)
+
+    async with sampler(particular, config=("endpoint.retries=0",)) as (made, server):
+        assert [one.text for one in await asyncio.gather(*(complete(made) for _ in range(8)))] == [ANSWER] * 8
+        assert 9 < len(server.asked) <= 16
+
+
 async def test_what_the_user_wants_of_the_template_is_not_left_out() -> None:
     refusal = status(400, "Unrecognized request argument supplied: chat_template_kwargs")
     async with sampler(refusal, config=("model.enable_thinking=true",)) as (made, _):
@@ -269,13 +280,15 @@ async def test_it_takes_no_adapter() -> None:
             await made.swap(None, AdapterRef("a", 1, None))  # type: ignore[arg-type]
 
 
-@given(st.text(st.characters(codec="utf-8")))
+@given(st.text(st.characters()))
 def test_a_prompt_can_be_had_back_from_its_ids(text: str) -> None:
     ids = PlainText().chat(text)
     assert PlainText.decode(ids) == text
-    assert len(ids) == -(-len(text.encode()) // 3)
+    assert len(ids) == -(-len(text.encode("utf-8", "surrogatepass")) // 3)
     assert all(0 < number < 1 << 31 for number in ids)
 
 
-def test_half_a_character_does_no_harm() -> None:
-    assert PlainText.decode(PlainText().chat("a\0\ud800")) == "a\0?"
+async def test_half_a_character_does_no_harm() -> None:
+    async with sampler(answer(ANSWER)) as (made, server):
+        await complete(made, "a\0\ud800")
+        assert server.asked[0]["messages"][0]["content"] == "a\0?"

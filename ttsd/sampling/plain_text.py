@@ -23,9 +23,9 @@ class PlainText:
 
     @staticmethod
     def decode(ids: Sequence[int]) -> str:
-        """Returns the user turn of these ids; what is not Unicode becomes a question mark."""
+        """Returns the user turn of these ids."""
         text = b"".join(number.to_bytes(4).lstrip(b"\0")[1:] for number in ids)
-        return text.decode("utf-8", "surrogatepass").encode("utf-8", "replace").decode("utf-8")
+        return text.decode("utf-8", "surrogatepass")
 
     def whole_text(self, ids: Sequence[int]) -> str:
         """Returns the user turn of these ids."""

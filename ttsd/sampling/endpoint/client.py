@@ -111,6 +111,7 @@ class Client:
 
         UserError: the endpoint refuses the request. InfrastructureError: it failed too often.
         """
+        user = user.encode("utf-8", "replace").decode("utf-8")  # half a character can't be sent
         turns = [{"role": "system", "content": system}] if system else []
         turns.append({"role": "user", "content": user})
         wanted = {"messages": turns, "stream_options": {"include_usage": True}, **wanted}
@@ -145,14 +146,15 @@ class Client:
         self, wanted: Mapping[str, Any], pieces: _Pieces
     ) -> tuple[str, Literal["stop", "length"], tuple[float, ...]]:
         """Makes one request. _Fault: it failed in a way that may pass."""
+        sent = self._parameters(wanted)
         try:
-            async with await self._openai.chat.completions.create(**self._parameters(wanted)) as stream:
+            async with await self._openai.chat.completions.create(**sent) as stream:
                 async for chunk in stream:
                     self.stats.tokens += pieces.add(chunk)
             return pieces.whole()
         except openai.APIStatusError as error:
             if error.status_code < 500 and error.status_code not in PASSING:
-                if not self._adapts(str(error), wanted):
+                if not self._adapts(str(error), {**sent, **sent["extra_body"]}):
                     raise self._refusal(error) from None
                 return await self._once(wanted, pieces)
             if error.code == "insufficient_quota":
@@ -170,15 +172,16 @@ class Client:
         own = {name: given.pop(name) for name in ("chat_template_kwargs",) if name in given}
         return {"model": self.model, "stream": True, **given, "extra_body": own}
 
-    def _adapts(self, said: str, wanted: Mapping[str, Any]) -> bool:
-        """Tells whether the request can be made in other words, after a server refused it and `said` why."""
-        if "max_completion_tokens" in said and self._length_name == "max_tokens":
+    def _adapts(self, said: str, sent: Mapping[str, Any]) -> bool:
+        """Tells whether a request can be made in other words, after a server refused what was `sent` and `said` why."""
+        if "max_completion_tokens" in said and "max_tokens" in sent:
             self._length_name = "max_completion_tokens"
             return True
         for name in OPTIONAL:
-            if name in said and name in wanted and name not in self._left_out and not _matters(name, wanted[name]):
+            if name in said and name in sent and not _matters(name, sent[name]):
+                if name not in self._left_out:  # no other request that is under way was refused for it
+                    print(f"ttsd: the endpoint {self.url} takes no {name}; it is left out", file=sys.stderr, flush=True)
                 self._left_out.add(name)
-                print(f"ttsd: the endpoint {self.url} takes no {name}; it is left out", file=sys.stderr, flush=True)
                 return True
         return False
 
@@ -196,7 +199,7 @@ class Client:
 
     def _charge(self, pieces: _Pieces, user: str) -> Charge:
         """Returns the server's own count, or an estimate where it gives none."""
-        prompt, completion = pieces.usage or (len(user.encode("utf-8")) // BYTES_A_TOKEN, pieces.count)
+        prompt, completion = pieces.usage or (len(user.encode()) // BYTES_A_TOKEN, pieces.count)
         prices = self._settings
         return Charge(prompt, completion, (prompt * prices.prompt_price + completion * prices.completion_price) / 1e6)
 
