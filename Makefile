@@ -58,7 +58,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 
 # Renews requirements.lock from pyproject.toml. torch itself is left out (see above), and with it what only CUDA needs.
 lock: $(VENV)/installed
-	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra dev --extra docs --extra gguf --universal --python-version 3.11 --no-annotate \
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra dev --extra docs --extra gguf --extra endpoint --universal --python-version 3.11 --no-annotate \
 	 --no-emit-package torch --custom-compile-command "make lock" --override <(echo torch==2.13.0; \
 	 for p in torchvision torchaudio torchcodec triton cuda-toolkit cuda-bindings nvidia-cudnn-cu13 nvidia-nccl-cu13 \
 	 nvidia-cusparselt-cu13 nvidia-nvshmem-cu13; do echo "$$p; sys_platform == 'never'"; done) -o requirements.lock

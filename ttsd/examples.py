@@ -38,7 +38,11 @@ def self_teacher(writer: PromptWriter, group: Sequence[Attempt], history: Histor
     """
     known = [*history.current, *group]
     failed, items = [attempt for attempt in known if attempt.verdict.feedback], writer.extensions.feedback_items
-    return _distilled(writer, group, history, lambda own: writer.with_feedback("teacher", selected(own, failed, items)))
+
+    def context(own: Attempt) -> Prompt:
+        return writer.with_feedback("teacher", selected(own, failed, items), hint=own.hint)
+
+    return _distilled(writer, group, history, context)
 
 
 def sibling_teacher(writer: PromptWriter, group: Sequence[Attempt], history: History) -> list[Example]:
@@ -50,7 +54,7 @@ def sibling_teacher(writer: PromptWriter, group: Sequence[Attempt], history: His
 
     def context(own: Attempt) -> Prompt:
         shown = own.prompt.shows
-        return writer.with_feedback("teacher", [*(known[number] for number in shown), own], shown)
+        return writer.with_feedback("teacher", [*(known[number] for number in shown), own], shown, own.hint)
 
     return _distilled(writer, group, history, context)
 

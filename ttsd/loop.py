@@ -14,10 +14,10 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ttsd.nouns import Attempt, Completion, Example, History, Prompt, Status, Step, Verdict
+from ttsd.nouns import Attempt, Completion, Example, Hint, History, Prompt, Status, Step, Verdict
 from ttsd.progress import best_state, collapsed, group_metrics
 
 
@@ -56,7 +56,8 @@ class Rules:
 
     `round_size` maps the number of verdicts known to the number of attempts sampled together; None: the whole group.
     `guarded`: after a collapse the weights are set back to the best so far. `one_step_off`: a gradient step is taken
-    while the next group is sampled with the weights before it; importance weights correct for that.
+    while the next group is sampled with the weights before it; importance weights correct for that. `hint` returns a
+    stronger model's hint on a judged attempt.
     """
 
     group_size: int
@@ -65,6 +66,7 @@ class Rules:
     stop_at_discovery: bool = True
     guarded: bool = False
     one_step_off: bool = False
+    hint: Callable[[Attempt], Awaitable[Hint | None]] | None = None
 
     def next_round(self, known: int, missing: int) -> int:
         """Returns the size of the next round; `missing`: attempts that the group still lacks."""
@@ -209,7 +211,8 @@ class Group:
     async def _attempt(self, policy: Policy, judge: Judge, number: int, prompt: Prompt) -> Attempt:
         round_, completion, start = self.round, await policy.sample(prompt.token_ids), time.monotonic()
         program, verdict = await judge(completion)
-        return Attempt(number, self.step, round_, prompt, completion, program, verdict, time.monotonic() - start)
+        attempt = Attempt(number, self.step, round_, prompt, completion, program, verdict, time.monotonic() - start)
+        return attempt if self._rules.hint is None else replace(attempt, hint=await self._rules.hint(attempt))
 
     def _aborted(self, number: int, prompt: Prompt, adapter_version: int) -> Attempt:
         completion = Completion((), "", (), "abort", adapter_version)

@@ -19,8 +19,10 @@ __all__ = [
     "Attempt",
     "Case",
     "CaseResult",
+    "Charge",
     "Completion",
     "Example",
+    "Hint",
     "History",
     "Problem",
     "Prompt",
@@ -75,11 +77,21 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Charge:
+    """Counts what an endpoint charged for one answer."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    dollars: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """Holds the tokens that a sampler returned for one prompt.
 
     `token_ids` contains the end-of-turn token where one was sampled; `logprobs` are the sampler's natural
-    log-probabilities of exactly these tokens, one each.
+    log-probabilities of exactly these tokens, one each. An endpoint returns a `charge` and no `token_ids`, and
+    `logprobs` only where it has them.
     """
 
     token_ids: tuple[int, ...]
@@ -88,6 +100,12 @@ class Completion:
     finish_reason: Literal["stop", "length", "abort"]
     adapter_version: int = 0
     seconds: float = 0.0
+    charge: Charge | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Counts the sampled tokens."""
+        return len(self.token_ids) if self.charge is None else self.charge.completion_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +167,20 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Hint:
+    """Holds what a stronger model said of a failed attempt, and what that took: `tokens` of its prompt and answer."""
+
+    text: str
+    tokens: int
+    dollars: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One requested completion with its verdict. `number` counts from 1 within the run, in the order of request.
 
     Attempts of the same `round` (from 1 within the run) were requested together, when the verdicts of all earlier
-    rounds were known.
+    rounds were known. `hint` is for the self-teacher; None: nobody was asked for one.
     """
 
     number: int
@@ -164,6 +191,7 @@ class Attempt:
     program: str | None
     verdict: Verdict
     judge_seconds: float = 0.0
+    hint: Hint | None = None
 
     @property
     def answered(self) -> bool:
@@ -173,7 +201,20 @@ class Attempt:
     @property
     def prompt_tokens(self) -> int:
         """Counts the prompt's tokens; an aborted attempt is charged none."""
+        if self.completion.charge is not None:
+            return self.completion.charge.prompt_tokens
         return len(self.prompt.token_ids) if self.answered else 0
+
+    @property
+    def tokens(self) -> int:
+        """Counts what budgets count: tokens of prompt and completion, and those that its hint took."""
+        return self.prompt_tokens + self.completion.tokens + (self.hint.tokens if self.hint else 0)
+
+    @property
+    def dollars(self) -> float:
+        """Returns what endpoints charged for the completion and for its hint."""
+        charges = (self.completion.charge, self.hint)
+        return sum(one.dollars for one in charges if one is not None)
 
 
 @dataclass(frozen=True, slots=True)

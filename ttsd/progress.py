@@ -64,7 +64,7 @@ def group_metrics(attempts: Sequence[Attempt], examples: Sequence[Example]) -> d
         "reprompt_sample_fraction": sum(example.teacher is not None for example in examples),
         "truncated_fraction": sum(attempt.completion.finish_reason == "length" for attempt in answered),
         "unique_program_fraction": len({attempt.program for attempt in answered}),
-        "completion_tokens": sum(len(attempt.completion.token_ids) for attempt in answered),
+        "completion_tokens": sum(attempt.completion.tokens for attempt in answered),
     }
     success = float(sums["success_sample_fraction"] > 0)
     return {"success_group_fraction": success} | {name: total / count for name, total in sums.items()}

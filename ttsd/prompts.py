@@ -17,7 +17,7 @@ from typing import Protocol
 
 from ttsd.config import Config, Reprompt
 from ttsd.errors import UserError
-from ttsd.nouns import Attempt, History, Problem, Prompt
+from ttsd.nouns import Attempt, Hint, History, Problem, Prompt
 from ttsd.thinking import without_thinking
 
 STDIN_FORMAT = """\
@@ -34,6 +34,8 @@ ANSWER_FORMAT = """\
 Give the final answer on the last line, after the word `Answer:`, or in \\boxed{}."""
 
 ATTEMPT_TEMPLATE = "Attempt:\n\n{attempt}\n\nFeedback:\n\n{feedback}"
+
+HINT_TEMPLATE = "Hint:\n\n{hint}"
 
 SIBLINGS = 4  # attempts that one choice of a parent gets; 1, 2, 4, 8: 31, 41, 50, 50 % (Policy of Thoughts, 2601.20379)
 EXPLORATION = 1.41  # PUCT's constant there
@@ -71,12 +73,15 @@ class PromptWriter:
                 "raise that setting (questions are never cut)"
             )
 
-    def with_feedback(self, row: str, attempts: Sequence[Attempt], answers: Container[int] = ()) -> Prompt:
-        """Returns the question with the feedback on `attempts`, in their order.
+    def with_feedback(
+        self, row: str, attempts: Sequence[Attempt], answers: Container[int] = (), hint: Hint | None = None
+    ) -> Prompt:
+        """Returns the question with the feedback on `attempts`, in their order; the last one's with a hint.
 
         `answers`: numbers of the attempts that are shown themselves, whatever `history_shows_attempts` says.
         """
         items = [self._item(attempt, attempt.number in answers) for attempt in attempts]
+        items[-1] += f"\n\n{_fill(HINT_TEMPLATE, hint=hint.text)}" if hint else ""
         kept = _longest(len(items), lambda count: self._fits(feedback=items[len(items) - count :]))
         if kept:
             return self._prompt(row, attempts[-kept:], feedback=items[-kept:])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from ttsd.config.setting import Section, expanded, setting
 
@@ -19,10 +19,12 @@ class Model(Section):
 
     path: str = setting(
         BUNDLED_MODEL,
-        "`micro` (bundled), a folder, a GGUF file, or a name on the Hugging Face hub",
+        "`micro` (bundled), a folder, a GGUF file, a name on the Hugging Face hub, or the URL of an OpenAI-compatible "
+        "endpoint, as in http://127.0.0.1:8000/v1",
         code="model.path",
         min_length=1,
     )
+    name: str | None = setting(None, "what the endpoint that `path` names calls its model", min_length=1)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
         "auto",
         "type of the weights; auto: bfloat16 where the device computes it, else float32",
@@ -35,8 +37,8 @@ class Model(Section):
     )
     sampler: str = setting(
         "auto",
-        "what samples completions: vllm, or transformers, which shares the trainer's weights; auto: vllm on a GPU, "
-        "transformers on a CPU",
+        "what samples completions: vllm, or transformers, which shares the trainer's weights, or endpoint, whatever "
+        "answers at the URL `path`; auto: vllm on a GPU, transformers on a CPU",
         code="rollout.name",
         min_length=1,
     )
@@ -76,6 +78,11 @@ class Model(Section):
     system_prompt: str | None = setting(None, "system message of student and teacher; none: the chat template's own")
 
     @property
+    def label(self) -> str:
+        """Returns what tables and the run database call the model."""
+        return self.path if self.name is None else f"{self.name} at {self.path}"
+
+    @property
     def sampler_on(self) -> list[str]:
         """Returns the sampler's devices, its first one first; one without a number where vLLM may choose."""
         first = self.device.partition("+")[0]
@@ -104,9 +111,27 @@ class Model(Section):
         return "nf4" if "nf4" in self.quantization else "none"
 
     @property
+    def local(self) -> bool:
+        """Tells whether the model is on this machine; one behind an endpoint can only be asked."""
+        return not is_url(self.path)
+
+    @property
     def sampler_bits(self) -> Literal["none", "fp8"]:
         """Returns how a sampler that has weights of its own quantizes them."""
         return "fp8" if "fp8" in self.quantization else "none"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_url_is_an_endpoint(cls, values: Any) -> Any:
+        if isinstance(values, dict) and is_url(values.get("path")):
+            return {**values, "sampler": "endpoint"}
+        return values
+
+    @model_validator(mode="after")
+    def _an_endpoint_has_a_url(self) -> Model:
+        if self.sampler == "endpoint":
+            check_url("path", self.path)
+        return self
 
     @field_validator("device")
     @classmethod
@@ -121,6 +146,22 @@ class Model(Section):
     @classmethod
     def _expand(cls, path: str) -> str:
         return expanded(path)
+
+
+def is_url(value: object) -> bool:
+    """Tells whether a setting names an endpoint."""
+    return isinstance(value, str) and value.startswith(("http://", "https://"))
+
+
+def check_url(name: str, url: str) -> None:
+    """Checks an endpoint's URL. ValueError: it is none, or it has a secret, which would be recorded with the run."""
+    if not is_url(url):
+        raise ValueError(f"{name}={url} is no URL of an endpoint; give one, as in http://127.0.0.1:8000/v1")
+    if any(mark in url for mark in "@?#"):
+        raise ValueError(
+            f"the URL in {name} has a user, a query or a fragment, and settings are recorded; leave that out and give "
+            "the key in the environment (endpoint.key_variable)"
+        )
 
 
 def gpu_number(device: str) -> int:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import field_validator, model_validator
 
-from ttsd.config.model import Model
+from ttsd.config.model import Model, check_url
 from ttsd.config.setting import Section, expanded, setting
 
 REPROMPT_TEMPLATE = "{prompt}{solution}{feedback}\n\nCorrectly solve the original question."
@@ -141,6 +141,20 @@ class Reprompt(Section):
         FEEDBACK_TEMPLATE, "its feedback, of {feedback_raw}", code="self_distillation.feedback_template"
     )
 
+    hints: str | None = setting(
+        None,
+        "URL of an OpenAI-compatible endpoint that writes a hint on each failed attempt for the self-teacher's prompt",
+        min_length=1,
+    )
+    hints_model: str | None = setting(None, "what that endpoint calls its model", min_length=1)
+    hint_tokens: int = setting(256, "tokens of a hint at most", ge=1)
+
+    @model_validator(mode="after")
+    def _hints_have_a_url(self) -> Reprompt:
+        if self.hints is not None:
+            check_url("hints", self.hints)
+        return self
+
     @model_validator(mode="after")
     def _placeholders(self) -> Reprompt:
         wanted = {
@@ -218,12 +232,36 @@ class JudgeSection(Section):
         return path and expanded(path)
 
 
+class Endpoint(Section):
+    """Says how an endpoint is asked: the one that samples (`model.path`), or the one that writes hints."""
+
+    key_variable: str = setting(
+        "OPENAI_API_KEY", "variable of the environment that has the key; the key itself is never recorded"
+    )
+    requests: int = setting(16, "requests at once", ge=1)
+    timeout_seconds: float = setting(300.0, "silence after which a request is given up and repeated", gt=0)
+    retries: int = setting(8, "how often a request that failed is repeated, after pauses that grow to a minute", ge=0)
+    prompt_price: float = setting(0.0, "dollars for a million tokens of prompts", ge=0)
+    completion_price: float = setting(0.0, "dollars for a million tokens of completions", ge=0)
+
+    @model_validator(mode="after")
+    def _a_variable_and_no_key(self) -> Endpoint:
+        if not self.key_variable.isidentifier():
+            raise ValueError(
+                "key_variable is no name of a variable; put the key into the environment and its name here"
+            )
+        return self
+
+
 class Budget(Section):
     """Says when a run ends."""
 
     attempts: int = setting(512, "attempts of a run at most", ge=1)
     tokens: int | None = setting(None, "prompt and completion tokens after which no round begins; none: no limit", ge=1)
     seconds: float | None = setting(None, "wall time after which no round begins; none: no limit", gt=0)
+    dollars: float | None = setting(
+        None, "price of an endpoint's answers after which no round begins; none: no limit", gt=0
+    )
     continue_after_discovery: bool = setting(False, "spend the whole budget, for studies")
 
 
@@ -256,6 +294,7 @@ class Config(Section):
     reprompt: Reprompt = Reprompt()
     extensions: Extensions = Extensions()
     judge: JudgeSection = JudgeSection()
+    endpoint: Endpoint = Endpoint()
     budget: Budget = Budget()
     store: Store = Store()
 
@@ -269,5 +308,14 @@ class Config(Section):
             raise ValueError(
                 f"model.quantization={self.model.quantization} samples from other weights than those that learn, and "
                 "distillation.rollout_is_threshold=none would not correct for it; give a number, as in 2"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _dollars_need_prices(self) -> Config:
+        if self.budget.dollars is not None and not self.endpoint.prompt_price + self.endpoint.completion_price:
+            raise ValueError(
+                f"budget.dollars={self.budget.dollars} needs prices; set endpoint.prompt_price and "
+                "endpoint.completion_price"
             )
         return self

@@ -50,3 +50,9 @@ def capacity(config: Config, model: Mapping[str, Any], runs: int, hardware: Hard
         limits["limit: the trainer's memory for adapters and optimizers"] = free / learner if learner else runs
     limit = min(limits, key=limits.__getitem__)
     return Capacity(max(1, int(limits[limit])), limit)
+
+
+def endpoint_capacity(config: Config, runs: int) -> Capacity:
+    """Returns how many of `runs` such runs share an endpoint, which has no memory here."""
+    at_once = max(1, config.endpoint.requests // method_named(config.method).at_once(config))
+    return min(Capacity(runs, "all of them"), Capacity(at_once, "endpoint.requests"), key=lambda one: one.runs)

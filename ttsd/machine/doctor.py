@@ -6,6 +6,7 @@ this machine, else from a table. On request the engine is started and an adapter
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sys
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from typing import Any
 
 from sandbox import probe
 from ttsd.config import Config
-from ttsd.errors import UserError
+from ttsd.errors import TtsdError, UserError
 from ttsd.machine.gpus import GIB, hardware_for
 from ttsd.machine.lengths import longest_lengths
 from ttsd.machine.shape import ABSENT, Shape, model_facts, model_folder, own_length
@@ -39,6 +40,8 @@ class Finding:
 
 def examine(config: Config) -> list[Finding]:
     """Examines everything that can be seen without loading a model."""
+    if not config.model.local:
+        return [*_software(config), *_sandbox(config), _endpoint(config), *_disk(config, None, "")]
     return [*_software(config), _device(config), *_sandbox(config), *examine_model(config)]
 
 
@@ -57,6 +60,18 @@ def examine_model(config: Config) -> list[Finding]:
         ]
     except UserError as error:
         return [Finding("model", False, str(error)), *_disk(config, None, "")]
+
+
+def _endpoint(config: Config) -> Finding:
+    """Asks the endpoint which models it serves."""
+    try:
+        from ttsd.sampling.endpoint import served
+
+        names = asyncio.run(served(config))
+    except TtsdError as error:
+        return Finding("endpoint", False, str(error))
+    wanted, shown = config.model.name, ", ".join(names[:8]) or "nothing that it lists"
+    return Finding("endpoint", not names or wanted in names, f"{config.model.label} serves {shown}")
 
 
 def _template(config: Config) -> Finding:
@@ -125,8 +140,8 @@ def _sampler(name: str) -> Finding:
     found = [f"{package} {version}" for package in packages if (version := _version(package))]
     if found and find_spec(packages[0]) is not None:
         return Finding("sampler", True, found[0])
-    advice = f'{name} is missing: pip install "ttsd[gpu]", or sample with --set model.sampler=transformers'
-    return Finding("sampler", False, advice)
+    extra, other = ("gpu", ", or sample with --set model.sampler=transformers") if name == "vllm" else (name, "")
+    return Finding("sampler", False, f'{name} is missing: pip install "ttsd[{extra}]"{other}')
 
 
 def _version(name: str) -> str | None:

@@ -32,7 +32,7 @@ class Answer:
     steps: int
     program: str | None
     best: float = 0.0  # the largest share passed
-    ended: str | None = None  # by what: discovery, attempts, tokens, seconds; None: it can be resumed
+    ended: str | None = None  # by what: discovery, or the budget that is spent; None: it can be resumed
     visible_cases: int = 0
     hidden_cases: int = 0  # 0: nothing confirms a discovery
     label: str | None = None
@@ -40,11 +40,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Counts what a run has spent of its budgets, over all its resumptions; tokens of prompts and completions."""
+    """Counts what a run has spent of its budgets, over all its resumptions."""
 
     attempts: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    dollars: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +90,4 @@ class RunDatabase(Protocol):
         """Stores the settings under which a run continues: its budget may have grown."""
 
     def finish(self, run: int, ended: str) -> None:
-        """Closes a run; `ended` says by what: discovery, attempts, tokens or seconds."""
+        """Closes a run; `ended` says by what: discovery, or the budget that is spent."""

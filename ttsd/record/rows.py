@@ -11,9 +11,12 @@ from array import array
 from collections.abc import Mapping
 from typing import Any
 
-from ttsd.nouns import Attempt, Completion, Example, Prompt, Status, TokenAdvantages, Verdict
+from ttsd.nouns import Attempt, Charge, Completion, Example, Hint, Prompt, Status, TokenAdvantages, Verdict
 
 Row = dict[str, Any]
+
+CHARGED = ("prompt_tokens", "completion_tokens", "dollars")
+NEWER: Row = {"dollars": None, "hint": None}  # columns that a database lacks that is only read, and older than they are
 
 
 def prompt_row(prompt: Prompt) -> Row:
@@ -41,7 +44,7 @@ def prompt_of(row: Row) -> Prompt:
 def attempt_row(attempt: Attempt) -> Row:
     """Returns an attempt's row, without its run's number."""
     completion, verdict, program = attempt.completion, attempt.verdict, attempt.program
-    logprobs = completion.logprobs
+    logprobs, charge, hint = completion.logprobs, completion.charge, attempt.hint
     digest = None if program is None else hashlib.sha256(program.encode("utf-8", "replace")).hexdigest()[:16]
     return {
         "attempt": attempt.number,
@@ -66,18 +69,23 @@ def attempt_row(attempt: Attempt) -> Row:
         "logprobs": array("d", logprobs).tobytes(),
         "finish_reason": completion.finish_reason,
         "prompt_tokens": attempt.prompt_tokens,
-        "completion_tokens": len(completion.token_ids),
+        "completion_tokens": completion.tokens,
         "mean_logprob": sum(logprobs) / len(logprobs) if logprobs else None,
         "min_logprob": min(logprobs, default=None),
         "sample_seconds": completion.seconds,
         "judge_seconds": attempt.judge_seconds,
         "cpu_seconds": verdict.cpu_seconds,
         "created": now(),
+        "dollars": None if charge is None else charge.dollars,
+        "hint": None if hint is None else hint.text,
+        "hint_tokens": None if hint is None else hint.tokens,
+        "hint_dollars": None if hint is None else hint.dollars,
     }
 
 
 def attempt_of(row: Row, prompt: Prompt) -> Attempt:
     """Returns the attempt of a row, with the prompt that it answered."""
+    row = NEWER | row
     completion = Completion(
         token_ids=tuple(array("i", row["token_ids"])),
         text=row["completion"],
@@ -85,7 +93,9 @@ def attempt_of(row: Row, prompt: Prompt) -> Attempt:
         finish_reason=row["finish_reason"],
         adapter_version=row["adapter_version"],
         seconds=row["sample_seconds"],
+        charge=None if row["dollars"] is None else Charge(*(row[name] for name in CHARGED)),
     )
+    hint = None if row["hint"] is None else Hint(row["hint"], row["hint_tokens"], row["hint_dollars"])
     verdict = Verdict(
         status=Status(row["verdict"]),
         visible_passed=row["visible_passed"],
@@ -98,7 +108,15 @@ def attempt_of(row: Row, prompt: Prompt) -> Attempt:
         score=row["score"],
     )
     return Attempt(
-        row["attempt"], row["step"], row["round"], prompt, completion, row["program"], verdict, row["judge_seconds"]
+        row["attempt"],
+        row["step"],
+        row["round"],
+        prompt,
+        completion,
+        row["program"],
+        verdict,
+        row["judge_seconds"],
+        hint,
     )
 
 

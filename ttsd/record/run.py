@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from problems.split import split
-from ttsd.config import Config, flat
-from ttsd.methods import Method, method_named
+from ttsd.config import Config, Endpoint, flat
+from ttsd.errors import UserError
+from ttsd.methods import METHODS, Method, method_named
 from ttsd.nouns import Problem, Split
 
 # What may differ when a run is resumed: how far it goes, where it is stored, and what a machine does it with.
@@ -21,6 +22,8 @@ FREE_SETTINGS = {
     "budget.attempts",
     "budget.tokens",
     "budget.seconds",
+    "budget.dollars",
+    *(f"endpoint.{name}" for name in Endpoint.model_fields),
     "store.path",
     "store.state_dir",
     "store.track",
@@ -36,12 +39,20 @@ FREE_SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A question with its tests, the seed, and all settings."""
+    """A question with its tests, the seed, and all settings. UserError: its method trains what is elsewhere."""
 
     problem: Problem
     config: Config
     seed: int = 0
     label: str | None = None  # the user's own name for it; another label is the same run
+
+    def __post_init__(self) -> None:
+        if self.method.learns and not self.config.model.local:
+            able = ", ".join(name for name, method in METHODS.items() if not method.learns)
+            raise UserError(
+                f"{self.method} trains the model, and the one at {self.config.model.path} can only be asked; choose "
+                f"one of {able} (--method), or a model on this machine (model.path)"
+            )
 
     def __str__(self) -> str:
         return f"{self.question} {self.method} seed {self.seed}"
@@ -77,7 +88,7 @@ class Run:
             "seed": self.seed,
             "label": self.label,
             "fingerprint": self.fingerprint,
-            "model": self.config.model.path,
+            "model": self.config.model.label,
             "config": self.config.model_dump(),
             "split": asdict(self.split),
         }
@@ -103,7 +114,7 @@ def wants_more(row: Mapping[str, Any], attempts: int, config: Config) -> bool:
     if attempts >= config.budget.attempts:
         return False
     ended = row["ended"]
-    if ended not in ("tokens", "seconds"):
+    if ended not in ("tokens", "seconds", "dollars"):
         return True
     before, now = row["config"]["budget"][ended], getattr(config.budget, ended)
     return now is None or (before is not None and now > before)

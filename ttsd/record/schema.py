@@ -36,7 +36,7 @@ def _create_runs(db: sqlite_utils.Database) -> None:
             "label": str,  # the user's own name for the run
             "fingerprint": str,  # hash of what a run must agree on to be resumed
             "status": str,  # running, discovered, exhausted
-            "ended": str,  # discovery, attempts, tokens, seconds
+            "ended": str,  # discovery, or which budget
             "model": str,
             "config": str,
             "split": str,
@@ -159,3 +159,10 @@ def _create_views(db: sqlite_utils.Database) -> None:
         min(discovery_attempt) as first_discovery, sum(attempts) as attempts, sum(visible_only) as visible_only
         from run_summary group by question, method""",
     )
+
+
+@migrations()
+def m002_endpoints(db: sqlite_utils.Database) -> None:
+    """Adds what endpoints charge for an attempt and its hint."""
+    for name, kind in {"dollars": float, "hint": str, "hint_tokens": int, "hint_dollars": float}.items():
+        db.table("attempts").add_column(name, kind)

@@ -164,10 +164,11 @@ class Store:
 
     def spent(self, run: int) -> Spent:
         """Returns what counts towards the run's budgets; its seconds are those of its finished steps."""
-        sql = "select count(*), coalesce(sum(prompt_tokens + completion_tokens), 0) from attempts where run = ?"
-        ((attempts, tokens),) = self.query(sql, [run])
+        sql = """select count(*), total(prompt_tokens + completion_tokens) + total(hint_tokens),
+            total(dollars) + total(hint_dollars) from attempts where run = ?"""
+        ((attempts, tokens, dollars),) = self.query(sql, [run])
         ((seconds,),) = self.query("select max(json_extract(seconds, '$.run')) from steps where run = ?", [run])
-        return Spent(attempts, tokens, seconds or 0.0)
+        return Spent(attempts, int(tokens), seconds or 0.0, dollars)
 
     def resume(self, run: int, config: Mapping[str, Any]) -> None:
         """Stores the settings under which a run continues: its budget may have grown."""
@@ -176,7 +177,7 @@ class Store:
             self._db.table("runs").update(run, changed)
 
     def finish(self, run: int, ended: str) -> None:
-        """Closes a run; `ended` says by what: discovery, attempts, tokens or seconds."""
+        """Closes a run; `ended` says by what: discovery, or the budget that is spent."""
         with self._writing():
             found = self.run(run)["discovery_attempt"] is not None
             status = "discovered" if found else "exhausted"

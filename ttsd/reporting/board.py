@@ -55,7 +55,7 @@ class Board:
 
     def _attempt(self, attempt: Attempt) -> None:
         self.attempts += 1
-        self.tokens += len(attempt.completion.token_ids)
+        self.tokens += attempt.completion.tokens
         self.verdicts[attempt.verdict.status] += 1
         self.best_fraction = max(self.best_fraction, attempt.verdict.visible_fraction)
         if attempt.verdict.accepted:
@@ -79,6 +79,11 @@ class Board:
         """Says what is left at most; empty before the first attempt."""
         left = self.meter.left() if self.meter and not self.ended else None
         return f"at most {left}" if left else ""
+
+    @property
+    def price(self) -> str:
+        """Says what endpoints charged for the run so far; empty: nothing."""
+        return f"${self.meter.dollars:.4g}" if self.meter and self.meter.dollars else ""
 
     @property
     def alarms(self) -> list[str]:

@@ -77,6 +77,7 @@ def _line(board: Board, step: Step) -> str:
         f"loss {loss:.4f}" if loss is not None else moved,
         f"adapter v{step.adapter_version}",
         f"{board.tokens_per_second:.0f} tokens/s",
+        board.price,
         f"discovered at attempt {board.discovery}" if step.discovery else board.left,
     ]
     return " | ".join(part for part in parts if part)
@@ -131,6 +132,8 @@ class RichView:
             "loss": f"{board.loss:.4f}" if board.loss is not None else "-",
             "speed": f"{board.tokens_per_second:.0f} tokens/s",
         }
+        if board.price:
+            rows["spent"] = board.price
         if board.alarms:
             rows["warning"] = "\n".join(board.alarms)
         if board.discovery is not None:

@@ -23,6 +23,7 @@ def attempt_text(view: AttemptView) -> str:
         prompt_title("prompt", attempt.prompt): attempt.prompt.text,
         "answer": attempt.completion.text,
         "feedback": attempt.verdict.feedback or "(none)",
+        "hint": attempt.hint.text if attempt.hint else "",
     }
     if teacher is not None:
         sections[prompt_title("self-teacher's prompt", teacher)] = teacher.text
@@ -105,7 +106,8 @@ def attempt_line(attempt: Attempt) -> str:
         f"attempt {attempt.number}, step {attempt.step}, adapter version {completion.adapter_version}: "
         f"{verdict.status.value.replace('_', ' ')}, visible {verdict.visible_passed}/{verdict.visible_total}, "
         f"hidden {verdict.hidden_passed}/{verdict.hidden_total}{score}; prompt of {attempt.prompt_tokens} tokens, "
-        f"answer of {len(completion.token_ids)} ({completion.finish_reason})"
+        f"answer of {completion.tokens} ({completion.finish_reason})"
+        f"{f', ${attempt.dollars:.3g}' if attempt.dollars else ''}"
         f"{', sampled with feedback' if attempt.prompt.shows else ''}"
     )
 

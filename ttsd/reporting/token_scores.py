@@ -18,6 +18,7 @@ from ttsd.nouns import Example
 from ttsd.record.store import Row, Store
 from ttsd.reporting.attempt import attempt_of
 from ttsd.running.engine import load_tokenizer
+from ttsd.sampling.plain_text import PlainText
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,16 @@ class Token:
 
 
 def tokens_of(store: Store, run: int, attempt: int) -> list[Token]:
-    """Returns the answer's tokens as they were sampled. Loads the run's tokenizer only."""
+    """Returns the answer's tokens as they were sampled. Loads the run's tokenizer only.
+
+    UserError: an endpoint sampled them, which gives text alone.
+    """
     row, completion = store.run(run), attempt_of(store, run, attempt).completion
     tokenizer = load_tokenizer(recorded_config(row["config"]))
+    if isinstance(tokenizer, PlainText):
+        raise UserError(
+            f"run {run} was sampled by an endpoint, which does not say which tokens; look at it without them"
+        )
     pairs = zip(completion.token_ids, completion.logprobs, strict=True)
     return [Token(tokenizer.token_text(token), logprob) for token, logprob in pairs]
 

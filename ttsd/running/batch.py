@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import problems
 from ttsd.config import Config
 from ttsd.errors import RunHeld
-from ttsd.machine.capacity import Capacity, capacity
+from ttsd.machine.capacity import Capacity, capacity, endpoint_capacity
 from ttsd.machine.gpus import hardware_for
 from ttsd.methods import Method
 from ttsd.prompts import PromptWriter
@@ -27,6 +27,7 @@ from ttsd.running.estimate import announcement
 from ttsd.running.shared_time import Usage
 from ttsd.running.writer import View
 from ttsd.sampling.background import in_thread
+from ttsd.sampling.plain_text import PlainText
 
 if TYPE_CHECKING:
     from ttsd.backbone import Tokenizer
@@ -131,7 +132,7 @@ async def batch(runs: Sequence[Run], config: Config, *, runs_at_once: int | None
         return Results(finished + results, usage)
 
 
-def checked(runs: Iterable[Run], config: Config) -> Tokenizer:
+def checked(runs: Iterable[Run], config: Config) -> Tokenizer | PlainText:
     """Returns the tokenizer, once every question is known to fit. UserError if one doesn't."""
     tokenizer = load_tokenizer(config)
     for run in runs:
@@ -143,10 +144,12 @@ def room_for(runs: Iterable[Run], count: int, runs_at_once: int | None, config: 
     """Returns how many of `count` such runs share an engine: `runs_at_once`, or (None) what the memory holds."""
     if runs_at_once is not None:
         return min(Capacity(runs_at_once, "--at-once"), Capacity(count, "all of them"), key=lambda one: one.runs)
+    configs = {run.method.name: run.config for run in runs}.values()
+    if not config.model.local:
+        return min((endpoint_capacity(one, count) for one in configs), key=lambda one: one.runs)
     from ttsd.backbone import model_sizes, resolve
 
     sizes, hardware = model_sizes(resolve(config.model.path)), hardware_for(config.model)
-    configs = {run.method.name: run.config for run in runs}.values()
     return min((capacity(one, sizes, count, hardware) for one in configs), key=lambda one: one.runs)
 
 

@@ -1,4 +1,4 @@
-"""What a run spends of its budgets: attempts, tokens, seconds. Whichever is spent first ends it."""
+"""What a run spends of its budgets: attempts, tokens, seconds, dollars. Whichever is spent first ends it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ class Left:
 class Meter:
     """Counts on from what a run has `spent` before. Every method is measured alike.
 
-    `made` and `made_tokens`: since then.
+    `made`, `made_tokens` and `made_dollars`: since then.
     """
 
     def __init__(self, budget: Budget, spent: Spent, clock: Callable[[], float] = time.monotonic) -> None:
         self.budget = budget
         self.made = self.made_tokens = 0
+        self.made_dollars = 0.0
         self._spent, self._clock, self._start = spent, clock, clock()
 
     @property
@@ -40,12 +41,18 @@ class Meter:
         return self._spent.seconds + self.made_seconds
 
     @property
+    def dollars(self) -> float:
+        """Returns what endpoints charged for the run so far."""
+        return self._spent.dollars + self.made_dollars
+
+    @property
     def made_seconds(self) -> float:
         return self._clock() - self._start
 
     def add(self, attempt: Attempt) -> None:
         self.made += 1
-        self.made_tokens += attempt.prompt_tokens + len(attempt.completion.token_ids)
+        self.made_tokens += attempt.tokens
+        self.made_dollars += attempt.dollars
 
     def left(self) -> Left | None:
         """Returns what the run will take at most, as its attempts have since it was begun or resumed; None: it made
@@ -60,6 +67,8 @@ class Meter:
             attempts = min(attempts, max(0.0, budget.seconds - self.seconds) / seconds)
         if budget.tokens is not None and tokens:
             attempts = min(attempts, max(0.0, budget.tokens - spent.tokens - self.made_tokens) / tokens)
+        if budget.dollars is not None and self.made_dollars:
+            attempts = min(attempts, max(0.0, budget.dollars - self.dollars) / (self.made_dollars / self.made))
         return Left(attempts, attempts * seconds, attempts * tokens)
 
     def ended_by(self) -> str | None:
@@ -71,6 +80,8 @@ class Meter:
             return "tokens"
         if budget.seconds is not None and self.seconds >= budget.seconds:
             return "seconds"
+        if budget.dollars is not None and self.dollars >= budget.dollars:
+            return "dollars"
         return None
 
 

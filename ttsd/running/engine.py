@@ -35,6 +35,7 @@ from ttsd.running.shared_time import Shared, Spending
 from ttsd.running.watchdog import waiting_for
 from ttsd.sampling.background import in_background, in_thread
 from ttsd.sampling.kinds import SamplerParts, sampler_named
+from ttsd.sampling.plain_text import PlainText
 from ttsd.sampling.protocol import AdapterRef, Sampler
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Engine:
     `sampling` and `training` know how busy both are.
     """
 
-    def __init__(self, tokenizer: Tokenizer, sampler: Sampler, scratch: Path) -> None:
+    def __init__(self, tokenizer: Tokenizer | PlainText, sampler: Sampler, scratch: Path) -> None:
         self.tokenizer = tokenizer
         self.sampler = sampler
         self.trainer: Trainer | None = None
@@ -218,14 +219,16 @@ class LoraPolicy:
             shutil.rmtree(old.path, ignore_errors=True)
 
 
-def load_tokenizer(config: Config) -> Tokenizer:
-    """Returns the model's tokenizer and chat template: the cheap part, which finds most mistakes.
+def load_tokenizer(config: Config) -> Tokenizer | PlainText:
+    """Returns the model's tokenizer and chat template, or plain text where they are elsewhere.
 
-    UserError as they come.
+    This is the cheap part, which finds most mistakes. UserError as they come.
     """
     from ttsd.backbone import Tokenizer, resolve
 
     model = config.model
+    if not model.local:
+        return PlainText()
     return Tokenizer.load(
         resolve(model.path),
         enable_thinking=model.enable_thinking,
@@ -237,13 +240,39 @@ def load_tokenizer(config: Config) -> Tokenizer:
 
 @asynccontextmanager
 async def open_engine(
-    config: Config, tokenizer: Tokenizer, *, learns: bool = True, adapters: int = 1, seed: int = 0
+    config: Config, tokenizer: Tokenizer | PlainText, *, learns: bool = True, adapters: int = 1, seed: int = 0
 ) -> AsyncGenerator[Engine, None]:
-    """Loads the model into sampler and trainer side by side, checks that they agree, and closes both at the end.
+    """Starts what samples and, where a method `learns`, what trains; closes both at the end.
 
-    `adapters`: how many questions will share the engine. Without `learns` there is no trainer.
+    `adapters`: how many questions will share the engine.
     UserError: no such model, or a model that can't be used; InfrastructureError: the sampler or the check failed.
     """
+    if isinstance(tokenizer, PlainText):
+        opened = _endpoint_engine(config, tokenizer)
+    else:
+        opened = _local_engine(config, tokenizer, learns=learns, adapters=adapters, seed=seed)
+    async with opened as engine:
+        yield engine
+
+
+@asynccontextmanager
+async def _endpoint_engine(config: Config, tokenizer: PlainText) -> AsyncGenerator[Engine, None]:
+    """Gives an engine whose model is elsewhere: it has no trainer, and nothing is loaded."""
+    from ttsd.sampling.endpoint import EndpointSampler
+
+    engine = Engine(tokenizer, EndpointSampler(config), scratch_folder(0.0))
+    try:
+        await bring_up(engine.sampler.start, None, in_turn=True)
+        yield engine
+    finally:
+        await engine.close()
+
+
+@asynccontextmanager
+async def _local_engine(
+    config: Config, tokenizer: Tokenizer, *, learns: bool, adapters: int, seed: int
+) -> AsyncGenerator[Engine, None]:
+    """Loads the model into sampler and trainer side by side and checks that they agree."""
     await in_thread(import_module, "ttsd.training.trainer")
     from ttsd.backbone import cpu_threads, model_sizes, resolve
     from ttsd.training.trainer import Trainer

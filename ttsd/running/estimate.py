@@ -27,9 +27,14 @@ _EARLIER = """select sum(attempts), sum(seconds) from (
 
 
 async def announcement(runs: Sequence[Run], store: Store, *, at_once: int = 1) -> str:
-    """Returns a line about the memory of `at_once` such runs and, where it is known, a line about their pace."""
+    """Returns a line about the memory of `at_once` such runs and, where it is known, a line about their pace.
+
+    A model behind an endpoint has no memory here: the line says how it is asked.
+    """
     kinds = {run.method.name: run for run in runs}.values()
-    memory = await in_thread(memory_line, [run.config for run in kinds], at_once)
+    configs = [run.config for run in kinds]
+    local = configs[0].model.local
+    memory = await in_thread(memory_line, configs, at_once) if local else endpoint_line(configs[0])
     paces = [f"{run.method} {pace}" for run in kinds if (pace := earlier_pace(store, run))]
     return "\n".join([memory, *([f"pace in this run database: {', '.join(paces)}"] if paces else [])])
 
@@ -47,10 +52,21 @@ def memory_line(configs: Sequence[Config], questions: int) -> str:
     return f"memory: {max(needs, key=lambda one: sum(one.needs.values())).in_words(hardware)}"
 
 
+def endpoint_line(config: Config) -> str:
+    """Says whom runs ask, how often at once, and what that costs."""
+    asked = config.endpoint
+    line = f"endpoint: {config.model.label}, at most {asked.requests} requests at once"
+    if not asked.prompt_price + asked.completion_price:
+        return line
+    return (
+        f"{line}, ${asked.prompt_price:g} and ${asked.completion_price:g} for a million tokens of prompts and answers"
+    )
+
+
 def earlier_pace(store: Store, run: Run) -> str:
     """Returns the pace of earlier runs of this method, model, sampler, lengths and cores; empty: there are none."""
     model, sampling, cores = run.config.model, run.config.sampling, str(len(os.sched_getaffinity(0)))
-    values = [run.method.name, model.path, model.sampler, sampling.max_tokens, sampling.group_size, cores]
+    values = [run.method.name, model.label, model.sampler, sampling.max_tokens, sampling.group_size, cores]
     ((attempts, seconds),) = store.query(_EARLIER, values)
     if not seconds:
         return ""

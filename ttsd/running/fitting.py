@@ -24,12 +24,15 @@ def fitted_here(config: Config, questions: Iterable[str], methods: Iterable[Meth
     from ttsd.backbone import check_weight_files, resolve
 
     check_named(config, questions)
-    check_weight_files(resolve(config.model.path))
+    if config.model.local:
+        check_weight_files(resolve(config.model.path))
     return fit_for(config, this_machine(), methods)
 
 
 def fit_for(config: Config, machine: Machine, methods: Iterable[Method] = ()) -> Fit:
     """Returns the settings for `machine` that fit the most demanding of `methods` (none: the configuration's own)."""
+    if not config.model.local:
+        return Fit(config, frozenset(), None, "")
     method = hungriest([*methods] or [method_named(config.method)])
     fit = fitted(config.model_copy(update={"method": method.name}), model_facts(config.model.path)[0], machine)
     return Fit(fit.config.model_copy(update={"method": config.method}), fit.chosen, fit.memory, fit.line)
@@ -37,6 +40,8 @@ def fit_for(config: Config, machine: Machine, methods: Iterable[Method] = ()) ->
 
 def examined(config: Config) -> tuple[list[Finding], Config]:
     """Returns what works on this machine for `config`, and the settings that fit it; `config` where none do."""
+    if not config.model.local:
+        return examine(config), config
     try:
         fit = fit_for(config, this_machine())
     except UserError as error:

@@ -35,7 +35,7 @@ class Sample:
     def of(cls, attempts: Sequence[Attempt]) -> Sample:
         """Counts `attempts`."""
         verdicts = [attempt.verdict for attempt in attempts]
-        tokens = fmean(len(attempt.completion.token_ids) for attempt in attempts) if attempts else 0.0
+        tokens = fmean(attempt.completion.tokens for attempt in attempts) if attempts else 0.0
         return cls(tuple(one.accepted for one in verdicts), tuple(one.visible_fraction for one in verdicts), tokens)
 
     @property

@@ -10,6 +10,8 @@ from ttsd.running.engine import load_tokenizer, open_engine
 
 async def hot_swap(config: Config) -> Finding:
     """Starts the configured engine and sees whether a non-zero adapter changes what it samples, as it should."""
+    if not config.model.local:
+        return Finding("adapter hot-swap", False, f"{config.model.path} is an endpoint, which takes no adapters")
     try:
         async with open_engine(config, load_tokenizer(config)) as engine:
             return Finding("adapter hot-swap", True, f"{config.model.sampler} and trainer agree {engine.agreement}")

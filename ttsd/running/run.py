@@ -26,24 +26,28 @@ from ttsd.record.run import Run
 from ttsd.record.store import Store
 from ttsd.running.budget import Meter
 from ttsd.running.engine import Engine, FrozenPolicy, LoraPolicy, open_engine
+from ttsd.running.hints import WriteHint, hint_client, hint_writer
 from ttsd.running.shared_time import Shared, Spending, Stopwatch, Usage
 from ttsd.running.trackers import Tracker, check_tracker, open_tracker
 from ttsd.running.watchdog import Watched, watching
 from ttsd.running.writer import View, Writer
+from ttsd.sampling.plain_text import PlainText
 
 if TYPE_CHECKING:
     from ttsd.backbone import Tokenizer
+    from ttsd.sampling.endpoint import Client
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What runs share: the run database, the sandbox and one engine."""
+    """What runs share: the run database, the sandbox, one engine, and what asks for hints (None: no run wants any)."""
 
     database: RunDatabase
     sandbox: Sandbox
     engine: Engine
     judging: Shared
     stopwatch: Stopwatch
+    hints: Client | None = None
 
     def usage(self) -> Usage:
         """Returns how busy sampler, judge and trainer were since they were ready."""
@@ -78,11 +82,18 @@ def open_store(config: Config) -> Store:
 
 @asynccontextmanager
 async def open_session(
-    config: Config, database: RunDatabase, tokenizer: Tokenizer, *, learns: bool, runs_at_once: int = 1, seed: int = 0
+    config: Config,
+    database: RunDatabase,
+    tokenizer: Tokenizer | PlainText,
+    *,
+    learns: bool,
+    runs_at_once: int = 1,
+    seed: int = 0,
 ) -> AsyncGenerator[Session, None]:
     """Starts sandbox and engine, and stops both at the end. `learns`: at least one run trains."""
     engine = open_engine(config, tokenizer, learns=learns, adapters=runs_at_once, seed=seed)
-    async with open_sandbox(config, spare=int(runs_at_once > 1)) as sandbox, engine as opened:
+    hints = hint_client(config, learns=learns)
+    async with hints as client, open_sandbox(config, spare=int(runs_at_once > 1)) as sandbox, engine as opened:
         judging = Shared("judge", places=len(sandbox.zygotes))
         stats = opened.sampler.stats
         watched = [
@@ -91,7 +102,7 @@ async def open_session(
             Watched("trainer", opened.training),
         ]
         async with watching(watched):
-            yield Session(database, sandbox, opened, judging, Stopwatch())
+            yield Session(database, sandbox, opened, judging, Stopwatch(), client)
 
 
 async def execute(session: Session, run: Run, view: View, number: int | None = None) -> Answer:
@@ -105,7 +116,7 @@ async def execute(session: Session, run: Run, view: View, number: int | None = N
         database.resume(number, config.model_dump())
         past = database.past(number)
         spending, meter = Spending(), Meter(config.budget, database.spent(number))
-        method = MethodOnQuestion(run.method, PromptWriter(run.problem, session.engine.tokenizer, config))
+        writer = PromptWriter(run.problem, session.engine.tokenizer, config)
         view.begin(number, run, past, meter)
         async with _policy(session, run, number, spending, past, folder) as policy:
             with closing(_tracker(run, number, folder)) as tracker:
@@ -113,14 +124,14 @@ async def execute(session: Session, run: Run, view: View, number: int | None = N
                     events = learn(
                         policy,
                         judge,
-                        method,
-                        run.method.rules(config),
+                        MethodOnQuestion(run.method, writer),
+                        replace(run.method.rules(config), hint=_hint(session, run, writer)),
                         spent=lambda: meter.ended_by() is not None,
                         history=past.history,
                         begun=past.begun,
                     )
-                    writer = Writer(number, database, folder, view, tracker, policy)
-                    await writer.write(_accounted(events, spending, meter))
+                    writing = Writer(number, database, folder, view, tracker, policy)
+                    await writing.write(_accounted(events, spending, meter))
     found = database.answer(number).discovered and not config.budget.continue_after_discovery
     database.finish(number, "discovery" if found else meter.ended_by() or "attempts")
     return database.answer(number)
@@ -140,6 +151,13 @@ async def _policy(
         yield policy
     finally:
         await policy.close()
+
+
+def _hint(session: Session, run: Run, writer: PromptWriter) -> WriteHint | None:
+    """Returns what writes hints where a self-teacher reads them."""
+    if session.hints is None or not run.method.column.teaches:
+        return None
+    return hint_writer(session.hints, writer.question.text, run.config.reprompt.hint_tokens)
 
 
 async def _restore(policy: LoraPolicy, number: int, past: Past) -> None:

