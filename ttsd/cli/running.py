@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -123,11 +123,12 @@ def batch(
 
     settings = settings_of(config, set_, unsafe_no_sandbox, model=model, budget=budget)
     names, compared = questions(subset), methods_named(methods or f"{settings.method},best-of-k")
-    settings = fit(settings, names, compared)
     wanted = work.planned(names, compared, seeds, settings)
     if ray is None and ray_workers is not None:
         raise UserError(f"--ray-workers {ray_workers} needs --ray: give its ADDRESS, or local")
     _warn_of_several_answers(one.problem for one in wanted)
+    settings = fit(settings, names, compared)
+    wanted = [replace(one, config=work.configured(settings, one.method)) for one in wanted]
     if dry_run:
         return _print_preview(run(preview(wanted, settings)), as_json)
     with overview_for_stderr() as overview:
