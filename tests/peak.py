@@ -11,6 +11,7 @@ import json
 import resource
 import sys
 
+from ttsd.cli.start import yield_cores_soon
 from ttsd.config import Config, load_config
 from ttsd.machine.gpus import GIB, hardware_for
 from ttsd.machine.lengths import longest_lengths
@@ -44,6 +45,7 @@ async def one_step(config: Config) -> None:
 
 def main(model: str, *overrides: str) -> None:
     """Prints planned and highest memory in GiB."""
+    yield_cores_soon()
     wanted = load_config(None, ["sampling.temperature=1000", *overrides], model=model)
     config = fitted_here(wanted, [], []).config
     memory = memory_of(config, Shape.read(model_facts(config.model.path)[0]), hardware_for(config.model), questions=1)

@@ -27,7 +27,8 @@ pytestmark = [
 # Of each kind of row there one: stdin, without private tests, functional, functional without private tests.
 THEIRS = ["lcb_rows.jsonl#abc374_c", "lcb_rows.jsonl#abc374_b", "lcb_rows.jsonl#3607", "lcb_rows.jsonl#3562"]
 SETTINGS = (
-    "model.dtype=float32", "model.device=cpu", "model.max_model_len=3072", "model.kv_cache_gib=0.3",
+    "model.dtype=float32", "model.device=cpu", "model.sampler=vllm", "model.max_model_len=3072",
+    "model.kv_cache_gib=0.3",
     "sampling.group_size=2", "sampling.max_tokens=24", "reprompt.max_reprompt_len=3000",
     "lora.rank=4", "budget.attempts=4",
 )  # fmt: skip

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch  # noqa: TID253
 
 from tests.tiny import write_model
-from ttsd.backbone import load_base, model_folder, resolve
+from ttsd.backbone import Tokenizer, check_weight_files, load_base, model_folder, resolve
 from ttsd.errors import UserError
 
 
@@ -69,3 +72,34 @@ def test_one_matrix_in_two_quantisations_is_tied_again(tmp_path: Path, noise: fl
     model_folder._tie(model)
     assert model.config.tie_word_embeddings is tied
     assert torch.equal(model.get_input_embeddings().weight, outer) is tied
+
+
+def test_a_folder_without_tokenizer_files_or_weights_is_refused(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    check_weight_files(str(folder))
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"has no tokenizer files; copy tokenizer\.json"):
+        Tokenizer.load(str(folder))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="has no weights"):
+        check_weight_files(str(folder))
+    check_weight_files("org/model")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"vocab_size": 40}, "it gives token"),
+        ({"eos_token_id": 300}, "it lacks the model's end token 300"),
+        ({"eos_token_id": [2, 300]}, None),
+    ],
+)
+def test_a_tokenizer_of_another_vocabulary_is_refused(
+    tmp_path: Path, changes: dict[str, Any], said: str | None
+) -> None:
+    folder = write_model(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(UserError, match=said) if said else nullcontext():
+        Tokenizer.load(str(folder))

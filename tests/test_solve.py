@@ -16,7 +16,7 @@ FAST = ["--config", "micro", "--set", "model.sampler=transformers", "--set", "sa
 
 
 def test_the_bundled_model_learns_on_vllm_and_the_program_is_right(tmp_path: Path) -> None:
-    settings = ["--config", "micro", "--set", "sampling.group_size=4", "--set", "budget.attempts=400"]
+    settings = ["--config", "micro", "--set", "sampling.group_size=4", "--budget", "400", "--set", "model.sampler=vllm"]
     status, out, err = finish("solve", EASY, *settings, "--json", cwd=tmp_path)
     assert status == 0, err
     answer = json.loads(out.splitlines()[-1])

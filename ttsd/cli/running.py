@@ -124,22 +124,20 @@ def batch(
     from ttsd.running import batch as work
     from ttsd.running.preview import preview
 
-    settings = settings_of(config, set_, unsafe_no_sandbox, model=model, budget=budget)
-    names, compared = questions(subset), methods_named(methods or f"{settings.method},best-of-k")
-    settings = fit(settings, names, compared)
-    wanted = [replace(one, label=label) for one in work.planned(names, compared, seeds, settings)]
+    settings, names = settings_of(config, set_, unsafe_no_sandbox, model=model, budget=budget), questions(subset)
+    compared = methods_named(methods or f"{settings.method},best-of-k")
+    wanted = work.planned(names, compared, seeds, settings)
     if ray is None and ray_workers is not None:
         raise UserError(f"--ray-workers {ray_workers} needs --ray: give its ADDRESS, or local")
     _warn_of_several_answers(one.problem for one in wanted)
+    settings = fit(settings, names, compared)
+    wanted = [replace(one, config=work.configured(settings, one.method), label=label) for one in wanted]
     if dry_run:
         return _print_preview(run(preview(wanted, settings)), as_json)
     with overview_for_stderr() as overview:
-        if ray is None:
-            results = run(work.batch(wanted, settings, runs_at_once=at_once, overview=overview), afterwards=RESUMABLE)
-        else:
-            results = run(_on_ray(wanted, settings, ray, ray_workers, at_once, overview), afterwards=RESUMABLE)
+        work_on = _all_of(wanted, settings, ray, ray_workers, at_once, overview)
+        results = run(work_on, afterwards=RESUMABLE)
     _print_results(results, as_json=as_json)
-    raise typer.Exit(INFRASTRUCTURE if results.failures else 0)
 
 
 def _warn_of_several_answers(found: Iterable[Problem]) -> None:
@@ -150,16 +148,19 @@ def _warn_of_several_answers(found: Iterable[Problem]) -> None:
         print(warning, file=sys.stderr)
 
 
-async def _on_ray(
+async def _all_of(
     wanted: Sequence[Run],
     settings: Config,
-    address: str,
+    address: str | None,
     workers: int | None,
     at_once: int | None,
     overview: Overview,
 ) -> Results:
+    from ttsd.running import batch as here
     from ttsd.running import cluster
 
+    if address is None:
+        return await here.batch(wanted, settings, runs_at_once=at_once, overview=overview)
     return await cluster.batch(
         wanted, settings, address=address, workers=workers, runs_at_once=at_once, overview=overview
     )
@@ -187,6 +188,7 @@ def _print_results(results: Results, *, as_json: bool) -> None:
         print(json.dumps({"runs": answers, "failed": failed, "skipped": skipped, "usage": usage}))
     else:
         print_table([{name: value for name, value in answer.items() if name != "program"} for answer in answers])
+    raise typer.Exit(INFRASTRUCTURE if results.failures else 0)
 
 
 def judge(

@@ -86,14 +86,15 @@ def planned(questions: Sequence[str], methods: Sequence[Method], seeds: int, con
     """
     loaded = {name: problems.load(name) for name in questions}
     return [
-        Run(loaded[name], _configured(config, method), seed)
+        Run(loaded[name], configured(config, method), seed)
         for seed in range(seeds)
         for name in questions
         for method in methods
     ]
 
 
-def _configured(config: Config, method: Method) -> Config:
+def configured(config: Config, method: Method) -> Config:
+    """Returns the settings of a run of `method` in a batch."""
     config = config.model_copy(update={"method": method.name})
     return config.changed("budget", continue_after_discovery=True) if method.iid else config
 
