@@ -86,6 +86,12 @@ class Distillation(Section):
 class Lora(Section):
     """Describes the adapter and its optimizer (AdamW, constant rate, no warm-up). The paper trains all weights."""
 
+    init: str | None = setting(
+        None,
+        "folder of the adapter that student, self-teacher, sampler and reference start from, as `ttsd warm-up` writes "
+        "it; none: the base alone",
+        min_length=1,
+    )
     rank: int = setting(32, "rank of the adapter's matrices", code="model.lora_rank", ge=1)
     alpha: float = setting(64.0, "scale of the adapter, as alpha / rank", code="model.lora_alpha", gt=0)
     target_modules: Literal["all-linear"] | list[str] = setting(
@@ -180,7 +186,7 @@ class Extensions(Section):
         "success", "reward of an attempt, for GRPO: 1 or 0, or the share of the visible cases that it passed"
     )
     restart_after_collapse: bool = setting(
-        False, "set the weights back to the base's once four steps pass less than half of what the best four passed"
+        False, "set the weights back to the start once four steps pass less than half of what the best four passed"
     )
 
 

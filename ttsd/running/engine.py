@@ -50,6 +50,7 @@ T = TypeVar("T")
 class Engine:
     """Sampler, trainer and tokenizer of one base model. The trainer does one call at a time.
 
+    `init` is the adapter that every run starts from (None: the base alone); one that learns nothing stays there.
     `sampling` and `training` know how busy both are.
     """
 
@@ -58,6 +59,7 @@ class Engine:
         self.sampler = sampler
         self.trainer: Trainer | None = None
         self.agreement: Mapping[str, float] = {}
+        self.init: AdapterRef | None = None
         self.scratch = scratch
         self.sampling = Shared("sample")
         self.training = Shared("train", places=1)
@@ -65,7 +67,7 @@ class Engine:
     async def sample(self, spending: Spending, prompt_ids: Sequence[int], adapter: AdapterRef | None) -> Completion:
         """Samples one completion, on the account of `spending`."""
         async with self.sampling.use(spending):
-            return await self.sampler.complete(prompt_ids, adapter)
+            return await self.sampler.complete(prompt_ids, adapter or self.init)
 
     async def train(self, spending: Spending, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs `call` in the background, after what was asked for before, on the account of `spending`.
@@ -86,7 +88,7 @@ class Engine:
 
 
 class FrozenPolicy:
-    """The base model's weights, which never move."""
+    """The weights that runs start from, which never move."""
 
     adapter_version = 0
 
@@ -106,7 +108,7 @@ class FrozenPolicy:
 
 
 class LoraPolicy:
-    """One question's weights: version 0 is the base model, each gradient step makes the next version."""
+    """One question's weights: version 0 is what runs start from, each gradient step makes the next version."""
 
     def __init__(self, engine: Engine, name: str, spending: Spending, seed: int) -> None:
         self._engine = engine
@@ -149,11 +151,11 @@ class LoraPolicy:
         }
 
     async def begin(self) -> None:
-        """Begins with a fresh adapter, which changes nothing yet."""
+        """Begins with the weights that runs start from."""
         await self._train(self._trainer.create, self._name, self._seed)
 
     async def restart(self) -> None:
-        """Makes a fresh adapter, optimizer and teacher the next version: the base's weights again."""
+        """Makes a fresh adapter, optimizer and teacher the next version: the weights that runs start from."""
         await self.begin()
         await self._install(self._ref(self._version + 1))
 
@@ -245,7 +247,9 @@ async def open_engine(
     hardware, sizes = hardware_for(config.model), model_sizes(path)
     scratch = scratch_folder(adapters_bytes(config, sizes, adapters) if learns else 0.0)
     loading = cache(lambda: in_background(partial(Trainer, path, config, threads=threads))) if learns else None
-    parts = _Parts(config, path, tokenizer, adapters if learns else 0, seed, threads, loading)
+    init = config.lora.init
+    slots = adapters * learns + (init is not None)
+    parts = _Parts(config, path, tokenizer, slots, seed, threads, loading)
     makers: dict[str, Callable[[], Sampler]] = {
         "vllm": lambda: parts.vllm(vllm_cache_bytes(config, sizes, hardware, adapters)),
         "transformers": parts.transformers,
@@ -266,6 +270,9 @@ async def open_engine(
                     top_p=config.sampling.top_p,
                     quantised=differs_in_bits(config.model),
                 )
+        if init is not None:
+            engine.init = AdapterRef("init", 0, Path(init).absolute())
+            await sampler.swap(None, engine.init)
         yield engine
     finally:
         await engine.close()
