@@ -16,14 +16,17 @@ SAME_STATEMENT = 0.8  # of the words of both statements that they have in common
 SHORTEST_NAME = 3  # letters; shorter names of functions say nothing, and neither do these:
 ANY_FUNCTION = frozenset({"main", "solve", "solution", "answer", "function", "func"})
 _ANY_WORD = frozenset(
-    "a an and are by find for from function given is it its of or program python that the this to using which with "
-    "write whether".split()
+    re.findall(
+        r"\w+",
+        "a an and are by find for from function given is it its of or program python that the this to using which with "
+        "write whether",
+    )
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What two questions are compared by: the name of the function (empty: it says nothing) and the statement's words."""
+    """What two questions are compared by: the function's name (empty: it says nothing) and the statement's words."""
 
     name: str
     function: str
@@ -47,18 +50,18 @@ class Traits:
 
 
 def families(problems: Sequence[Problem]) -> list[list[Problem]]:
-    """Returns `problems` in families: no question is alike to one of another family. Their order is the first one's."""
-    found: list[tuple[list[Problem], list[Traits]]] = []
-    for problem in problems:
-        own = Traits.of(problem)
-        near = [family for family in found if any(own.alike(other) for other in family[1])]
-        rest = [family for family in found if family not in near]
-        merged = ([one for family in near for one in family[0]], [one for family in near for one in family[1]])
-        found = [*rest, ([*merged[0], problem], [*merged[1], own])]
-    return [family for family, _ in found]
+    """Returns `problems` in families: no question is alike to one of another family."""
+    traits, family = [Traits.of(problem) for problem in problems], list(range(len(problems)))
+    for at, own in enumerate(traits):
+        near = {family[other] for other in range(at) if own.alike(traits[other])}
+        family[:at] = [at if number in near else number for number in family[:at]]
+    members: dict[int, list[Problem]] = {}
+    for number, problem in zip(family, problems, strict=True):
+        members.setdefault(number, []).append(problem)
+    return list(members.values())
 
 
 def without(problems: Iterable[Problem], excluded: Iterable[Problem]) -> list[Problem]:
     """Returns the questions of `problems` that are alike to none of `excluded`."""
     kept_out = [Traits.of(problem) for problem in excluded]
-    return [one for one in problems if not any(Traits.of(one).alike(other) for other in kept_out)]
+    return [one for one in problems if not any(map(Traits.of(one).alike, kept_out))]

@@ -87,7 +87,9 @@ def adapter_digest(folder: str) -> str:
         with (Path(folder) / "adapter_model.safetensors").open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:24]
     except OSError:
-        raise UserError(f"lora.init={folder} has no adapter_model.safetensors; name a folder of `ttsd warm-up`") from None
+        raise UserError(
+            f"lora.init={folder} has no adapter_model.safetensors; name a folder of `ttsd warm-up`"
+        ) from None
 
 
 def binding(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class Trainer:
         """
         learner, tokens = self._learners[name], sum(len(completion) for _, completion in pairs)
         examples = [Example(at, *pair, (0.0,) * len(pair[1])) for at, pair in enumerate(pairs)]
-        loss = self._gather(learner, [Weighted(one, 0.0, 1 / tokens) for one in examples], stats := TokenStats(False))
+        self._gather(learner, [Weighted(one, 0.0, 1 / tokens) for one in examples], stats := TokenStats(False))
         learner.learn(self._config.lora.model_copy(update={"lr": lr}), 0.0)
         return -float(torch.cat(stats.student).sum()) / tokens
 
