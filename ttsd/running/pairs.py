@@ -8,7 +8,6 @@ success, which is to be kept; some the question alone, so that it is not forgott
 
 from __future__ import annotations
 
-import ast
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -124,7 +123,7 @@ class _Maker:
         return writer.with_demonstration("teacher", self._random.choice(self._successes)).token_ids
 
     def _reference(self) -> Iterator[tuple[int, ...]]:
-        """Yields the reference as a model would write it: in its own layout, without comments, in a code block."""
+        """Yields the reference as a model would write it, in a code block."""
         if self._source.reference is not None:
-            program = ast.unparse(ast.parse(self._source.reference))
-            yield (*self._tokenizer.encode(f"```python\n{program}\n```"), self._tokenizer.end_of_turn)
+            answer = f"```python\n{self._source.reference}\n```"
+            yield (*self._tokenizer.encode(answer), self._tokenizer.end_of_turn)

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import AsyncGenerator, Collection, Sequence
-from contextlib import aclosing
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -21,7 +20,6 @@ import problems
 from problems.alike import families, without
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError, UserError
-from ttsd.judging.by_hand import judge_batch
 from ttsd.methods import METHODS
 from ttsd.nouns import Attempt, Problem
 from ttsd.record.run import adapter_digest
@@ -31,6 +29,7 @@ from ttsd.running.engine import load_tokenizer
 from ttsd.running.hardness import Measured
 from ttsd.running.pairs import Pair, Source, counts, pairs_of
 from ttsd.running.probe import PLAIN, Probe, probe
+from ttsd.running.references import references
 from ttsd.sampling.background import in_thread
 
 if TYPE_CHECKING:
@@ -99,9 +98,9 @@ async def warm_up(
             held_out, of, samples=number, feedback_samples=number, runs_at_once=runs_at_once, overview=overview
         )
 
-    before = await checked(config)
     if record is None:
         await _learn(work, out, config, options, overview)
+    before = await checked(config)
     after = await checked(config.changed("lora", init=str(out)))
     if failures := [*before.failures, *after.failures]:
         raise InfrastructureError(f"{failures[0].run} failed: {failures[0].error}; the same command tries again")
@@ -139,7 +138,7 @@ def _facts(
     facts = {
         "model": config.model.path,
         "questions": [problem.name for problem in training],
-        "held_out": list(held_out),
+        "checked_with": list(held_out),
         "excluded": list(excluded),
         **asdict(options),
         "lora": lora.model_dump(exclude={"init", "lr"}),
@@ -173,10 +172,10 @@ async def _sampled(
             raise InfrastructureError(f"{failure.run} failed: {failure.error}; the same command tries again")
         known = _attempts(config)
     sources = [Source(one, known.get(one.name, ())) for one in training]
-    lacking = [source.problem.name for source in sources if source.failed and not source.successes]
-    overview.say(f"{len(lacking)} questions without a success of the model's own")
-    references = {name: program async for name, program in _references(lacking, config)}
-    return [Source(one.problem, one.attempts, references.get(one.problem.name)) for one in sources]
+    lacking = [source.problem for source in sources if source.failed and not source.successes]
+    others = {name: program async for name, program in references(lacking, config)}
+    overview.say(f"{len(lacking)} questions have no success of the model's own, {len(others)} of them a reference")
+    return [Source(one.problem, one.attempts, others.get(one.problem.name)) for one in sources]
 
 
 def _attempts(config: Config) -> dict[str, list[Attempt]]:
@@ -190,18 +189,6 @@ def _attempts(config: Config) -> dict[str, list[Attempt]]:
             if same and row["method"] == PLAIN:
                 found.setdefault(row["question"], []).extend(store.attempts(row["run"]))
     return found
-
-
-async def _references(names: Sequence[str], config: Config) -> AsyncGenerator[tuple[str, str], None]:
-    """Yields the questions whose source has a right program, with that program, once the judge has accepted it."""
-    programs = {name: program for name in names if (program := problems.reference(name)) is not None}
-    if not programs:
-        return
-    lines = [json.dumps({"question": name, "program": program}) for name, program in programs.items()]
-    async with aclosing(judge_batch(lines, config)) as judgements:
-        async for judgement in judgements:
-            if judgement["accepted"]:
-                yield judgement["question"], programs[judgement["question"]]
 
 
 def _check_enough(made: Sequence[Pair]) -> None:
