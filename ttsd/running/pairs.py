@@ -21,7 +21,7 @@ from ttsd.prompts import ChatTokenizer, PromptWriter, selected
 MOST_ITEMS = 4  # feedback items of a prompt
 REPAIR, KEEP, QUESTION = "wrong to right", "right to right", "question to right"
 SHARES = {REPAIR: 6, KEEP: 1, QUESTION: 2}
-IDLE_PASSES = 3  # over all questions, without a new pair: then there are no more
+IDLE_PASSES = 20  # over all questions, without a new pair: then there are no more
 
 
 class CodingTokenizer(ChatTokenizer, Protocol):
