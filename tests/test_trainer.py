@@ -183,7 +183,7 @@ def test_only_the_adapter_learns(folder: Path, examples: list[Example]) -> None:
     assert all(torch.equal(tensor, base[name]) for name, tensor in made.base.model.state_dict().items())
     assert not any(parameter.requires_grad for parameter in made.base.model.parameters())
     assert not torch.equal(weights(made), start)
-    assert losses[-1] < losses[0] / 2
+    assert losses[-1] < losses[0] - 1
 
 
 @pytest.mark.parametrize("kind", ["ema", "trust-region", "frozen"])
@@ -425,8 +425,9 @@ def test_an_adapter_of_another_shape_or_model_is_refused(folder: Path, tmp_path:
     with pytest.raises(UserError, match=r"set lora\.rank=4, lora\.alpha=8"):
         warm(folder, tmp_path, lora={"rank": 2})
     other = write_model(tmp_path / "other", small=False)
+    warm(other, tmp_path)
     with pytest.raises(UserError, match="is for another model"):
-        warm(other, tmp_path) and trainer(folder, lora={"init": str(tmp_path / "init")})
+        trainer(folder, lora={"init": str(tmp_path / "init")})
 
 
 @pytest.mark.parametrize("token_budget", [1, 100_000])
@@ -439,7 +440,7 @@ def test_imitation_is_cross_entropy_on_the_completions(folder: Path, token_budge
     torch.testing.assert_close(weights(made), before)
     losses = [made.imitate("q", pairs, 1e-2) for _ in range(30)]
     assert losses[0] == pytest.approx(expected, abs=1e-4)
-    assert losses[-1] < losses[0] / 2
+    assert losses[-1] < losses[0] - 1
 
 
 def test_the_gradient_of_imitation_is_that_of_plain_cross_entropy(folder: Path) -> None:

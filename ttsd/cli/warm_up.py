@@ -37,7 +37,7 @@ def warm_up(
     epochs: Annotated[int, typer.Option(min=1, help="Times that each pair is learned from.")] = 1,
     lr: Annotated[float, typer.Option(help="Learning rate of the first step; it falls to zero.")] = 1e-4,
     minutes: Annotated[float | None, typer.Option(help="Training ends after these, with what is learned.")] = None,
-    held_out: Annotated[int, typer.Option(min=1, help="Questions to check with, at most.")] = 40,
+    held_out: Annotated[int, typer.Option(min=1, help="Questions to check with, and a quarter of all at most.")] = 40,
     check: Annotated[
         int, typer.Option(min=2, help="Attempts on each of them: without, with true, with shuffled feedback.")
     ] = 8,

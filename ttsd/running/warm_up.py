@@ -109,7 +109,7 @@ async def warm_up(
 
 
 def divided(names: Sequence[str], excluded: Collection[str], held_out: int) -> tuple[list[Problem], list[str]]:
-    """Divides questions into those to learn from and the names of at most `held_out` others to check with.
+    """Divides questions into those to learn from and the names of others to check with: `held_out`, or a quarter.
 
     Families of questions that are alike stay together, and questions that are alike to an excluded one are left out.
     UserError: too few are left.
@@ -117,13 +117,14 @@ def divided(names: Sequence[str], excluded: Collection[str], held_out: int) -> t
     kept_out = [problems.load(name) for name in excluded]
     groups = families(without([problems.load(name) for name in names], kept_out))
     Random(0).shuffle(groups)
+    most = min(held_out, sum(map(len, groups)) // 4)
     training, checking = list[Problem](), list[Problem]()
     for group in groups:
-        (checking if len(checking) + len(group) <= held_out else training).extend(group)
+        (checking if len(checking) + len(group) <= most else training).extend(group)
     if not training or not checking:
         raise UserError(
             f"{len(training)} questions to learn from and {len(checking)} to check with are too few (of {len(names)}, "
-            f"{len(groups)} families of questions that are not alike); give more questions, or lower --held-out"
+            f"{len(groups)} families of questions that are not alike); give more questions"
         )
     if without(training, [*checking, *kept_out]) != training:
         raise InfrastructureError("a question to learn from is alike to one to check with; report this")
@@ -223,8 +224,8 @@ async def _learn(work: Path, out: Path, config: Config, options: Options, overvi
         for pair in json.loads((work / "pairs.json").read_text("utf-8"))
     ]
     path = resolve(config.model.path)
-    trainer = await in_thread(_trainer, path, config)
-    steps, loss = await _steps(trainer, pairs, work, options, overview)
+    trainer = await in_thread(cross_entropy_trainer, path, config)
+    steps, loss = await take_steps(trainer, pairs, work, options, overview)
     draft = work / "adapter"
     await in_thread(trainer.export, NAME, draft)
     check_loads(draft, path)
@@ -233,7 +234,7 @@ async def _learn(work: Path, out: Path, config: Config, options: Options, overvi
     shutil.rmtree(work)
 
 
-def _trainer(path: str, config: Config) -> Trainer:
+def cross_entropy_trainer(path: str, config: Config) -> Trainer:
     """Loads the base for cross-entropy: no self-teacher, and no importance weights, as nothing was sampled."""
     from ttsd.backbone import cpu_threads
     from ttsd.training.trainer import Trainer
@@ -242,18 +243,19 @@ def _trainer(path: str, config: Config) -> Trainer:
     return Trainer(path, config, threads=cpu_threads(config.model.threads, alone=True))
 
 
-async def _steps(
+async def take_steps(
     trainer: Trainer,
     pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]],
     work: Path,
     options: Options,
     overview: Overview,
-) -> tuple[int, float]:
+) -> tuple[int, float | None]:
     """Takes the steps that are left, at a rate that falls to zero; returns their number and the last loss."""
     order = [pair for epoch in range(options.epochs) for pair in Random(epoch).sample(pairs, len(pairs))]
     batches = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
     saved = max(work.glob("step-*"), key=_number, default=None)
-    done, loss, begun = _number(saved) if saved else 0, float("nan"), time.monotonic()
+    done, begun = _number(saved) if saved else 0, time.monotonic()
+    loss: float | None = None
     await in_thread(trainer.load, NAME, saved) if saved else await in_thread(trainer.create, NAME, 0)
     for step in range(done, len(batches)):
         seconds = time.monotonic() - begun
