@@ -21,6 +21,7 @@ from ttsd.nouns import Example, Prompt
 from ttsd.record.claims import state_of
 from ttsd.running.bring_up import bring_up
 from ttsd.running.engine import (
+    FrozenPolicy,
     LoraPolicy,
     differs_in_bits,
     load_tokenizer,
@@ -31,6 +32,7 @@ from ttsd.running.engine import (
 from ttsd.running.shared_time import Spending
 from ttsd.sampling.background import in_background
 from ttsd.sampling.transformers_sampler import HfSampler
+from ttsd.training.trainer import Trainer
 
 
 async def test_without_a_trainer_too_layers_are_made_ready_to_decode(tmp_path: Path) -> None:
@@ -101,6 +103,37 @@ async def test_a_policy_that_goes_back_samples_and_learns_as_it_did_then(tmp_pat
         assert likely() == further
         assert policy.adapter_version == 6
         await policy.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["transformers", "vllm"])
+async def test_every_policy_samples_from_where_runs_start(tmp_path: Path, sampler: str) -> None:
+    path = write_model(tmp_path / "model", small=False)
+    model = {"path": str(path), "sampler": sampler, "dtype": "float32", "device": "cpu", "kv_cache_gib": 0.1}
+    model |= {"max_model_len": 256}
+    config = Config.model_validate({"model": model, "lora": {"lr": 1e-2}, "sampling": {"max_tokens": 16}})
+    first = Trainer(str(path), config)
+    first.create("made", 0)
+    first.perturb("made", 5, 0.1)
+    first.export("made", tmp_path / "init")
+    warm = config.changed("lora", init=str(tmp_path / "init"))
+    for learns in (False, True):
+        async with open_engine(warm, load_tokenizer(warm), learns=learns) as engine:
+            prompt = engine.tokenizer.chat("question")
+            answers = [await FrozenPolicy(engine, Spending()).sample(prompt)]
+            policy = LoraPolicy(engine, "q", Spending(), seed=3)
+            if learns:
+                await policy.begin()
+                answers.append(await policy.sample(prompt))
+                teacher = Prompt(engine.tokenizer.chat("question, with a hint"), "question, with a hint")
+                found = await policy.distil([Example(1, prompt, answers[-1].token_ids, answers[-1].logprobs, teacher)])
+                assert found["kl/base"] == pytest.approx(0, abs=1e-4)
+                await policy.restart()
+                answers.append(await policy.sample(prompt))
+            for answer in answers:
+                expected = first.logprobs("made", prompt, answer.token_ids)
+                assert list(answer.logprobs) == pytest.approx(expected, abs=1e-4)
+                assert expected != pytest.approx(first.logprobs(None, prompt, answer.token_ids), abs=1e-2)
 
 
 @pytest.mark.parametrize(

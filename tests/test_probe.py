@@ -12,7 +12,7 @@ from problems import micro
 from tests.commands import attempts, finish, refused, rows, ttsd
 from ttsd.running.hardness import Measured, Sample, write_subsets
 from ttsd.running.hardness import rows as rows_of
-from ttsd.running.probe import SHUFFLED, advice, feedback_rows
+from ttsd.running.probe import SHUFFLED, advice, feedback_rows, gap
 
 SETTINGS = ["--config", "micro", "--set", "model.sampler=transformers"]
 
@@ -59,6 +59,24 @@ def probed(without: float, *, feedback: float, shuffled: float | None = None) ->
 )
 def test_advice_follows_the_feedback_and_its_control(feedback: float, shuffled: float, part: str) -> None:
     assert part in advice(probed(0.3, feedback=feedback, shuffled=shuffled))
+
+
+def test_a_model_that_feedback_does_not_help_is_to_be_taught_first() -> None:
+    for feedback, shuffled in ((0.3, 0.3), (0.1, 0.1), (0.5, 0.5)):
+        assert "`ttsd warm-up`" in advice(probed(0.3, feedback=feedback, shuffled=shuffled))
+    assert "warm-up" not in advice(probed(0.3, feedback=0.5, shuffled=0.3))
+
+
+def test_the_gap_is_what_true_feedback_adds_to_shuffled_feedback() -> None:
+    found = [
+        Measured(f"q{n}", sample(8, 1), {"multi-turn": sample(8, 6), SHUFFLED: sample(8, right)})
+        for n, right in enumerate((2, 2, 4, 4))
+    ]
+    one = gap([*found, Measured("lone", sample(8, 1), {"multi-turn": sample(8, 8)})])
+    assert one is not None
+    assert one.difference == pytest.approx(3 / 8)
+    assert one.bounds.low > 0
+    assert gap([measured("q", 8, 8)]) is None
 
 
 def test_a_few_questions_or_none_with_feedback_prove_nothing() -> None:

@@ -12,7 +12,7 @@ from tests.records import attempt, passed, problem, run_of
 from ttsd.config import Config, load_config
 from ttsd.errors import UserError
 from ttsd.nouns import Case, Step
-from ttsd.record.run import Run, changed_settings
+from ttsd.record.run import Run, adapter_digest, changed_settings
 from ttsd.record.store import Store
 
 CONFIG = load_config("micro")
@@ -43,6 +43,18 @@ def test_a_fingerprint_is_of_all_that_binds_a_run() -> None:
         run_of(config=CONFIG.changed("budget", continue_after_discovery=True)),
     ]
     assert len({one.fingerprint for one in (run, *others)}) == 6
+
+
+def test_the_adapter_that_a_run_starts_from_binds_it_by_its_contents(tmp_path: Path) -> None:
+    file, config = tmp_path / "adapter_model.safetensors", CONFIG.changed("lora", init=str(tmp_path))
+    with pytest.raises(UserError, match="ttsd warm-up"):
+        _ = run_of(config=config).fingerprint
+    found = set()
+    for contents in (b"one", b"two"):
+        file.write_bytes(contents)
+        adapter_digest.cache_clear()
+        found.add(run_of(config=config).fingerprint)
+    assert len({*found, run_of(config=CONFIG).fingerprint}) == 3
 
 
 def test_a_run_is_called_by_question_method_and_seed() -> None:

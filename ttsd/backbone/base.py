@@ -73,7 +73,10 @@ class Base:
         targets = self._targets(shape)
         exact = LoraShape(shape.rank, shape.alpha, targets)
         if self._shape not in (None, exact):
-            raise UserError(f"an adapter of {exact} does not fit a base made for {self._shape}; use the same settings")
+            raise UserError(
+                f"an adapter of {exact} does not fit a base made for {self._shape}; set lora.rank={exact.rank}, "
+                f"lora.alpha={exact.alpha} and lora.target_modules={list(targets)}"
+            )
         if self._shape is None:
             for name, layer in self._linear.items():
                 parent, _, child = name.rpartition(".")
@@ -222,7 +225,10 @@ class Base:
             config.save_pretrained(draft)
 
     def load_adapter(self, folder: Path) -> Adapter:
-        """Returns the adapter in a PEFT folder; the base is wired for it if it is not yet wired."""
+        """Returns the adapter in a PEFT folder; the base is wired for it if it is not yet wired.
+
+        InfrastructureError: it can't be read; UserError: it was made for other layers than this base has.
+        """
         from safetensors.torch import load_file
 
         try:
@@ -232,6 +238,10 @@ class Base:
             raise InfrastructureError(f"can't read the adapter in {str(folder)!r}: {error}") from error
         targets = {_last(name) for name in config["target_modules"]}
         self.wire(LoraShape(config["r"], config["lora_alpha"], tuple(sorted(targets))))
+        if {name: tensor.shape for name, tensor in tensors.items()} != {
+            f"{_PREFIX}{name}.weight": shape for name, shape in self.shapes.items()
+        }:
+            raise UserError(f"the adapter in {str(folder)!r} is for another model than {self.path!r}; name its own")
         flat = torch.cat([tensors[f"{_PREFIX}{name}.weight"].flatten() for name in self.shapes])
         return Adapter(self.shapes, flat.to(self.device, torch.float32))
 

@@ -45,7 +45,9 @@ class Tokenizer:
         self.today = today or date.today()
         head, tail = self._around(_USER_TURN)
         self.opens_thinking = next((opened for opened, _ in MARKS if tail.rstrip().endswith(opened)), "")
-        self.stop_token_ids = tuple(dict.fromkeys([*end_ids, *self._turn_end()]))
+        turn_end = self._turn_end()
+        self.stop_token_ids = tuple(dict.fromkeys([*end_ids, *turn_end]))
+        self.end_of_turn = (*turn_end, *end_ids)[0]
         self._kept = self._thinking_tokens()
         self.notes = self._notes(head + tail)
 

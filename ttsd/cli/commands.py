@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ttsd.cli import config, looking, machine, probe, questions, running, view
+from ttsd.cli import config, looking, machine, probe, questions, running, view, warm_up
 from ttsd.cli.start import Commands, global_options
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ for command in (
     config.methods,
     machine.doctor,
     probe.probe,
+    warm_up.warm_up,
 ):
     app.command()(command)
 app.add_typer(questions.app, name="problems")

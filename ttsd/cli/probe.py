@@ -100,12 +100,7 @@ def _print(found: Probe, files: list[Path]) -> None:
     from ttsd.running import probe as work
 
     print_table(hardness.rows(found.measured))
-    print_table([{name: _cell(value) for name, value in row.items()} for row in work.feedback_rows(found.measured)])
+    print_table([{name: work.cell(value) for name, value in row.items()} for row in work.feedback_rows(found.measured)])
     print(work.advice(found.measured))
     for path in files:
         print(path, file=sys.stderr)
-
-
-def _cell(value: object) -> object:
-    """Writes a difference with its interval in one cell."""
-    return "{} ({} to {})".format(*value) if isinstance(value, list) else value

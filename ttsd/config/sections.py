@@ -83,6 +83,12 @@ class Distillation(Section):
 class Lora(Section):
     """Describes the adapter and its optimizer (AdamW, constant rate, no warm-up). The paper trains all weights."""
 
+    init: str | None = setting(
+        None,
+        "folder of the adapter that student, self-teacher, sampler and reference start from, as `ttsd warm-up` writes "
+        "it; none: the base alone",
+        min_length=1,
+    )
     rank: int = setting(32, "rank of the adapter's matrices", code="model.lora_rank", ge=1)
     alpha: float = setting(64.0, "scale of the adapter, as alpha / rank", code="model.lora_alpha", gt=0)
     target_modules: Literal["all-linear"] | list[str] = setting(

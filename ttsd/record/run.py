@@ -9,6 +9,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from problems.split import split
@@ -77,6 +79,8 @@ class Run:
     def fingerprint(self) -> str:
         """Returns a hash of all that a run must agree on to be resumed."""
         facts = {"question": self.question, "seed": self.seed, "settings": binding(self.config.model_dump())}
+        if self.config.lora.init is not None:
+            facts["init"] = adapter_digest(self.config.lora.init)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
     @property
@@ -92,6 +96,18 @@ class Run:
             "config": self.config.model_dump(),
             "split": asdict(self.split),
         }
+
+
+@cache
+def adapter_digest(folder: str) -> str:
+    """Returns a hash of an adapter's weights. UserError: `folder` is no PEFT folder."""
+    try:
+        with (Path(folder) / "adapter_model.safetensors").open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:24]
+    except OSError:
+        raise UserError(
+            f"lora.init={folder} has no adapter_model.safetensors; name a folder of `ttsd warm-up`"
+        ) from None
 
 
 def binding(config: Mapping[str, Any]) -> dict[str, Any]:

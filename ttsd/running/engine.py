@@ -52,6 +52,7 @@ T = TypeVar("T")
 class Engine:
     """Sampler, trainer and tokenizer of one base model. The trainer does one call at a time.
 
+    `init` is the adapter that every run starts from (None: the base alone); one that learns nothing stays there.
     `sampling` and `training` know how busy both are.
     """
 
@@ -60,6 +61,7 @@ class Engine:
         self.sampler = sampler
         self.trainer: Trainer | None = None
         self.agreement: Mapping[str, float] = {}
+        self.init: AdapterRef | None = None
         self.scratch = scratch
         self.sampling = Shared("sample")
         self.training = Shared("train", places=1)
@@ -67,7 +69,7 @@ class Engine:
     async def sample(self, spending: Spending, prompt_ids: Sequence[int], adapter: AdapterRef | None) -> Completion:
         """Samples one completion, on the account of `spending`."""
         async with self.sampling.use(spending):
-            return await self.sampler.complete(prompt_ids, adapter)
+            return await self.sampler.complete(prompt_ids, adapter or self.init)
 
     async def train(self, spending: Spending, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs `call` in the background, after what was asked for before, on the account of `spending`.
@@ -88,7 +90,7 @@ class Engine:
 
 
 class FrozenPolicy:
-    """The base model's weights, which never move."""
+    """The weights that runs start from, which never move."""
 
     adapter_version = 0
 
@@ -108,7 +110,7 @@ class FrozenPolicy:
 
 
 class LoraPolicy:
-    """One question's weights: version 0 is the base model, each gradient step makes the next version.
+    """One question's weights: version 0 is what runs start from, each gradient step makes the next version.
 
     `folder` has the states that were written after its steps.
     """
@@ -155,7 +157,7 @@ class LoraPolicy:
         }
 
     async def begin(self) -> None:
-        """Begins with a fresh adapter, which changes nothing yet."""
+        """Begins with the weights that runs start from."""
         await self._train(self._trainer.create, self._name, self._seed)
 
     async def return_to(self, step: int) -> None:
@@ -286,7 +288,7 @@ async def _local_engine(
         config,
         path,
         tokenizer,
-        adapters if learns else 0,
+        adapters * learns + (config.lora.init is not None),
         seed,
         threads,
         base=partial(_base, config, path, threads, loading),
@@ -311,6 +313,9 @@ async def _local_engine(
                     top_p=config.sampling.top_p,
                     quantised=differs_in_bits(config.model),
                 )
+        if init is not None:
+            engine.init = AdapterRef("init", 0, Path(init).absolute())
+            await sampler.swap(None, engine.init)
         yield engine
     finally:
         await engine.close()

@@ -24,6 +24,7 @@ from ttsd.running.hardness import Measured, Sample, short
 from ttsd.statistics import Comparison, Resamples, compare
 
 PLAIN, TRUE, SHUFFLED = "best-of-k", "multi-turn", "multi-turn, shuffled feedback"
+TEACH_IT = "teach the model to use feedback first, with `ttsd warm-up`"
 LEAST_QUESTIONS = 4  # fewer give no interval worth a sentence
 
 
@@ -86,6 +87,13 @@ def effects(measured: Sequence[Measured]) -> dict[str, tuple[Comparison, Compari
     return found
 
 
+def gap(measured: Sequence[Measured]) -> Comparison | None:
+    """Returns what true feedback adds to shuffled feedback, in accuracy, by question; None: nothing was measured."""
+    kinds = [(one.feedback.get(TRUE), one.feedback.get(SHUFFLED)) for one in measured]
+    pairs = [(a.accuracy, b.accuracy) for a, b in kinds if a is not None and b is not None and a.attempts * b.attempts]
+    return compare(*_columns(pairs), Resamples(len(pairs))) if pairs else None
+
+
 def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[Any, Any]:
     return np.array([mine for mine, _ in pairs]), np.array([plain for _, plain in pairs])
 
@@ -98,7 +106,7 @@ def feedback_rows(measured: Sequence[Measured]) -> list[dict[str, Any]]:
     rows = [_row(PLAIN, [one.plain for one in measured])]
     for name, (accuracy, visible) in found.items():
         samples = [one.feedback[name] for one in measured if name in one.feedback]
-        rows.append(_row(name, samples) | {"more accuracy": _span(accuracy), "more visible": _span(visible)})
+        rows.append(_row(name, samples) | {"more accuracy": span(accuracy), "more visible": span(visible)})
     return rows
 
 
@@ -114,8 +122,14 @@ def _row(name: str, samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
-def _span(one: Comparison) -> list[float | None]:
+def span(one: Comparison) -> list[float | None]:
+    """Returns a difference and its bounds."""
     return [short(value) for value in (one.difference, one.bounds.low, one.bounds.high)]
+
+
+def cell(value: object) -> object:
+    """Writes a difference with its interval in one cell."""
+    return "{} ({} to {})".format(*value) if isinstance(value, list) else value
 
 
 def advice(measured: Sequence[Measured]) -> str:
@@ -130,10 +144,10 @@ def advice(measured: Sequence[Measured]) -> str:
     if _helps(found[TRUE]):
         return (
             "shuffled feedback helps as much as the true feedback, so the second attempt helps, not what the feedback "
-            "says: best-of-k is the method to beat"
+            f"says: best-of-k is the method to beat; {TEACH_IT}"
         )
     verb = "hurts" if any(one.bounds.high < 0 for one in found[TRUE]) else "adds nothing that shows for"
-    return f"feedback {verb} this model: best-of-k is the method to beat, or take a larger model"
+    return f"feedback {verb} this model: best-of-k is the method to beat; {TEACH_IT}, or take a larger model"
 
 
 def _helps(effect: tuple[Comparison, Comparison]) -> bool:

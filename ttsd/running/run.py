@@ -22,7 +22,7 @@ from ttsd.methods import MethodOnQuestion
 from ttsd.nouns import Attempt
 from ttsd.prompts import PromptWriter
 from ttsd.record.protocol import Answer, Past, RunDatabase
-from ttsd.record.run import Run
+from ttsd.record.run import Run, adapter_digest
 from ttsd.record.store import Store
 from ttsd.running.budget import Meter
 from ttsd.running.engine import Engine, FrozenPolicy, LoraPolicy, open_engine
@@ -111,7 +111,7 @@ async def execute(session: Session, run: Run, view: View, number: int | None = N
     RunHeld: another process works on it.
     """
     database, config = session.database, run.config
-    number = database.new_run(run, _environment(session)) if number is None else number
+    number = database.new_run(run, _environment(session, config)) if number is None else number
     with database.claim(number) as folder:
         database.resume(number, config.model_dump())
         past = database.past(number)
@@ -201,8 +201,10 @@ async def _accounted(
                 yield replace(event, seconds={**event.seconds, **spending.take(), "run": meter.seconds})
 
 
-def _environment(session: Session) -> dict[str, Any]:
+def _environment(session: Session, config: Config) -> dict[str, Any]:
+    init = config.lora.init
     return {
+        **({"init": adapter_digest(init)} if init else {}),
         **session.engine.sampler.info,
         "sandbox": session.sandbox.tier,
         "solution_python": session.sandbox.python_version,

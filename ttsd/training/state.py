@@ -70,9 +70,9 @@ class LearnerState:
     token_advantages: TokenAdvantages = field(default_factory=dict)
 
     @classmethod
-    def fresh(cls, base: Base, seed: int, *, averaged: bool) -> LearnerState:
-        """Returns the state of a question whose adapter changes nothing yet."""
-        values = base.fresh_values(seed)
+    def fresh(cls, base: Base, seed: int, *, averaged: bool, start: Adapter | None = None) -> LearnerState:
+        """Returns the state of a question that has learned nothing: the weights of `start`, None: the base's."""
+        values = base.fresh_values(seed) if start is None else start.values.clone()
         moments = torch.zeros_like(values), torch.zeros_like(values)
         return cls._of(base, values, values.clone() if averaged else None, *moments)
 

@@ -6,8 +6,10 @@ are projected to the vocabulary (`losses.chunked_rows`), and micro-batches of a 
 
 Teachers (`teacher.teacher_regularization`), all with the same prompt:
 - `ema`: the student's weights averaged with rate `teacher_update_rate`.
-- `trust-region`: the normalised geometric mean base^(1 - rate) x student^rate, that is, logits interpolated.
-- `frozen`: the base. `live`: the student of this moment.
+- `trust-region`: the normalised geometric mean reference^(1 - rate) x student^rate, that is, logits interpolated.
+- `frozen`: the reference. `live`: the student of this moment.
+
+The reference is what every question starts from: the base, with the adapter of `lora.init` where there is one.
 
 A batch is used for one update, so no ratio of new to old policy needs a cap; importance weights correct for differences
 between sampler and trainer. Not here: sampling, judging, writing prompts.
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch  # noqa: TID253
@@ -37,7 +40,7 @@ Metrics = dict[str, float]
 Pair = tuple[Tokens, Tokens]  # prompt and completion
 
 _FLOAT16_SCALE = 4096.0  # lifts float16 gradients of token means over what that format rounds to nothing
-_KL_PROBE = 2  # completions of a step on which the distance to the base is measured
+_KL_PROBE = 2  # completions of a step on which the distance to the reference is measured
 
 
 class Trainer:
@@ -64,10 +67,16 @@ class Trainer:
             distillation.alpha, distillation.distillation_topk, log_ratio_clip=distillation.log_ratio_clip
         )
 
+    @cached_property
+    def reference(self) -> Adapter | None:
+        """Returns the adapter of `lora.init`; None: the base alone. UserError: it does not fit the base."""
+        init = self._config.lora.init
+        return None if init is None else self.base.load_adapter(Path(init))
+
     def create(self, name: str, seed: int) -> None:
-        """Makes a fresh adapter (A random from `seed`, B zero) that changes nothing yet."""
+        """Makes an adapter with the reference's weights; where that is the base, A is random from `seed`, B zero."""
         averaged = self._config.teacher.teacher_regularization == "ema"
-        self._learners[name] = LearnerState.fresh(self.base, seed, averaged=averaged)
+        self._learners[name] = LearnerState.fresh(self.base, seed, averaged=averaged, start=self.reference)
 
     def perturb(self, name: str, seed: int, scale: float) -> None:
         """Adds noise of standard deviation `scale` to every weight of the student, so that its effect is visible."""
@@ -89,7 +98,7 @@ class Trainer:
         batch = weighted(examples)
         stats = TokenStats(any(one.distil for one in batch))
         loss = self._gather(learner, batch, stats)
-        distance = self._distance_to_base(batch, stats)
+        distance = self._distance(batch, stats)
         norm = learner.learn(self._config.lora, self._config.teacher.teacher_update_rate) if batch else 0.0
         finite = math.isfinite(norm)
         lengths = {one.example.attempt: len(one.example.completion_ids) for one in batch if one.distil}
@@ -102,6 +111,17 @@ class Trainer:
             "kl/base": distance,
             **stats.metrics(self._config.distillation.rollout_is_threshold),
         }
+
+    def imitate(self, name: str, pairs: Sequence[Pair], lr: float) -> float:
+        """Takes one step of cross-entropy on the completions of `pairs`; returns the loss, nats per token.
+
+        Needs `distillation.rollout_is_threshold` = none: nobody sampled these tokens, so nothing is corrected for.
+        """
+        learner, tokens = self._learners[name], sum(len(completion) for _, completion in pairs)
+        examples = [Example(at, *pair, (0.0,) * len(pair[1])) for at, pair in enumerate(pairs)]
+        self._gather(learner, [Weighted(one, 0.0, 1 / tokens) for one in examples], stats := TokenStats(False))
+        learner.learn(self._config.lora.model_copy(update={"lr": lr}), 0.0)
+        return -float(torch.cat(stats.student).sum()) / tokens
 
     def logprobs(self, name: str | None, prompt_ids: Tokens, completion_ids: Tokens) -> list[float]:
         """Returns each completion token's log-probability under the student of `name`, or (None) under the base."""
@@ -289,10 +309,10 @@ class Trainer:
             case "live":
                 return [(learner.student, 1.0)]
             case "frozen":
-                return [(None, 1.0)]
+                return [(self.reference, 1.0)]
             case "trust-region":
                 rate = settings.teacher_update_rate
-                return [(None, 1 - rate), (learner.student, rate)]
+                return [(self.reference, 1 - rate), (learner.student, rate)]
 
     @torch.no_grad()
     def _hidden(self, adapter: Adapter | None, sequences: Sequence[tuple[Tokens, int]], stats: TokenStats) -> Tensor:
@@ -320,12 +340,12 @@ class Trainer:
         return torch.cat([losses.log_probs_at(self._logits(project(states)), own)[:, 0] for states, own in parts])
 
     @torch.no_grad()
-    def _distance_to_base(self, batch: Sequence[Weighted], stats: TokenStats) -> float:
-        """Estimates the KL to the base in nats per token on the first completions of the step."""
+    def _distance(self, batch: Sequence[Weighted], stats: TokenStats) -> float:
+        """Estimates the KL to the reference in nats per token on the first completions of the step."""
         probe = [one.example for one in batch if one.distil or not stats.distils][:_KL_PROBE]
         if not probe:
             return 0.0
-        with self.base.attached(None):
+        with self.base.attached(self.reference):
             base = self._sampled_logprobs([(example.prompt_ids, example.completion_ids) for example in probe])
         student = torch.cat(stats.student)[: len(base)]
         return float(losses.kl_to_base(student, base).mean())
