@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
 
@@ -343,8 +343,8 @@ def test_cuda_where_there_is_none(folder: Path) -> None:
         load_base(str(folder), device="cuda")
 
 
-@pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
-def test_four_bits_without_bitsandbytes(folder: Path) -> None:
+def test_four_bits_without_bitsandbytes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(UserError, match="needs the package bitsandbytes"):
         load_base(str(folder), quantize="nf4")
 

@@ -6,6 +6,7 @@ import json
 import sys
 from contextlib import aclosing
 from dataclasses import asdict
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from ttsd.record.run import Run
     from ttsd.running.batch import Overview, Results
     from ttsd.running.preview import Preview
+
+DEMO = "micro:lists:6:61"
 
 
 def solve(
@@ -79,6 +82,17 @@ def solve(
     elif answer.program is not None:
         print(answer.program.rstrip("\n"))
     raise typer.Exit(DISCOVERED if answer.discovered else EXHAUSTED)
+
+
+def demo() -> None:
+    """Solve a bundled question with the bundled model: about a minute on two cores, and nothing is fetched.
+
+    It is `ttsd solve` with everything chosen; vLLM samples where it is installed and finds a GPU.
+    """
+    import torch
+
+    vllm = torch.cuda.is_available() and find_spec("vllm") is not None
+    solve(DEMO, method="sdpo", set_=[f"model.sampler={'vllm' if vllm else 'transformers'}"], fresh=True)
 
 
 def batch(
