@@ -338,7 +338,7 @@ def test_a_tokenizer_without_chat_template_is_refused(tmp_path: Path) -> None:
 
 def test_cuda_where_there_is_none(folder: Path) -> None:
     if torch.cuda.is_available():
-        pytest.skip("there is a CUDA device here")
+        pytest.skip("this machine has a GPU")
     with pytest.raises(UserError, match="no CUDA device"):
         load_base(str(folder), device="cuda")
 
