@@ -24,7 +24,7 @@ RUN = [line for line in LINES if line.startswith("ttsd ") and not any(part in li
 def test_it_is_short_and_leads_to_a_result_on_the_first_screen() -> None:
     lines = README.splitlines()
     assert len(lines) <= 150
-    assert lines.index("make demo     # about 3 minutes, most of them for 3 GB of packages") < 24
+    assert lines.index("make demo     # about 2 minutes, most of them for 1.7 GB of packages") < 24
 
 
 def test_some_commands_are_run() -> None:
