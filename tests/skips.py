@@ -1,6 +1,6 @@
 """A plugin that fails the tests if one of them skips for a reason that CONTRIBUTING.md does not list.
 
-    python -m pytest -p tests.skips
+python -m pytest -p tests.skips
 """
 
 from __future__ import annotations

@@ -315,7 +315,7 @@ def load_base(
         options |= {"quantization_config": _four_bits(number), "device_map": {"": place}}
     model = load_weights(path, **options)
     rope.fix_rope(model, max_model_len or rope.own_length(model.config))
-    for module in model.modules():  # bitsandbytes would change its layers at their first use, to a form without gradients
+    for module in model.modules():  # else bitsandbytes changes its weights to a form that has no gradients
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     model.requires_grad_(False)
