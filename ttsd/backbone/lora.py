@@ -126,7 +126,7 @@ class LoraLinear(nn.Module):
             return nn.functional.linear(states, self.attached, self.inner.bias)
         a, b = self.attached
         if self.exact and states.dtype == torch.float32 and states.numel() > _MERGE_FROM * a.numel():
-            merged: Tensor = _MergedLinear.apply(states, self.inner.weight, self.inner.bias, a, b, self.scaling)  # type: ignore[no-untyped-call]
+            merged: Tensor = _MergedLinear.apply(states, self.inner.weight, self.inner.bias, a, b, self.scaling)
             return merged
         product, narrow = self._product(states), nn.functional.linear(states, a.to(states.dtype))
         rows = product.flatten(0, -2)

@@ -26,7 +26,7 @@ class PackedWeight:
     def product(self, states: Tensor, bias: Tensor | None = None) -> Tensor:
         """Returns `states` times the matrix, plus `bias`. A gradient reaches `states` alone."""
         if torch.is_grad_enabled() and states.requires_grad:
-            found: Tensor = _Product.apply(states, self, bias)  # type: ignore[no-untyped-call]
+            found: Tensor = _Product.apply(states, self, bias)
             return found
         return self._product(states, bias)
 

@@ -23,7 +23,7 @@ def chunked_rows(hidden: Tensor, rows: Tensor, weight: Tensor, row_loss: RowLoss
     """
     if chunk_tokens < 1:
         raise ValueError(f"chunk_tokens={chunk_tokens} makes no progress; give at least 1")
-    total: Tensor = _ChunkedRows.apply(hidden, rows, weight, row_loss, chunk_tokens)  # type: ignore[no-untyped-call]
+    total: Tensor = _ChunkedRows.apply(hidden, rows, weight, row_loss, chunk_tokens)
     return total
 
 

@@ -76,7 +76,7 @@ def token_divergence(
 
 def log_probs_at(logits: Tensor, ids: Tensor) -> Tensor:
     """Returns log softmax(logits) at `ids`: (n, vocab), (n, k) -> (n, k), one precision up, without copying it all."""
-    chosen: Tensor = _LogProbsAt.apply(logits, ids)  # type: ignore[no-untyped-call]
+    chosen: Tensor = _LogProbsAt.apply(logits, ids)
     return chosen
 
 
