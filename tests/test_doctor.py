@@ -12,7 +12,7 @@ import torch  # noqa: TID253
 from tests.commands import ttsd
 from tests.tiny import write_model
 from ttsd.config import Config, load_config
-from ttsd.machine.doctor import Finding, examine, examine_model
+from ttsd.machine.doctor import Finding, conclusion, examine, examine_model
 
 
 def found(config: Config) -> dict[str, Finding]:
@@ -77,9 +77,11 @@ def test_a_model_without_template_or_of_another_kind_is_found(model: Path, tmp_p
     other = changed(model, tmp_path / "other", architectures=["Qwen3MoeForCausalLM"])
     (other / "chat_template.jinja").unlink()
     findings = found(load_config("micro", [f"model.path={other}"]))
-    assert not findings["chat template"].works
-    assert not findings["LoRA"].works
+    assert findings["chat template"].works is False
+    assert findings["LoRA"].works is False
     assert "--hot-swap" in findings["LoRA"].detail
+    unknown = changed(model, tmp_path / "unknown", architectures=["GraniteForCausalLM"])
+    assert found(load_config("micro", [f"model.path={unknown}"]))["LoRA"].works is None
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -93,8 +95,28 @@ def test_a_gpu_that_is_not_here_is_found_and_the_rest_is_examined_too(model: Pat
 
 def test_a_model_that_is_not_here_is_examined_without_a_network() -> None:
     findings = found(load_config(model="Qwen/Qwen3-8B", overrides=["model.sampler=transformers"]))
-    assert findings["model"].works
+    assert [findings[what].works for what in ("model", "chat template", "LoRA")] == [None] * 3
     assert "disk for the download" in findings
+
+
+def test_the_last_line_says_whether_this_machine_is_ready_and_why() -> None:
+    good, bad, unseen = Finding("a", True, "1"), Finding("b", False, "missing"), Finding("c", None, "not here")
+    assert conclusion([good]) == "ready"
+    assert conclusion([good, unseen]) == "ready; not checked: c"
+    assert conclusion([good, bad, unseen, bad]) == "not ready: b: missing; b: missing"
+
+
+@pytest.mark.slow
+def test_the_command_says_what_it_has_seen_and_ends_with_one_line(tmp_path: Path) -> None:
+    ended = ttsd("doctor", "--set", "model.sampler=transformers", cwd=tmp_path)
+    *rows, empty, last = ended.stdout.splitlines()
+    assert (ended.returncode, empty, last) == (0, "", "ready; not checked: adapter hot-swap")
+    (sandbox,) = (row for row in rows if "sandbox" in row)
+    assert " promises hold" in sandbox
+    broken = ttsd("doctor", "--sandbox", "--set", "model.path=./nowhere", cwd=tmp_path)
+    assert broken.returncode == 3
+    assert broken.stdout.count("sandbox: ") > 20
+    assert broken.stdout.splitlines()[-1].startswith("not ready: model: ")
 
 
 @pytest.mark.slow

@@ -298,7 +298,7 @@ COLUMN = """[...document.querySelectorAll('#runs tbody tr')].filter((row) => !ro
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(chromium() is None, reason="no Chromium is installed here")
+@pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine")
 def test_the_page_works_in_a_browser(store: Store, tmp_path: Path) -> None:
     html = build_report(store, tmp_path).html
     with tab(tmp_path / "profile") as page:

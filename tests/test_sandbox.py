@@ -347,7 +347,7 @@ async def test_tier_and_version(box: Sandbox) -> None:
 async def test_each_slot_has_a_user_where_root_can_give_it_one() -> None:
     python = "/usr/bin/python3"
     if not os.path.exists(python):
-        pytest.skip(f"there is no {python}, an interpreter that everybody may read")
+        pytest.skip(f"there is no interpreter that everybody may read: no {python}")
     async with Sandbox(slots=2, python=python) as box:
         program = Program("import os, time\ntime.sleep(0.2)\nprint(os.getuid(), open('/dev/stdin').read())")
         found = await asyncio.gather(*(box.once(program, b"x", SMALL) for _ in range(2)))

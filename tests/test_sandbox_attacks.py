@@ -51,7 +51,7 @@ def start(setup: str, place: Path) -> subprocess.Popen[bytes] | str:
             return "these tests do not run as root: the other set-ups are unprivileged already"
         python, who = (python, ["container"]) if setup == "container" else (interpreter_for_all(), [str(NOBODY)])
         if not python:
-            return "there is no interpreter that another user may read"
+            return "there is no interpreter that everybody may read"
     command = [python, str(place / "tests/attacks/runner.py"), str(place), kind, *who]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/")
 

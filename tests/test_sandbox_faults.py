@@ -171,7 +171,7 @@ async def test_a_limit_on_processes_is_waited_for_and_then_named(place_for_all: 
     user = None if os.geteuid() else 40_000 + random.SystemRandom().randrange(10_000)  # one without processes
     python = interpreter_for_all() if user else sys.executable
     if not python:
-        pytest.skip("there is no interpreter that another user may read")
+        pytest.skip("there is no interpreter that everybody may read")
     command = [python, "-c", CROWDED]
     ended = subprocess.run(command, cwd=place_for_all, user=user, group=user, capture_output=True, text=True)
     waited, _, fault = ended.stdout.partition("\n")

@@ -109,15 +109,11 @@ class Base:
         """Makes the model, while inside, base + `adapter` (None: the base alone) and nobody else's.
 
         `learns`: a gradient will be taken before the end. The model stays in evaluation mode, without dropout and
-        jitter; only what needs it is in training mode then: layers that checkpoint, and bitsandbytes' for gradients on
-        a CPU. `keeps`: share of the layers that aren't checkpointed.
+        jitter; only layers that checkpoint are in training mode then. `keeps`: share of the layers that don't.
         """
         with self.lock:
             self._attach(adapter)
-            awake: list[nn.Module] = []
-            if learns:
-                awake = self._checkpointed[int(keeps * len(self._checkpointed)) :]
-                awake += [layer.inner for layer in self._layers.values() if not layer.plain]
+            awake = self._checkpointed[int(keeps * len(self._checkpointed)) :] if learns else []
             for module in awake:
                 module.training = True
             try:
@@ -329,6 +325,9 @@ def load_base(
         options |= {"quantization_config": _four_bits(number), "device_map": {"": place}}
     model = load_weights(path, **options)
     rope.fix_rope(model, max_model_len or rope.own_length(model.config))
+    for module in model.modules():  # else bitsandbytes changes its weights to a form that has no gradients
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     model.requires_grad_(False)
     model.eval()
     if gradient_checkpointing:

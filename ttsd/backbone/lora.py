@@ -99,11 +99,6 @@ class LoraLinear(nn.Module):
     def bias(self) -> Tensor | None:
         return self.inner.bias
 
-    @property
-    def plain(self) -> bool:
-        """Tells whether the weight is a matrix of numbers, not of four bits each."""
-        return self.inner.weight.is_floating_point()
-
     def pack(self) -> bool:
         """Packs the weight, which has no plain copy from now on; False: that is done, or does not pay."""
         if self._packed is not None or not packs(self.inner):

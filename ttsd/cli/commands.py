@@ -17,6 +17,7 @@ app = typer.Typer(
     help="Trains a language model on ONE hard coding question, at test time, until it solves it.",
 )
 for command in (
+    running.demo,
     running.solve,
     running.batch,
     running.judge,

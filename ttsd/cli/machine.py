@@ -19,6 +19,7 @@ def doctor(
     hot_swap: Annotated[
         bool, typer.Option("--hot-swap", help="Also start the configured engine and swap an adapter.")
     ] = False,
+    sandbox: Annotated[bool, typer.Option("--sandbox", help="Show each promise of the sandbox.")] = False,
     report: Annotated[
         bool, typer.Option("--report", help="Print what a bug report needs, as Markdown and without secrets.")
     ] = False,
@@ -27,14 +28,15 @@ def doctor(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what works on this machine. Exit status 0 if all that is needed does, 3 if not."""
+    """Say what works on this machine, and in the last line whether it is ready.
+
+    Exit status 0 if it is, 3 if not.
+    """
+    from ttsd.machine.doctor import Finding
     from ttsd.running.fitting import examined
 
-    findings, settings = examined(settings_of(config, set_, model=model))
-    if hot_swap:
-        from ttsd.running.hot_swap import hot_swap as hot_swap_works
-
-        findings.append(run(hot_swap_works(settings)))
+    findings, settings = examined(settings_of(config, set_, model=model), every_promise=sandbox or report)
+    findings.append(_hot_swap(settings) if hot_swap else Finding("adapter hot-swap", None, "--hot-swap tries it"))
     if report:
         _print_report(findings, settings)
     else:
@@ -48,11 +50,18 @@ def _print_report(findings: list[Finding], settings: Config) -> None:
 
 
 def _print_findings(findings: list[Finding], as_json: bool) -> None:
+    from ttsd.machine.doctor import conclusion
     from ttsd.reporting.live import print_table
 
-    rows = [asdict(finding) for finding in findings]
     if as_json:
-        print(json.dumps(rows))
+        print(json.dumps([asdict(finding) for finding in findings]))
     else:
-        print_table([{**row, "works": "yes" if row["works"] else "NO"} for row in rows])
-    raise typer.Exit(0 if all(finding.works for finding in findings) else INFRASTRUCTURE)
+        print_table([{"what": one.what, "works": one.answer, "detail": one.detail} for one in findings])
+        print(f"\n{conclusion(findings)}")
+    raise typer.Exit(INFRASTRUCTURE if any(one.works is False for one in findings) else 0)
+
+
+def _hot_swap(settings: Config) -> Finding:
+    from ttsd.running.hot_swap import hot_swap
+
+    return run(hot_swap(settings))

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sandbox import probe
+from sandbox import Row, probe
 from ttsd.config import Config
 from ttsd.errors import TtsdError, UserError
 from ttsd.machine.gpus import GIB, hardware_for
@@ -31,27 +31,44 @@ VETTED = ("Qwen3ForCausalLM", "Qwen2ForCausalLM", "LlamaForCausalLM", "MistralFo
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was examined. `works` is False only where something that ttsd needs is missing or broken."""
+    """One thing: False where something that ttsd needs is missing or broken, None where it was not checked."""
 
     what: str
-    works: bool
+    works: bool | None
     detail: str
 
+    @property
+    def answer(self) -> str:
+        """Returns `works` in words."""
+        return "not checked" if self.works is None else "yes" if self.works else "NO"
 
-def examine(config: Config) -> list[Finding]:
-    """Examines everything that can be seen without loading a model."""
+
+def examine(config: Config, *, every_promise: bool = False) -> list[Finding]:
+    """Examines everything that can be seen without loading a model.
+
+    `every_promise`: a finding for each promise of the sandbox instead of one for them all.
+    """
+    common, sandbox = _software(config), _sandbox(config, every_promise)
     if not config.model.local:
-        return [*_software(config), *_sandbox(config), _endpoint(config), *_disk(config, None, "")]
-    return [*_software(config), _device(config), *_sandbox(config), *examine_model(config)]
+        return [*common, *sandbox, _endpoint(config), *_disk(config, None, "")]
+    return [*common, _device(config), *sandbox, *examine_model(config)]
+
+
+def conclusion(findings: Sequence[Finding]) -> str:
+    """Returns whether a run can start here, and why not or what was not checked, in one line."""
+    if broken := [f"{one.what}: {one.detail}" for one in findings if one.works is False]:
+        return f"not ready: {'; '.join(broken)}"
+    unchecked = ", ".join(one.what for one in findings if one.works is None)
+    return f"ready; not checked: {unchecked}" if unchecked else "ready"
 
 
 def examine_model(config: Config) -> list[Finding]:
     """Examines whether the configured model is here, can be trained, and has room."""
     try:
         sizes, place = model_facts(config.model.path)
-        rows = [Finding("model", True, place)]
+        absent = place == ABSENT.format(config.model.path)
         return [
-            *rows,
+            Finding("model", None if absent else True, place),
             _template(config),
             _adapters(sizes),
             _context(config, sizes),
@@ -79,7 +96,7 @@ def _template(config: Config) -> Finding:
 
     folder = model_folder(config.model.path)
     if folder is None:
-        return Finding("chat template", True, "can be seen once the model is on this machine")
+        return Finding("chat template", None, "can be seen once the model is on this machine")
     try:
         tokenizer = Tokenizer.load(folder, enable_thinking=config.model.enable_thinking)
         tokens = len(tokenizer.chat("?"))
@@ -90,10 +107,12 @@ def _template(config: Config) -> Finding:
 
 
 def _adapters(sizes: Mapping[str, Any]) -> Finding:
-    names = sizes.get("architectures") or ["a published model of a vetted architecture"]
-    if sizes.get("architectures") and not set(names) & set(VETTED):
+    names = sizes.get("architectures")
+    if not names:
+        return Finding("LoRA", None, "a published model of a vetted architecture")
+    if not set(names) & set(VETTED):
         detail = f"{names[0]} is none of the vetted {', '.join(VETTED)}; ttsd doctor --hot-swap tries it"
-        return Finding("LoRA", "Moe" not in names[0], detail)
+        return Finding("LoRA", False if "Moe" in names[0] else None, detail)
     return Finding("LoRA", True, names[0])
 
 
@@ -178,11 +197,20 @@ def _who_is_where(config: Config) -> str:
     return f"; sampler on {', '.join(model.sampler_on)}, trainer on {model.trainer_on}, each with a whole GPU"
 
 
-def _sandbox(config: Config) -> list[Finding]:
-    return [
-        Finding(f"sandbox: {row.name}", row.held or not row.essential, row.detail.partition("\n")[0])
-        for row in probe(config.judge.python)
-    ]
+def _sandbox(config: Config, every_promise: bool) -> list[Finding]:
+    """Tries to break out of the sandbox. Its first row names what confines programs here, or why nothing does."""
+    (tier, *promises) = probe(config.judge.python)
+    if every_promise or not tier.held:
+        return [Finding(f"sandbox: {row.name}", *_kept(row)) for row in (tier, *promises)]
+    works = all(row.held or not row.essential for row in promises)
+    broken = "".join(f"; not {row.name}: {_kept(row)[1]}" for row in promises if not row.held)
+    held = sum(row.held for row in promises)
+    return [Finding("sandbox", works, f"{tier.detail}; {held} of {len(promises)} promises hold{broken}")]
+
+
+def _kept(row: Row) -> tuple[bool, str]:
+    detail = row.detail.partition("\n")[0]
+    return row.held or not row.essential, detail if row.held or row.essential else f"no, and not needed: {detail}"
 
 
 def _disk(config: Config, sizes: Mapping[str, Any] | None, place: str) -> list[Finding]:

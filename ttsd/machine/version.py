@@ -35,7 +35,7 @@ def described(findings: Sequence[Finding], config: Config) -> str:
         "",
         "| what | works | detail |",
         "|---|---|---|",
-        *(f"| {one.what} | {'yes' if one.works else 'NO'} | {one.detail} |" for one in findings),
+        *(f"| {one.what} | {one.answer} | {one.detail} |" for one in findings),
         "",
         "Settings that are not the default:",
         "",

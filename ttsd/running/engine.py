@@ -313,7 +313,7 @@ async def _local_engine(
                     top_p=config.sampling.top_p,
                     quantised=differs_in_bits(config.model),
                 )
-        if init is not None:
+        if (init := config.lora.init) is not None:
             engine.init = AdapterRef("init", 0, Path(init).absolute())
             await sampler.swap(None, engine.init)
         yield engine

@@ -38,17 +38,17 @@ def fit_for(config: Config, machine: Machine, methods: Iterable[Method] = ()) ->
     return Fit(fit.config.model_copy(update={"method": config.method}), fit.chosen, fit.memory, fit.line)
 
 
-def examined(config: Config) -> tuple[list[Finding], Config]:
+def examined(config: Config, *, every_promise: bool = False) -> tuple[list[Finding], Config]:
     """Returns what works on this machine for `config`, and the settings that fit it; `config` where none do."""
     if not config.model.local:
-        return examine(config), config
+        return examine(config, every_promise=every_promise), config
     try:
         fit = fit_for(config, this_machine())
     except UserError as error:
         if config.model.sampler == "auto":
             config = config.changed("model", sampler="transformers")
-        return [*examine(config), Finding("settings", False, str(error))], config
-    return [*examine(fit.config), Finding("settings", True, fit.line)], fit.config
+        return [*examine(config, every_promise=every_promise), Finding("settings", False, str(error))], config
+    return [*examine(fit.config, every_promise=every_promise), Finding("settings", True, fit.line)], fit.config
 
 
 def memory_for(config: Config, machine: Machine, questions: int) -> Memory:

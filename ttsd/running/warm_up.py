@@ -31,6 +31,7 @@ from ttsd.running.pairs import Pair, Source, counts, pairs_of
 from ttsd.running.probe import PLAIN, Probe, probe
 from ttsd.running.references import references
 from ttsd.sampling.background import in_thread
+from ttsd.sampling.plain_text import PlainText
 
 if TYPE_CHECKING:
     from ttsd.training.trainer import Trainer
@@ -79,6 +80,11 @@ async def warm_up(
 
     UserError: too few questions, or `out` was made or begun under other settings.
     """
+    tokenizer = load_tokenizer(config)
+    if isinstance(tokenizer, PlainText):
+        raise UserError(
+            f"warm-up trains the model, and the one at {config.model.path} can only be asked; choose another"
+        )
     training, held_out = divided(names, excluded, options.held_out)
     overview.say(f"{len(training)} questions to learn from, {len(held_out)} held out, {len(excluded)} excluded")
     facts = _facts(training, held_out, excluded, config, options)
@@ -88,7 +94,7 @@ async def warm_up(
         raise UserError(f"--out {str(out)!r} exists and is no adapter of `ttsd warm-up`; name a new folder")
     if record is None and _same(work / RECORD, facts, str(work)) is None:
         sources = await _sampled(training, config, options, runs_at_once, overview)
-        made = pairs_of(sources, load_tokenizer(config), config, options.pairs)
+        made = pairs_of(sources, tokenizer, config, options.pairs)
         _check_enough(made)
         _write_plan(work, facts, made, sources)
 
