@@ -59,7 +59,7 @@ async def test_the_largest_of_several_methods_is_said(store: Store) -> None:
 
 async def test_memory_that_is_not_there_is_a_plain_warning(store: Store) -> None:
     line = await announcement([run_of(config=micro("lora.rank=10000000"))], store)
-    assert "this does not fit" in line
+    assert "this DOES NOT FIT" in line
     assert "lora.rank" in line
 
 

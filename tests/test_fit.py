@@ -236,7 +236,7 @@ def test_lengths_follow_the_model_and_what_is_set() -> None:
 def test_a_model_of_unknown_shape_is_not_checked_and_says_so() -> None:
     found = fitted(load_config(model="x"), {"model_type": "mamba", "vocab_size": 5}, machine_named("h100-80"))
     assert (found.config.model.sampler, found.memory) == ("vllm", None)
-    assert "memory is not known: the model's config.json has no usable 'num_attention_heads'" in found.line
+    assert "memory is not known: the model's config.json has no 'num_attention_heads'" in found.line
 
 
 def test_the_bundled_model_stays_as_its_configuration_says() -> None:

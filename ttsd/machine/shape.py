@@ -79,8 +79,7 @@ class Shape:
             )
         except (KeyError, TypeError) as error:
             raise UserError(
-                f"the model's config.json has no usable {error}; its memory is known only for a text model of the "
-                "usual shape"
+                f"the model's config.json has no {error}; its memory is known only for a text model of the usual shape"
             ) from None
 
     def base_bytes(self, width: int, linear: float) -> float:
