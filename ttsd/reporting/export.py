@@ -112,7 +112,7 @@ def _state(store: Store, run: int) -> Path:
         method = store.run(run)["method"]
         learning = ", ".join(name for name, one in METHODS.items() if one.learns)
         raise UserError(f"run {run} ({method}) has no adapter; export a run that has finished a step, of {learning}")
-    state: Path = store.state_dir / f"run-{run}" / states[-1]
+    state = store.state_folder(run, states[-1])
     if not state.is_dir():
         raise UserError(f"the learner's state of run {run} ({state}) is gone; set store.state_dir to where it is now")
     return state
