@@ -204,7 +204,7 @@ def test_a_journal_deletes_no_other_file(tmp_path: Path, theirs: Path) -> None:
     Store(path).close()
     (tmp_path / "a.sqlite-journal").write_bytes(journal_of_two(path, theirs / "lock"))
     for opening in (Store, Store.read_only):
-        with pytest.raises(UserError, match="a.sqlite-journal is no part of a run database"):
+        with pytest.raises(UserError, match=r"a\.sqlite-journal is no part of a run database"):
             opening(path)
     assert (theirs / "lock").read_text() == "left alone"
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ttsd.cli.options import ConfigOption, JsonOption, SetOption, settings_of
+from ttsd.terminal import json_text
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -34,7 +34,7 @@ def methods(as_json: JsonOption = False) -> None:
 
     rows = [{"method": name, "reads": one.row.reads, "learns": one.column.learns} for name, one in METHODS.items()]
     if as_json:
-        print(json.dumps(rows))
+        print(json_text(rows))
         return
     from ttsd.reporting.live import print_table
 
@@ -46,7 +46,7 @@ def show(config: ConfigOption = None, set_: SetOption = None, as_json: JsonOptio
     """Print the settings that a command with the same --config and --set would have, as a TOML file."""
     settings = settings_of(config, set_).model_dump()
     if as_json:
-        print(json.dumps(settings))
+        print(json_text(settings))
         return
     from ttsd.config import Config
     from ttsd.config.setting import written
@@ -65,7 +65,7 @@ def show(config: ConfigOption = None, set_: SetOption = None, as_json: JsonOptio
 @app.command()
 def reference(as_json: JsonOption = False) -> None:
     """Print every setting with its default, its values, its meaning and its names elsewhere, as Markdown."""
-    print(json.dumps(list(_settings())) if as_json else _markdown())
+    print(json_text(list(_settings())) if as_json else _markdown())
 
 
 def _settings() -> Iterator[dict[str, Any]]:

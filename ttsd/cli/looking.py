@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from ttsd.cli.completion import question_names
 from ttsd.cli.options import ConfigOption, JsonOption, SetOption, settings_of
 from ttsd.errors import UserError
+from ttsd.terminal import json_text
 
 if TYPE_CHECKING:
     from ttsd.record.store import Store
@@ -74,7 +74,7 @@ def _show_runs(store: Store, wanted: dict[str, str], limit: int | None, as_json:
     rows = [row for row in run_rows(store) if all(text in str(row[name]) for name, text in wanted.items())]
     rows = rows[-limit:] if limit is not None else rows
     if as_json:
-        print(json.dumps([asdict(store.answer(row["run"])) for row in rows]))
+        print(json_text([asdict(store.answer(row["run"])) for row in rows]))
     else:
         print_table(rows)
 
@@ -85,7 +85,7 @@ def _show_run(store: Store, run: int, limit: int | None, as_json: bool) -> None:
     from ttsd.reporting.show import run_text
 
     if as_json:
-        print(json.dumps(asdict(store.answer(run))))
+        print(json_text(asdict(store.answer(run))))
         return
     print(run_text(run_row(store, run), tuple(store.steps(run))))
     print_table(attempt_rows(store, run)[-limit if limit is not None else 0 :])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ttsd.cli.options import INFRASTRUCTURE, ConfigOption, JsonOption, SetOption, run, settings_of
+from ttsd.terminal import json_text
 
 if TYPE_CHECKING:
     from ttsd.config import Config
@@ -58,7 +58,7 @@ def _print_findings(findings: list[Finding], as_json: bool) -> None:
 
     rows = [asdict(finding) for finding in findings]
     if as_json:
-        print(json.dumps(rows))
+        print(json_text(rows))
     else:
         print_table([{**row, "works": "yes" if row["works"] else "NO"} for row in rows])
     raise typer.Exit(0 if all(finding.works for finding in findings) else INFRASTRUCTURE)
@@ -70,7 +70,7 @@ def _plan(settings: Config, gpu: str, questions: int, as_json: bool) -> None:
 
     rows, fits = plan_for(settings, gpu, questions)
     if as_json:
-        print(json.dumps({"fits": fits, "rows": rows}))
+        print(json_text({"fits": fits, "rows": rows}))
     else:
         print_table(rows)
     raise typer.Exit(0 if fits else INFRASTRUCTURE)

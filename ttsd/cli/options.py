@@ -12,6 +12,7 @@ import typer
 from ttsd.cli.completion import config_names, method_names, question_names, subset_names
 from ttsd.cli.stopping import stop_requests
 from ttsd.errors import Stopped
+from ttsd.terminal import say
 
 if TYPE_CHECKING:
     from ttsd.config import Config
@@ -71,7 +72,11 @@ def settings_of(config: str | None, overrides: list[str] | None, unsafe_no_sandb
     from ttsd.config import load_config
 
     extra = ["judge.unsafe_no_sandbox=true"] if unsafe_no_sandbox else []
-    return load_config(config, [*(overrides or []), *extra])
+    settings = load_config(config, [*(overrides or []), *extra])
+    if settings.judge.unsafe_no_sandbox:
+        where = "--unsafe-no-sandbox" if unsafe_no_sandbox else config or "--set judge.unsafe_no_sandbox"
+        say(f"warning: {where} switches the sandbox off: programs of the model run with all your rights")
+    return settings
 
 
 def run(work: Coroutine[Any, Any, T], *, afterwards: str = "") -> T:

@@ -73,7 +73,9 @@ def state_folder(state_dir: Path, run: int, name: str) -> Path:
     UserError: that is no name of a state, or there is a link or a pipe where its folder or files should be.
     """
     if not _STATE.fullmatch(name):
-        raise UserError(f"the database names a learner's state of run {run} {name!r}, which is none; use another database")
+        raise UserError(
+            f"{name!r} is none of the names that learner's states have; give another database than run {run}'s"
+        )
     folder = _run_folder(state_dir, run) / name
     _refuse_links(folder)
     if folder.is_dir():

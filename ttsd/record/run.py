@@ -15,6 +15,7 @@ from problems.split import split
 from ttsd.config import Config, flat
 from ttsd.methods import Method, method_named
 from ttsd.nouns import Problem, Split
+from ttsd.terminal import one_line
 
 # What may differ when a run is resumed: how far it goes, where it is stored, and how many processes help.
 FREE_SETTINGS = {
@@ -37,7 +38,7 @@ class Run:
     seed: int = 0
 
     def __str__(self) -> str:
-        return f"{self.question} {self.method} seed {self.seed}"
+        return one_line(f"{self.question} {self.method} seed {self.seed}")
 
     @property
     def question(self) -> str:

@@ -276,7 +276,10 @@ class Store:
         )
 
     def state_folder(self, run: int, name: str) -> Path:
-        """Returns the folder of a learner's state by its name in a step's row; it may be gone. UserError: it is none."""
+        """Returns the folder of a learner's state by its name in a step's row; it may be gone.
+
+        UserError: that is no name, or no folder, of a state.
+        """
         return state_folder(self.state_dir, run, str(name))
 
     def steps(self, run: int) -> Iterator[Row]:

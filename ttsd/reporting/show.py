@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Sequence
 
 from ttsd.config import Config
-from ttsd.judging.feedback import readable
 from ttsd.nouns import Attempt, Prompt
 from ttsd.record.store import Row
 from ttsd.reporting.alarms import alarms
 from ttsd.reporting.attempt import AttemptView, StepView
+from ttsd.terminal import one_line, readable
 
 SHORT = 40  # characters of a setting's value
 
@@ -68,12 +68,14 @@ def run_text(row: Row, steps: Sequence[Row] = ()) -> str:
     ]
     lines = [
         run_line(row),
-        f"model {row['model']}, started {row['created'][:16].replace('T', ' ')} UTC, "
-        f"budget {config['budget']['attempts']} attempts",
-        f"settings: {', '.join(changed) or 'the defaults'}",
+        one_line(
+            f"model {row['model']}, started {row['created'][:16].replace('T', ' ')} UTC, "
+            f"budget {config['budget']['attempts']} attempts"
+        ),
+        one_line(f"settings: {', '.join(changed) or 'the defaults'}"),
         *(f"warning: {alarm}" for alarm in learning_alarms(steps)),
     ]
-    return readable("\n".join(lines))
+    return "\n".join(lines)
 
 
 def learning_alarms(steps: Sequence[Row]) -> list[str]:
@@ -91,7 +93,7 @@ def run_line(row: Row) -> str:
     """Says in one line which run this is and how it stands."""
     found = row["discovery_attempt"]
     end = row["status"] if found is None else f"discovered at attempt {found}"
-    return f"run {row['run']}: {row['question']}, {row['method']}, seed {row['seed']}, {end}"
+    return one_line(f"run {row['run']}: {row['question']}, {row['method']}, seed {row['seed']}, {end}")
 
 
 def attempt_line(attempt: Attempt) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -35,6 +34,7 @@ from ttsd.running.watchdog import waiting_for
 from ttsd.sampling.background import in_background, in_thread
 from ttsd.sampling.kinds import SAMPLERS
 from ttsd.sampling.protocol import AdapterRef, Sampler
+from ttsd.terminal import say
 
 if TYPE_CHECKING:
     from ttsd.backbone import Base, Tokenizer
@@ -255,7 +255,7 @@ async def open_engine(
     try:
         engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_gpu(config, hardware))
         for note in (*tokenizer.notes, *filter(None, [engine.trainer and engine.trainer.base.price])):
-            print(f"ttsd: {note}", file=sys.stderr, flush=True)
+            say(f"ttsd: {note}")
         if engine.trainer is not None:
             async with waiting_for("check that sampler and trainer agree"):
                 engine.agreement = await check_parity(
