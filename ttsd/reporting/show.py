@@ -13,6 +13,7 @@ from ttsd.reporting.attempt import AttemptView, StepView
 from ttsd.terminal import one_line, readable
 
 SHORT = 40  # characters of a setting's value
+MOST_COMPARED = 2000  # lines of a text: the time for a comparison grows faster than their number
 
 
 def attempt_text(view: AttemptView) -> str:
@@ -50,10 +51,23 @@ def difference_text(before: Attempt, after: Attempt) -> str:
     """Writes what changed from one attempt's program to the other's, or of the answers where one has no program."""
     both = before.program is not None and after.program is not None
     old, new = ((one.program or "") if both else one.completion.text for one in (before, after))
-    first, second = f"attempt {before.number}", f"attempt {after.number}"
-    changed = list(difflib.unified_diff(old.splitlines(), new.splitlines(), first, second, n=len(old), lineterm=""))
+    changed = changed_lines(old, new, f"attempt {before.number}", f"attempt {after.number}")
     heads = [attempt_line(before), attempt_line(after)]
     return readable("\n".join([*heads, "", *(changed or ["both are the same"])]))
+
+
+def changed_lines(old: str, new: str, first: str = "", second: str = "") -> list[str]:
+    """Returns all lines of both after three of heading, marked with space, minus or plus; nothing where none differs.
+
+    Of a very long text only the beginning is compared.
+    """
+    one, other = _beginning(old), _beginning(new)
+    return list(difflib.unified_diff(one, other, first, second, n=2 * MOST_COMPARED, lineterm=""))
+
+
+def _beginning(text: str) -> list[str]:
+    lines = text.splitlines()
+    return lines if len(lines) <= MOST_COMPARED else [*lines[:MOST_COMPARED], "... (more lines)"]
 
 
 def run_text(row: Row, steps: Sequence[Row] = ()) -> str:
