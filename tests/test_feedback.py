@@ -138,7 +138,7 @@ def test_what_a_program_wrote_is_never_taken_for_the_judges_word(line: str) -> N
     for result in results:
         text = feedback_text(PROBLEM, [result])
         assert f"\n| {line}\n| 1" in text
-        assert f"\n{line}\n" not in text
+        assert text.split("\n").count(line) <= 1  # the judge's own
 
 
 def test_output_that_is_like_no_heading_is_shown_as_it_is() -> None:
