@@ -10,7 +10,6 @@ import pty
 import subprocess
 import sys
 import unicodedata
-import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -64,9 +63,6 @@ def test_a_stream_cleans_whatever_is_printed() -> None:
         print(*HOSTILE)
         sys.stdout.writelines(HOSTILE)
         logging.StreamHandler(sys.stderr).emit(logging.makeLogRecord({"msg": "".join(HOSTILE)}))
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")
-            warnings.warn("".join(HOSTILE), stacklevel=1)
         sys.stderr.write("\rloading:  10%")
         assert unwrapped(sys.stdout) is out
     for text in (out.getvalue(), err.getvalue().replace("\rloading", "loading")):
@@ -116,6 +112,7 @@ print("after: " + {"".join(HOSTILE)!r})
 """
 
 
+@pytest.mark.slow
 def test_what_is_printed_under_a_live_view_is_clean() -> None:
     text = on_terminal([sys.executable, "-c", LIVE], cwd=ROOT)
     assert text.count("hostile: ") == 2
@@ -146,6 +143,7 @@ def received(descriptor: int) -> Iterator[bytes]:
         yield data
 
 
+@pytest.mark.slow
 def test_an_error_with_a_hostile_name_is_one_line(tmp_path: Path) -> None:
     name = "q\nttsd: accepted" + "".join(HOSTILE[:-1])
     (tmp_path / "rows.jsonl").write_text(json.dumps({"question_id": name, "question_title": "t"}) + "\n")
@@ -166,6 +164,7 @@ def test_shells_are_given_no_names_that_they_would_run(tmp_path: Path, monkeypat
     assert question_names("x") + question_names("-") == ["x/plain:1"]
 
 
+@pytest.mark.slow
 def test_every_command_names_a_configuration_without_sandbox(tmp_path: Path) -> None:
     (tmp_path / "quiet.toml").write_text("[judge]\nunsafe_no_sandbox = true\n")
     Store(tmp_path / "ttsd.sqlite").close()
