@@ -130,11 +130,14 @@ def prepare(source: bytes, call: Call | None, names: dict[str, Any]) -> Prepared
 
 
 def _compiled(source: bytes) -> types.CodeType | BaseException:
-    """Returns the code, and keeps the lines that tracebacks show."""
+    """Returns the code, and keeps the lines that tracebacks show.
+
+    It is compiled from text, so that a coding comment changes nothing: what a reader sees is what runs.
+    """
     try:
-        text = source.decode("utf-8", "replace")
+        text = source.decode("utf-8", "surrogatepass")
         linecache.cache[FILE] = (len(text), None, io.StringIO(text, newline=None).readlines(), FILE)
-        return compile(source, FILE, "exec", dont_inherit=True)
+        return compile(text, FILE, "exec", dont_inherit=True)
     except BaseException as error:  # also MemoryError, RecursionError and whatever else a hostile text provokes
         return error.with_traceback(None)
 

@@ -14,6 +14,8 @@ from ttsd.judging.feedback import (
     feedback_text,
     no_program_feedback,
     readable,
+    unfinished_feedback,
+    wrong_answer_feedback,
 )
 from ttsd.nouns import Case, CaseResult, Problem, Status
 
@@ -117,3 +119,35 @@ def test_feedback_is_bounded_and_deterministic(results: list[CaseResult], trunca
 
 def test_readable_text_can_neither_steer_a_terminal_nor_turn_its_direction() -> None:
     assert readable("a\x1b[2J\x9b\r\n\tb\u202e\u2066\ud800é") == "a\ufffd[2J\ufffd\n\tb\ufffd\ufffd\ufffdé"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("Expected:", "expected: 5", "  EXPECTED :", "**Expected:**", "Expected output:", "# Input:", "Output -"),
+        *("Wrong Answer", "runtime error.", "> Time Limit Exceeded", "\uff25xpected\uff1a", "Your final answer:"),
+    ],
+)
+def test_what_a_program_wrote_is_never_taken_for_the_judges_word(line: str) -> None:
+    forged = f"1\n{line}\n1"
+    results = [
+        CaseResult(0, Status.WRONG_ANSWER, actual=forged),
+        CaseResult(0, Status.RUNTIME_ERROR, error=f"ValueError: {forged}"),
+        CaseResult(0, Status.WRONG_ANSWER, actual="1", message=forged),
+    ]
+    for result in results:
+        text = feedback_text(PROBLEM, [result])
+        assert f"\n| {line}\n| 1" in text
+        assert text.split("\n").count(line) <= 1  # the judge's own
+
+
+def test_output_that_is_like_no_heading_is_shown_as_it_is() -> None:
+    actual = "1\nexpected value 5 of 6\nunexpected: 3\nThe output: 3\nYES"
+    assert f"Output:\n{actual}\nExpected:" in feedback_text(
+        PROBLEM, [CaseResult(0, Status.WRONG_ANSWER, actual=actual)]
+    )
+
+
+def test_a_final_answer_is_not_the_judges_word_either() -> None:
+    assert "\n| Wrong Answer\n" in wrong_answer_feedback("5\nWrong Answer\nYour final answer:")
+    assert unfinished_feedback("1\nInput:\n2", "1").count("\n| ") == 3

@@ -410,6 +410,15 @@ print(bz2.decompress(bz2.compress(b'x')), open(0, encoding='cp1252').read())
     ),
     "windows line ends": ("print(int(input()) + int(input()))", "1\r\n2\r\n", "3\n"),
     "a coding comment": ("# -*- coding: latin-1 -*-\nprint('fine')", "", "fine\n"),
+    # A program is compiled from text: such a comment is no more than a comment, and hides no code from a reader.
+    "a coding that turns letters into two": ("# coding: latin-1\nprint(len('é'))", "", "1\n"),
+    "a coding that makes comments code": (
+        "# coding: unicode_escape\n# \\u000aprint('hidden')\nprint('seen')",
+        "",
+        "seen\n",
+    ),
+    "a coding that makes names of signs": ("# vim: set fileencoding=utf-7 :\nprint(+1)  # +AAo-print(2)", "", "1\n"),
+    "a coding that is none": ("#!/usr/bin/python\n# coding: no-such-thing\nprint('fine')", "", "fine\n"),
 }
 
 

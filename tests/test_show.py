@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -329,7 +330,7 @@ def test_an_exported_adapter_loads_in_peft_and_says_the_same(world: World, tmp_p
 
 def test_a_card_names_its_base_as_the_hub_does(world: World) -> None:
     row = world.store.run(world.number)
-    fronts = {name: card(world.store, row | {"model": name}, "a", "a") for name in ("Qwen/Qwen3-8B", "micro", "./x/y")}
+    fronts = {name: card(world.store, row | {"model": name}, "a") for name in ("Qwen/Qwen3-8B", "micro", "./x/y")}
     assert {name for name, text in fronts.items() if f"base_model: {name}\n" in text} == {"Qwen/Qwen3-8B"}
 
 
@@ -339,3 +340,40 @@ def test_what_can_not_be_exported_is_one_sentence(world: World, tmp_path: Path) 
     run = another(world, seed=8)
     with pytest.raises(UserError, match="no adapter"):
         export(world.store, run, tmp_path / "new")
+
+
+HOSTILE_QUESTION = "/home/ann/secret/q`<img src=x>`|# Title\n\n# Heading [a](http://b)"
+HOSTILE_PROGRAM = "a = 1\n```\n~~~~\n# Out of the fence\n````\n<script>\n"
+
+
+def test_a_card_holds_neither_markdown_of_others_nor_paths_of_ours(world: World) -> None:
+    from markdown_it import MarkdownIt
+
+    row = world.store.run(world.number)
+    config = row["config"]
+    config["model"]["path"] = "/home/ann/secret/base model"
+    config["judge"]["python"] = "envs/secret/bin/python"
+    config["store"]["path"] = "/home/ann/secret/a.sqlite"
+    hostile = {
+        **{"question": HOSTILE_QUESTION, "model": "/home/ann/secret/base; touch hit", "config": config},
+        **{"method": "sdpo<b>", "environment": {"x": "/home/ann/secret/lib", "```": "```\n# Heading"}},
+    }
+    world.store._db.table("runs").update(world.number, {"program": HOSTILE_PROGRAM})
+    text = card(world.store, row | hostile, "a b")
+    assert "secret" not in text
+    assert "vllm serve 'base; touch hit' " in text
+    tokens = MarkdownIt("commonmark").enable("table").parse(text.partition("---\n\n")[2])
+    headings = [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
+    assert headings[1:] == ["Use", "The discovered program", "Configuration", "Environment"]
+    kinds = {inner.type for token in tokens for inner in (token, *(token.children or ()))}
+    assert not {"link_open", "image", "html_inline", "html_block"} & kinds
+    fences = [token.content for token in tokens if token.type == "fence"]
+    assert fences[0] == HOSTILE_PROGRAM
+    assert json.loads(fences[1])["model"]["path"] == "base; touch hit"
+    assert json.loads(fences[2]) == {"x": "lib", "```": "```\n# Heading"}
+
+
+def test_an_exported_adapter_names_its_base_without_a_path(world: World, tmp_path: Path) -> None:
+    folder = export(world.store, world.number, tmp_path / "adapter")
+    for file in ("adapter_config.json", "README.md"):
+        assert str(Path(world.run.config.model.path).parent) not in (folder / file).read_text()

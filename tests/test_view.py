@@ -6,6 +6,8 @@ import http.client
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ from ttsd.nouns import Attempt, Completion, Example, Prompt, Status, Step, Verdi
 from ttsd.record.store import Store
 from ttsd.reporting.attempt import attempt_rows
 from ttsd.reporting.view.app import changes
+from ttsd.reporting.view.records import Worker
 
 QUESTION = "micro:numbers:2:1"
 ROOT = Path(__file__).parents[1]
@@ -129,7 +132,11 @@ def test_runs_steps_and_attempts_have_addresses(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["1/run/99", "1/run/1/step/99", "1/run/1/attempt/999", "2/run/1", "nothing", "1/run/x"]
+    "path",
+    [
+        *("1/run/99", "1/run/1/step/99", "1/run/1/attempt/999", "2/run/1", "nothing", "1/run/x"),
+        *(f"1/run/{10**23}", f"1/run/1/step/{10**23}", f"1/run/1/attempt/{10**23}", f"1/run/{'9' * 5000}"),
+    ],
 )
 def test_what_is_not_there_is_a_page_with_one_sentence(served: Served, path: str) -> None:
     status, text, _ = served.get(path)
@@ -204,6 +211,31 @@ def test_changes_are_those_of_the_programs() -> None:
     before, after = (Attempt(n, 1, 1, READ, completion, text, verdict) for n, text in ((1, "a\nb"), (2, "a\nc")))
     assert changes(before, after) == [("kept", "a"), ("removed", "b"), ("added", "c")]
     assert changes(None, after) == []
+    long = replace(after, program="".join(f"x{at} = {at} + {at}\n" for at in range(9000)))
+    assert 2000 < len(changes(before, long)) < 2010
+
+
+def test_an_address_without_end_ends_its_connection(served: Served) -> None:
+    place = urlsplit(served.address)
+    for head in (b"GET /", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "):
+        with socket.create_connection((place.hostname or "", place.port or 0)) as connection:
+            connection.sendall(head)
+            with pytest.raises(OSError, match=r"reset|[Bb]roken"):
+                connection.sendall(b"a" * (64 << 20))
+    assert served.get("")[0] == 200
+
+
+def test_a_worker_that_was_killed_has_a_successor() -> None:
+    worker = Worker()
+    try:
+        first = worker.call(os.getpid)
+        os.kill(first, signal.SIGKILL)
+        assert worker.call(os.getpid) not in (first, os.getpid())
+        with pytest.raises(UserError, match="was killed"):
+            worker.call(os.abort)
+        assert worker.call(os.getpid) != first
+    finally:
+        worker.close()
 
 
 def contrast(page: Tab, selector: str) -> float:

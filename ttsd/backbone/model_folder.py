@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from functools import cache
 from importlib import resources
 from importlib.util import find_spec
@@ -22,6 +21,7 @@ from ttsd.backbone.pretrained import pretrained
 from ttsd.backbone.weights import load_weights
 from ttsd.config import BUNDLED_MODEL
 from ttsd.errors import UserError
+from ttsd.terminal import say
 
 _SAME_MATRIX = 0.2  # relative distance of one matrix from itself in two quantisations; of two matrices it is above 1
 
@@ -75,7 +75,7 @@ def _digest(file: Path, size: int, changed: int) -> str:
 def _convert(file: Path, folder: Path) -> None:
     if find_spec("gguf") is None:
         raise UserError(f'{str(file)!r} needs the package gguf; run `pip install "ttsd[gguf]"`, or give a model folder')
-    print(f"turning {file.name} into a model folder, once: {folder}", file=sys.stderr, flush=True)
+    say(f"turning {file.name} into a model folder, once: {folder}")
     import torch
     from transformers import GgufConfig
 

@@ -11,11 +11,13 @@ import sys
 
 from ttsd.cli.stopping import stop_requests
 from ttsd.errors import Stopped, TtsdError, UserError
+from ttsd.terminal import keep_streams_clean, one_line, say
 
 
 def main() -> None:
     """Runs a command and turns what goes wrong into one sentence and an exit status."""
     stop_requests.listen()
+    keep_streams_clean()
     from ttsd.cli.commands import app
     from ttsd.cli.completion import answer_bash
 
@@ -49,10 +51,9 @@ def _ending(error: BaseException) -> tuple[str, int]:
 
 
 def _end(sentence: str, status: int) -> None:
-    from ttsd.judging.feedback import readable
     from ttsd.sampling.background import unfinished
 
-    print(f"ttsd: {readable(sentence)}", file=sys.stderr)
+    say(f"ttsd: {one_line(sentence)}")
     if unfinished() or stop_requests.received is not None:  # a stop does not wait for Python's tidying up
         sys.stdout.flush()
         sys.stderr.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, redirect_stdout, suppress
@@ -11,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 RECORD = "ttsd.sqlite"  # the record in this folder, if nobody says otherwise
+_PLAIN = re.compile(r"[\w.:/#@+][\w.:/#@+-]*", re.ASCII)
 
 
 def question_names(incomplete: str) -> list[str]:
@@ -45,7 +47,8 @@ def method_names(incomplete: str) -> list[str]:
 
 
 def _matching(incomplete: str, names: Iterator[str]) -> list[str]:
-    return sorted({name for name in names if name.startswith(incomplete)})
+    """Returns names that begin so. Shells evaluate what they are given: only names without signs of theirs are."""
+    return sorted({name for name in names if name.startswith(incomplete) and _PLAIN.fullmatch(name)})
 
 
 def _subsets() -> Iterator[str]:

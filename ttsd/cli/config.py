@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ttsd.cli.options import INFRASTRUCTURE, ConfigOption, JsonOption, ModelOption, SetOption
+from ttsd.terminal import json_text
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -40,7 +40,7 @@ def methods(as_json: JsonOption = False) -> None:
 
     rows = [{"method": name, "reads": one.row.reads, "learns": one.column.learns} for name, one in METHODS.items()]
     if as_json:
-        print(json.dumps(rows))
+        print(json_text(rows))
         return
     from ttsd.reporting.live import print_table
 
@@ -76,7 +76,7 @@ def show(
     if as_json:
         rows = memory.rows() if memory else []
         fits = memory is not None and memory.fits
-        print(json.dumps({"settings": settings, "from": origins, "fit": fit.line, "fits": fits, "memory": rows}))
+        print(json_text({"settings": settings, "from": origins, "fit": fit.line, "fits": fits, "memory": rows}))
     else:
         print("\n".join(_as_toml(fit.line, memory, settings, origins)))
     raise typer.Exit(INFRASTRUCTURE if memory and not memory.fits else 0)
@@ -107,7 +107,7 @@ def _origin(origin: str, note: str = "") -> str:
 @app.command()
 def reference(as_json: JsonOption = False) -> None:
     """Print every setting with its default, its values, its meaning and its names elsewhere, as Markdown."""
-    print(json.dumps(list(_settings())) if as_json else _markdown())
+    print(json_text(list(_settings())) if as_json else _markdown())
 
 
 def _settings() -> Iterator[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ import typer
 from ttsd.cli.completion import method_names, question_names
 from ttsd.cli.options import ConfigOption, JsonOption, SetOption, expand, settings_of
 from ttsd.errors import UserError
+from ttsd.terminal import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,7 +93,7 @@ def _show_runs(store: Store, wanted: dict[str, str | None], limit: int | None, a
     rows = [row for row in run_rows(store) if all((text or "") in row[name] for name, text in wanted.items())]
     rows = rows[-limit:] if limit is not None else rows
     if as_json:
-        print(json.dumps([run_json(store, row["run"]) for row in rows]))
+        print(json_text([run_json(store, row["run"]) for row in rows]))
     else:
         print_table(rows, less=("model", "label", "steps", "started", "seed", "budget", "best", "attempts", "method"))
 
@@ -105,7 +105,7 @@ def _show_run(store: Store, run: int, limit: int | None, as_json: bool) -> None:
     from ttsd.reporting.show import run_text
 
     if as_json:
-        print(json.dumps(whole_run_json(store, run)))
+        print(json_text(whole_run_json(store, run)))
         return
     print(run_text(run_row(store, run), tuple(store.steps(run))))
     print_table(_in_words(attempt_rows(store, run)[-limit if limit is not None else 0 :]), less=ATTEMPT_LESS)
@@ -119,7 +119,7 @@ def _show_step(store: Store, run: int, step: int, as_json: bool) -> None:
 
     view = step_view(store, run, step)
     if as_json:
-        print(json.dumps(step_json(view)))
+        print(json_text(step_json(view)))
         return
     print(step_text(view))
     print_table(_in_words(view.attempts), less=ATTEMPT_LESS)
@@ -137,7 +137,7 @@ def _show_difference(store: Store, run: int, pair: tuple[int, int], as_json: boo
 
     before, after = (attempt_of(store, run, number) for number in pair)
     text = difference_text(before, after)
-    print(json.dumps(difference_json(before, after, text)) if as_json else text)
+    print(json_text(difference_json(before, after, text)) if as_json else text)
 
 
 def _show_attempt(store: Store, run: int, attempt: int, tokens: bool, html: Path | None, as_json: bool) -> None:
@@ -152,7 +152,7 @@ def _show_attempt(store: Store, run: int, attempt: int, tokens: bool, html: Path
     view = attempt_view(store, run, attempt)
     scored, weights = scored_tokens(store, run, attempt) if tokens else ([], "")
     if as_json:
-        print(json.dumps(attempt_json(view, scored)))
+        print(json_text(attempt_json(view, scored)))
         return
     print(attempt_text(view))
     if tokens:

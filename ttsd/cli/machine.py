@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ttsd.cli.options import INFRASTRUCTURE, ConfigOption, JsonOption, ModelOption, SetOption, run, settings_of
+from ttsd.terminal import json_text
 
 if TYPE_CHECKING:
     from ttsd.config import Config
@@ -54,7 +54,7 @@ def _print_findings(findings: list[Finding], as_json: bool) -> None:
     from ttsd.reporting.live import print_table
 
     if as_json:
-        print(json.dumps([asdict(finding) for finding in findings]))
+        print(json_text([asdict(finding) for finding in findings]))
     else:
         print_table([{"what": one.what, "works": one.answer, "detail": one.detail} for one in findings])
         print(f"\n{conclusion(findings)}")

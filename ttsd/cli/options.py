@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Coroutine, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer
 from ttsd.cli.completion import config_names, method_names, model_names, question_names, subset_names
 from ttsd.cli.stopping import stop_requests
 from ttsd.errors import Stopped
+from ttsd.terminal import say
 
 if TYPE_CHECKING:
     from ttsd.config import Config
@@ -114,7 +114,11 @@ def settings_of(
 
     first = [f"budget.attempts={budget}"] if budget is not None else []
     last = ["judge.unsafe_no_sandbox=true"] if unsafe_no_sandbox else []
-    return load_config(config, [*first, *(overrides or []), *last], model=model)
+    settings = load_config(config, [*first, *(overrides or []), *last], model=model)
+    if settings.judge.unsafe_no_sandbox:
+        where = "--unsafe-no-sandbox" if unsafe_no_sandbox else "a configuration or --set judge.unsafe_no_sandbox"
+        say(f"warning: {where} switches the sandbox off: programs of the model run with all your rights")
+    return settings
 
 
 def fit(settings: Config, questions: Sequence[str], methods: Sequence[Method]) -> Config:
@@ -124,7 +128,7 @@ def fit(settings: Config, questions: Sequence[str], methods: Sequence[Method]) -
 
     fitted = run(in_thread(fitted_here, settings, questions, methods))
     if fitted.chosen:
-        print(fitted.line, file=sys.stderr)
+        say(fitted.line)
     return fitted.config
 
 

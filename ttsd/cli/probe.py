@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -27,6 +26,7 @@ from ttsd.cli.options import (
     settings_of,
 )
 from ttsd.errors import UserError
+from ttsd.terminal import json_text
 
 if TYPE_CHECKING:
     from ttsd.running.probe import Probe
@@ -75,7 +75,7 @@ def probe(
         found = run(work_on(names, settings, runs_at_once=at_once, overview=overview), afterwards=RESUMABLE)
     files = write_subsets(found.measured, out) if out is not None else []
     if as_json:
-        print(json.dumps(_answer(found, files)))
+        print(json_text(_answer(found, files)))
     else:
         _print(found, files)
     raise typer.Exit(INFRASTRUCTURE if found.failures else 0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +22,7 @@ from ttsd.cli.options import (
     settings_of,
 )
 from ttsd.errors import UserError
+from ttsd.terminal import json_text, one_line, say
 
 if TYPE_CHECKING:
     from problems.collection import Entry
@@ -70,7 +69,7 @@ def problems_list(
         _print_file(subset)
         return
     names = [*shipped(), *_pulled()] if subset is None else questions([subset])
-    print(json.dumps(names) if as_json else "\n".join(names))
+    print(json_text(names) if as_json else "\n".join(map(one_line, names)))
 
 
 def _pulled() -> list[str]:
@@ -94,11 +93,11 @@ def _print_entries(scheme: str, wanted: Filter, as_json: bool) -> None:
     found = select(index(scheme), wanted)
     usable = [entry for entry in found if entry.file]
     if as_json:
-        print(json.dumps([_row(scheme, entry) for entry in usable]))
+        print(json_text([_row(scheme, entry) for entry in usable]))
         return
     if len(usable) < len(found):
-        print(f"{len(found) - len(usable)} more were refused when they were pulled", file=sys.stderr)
-    _print_columns([[f"{scheme}:{entry.question_id}", *_cells(entry), _printable(entry.title)] for entry in usable])
+        say(f"{len(found) - len(usable)} more were refused when they were pulled")
+    _print_columns([[f"{scheme}:{entry.question_id}", *_cells(entry), one_line(entry.title)] for entry in usable])
 
 
 def _row(scheme: str, entry: Entry) -> dict[str, object]:
@@ -111,14 +110,7 @@ def _cells(entry: Entry) -> list[str]:
         *(entry.date[:10], entry.difficulty, entry.platform),
         *(entry.comparison, SEVERAL * entry.several_answers),
     )
-    return [_printable(value) for value in values]
-
-
-def _printable(text: str) -> str:
-    """Returns `text` without what could steer a terminal or break a line: titles come from the net."""
-    from ttsd.judging.feedback import readable
-
-    return " ".join(readable(text).split())
+    return [one_line(value) for value in values]
 
 
 def _print_columns(rows: list[list[str]]) -> None:
@@ -171,10 +163,10 @@ def problems_pull(
     if as_json:
         answer = {name: value for name, value in asdict(pulled).items() if name != "entries"}
         reasons = [{"question": entry.question_id, "row": entry.row, "reason": entry.refused} for entry in refused]
-        print(json.dumps({**answer, "questions": len(usable), "refused": reasons}))
+        print(json_text({**answer, "questions": len(usable), "refused": reasons}))
         return
     for entry in refused:
-        print(f"left out {entry.question_id}: {_printable(entry.refused)}", file=sys.stderr)
+        say(one_line(f"left out {entry.question_id}: {entry.refused}"))
     pinned = f" at {pulled.revision}" if pulled.revision else ""
     unconfirmed = sum(not entry.hidden_cases for entry in usable)
     counts = f"{len(usable)} questions of {pulled.origin}{pinned}, {len(refused)} left out, {_no_hidden(unconfirmed)}"
@@ -214,9 +206,9 @@ async def _check(names: list[str], settings: Config, as_json: bool) -> int:
         async for finding in findings:
             status = USER_ERROR if finding.wrong else status
             checked, unconfirmed = checked + 1, unconfirmed + (not finding.wrong and finding.visible == finding.cases)
-            print(json.dumps({"ok": not finding.wrong, **asdict(finding)}) if as_json else _line(finding), flush=True)
+            print(json_text({"ok": not finding.wrong, **asdict(finding)}) if as_json else _line(finding), flush=True)
     if checked > 1:
-        print(f"{checked} questions, {_no_hidden(unconfirmed)}", file=sys.stderr)
+        say(f"{checked} questions, {_no_hidden(unconfirmed)}")
     return status
 
 
@@ -227,7 +219,7 @@ def _no_hidden(count: int) -> str:
 
 def _line(finding: Finding) -> str:
     if finding.wrong:
-        return f"WRONG  {finding.question}: {_printable(finding.wrong)}"
+        return f"WRONG  {one_line(f'{finding.question}: {finding.wrong}')}"
     parts = [finding.kind, f"{_cases(finding.cases)} ({finding.visible} visible)"]
     if finding.comparison:
         why = " as its statement grants" if finding.granted else ""
@@ -237,7 +229,7 @@ def _line(finding: Finding) -> str:
     if finding.kind in ("stdin", "function"):
         reference = finding.reference
         parts.append("no program of its own to run" if reference is None else f"its own program: {reference}")
-    return f"ok     {finding.question}: {', '.join(parts)}"
+    return f"ok     {one_line(finding.question)}: {', '.join(parts)}"
 
 
 def _cases(count: int) -> str:
@@ -248,16 +240,15 @@ def _cases(count: int) -> str:
 def problems_show(question: QuestionArgument, as_json: JsonOption = False) -> None:
     """Print a question as the model reads it, and its tests."""
     import problems
-    from ttsd.judging.feedback import readable
     from ttsd.prompts import question_text
 
     problem = problems.load(question)
     if as_json:
         comparison = asdict(problem.comparison) if problem.asks_for_program else None
         facts = {"several_answers": problem.several_answers, "comparison": comparison}
-        print(json.dumps({**asdict(problem), **facts}, default=dict))
+        print(json_text({**asdict(problem), **facts}))
         return
-    print(readable(f"{problem.title} ({problem.kind}, {_cases(len(problem.cases))})\n\n{question_text(problem)}"))
+    print(f"{one_line(problem.title)} ({problem.kind}, {_cases(len(problem.cases))})\n\n{question_text(problem)}")
     if problem.several_answers:
         print(f"\nIts statement allows {SEVERAL}, but a case accepts one: a right program may be judged wrong.")
     if problem.asks_for_program and str(problem.comparison):
@@ -265,4 +256,4 @@ def problems_show(question: QuestionArgument, as_json: JsonOption = False) -> No
         print(f"\nOutputs are compared by {problem.comparison}{why}.")
     for number, case in enumerate(problem.cases):
         public = " (public)" if case.public else ""
-        print(readable(f"\ncase {number}{public}\n{case.input.rstrip()}\n->\n{case.expected.rstrip()}"))
+        print(f"\ncase {number}{public}\n{case.input.rstrip()}\n->\n{case.expected.rstrip()}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import aclosing
 from dataclasses import asdict, replace
@@ -35,6 +34,7 @@ from ttsd.cli.options import (
     settings_of,
 )
 from ttsd.errors import UserError
+from ttsd.terminal import json_text, print_answer, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -85,9 +85,9 @@ def solve(
             afterwards=RESUMABLE,
         )
     if as_json:
-        print(json.dumps(asdict(answer)))
+        print(json_text(asdict(answer)))
     elif answer.program is not None:
-        print(answer.program.rstrip("\n"))
+        print_answer(answer.program.rstrip("\n"))
     raise typer.Exit(DISCOVERED if answer.discovered else EXHAUSTED)
 
 
@@ -155,7 +155,7 @@ def _warn_of_several_answers(found: Iterable[Problem]) -> None:
     from problems import several_answers_warning
 
     if warning := several_answers_warning(found):
-        print(warning, file=sys.stderr)
+        say(warning)
 
 
 async def _all_of(
@@ -177,14 +177,12 @@ async def _all_of(
 
 
 def _print_preview(preview: Preview, as_json: bool) -> None:
-    from ttsd.judging.feedback import readable
-
     if as_json:
-        print(json.dumps(asdict(preview)))
+        print(json_text(asdict(preview)))
         return
-    print(preview.memory or "nothing is left to do", file=sys.stderr)
+    say(preview.memory or "nothing is left to do")
     for prompt in preview.prompts:
-        print(f"== {prompt.heading()}\n{readable(prompt.text)}\n")
+        print(f"== {prompt.heading()}\n{prompt.text}\n")
 
 
 def _print_results(results: Results, *, as_json: bool) -> None:
@@ -195,7 +193,7 @@ def _print_results(results: Results, *, as_json: bool) -> None:
         usage = asdict(results.usage) if results.usage else None
         failed = [asdict(failure) for failure in results.failures]
         skipped = [asdict(held) for held in results.held]
-        print(json.dumps({"runs": answers, "failed": failed, "skipped": skipped, "usage": usage}))
+        print(json_text({"runs": answers, "failed": failed, "skipped": skipped, "usage": usage}))
     else:
         print_table([{name: value for name, value in answer.items() if name != "program"} for answer in answers])
     raise typer.Exit(INFRASTRUCTURE if results.failures else 0)
@@ -238,7 +236,7 @@ def judge(
         raise UserError("ttsd judge needs a question and a Python file (or - for stdin), or --batch FILE.jsonl")
     verdict = run(by_hand.judge_program(question, by_hand.read_program(file, sys.stdin), settings))
     if as_json:
-        print(json.dumps(verdict))
+        print(json_text(verdict))
     else:
         print(f"{verdict['verdict'].replace('_', ' ')}: {verdict['passed']} of {verdict['total']} cases passed")
         if verdict["feedback"]:
@@ -252,4 +250,4 @@ async def _judge_batch(path: str, settings: Config) -> None:
     lines = by_hand.read_lines(path, sys.stdin)
     async with aclosing(by_hand.judge_batch(lines, settings)) as judgements:
         async for judgement in judgements:
-            print(json.dumps(judgement), flush=True)
+            print(json_text(judgement), flush=True)

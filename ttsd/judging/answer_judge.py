@@ -18,13 +18,13 @@ from ttsd.judging.feedback import (
     clip,
     limit_feedback,
     no_answer_feedback,
-    readable,
     score_feedback,
     unfinished_feedback,
     wrong_answer_feedback,
 )
 from ttsd.judging.scoring import Score, Scorer, ScorerError
 from ttsd.nouns import Completion, Status, Verdict
+from ttsd.terminal import readable
 from ttsd.thinking import without_thinking
 
 MAX_ANSWER_CHARACTERS = 1 << 20

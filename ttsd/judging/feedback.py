@@ -3,14 +3,18 @@
 The rules are the paper's (SDPO, appendix F.3): the first runtime error, else the first exceeded limit, else a missing
 program, is shown alone; otherwise at most two wrong answers, the shortest first. An accepted attempt gets the
 empty string: praise or doubt about a passing attempt is what made earlier replications forget it.
+
+What a program, a checker or a question wrote may look like these headings; then all its lines begin with a bar.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from ttsd.nouns import CaseResult, Problem, Status
+from ttsd.terminal import readable
 
 MAX_WRONG_ANSWERS = 2
 MAX_FIELD_CHARACTERS = 250
@@ -18,8 +22,6 @@ MAX_PART_CHARACTERS = 40
 MAX_INPUT_LINES = 8
 MAX_CHARACTERS = 2000
 
-# Control characters, those that turn the direction of writing, and halves of characters.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LIMITS = {
     Status.TIME_LIMIT: "Time Limit Exceeded",
     Status.MEMORY_LIMIT: "Memory Limit Exceeded",
@@ -28,6 +30,15 @@ _LIMITS = {
 NO_PROGRAM = "No Program\nThe answer has no closed ```python code block."
 NO_ANSWER = "No Answer\nThe last line is no `Answer: ...`, and there is no \\boxed{...}."
 TRUNCATED = "Truncated Attempt\nThe answer reached the length limit before it was complete."
+
+
+# A line that reads like one of ours, whatever its case, marks and signs.
+_OURS = re.compile(
+    r"^[^\w\n]*(?:(?:input|output|expected|actual|your (?:final )?answer)(?:[^\w\n]+\w+){0,2}[^\w\n]*(?::|$)|"
+    r"(?:wrong answer|runtime error|(?:time|memory|output) limit exceeded|no program|no answer|truncated attempt|"
+    r"not a final answer|accepted)[^\w\n]*$)",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 def feedback_text(problem: Problem, results: Sequence[CaseResult], *, truncated: bool = False) -> str:
@@ -58,13 +69,13 @@ def no_answer_feedback(*, truncated: bool) -> str:
 
 def wrong_answer_feedback(answer: str) -> str:
     """Returns feedback on a wrong final answer. It does not show the right one, or nothing would be left to find."""
-    return f"Wrong Answer\nYour final answer:\n{clip(answer, MAX_FIELD_CHARACTERS)}"
+    return f"Wrong Answer\nYour final answer:\n{_field(answer)}"
 
 
 def unfinished_feedback(answer: str, part: str) -> str:
     """Returns feedback on a final answer that is none: `part` of it is still to be worked out."""
     return (
-        f"Not a Final Answer\nYour final answer:\n{clip(answer, MAX_FIELD_CHARACTERS)}\n"
+        f"Not a Final Answer\nYour final answer:\n{_field(answer)}\n"
         f"`{clip(part, MAX_PART_CHARACTERS)}` leaves something to work out. Give the value itself."
     )
 
@@ -89,21 +100,16 @@ def clip(text: str, characters: int) -> str:
     return text[: characters - len(mark)] + mark
 
 
-def readable(text: str) -> str:
-    """Returns `text` with U+FFFD for what could steer a terminal, or print as something else."""
-    return _CONTROL.sub("\ufffd", text.replace("\r\n", "\n"))
-
-
 def _runtime_error(problem: Problem, result: CaseResult) -> str:
-    error = clip(result.error.strip(), 2 * MAX_FIELD_CHARACTERS)
+    error = _field(result.error.strip(), 2 * MAX_FIELD_CHARACTERS)
     return f"Runtime Error\n{error}\n{_input(problem, result)}"
 
 
 def _wrong_answer(problem: Problem, result: CaseResult) -> str:
     """Shows what the checker said; without a word from it, the expected output."""
-    expected = clip(problem.cases[result.index].expected.rstrip("\n"), MAX_FIELD_CHARACTERS)
-    actual = clip(result.actual.rstrip("\n"), MAX_FIELD_CHARACTERS)
-    why = result.message.strip() or f"Expected:\n{expected}"
+    expected = _field(problem.cases[result.index].expected.rstrip("\n"))
+    why = _field(result.message.strip()) or f"Expected:\n{expected}"
+    actual = _field(result.actual.rstrip("\n"))
     return f"Wrong Answer\n{_input(problem, result)}\nOutput:\n{actual}\n{why}"
 
 
@@ -111,7 +117,15 @@ def _input(problem: Problem, result: CaseResult) -> str:
     lines = problem.cases[result.index].input.rstrip("\n").split("\n")
     if len(lines) > MAX_INPUT_LINES:
         lines = [*lines[:MAX_INPUT_LINES], f"... ({len(lines)} lines)"]
-    return "Input:\n" + clip("\n".join(lines), MAX_FIELD_CHARACTERS)
+    return "Input:\n" + _field("\n".join(lines))
+
+
+def _field(text: str, characters: int = MAX_FIELD_CHARACTERS) -> str:
+    """Returns what somebody else wrote, in at most `characters`: no line of it can be taken for one of ours."""
+    text = readable(clip(text, characters))
+    if _OURS.search(unicodedata.normalize("NFKC", text)):
+        text = "\n".join(f"| {line}" for line in text.split("\n"))
+    return clip(text, characters)
 
 
 def _length(problem: Problem, result: CaseResult) -> int:

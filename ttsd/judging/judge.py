@@ -38,10 +38,11 @@ from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
 from ttsd.judging.answer_judge import AnswerJudge, scorer_spec
 from ttsd.judging.checking import BuiltInCheck, Check, Checked, Runner, compared, open_check
 from ttsd.judging.extract import extract_program
-from ttsd.judging.feedback import MAX_FIELD_CHARACTERS, clip, feedback_text, no_program_feedback, readable
+from ttsd.judging.feedback import MAX_FIELD_CHARACTERS, clip, feedback_text, no_program_feedback
 from ttsd.judging.points import can_still_earn, share_earned
 from ttsd.judging.scoring import open_scorer
 from ttsd.nouns import CaseResult, Completion, Status, Verdict
+from ttsd.terminal import readable
 
 MAX_REMEMBERED = 1024
 MAX_ERROR_CHARACTERS = 2 * MAX_FIELD_CHARACTERS

@@ -18,6 +18,7 @@ from ttsd.config import Config, Endpoint, flat
 from ttsd.errors import UserError
 from ttsd.methods import METHODS, Method, method_named
 from ttsd.nouns import Problem, Split
+from ttsd.terminal import one_line
 
 # What may differ when a run is resumed: how far it goes, where it is stored, and what a machine does it with.
 FREE_SETTINGS = {
@@ -57,7 +58,7 @@ class Run:
             )
 
     def __str__(self) -> str:
-        return f"{self.question} {self.method} seed {self.seed}"
+        return one_line(f"{self.question} {self.method} seed {self.seed}")
 
     @property
     def question(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import Any
 
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Example, History, Prompt, Step, TokenAdvantages
-from ttsd.record.claims import claimed, is_claimed, state_of
-from ttsd.record.faults import faults_in_words
+from ttsd.record.claims import claimed, is_claimed, prune_states, state_folder
+from ttsd.record.faults import check_files, faults_in_words
 from ttsd.record.protocol import Answer, Past, Row, Spent
 from ttsd.record.rows import (
     advantages_of,
@@ -46,20 +47,49 @@ class Store:
 
     def __init__(self, path: str | Path, state_dir: str | Path | None = None, *, read_only: bool = False) -> None:
         self.path = Path(path)
-        self.state_dir = Path(state_dir) if state_dir else self.path.with_name(self.path.name + ".state")
+        # A folder that the user names may be a link; one that merely stands next to the database may not (claims.py).
+        self.state_dir = Path(state_dir).resolve() if state_dir else self.path.with_name(self.path.name + ".state")
         with faults_in_words(self.path):
+            check_files(self.path)
             connection = self._reader() if read_only else self._writer()
             self._db = sqlite_utils.Database(connection)
             if reason := foreign(self._db):
                 self._db.close()
                 raise UserError(f"{self.path} {reason}, or give another store.path")
             if not read_only:
-                self._db.enable_wal()
-                migrations.apply(self._db)
+                self._migrate()
 
     def _reader(self) -> sqlite3.Connection:
-        address = f"{self.path.absolute().as_uri()}?mode=ro"
-        return sqlite3.connect(address, uri=True, timeout=BUSY_MILLISECONDS / 1000, isolation_level=None)
+        """Opens the file to read it. In a folder that can't be written SQLite must be assured that nobody writes."""
+        for address in ("?mode=ro", "?mode=ro&immutable=1"):
+            address = f"{self.path.absolute().as_uri()}{address}"
+            connection = sqlite3.connect(address, uri=True, timeout=BUSY_MILLISECONDS / 1000, isolation_level=None)
+            try:
+                connection.execute("select 1 from sqlite_master")
+                break
+            except sqlite3.OperationalError:
+                connection.close()
+                log = self.path.with_name(f"{self.path.name}-wal")
+                if log.exists() and log.stat().st_size:
+                    rows = f"the newest rows of {self.path} are in {log.name}"
+                    raise UserError(f"{rows}, which can't be read here; copy both to a folder of yours") from None
+                if address.endswith("immutable=1"):
+                    raise
+        return connection
+
+    def _migrate(self) -> None:
+        """Brings the tables up to date. SQLite does not wait where another process does the same at this moment."""
+        patience = time.monotonic() + BUSY_MILLISECONDS / 1000
+        while True:
+            try:
+                self._db.enable_wal()
+                migrations.apply(self._db)
+                return
+            except sqlite3.DatabaseError as error:
+                theirs = any(word in str(error) for word in ("locked", "already exists", "UNIQUE"))
+                if not theirs or time.monotonic() > patience:
+                    raise
+                time.sleep(0.02)
 
     def _writer(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,14 +137,14 @@ class Store:
 
     def newest(self, run: Run) -> Row | None:
         """Returns the row of the newest run with this fingerprint, JSON columns decoded; None: there is none."""
-        rows = self._db.table("runs").rows_where("fingerprint = ?", [run.fingerprint], order_by="run desc", limit=1)
+        rows = self._select("runs", "fingerprint = ?", [run.fingerprint], order_by="run desc", limit=1)
         return next(map(decoded, rows), None)
 
     def stopped_otherwise(self, run: Run) -> Row | None:
         """Returns the newest run of this question, method and seed that was stopped under other settings."""
         where = "question = ? and method = ? and seed = ? and fingerprint != ? and status = 'running'"
         values = [run.question, run.method.name, run.seed, run.fingerprint]
-        return next(map(decoded, self._db.table("runs").rows_where(where, values, order_by="run desc", limit=1)), None)
+        return next(map(decoded, self._select("runs", where, values, order_by="run desc", limit=1)), None)
 
     def is_finished(self, row: Row, run: Run) -> bool:
         """Tells whether a stored run needs no more attempts under the settings of `run`."""
@@ -132,14 +162,14 @@ class Store:
 
     def run(self, run: int) -> Row:
         """Returns one run's row, its JSON columns decoded. UserError where there is none."""
-        rows = list(self._db.table("runs").rows_where("run = ?", [run]))
+        rows = self._select("runs", "run = ?", [run])
         if not rows:
             raise UserError(f"{self.path} has no run {run}; `ttsd show` lists the runs it has")
         return decoded(rows[0])
 
     def runs(self) -> list[Row]:
         """Returns all runs' rows, JSON columns decoded."""
-        return [decoded(row) for row in self._db.table("runs").rows_where(order_by="run")]
+        return [decoded(row) for row in self._select("runs", order_by="run")]
 
     def answer(self, run: int) -> Answer:
         """Returns what is stored about a run."""
@@ -243,7 +273,7 @@ class Store:
                 found = {"discovery_attempt": discovery.number, "program": discovery.program}
                 self._db.table("runs").update(run, {**found, "updated": now()})
         if state is not None:
-            self._prune(state.parent, int(step.metrics.get("best_state", 0)))
+            self._prune(run, int(step.metrics.get("best_state", 0)))
 
     def _add_prompts(self, prompts: Iterable[Prompt]) -> None:
         self._db.table("prompts").insert_all(map(prompt_row, prompts), ignore=True)
@@ -259,30 +289,37 @@ class Store:
             history=History(tuple(one for one in attempts if one.number <= finished), back),
             begun=tuple(one for one in attempts if one.number > finished),
             adapter_version=steps[-1]["adapter_version"] if steps else 0,
-            state=self.state_dir / f"run-{run}" / state if state else None,
+            state=self.state_folder(run, state) if state else None,
         )
+
+    def state_folder(self, run: int, name: str) -> Path:
+        """Returns the folder of a learner's state by its name in a step's row; it may be gone.
+
+        UserError: that is no name, or no folder, of a state.
+        """
+        return state_folder(self.state_dir, run, str(name))
 
     def steps(self, run: int) -> Iterator[Row]:
         """Returns the run's finished steps in order, JSON columns decoded."""
-        yield from (decoded(row) for row in self._db.table("steps").rows_where("run = ?", [run], order_by="step"))
+        yield from (decoded(row) for row in self._select("steps", "run = ?", [run], order_by="step"))
 
     def attempts(self, run: int, *, first: int = 1, last: int = 1 << 62) -> tuple[Attempt, ...]:
         """Returns attempts `first` to `last` of the run, in order, each with its prompt."""
         where, values = "run = ? and attempt between ? and ?", [run, first, last]
-        rows = list(self._db.table("attempts").rows_where(where, values, order_by="attempt"))
+        rows = self._select("attempts", where, values, order_by="attempt")
         prompts = {name: self._prompt(name) for name in {row["prompt"] for row in rows}}
         return tuple(attempt_of(row, prompts[row["prompt"]]) for row in rows)
 
     def example(self, run: int, attempt: int) -> tuple[Example, tuple[float, ...] | None] | None:
         """Returns what a step learned from an attempt, and its token advantages; None: nothing."""
-        rows = list(self._db.table("examples").rows_where("run = ? and attempt = ?", [run, attempt]))
+        rows = self._select("examples", "run = ? and attempt = ?", [run, attempt])
         if not rows:
             return None
         (made,), name = self.attempts(run, first=attempt, last=attempt), rows[0]["teacher_prompt"]
         return example_of(rows[0], made, self._prompt(name) if name else None), advantages_of(rows[0])
 
     def _prompt(self, name: str) -> Prompt:
-        return prompt_of(next(iter(self._db.table("prompts").rows_where("prompt = ?", [name]))))
+        return prompt_of(self._select("prompts", "prompt = ?", [name])[0])
 
     # -- for readers --------------------------------------------------------------------------------------------
 
@@ -296,6 +333,10 @@ class Store:
         with faults_in_words(self.path):
             return list(self._db.query(sql, list(values)))
 
+    def _select(self, table: str, where: str = "1", values: Sequence[Any] = (), **options: Any) -> list[Row]:
+        with faults_in_words(self.path):
+            return list(self._db.table(table).rows_where(where, values, **options))
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Opens a transaction that waits for its turn: SQLite refuses one that read before another program wrote."""
@@ -308,8 +349,8 @@ class Store:
                 raise
             self._db.execute("commit")
 
-    def _prune(self, folder: Path, best: int) -> None:
-        states = sorted(folder.glob("step-*"), key=lambda state: int(state.name.partition("-")[2]))
-        for state in states[:-KEPT_STATES]:
-            if state != state_of(folder, best):
-                shutil.rmtree(state, ignore_errors=True)
+    def _prune(self, run: int, best: int) -> None:
+        """Removes the run's learner states but for the newest and that of the step `best`."""
+        names = {row["step"]: str(row["state"]) for row in self.steps(run) if row["state"]}
+        old = [*names][:-KEPT_STATES]
+        prune_states(self.state_dir, run, [names[step] for step in old if step != best])

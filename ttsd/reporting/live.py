@@ -24,6 +24,7 @@ from ttsd.reporting.board import Board, QuietView
 from ttsd.running.batch import Failure
 from ttsd.running.budget import Left, Meter
 from ttsd.running.solve import ending, percent
+from ttsd.terminal import keep_streams_clean, one_line, readable, say, unwrapped
 
 # Columns of the overview of many runs; a narrow terminal shows the first ones.
 TITLES = ("run", "attempts", "best", "discovery", "doing", "loss", "adapter", "tokens/s")
@@ -45,7 +46,7 @@ class PlainView(QuietView):
         return None
 
     def say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        say(text)
 
     def begin(self, number: int, run: Run, past: Past, meter: Meter) -> None:
         """Says which run begins, and where."""
@@ -88,7 +89,7 @@ class RichView:
 
     def __init__(self) -> None:
         self.board = Board()
-        self._console = Console(stderr=True)
+        self._console = _on_stderr()
         self._started = time.monotonic()
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=4)
 
@@ -105,13 +106,13 @@ class RichView:
         self._live.stop()
 
     def say(self, text: str) -> None:
-        self._console.print(Text(text, style="dim"))
+        self._console.print(_text(text, "dim"))
 
     def begin(self, number: int, run: Run, past: Past, meter: Meter) -> None:
         """Starts the panel."""
         self.board.begin(number, run, past, meter)
         self._started = time.monotonic()
-        self._live.start(refresh=True)
+        _start(self._live)
 
     def show(self, event: Event) -> None:
         self.board.add(event)
@@ -139,7 +140,7 @@ class RichView:
         if board.discovery is not None:
             rows["discovered"] = f"attempt {board.discovery}"
         for name, value in rows.items():
-            table.add_row(Text(name, style="bold green" if name == "discovered" else "bold"), Text(value))
+            table.add_row(_text(name, "bold green" if name == "discovered" else "bold"), _text(value))
         width = min(60, self._console.width)
         return Group(table, ProgressBar(total=max(board.budget, 1), completed=board.attempts, width=width))
 
@@ -160,7 +161,7 @@ class PlainOverview:
         return None
 
     def say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        say(text)
 
     def expect(self, runs: int) -> None:
         self._total = runs
@@ -206,25 +207,25 @@ class RichOverview(PlainOverview):
 
     def __init__(self) -> None:
         super().__init__()
-        self._console = Console(stderr=True)
+        self._console = _on_stderr()
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> RichOverview:
-        self._live.start()
+        _start(self._live)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
     def say(self, text: str) -> None:
-        self._console.print(Text(text, style="dim"))
+        self._console.print(_text(text, "dim"))
 
     def _render(self) -> Group:
         table, narrow = Table(box=None, header_style="bold"), self._console.width < NARROW
         for title in TITLES[: SHOWN_NARROW if narrow else None]:
             table.add_column(title, overflow="fold")
         for name, view in self.boards.items():
-            table.add_row(*_overview_cells(name, view.board)[: len(table.columns)])
+            table.add_row(*map(_text, _overview_cells(name, view.board)[: len(table.columns)]))
         tokens = sum(view.board.tokens_per_second for view in self.boards.values())
         left = f"about {left}" if (left := self.left()) else "time left unknown"
         return Group(table, Text(f"{len(self._ended)} of {self._total} runs ended   {left}   {tokens:.0f} tokens/s"))
@@ -255,7 +256,7 @@ def _made(view: QuietView | None, answer: Answer | Failure) -> tuple[int, int]:
 
 def _ending(answer: Answer | Failure) -> str:
     if isinstance(answer, Failure):
-        return f"failed: {answer.error}"
+        return one_line(f"failed: {answer.error}")
     return ending(answer)
 
 
@@ -269,7 +270,7 @@ def view_for_stderr() -> PlainView | RichView:
 
 def _renews() -> bool:
     """Tells whether stderr is a terminal whose lines can be renewed. Rich itself honours NO_COLOR."""
-    return sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
+    return sys.stderr.isatty() and not _on_stderr().is_dumb_terminal
 
 
 def print_table(rows: Sequence[Mapping[str, object]], *, less: Sequence[str] = ()) -> None:
@@ -278,9 +279,9 @@ def print_table(rows: Sequence[Mapping[str, object]], *, less: Sequence[str] = (
     Where the terminal is too narrow, columns of `less` are left out, the first of them first; then the longest texts
     are cut, with a sign. Numbers are never cut.
     """
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = Console(file=unwrapped(sys.stdout), width=None if sys.stdout.isatty() else 200)
     names = list(rows[0]) if rows else ["nothing yet"]
-    cells = [{name: "" if row[name] is None else str(row[name]) for name in names} for row in rows]
+    cells = [{name: "" if row[name] is None else one_line(str(row[name])) for name in names} for row in rows]
     widths = {name: max([cell_len(name), *(cell_len(row[name]) for row in cells)]) for name in names}
     for name in less:
         if name in widths and _excess(widths, console.width) > 0:
@@ -304,3 +305,18 @@ def _by_length(widths: Mapping[str, int], rows: Sequence[Mapping[str, object]]) 
     """Returns the columns of text that may be cut, the longest first."""
     texts = [name for name in widths if widths[name] > TEXT and any(isinstance(row[name], str) for row in rows)]
     return sorted(texts, key=lambda name: -widths[name])
+
+
+def _on_stderr() -> Console:
+    return Console(file=unwrapped(sys.stderr))
+
+
+def _start(live: Live) -> None:
+    """Starts what renews itself. It puts streams of its own in place, which interpret escape sequences."""
+    live.start(refresh=True)
+    keep_streams_clean()
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Returns text as it stands, without rich's markup: the one form in which anything gets to rich."""
+    return Text(readable(text), style)

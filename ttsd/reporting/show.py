@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from ttsd.config import Config, load_config
 from ttsd.config.model import BUNDLED_MODEL
-from ttsd.judging.feedback import readable
 from ttsd.nouns import Attempt, Prompt
 from ttsd.record.store import Row
 from ttsd.reporting.alarms import alarms
 from ttsd.reporting.attempt import AttemptView, StepView
+from ttsd.terminal import one_line, readable
 
 SHORT = 40  # characters of a setting's value
+MOST_COMPARED = 2000  # lines of a text: the time for a comparison grows faster than their number
 
 
 def attempt_text(view: AttemptView) -> str:
@@ -52,10 +53,23 @@ def difference_text(before: Attempt, after: Attempt) -> str:
     """Writes what changed from one attempt's program to the other's, or of the answers where one has no program."""
     both = before.program is not None and after.program is not None
     old, new = ((one.program or "") if both else one.completion.text for one in (before, after))
-    first, second = f"attempt {before.number}", f"attempt {after.number}"
-    changed = list(difflib.unified_diff(old.splitlines(), new.splitlines(), first, second, n=len(old), lineterm=""))
+    changed = changed_lines(old, new, f"attempt {before.number}", f"attempt {after.number}")
     heads = [attempt_line(before), attempt_line(after)]
     return readable("\n".join([*heads, "", *(changed or ["both are the same"])]))
+
+
+def changed_lines(old: str, new: str, first: str = "", second: str = "") -> list[str]:
+    """Returns all lines of both after three of heading, marked with space, minus or plus; nothing where none differs.
+
+    Of a very long text only the beginning is compared.
+    """
+    one, other = _beginning(old), _beginning(new)
+    return list(difflib.unified_diff(one, other, first, second, n=2 * MOST_COMPARED, lineterm=""))
+
+
+def _beginning(text: str) -> list[str]:
+    lines = text.splitlines()
+    return lines if len(lines) <= MOST_COMPARED else [*lines[:MOST_COMPARED], "... (more lines)"]
 
 
 def run_text(row: Row, steps: Sequence[Row] = ()) -> str:
@@ -71,12 +85,14 @@ def run_text(row: Row, steps: Sequence[Row] = ()) -> str:
     ]
     lines = [
         run_line(row),
-        f"model {row['model']}, started {row['created'][:16].replace('T', ' ')} UTC, "
-        f"budget {config['budget']['attempts']} attempts",
-        f"settings: {', '.join(changed) or 'the defaults'}",
+        one_line(
+            f"model {row['model']}, started {row['created'][:16].replace('T', ' ')} UTC, "
+            f"budget {config['budget']['attempts']} attempts"
+        ),
+        one_line(f"settings: {', '.join(changed) or 'the defaults'}"),
         *(f"warning: {alarm}" for alarm in learning_alarms(steps)),
     ]
-    return readable("\n".join(lines))
+    return "\n".join(lines)
 
 
 def learning_alarms(steps: Sequence[Row]) -> list[str]:
@@ -95,7 +111,7 @@ def run_line(row: Row) -> str:
     found = row["discovery_attempt"]
     end = row["status"] if found is None else f"discovered at attempt {found}"
     label = f" ({row['label']})" if row["label"] else ""
-    return f"run {row['run']}{label}: {row['question']}, {row['method']}, seed {row['seed']}, {end}"
+    return one_line(f"run {row['run']}{label}: {row['question']}, {row['method']}, seed {row['seed']}, {end}")
 
 
 def attempt_line(attempt: Attempt) -> str:

@@ -104,7 +104,7 @@ def _state_before(store: Store, run: int, step: int) -> tuple[Path | None, str]:
     """Returns the learner's state that the step began with, or the nearest later one; None: fresh weights."""
     if step == 1:
         return None, "the weights it was sampled from"
-    folders = {row["step"]: store.state_dir / f"run-{run}" / row["state"] for row in store.steps(run) if row["state"]}
+    folders = {row["step"]: store.state_folder(run, row["state"]) for row in store.steps(run) if row["state"]}
     kept = [number for number, folder in sorted(folders.items()) if folder.is_dir() and number >= step - 1]
     if not kept:
         raise UserError(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -37,6 +36,7 @@ from ttsd.sampling.background import in_background, in_thread
 from ttsd.sampling.kinds import SamplerParts, sampler_named
 from ttsd.sampling.plain_text import PlainText
 from ttsd.sampling.protocol import AdapterRef, Sampler
+from ttsd.terminal import say
 
 if TYPE_CHECKING:
     from ttsd.backbone import Base, Tokenizer
@@ -302,7 +302,7 @@ async def _local_engine(
     try:
         engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_gpu(config, hardware))
         for note in (*tokenizer.notes, *filter(None, [engine.trainer and engine.trainer.base.price])):
-            print(f"ttsd: {note}", file=sys.stderr, flush=True)
+            say(f"ttsd: {note}")
         if engine.trainer is not None:
             async with waiting_for("check that sampler and trainer agree"):
                 engine.agreement = await check_parity(

@@ -15,6 +15,7 @@ from ttsd.running.engine import load_tokenizer
 from ttsd.running.estimate import announcement
 from ttsd.running.writer import View
 from ttsd.sampling.background import in_thread
+from ttsd.terminal import one_line
 
 
 class Talk(View, Protocol):
@@ -33,8 +34,8 @@ async def solve(run: Run, *, fresh: bool = False, view: Talk) -> Answer:
             return answer
         if row is None and not fresh and (other := store.stopped_otherwise(run)):
             changed = ", ".join(changed_settings(other["config"], config))
-            view.say(f"run {other['run']} was stopped under other settings: {changed}; this is another run")
-        view.say(f"{run.problem.title}: {len(parts.visible)} visible and {len(parts.hidden)} hidden cases")
+            view.say(f"run {other['run']} was stopped under other settings: {one_line(changed)}; this is another run")
+        view.say(f"{one_line(run.problem.title)}: {len(parts.visible)} visible and {len(parts.hidden)} hidden cases")
         tokenizer = await in_thread(load_tokenizer, config)
         PromptWriter(run.problem, tokenizer, config)
         view.say(await announcement([run], store))

@@ -8,7 +8,6 @@ been silent twice as long. Nothing is ended: a very long gradient step looks the
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -16,13 +15,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from ttsd.running.shared_time import Shared, Spending
+from ttsd.terminal import say
 
 QUIET_SECONDS = 300.0
 LOOKS = 10  # in that time
 
 
 def _on_stderr(line: str) -> None:
-    print(f"ttsd: {line}", file=sys.stderr, flush=True)
+    say(f"ttsd: {line}")
 
 
 speaker: ContextVar[Callable[[str], None]] = ContextVar("speaker", default=_on_stderr)  # who says the lines

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from ttsd.errors import UserError
 from ttsd.record.store import Row, Store
 from ttsd.reporting.report.findings import Findings, find
 from ttsd.reporting.report.record import read
+from ttsd.terminal import json_text, readable
 
 TABLES = ("methods", "comparisons", "questions", "runs", "pooled_curves", "question_curves", "learning")
 HEADERS = {"comparisons": ("method", "against", "questions", "k", "difference", "p")}  # even where nothing is compared
@@ -93,7 +94,7 @@ def _figure(methods: Sequence[str], findings: Findings) -> dict[str, bytes]:
 
 
 def _json(findings: Findings) -> str:
-    return json.dumps(asdict(findings), indent=1, ensure_ascii=False) + "\n"
+    return json_text(asdict(findings), indent=1) + "\n"
 
 
 def _csv(rows: Sequence[Row], header: Sequence[str]) -> str:
@@ -102,5 +103,13 @@ def _csv(rows: Sequence[Row], header: Sequence[str]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n", restval="")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """Returns a cell that a spreadsheet takes for text: one that begins like a formula gets an apostrophe first."""
+    if not isinstance(value, str):
+        return value
+    seen = unicodedata.normalize("NFKC", readable(value)).lstrip("\ufffd \t\n")
+    return f"'{value}" if seen.startswith(("=", "+", "-", "@")) else value

@@ -15,6 +15,7 @@ from ttsd.reporting.report.findings import Findings
 from ttsd.reporting.report.record import COSTS, Tally
 
 FEEDBACK_SHOWN = 3
+MOST_COLOURED = 50_000  # characters of a program
 SETTINGS_LEFT_OUT = "store."
 
 
@@ -96,12 +97,13 @@ def discoveries(store: Store, record: Tally) -> dict[int, Row]:
 
 
 def highlighted(program: str) -> str:
-    """Returns Python source as HTML, escaped."""
+    """Returns Python source as HTML, escaped; without colours where they would take seconds."""
     from pygments import highlight
     from pygments.formatters import HtmlFormatter
-    from pygments.lexers import PythonLexer
+    from pygments.lexers import PythonLexer, TextLexer
 
-    html: str = highlight(program, PythonLexer(), HtmlFormatter(cssclass="code", wrapcode=True))
+    lexer = PythonLexer() if len(program) <= MOST_COLOURED else TextLexer()
+    html: str = highlight(program, lexer, HtmlFormatter(cssclass="code", wrapcode=True))
     return html
 
 

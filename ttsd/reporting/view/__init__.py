@@ -41,6 +41,7 @@ def serve(databases: Sequence[tuple[Path, Path | None]], *, port: int, ready: Ca
                 access_log=False,
                 lifespan="off",
                 timeout_graceful_shutdown=1,
+                http="h11",  # it ends a connection whose address or header has no end
             )
             ready(f"http://{HOST}:{listening.getsockname()[1]}/{secret}/")
             uvicorn.Server(config).run([listening])

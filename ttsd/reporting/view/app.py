@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Callable
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
@@ -23,7 +23,7 @@ from ttsd.reporting.report.attempt_page import coloured
 from ttsd.reporting.report.figures import PANELS
 from ttsd.reporting.report.page import code_style, environment, highlighted, template_text
 from ttsd.reporting.report.record import COSTS
-from ttsd.reporting.show import attempt_line, prompt_title, run_line, run_text
+from ttsd.reporting.show import attempt_line, changed_lines, prompt_title, run_line, run_text
 from ttsd.reporting.view.records import Records
 
 PACKAGE = "ttsd.reporting.view"
@@ -36,6 +36,15 @@ HEADERS = {
 }
 
 
+class Number(IntegerConvertor):
+    """Matches a number in an address, of no more digits than the database can hold."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_url_convertor("number", Number())
+
+
 def build_app(records: Records, secret: str) -> Starlette:
     """Builds the application. Everything is under the secret; any other address is not found."""
     pages = Pages(records, f"/{secret}/")
@@ -46,11 +55,11 @@ def build_app(records: Records, secret: str) -> Starlette:
         Route("/charts.js", pages.chart_script),
         Route("/{record}/curves", pages.curves),
         Route("/{record}/curves.json", pages.discovery),
-        Route("/{record}/run/{run:int}/curves.json", pages.learning),
-        Route("/{record}/run/{run:int}", pages.run),
-        Route("/{record}/run/{run:int}/step/{step:int}", pages.step),
-        Route("/{record}/run/{run:int}/attempt/{attempt:int}", pages.attempt),
-        Route("/{record}/run/{run:int}/attempt/{attempt:int}/tokens", pages.tokens),
+        Route("/{record}/run/{run:number}/curves.json", pages.learning),
+        Route("/{record}/run/{run:number}", pages.run),
+        Route("/{record}/run/{run:number}/step/{step:number}", pages.step),
+        Route("/{record}/run/{run:number}/attempt/{attempt:number}", pages.attempt),
+        Route("/{record}/run/{run:number}/attempt/{attempt:number}/tokens", pages.tokens),
     ]
     return Starlette(
         routes=[Mount(f"/{secret}", routes=routes)],
@@ -194,5 +203,5 @@ def changes(before: Attempt | None, after: Attempt) -> list[tuple[str, str]]:
     if before is None or before.program is None or after.program is None:
         return []
     kinds = {"+": "added", "-": "removed", " ": "kept"}
-    lines = difflib.ndiff(before.program.splitlines(), after.program.splitlines())
-    return [(kinds[line[0]], line[2:]) for line in lines if line[0] in kinds]
+    lines = changed_lines(before.program, after.program)[3:]
+    return [(kinds[line[0]], line[1:]) for line in lines]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt
@@ -18,6 +19,10 @@ from ttsd.reporting.report.charts import discovery_data, learning_data
 from ttsd.reporting.report.figures import scripts
 from ttsd.reporting.show import learning_alarms
 from ttsd.reporting.token_scores import Token, recorded_tokens
+from ttsd.terminal import keep_streams_clean
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +45,43 @@ def opened(databases: Sequence[tuple[Path, Path | None]]) -> dict[str, Database]
     return found
 
 
+class Worker:
+    """A process of its own for calls, one at a time. Where it was killed, the next call starts another."""
+
+    def __init__(self) -> None:
+        self._pool = self._started()
+
+    def _started(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=keep_streams_clean)
+
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Returns what `function` returns there. UserError: the process was killed during two such calls."""
+        for _ in range(2):
+            pool = self._pool
+            try:
+                return pool.submit(function, *args, **kwargs).result()
+            except BrokenProcessPool:
+                if self._pool is pool:
+                    self._pool = self._started()
+        raise UserError("the process that reads this page's data was killed; the machine may be out of memory")
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
 class Records:
     """Reads the databases. A tokenizer has a process of its own, and so have the charts."""
 
     def __init__(self, sources: Mapping[str, Database]) -> None:
         self.sources = sources
-        self._tokenizing, self._charting = (ProcessPoolExecutor(1, mp_context=get_context("spawn")) for _ in range(2))
+        self._tokenizing, self._charting = Worker(), Worker()
 
     def __enter__(self) -> Records:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pool in (self._tokenizing, self._charting):
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._tokenizing.close()
+        self._charting.close()
 
     def source(self, name: str) -> Database:
         if name not in self.sources:
@@ -85,17 +114,20 @@ class Records:
 
     def discovery(self, name: str) -> Row:
         """Returns the report's discovery curves, as of now."""
-        return self._charting.submit(_discovery, self.source(name)).result()
+        return self._charting.call(_discovery, self.source(name))
 
     def learning(self, name: str, run: int) -> Row:
         """Returns the report's learning curves of a run, as of now."""
-        return self._charting.submit(_learning, self.source(name), run).result()
+        return self._charting.call(_learning, self.source(name), run)
 
     @cached_property
     def chart_script(self) -> str:
         """Makes the script that shows charts in a browser: once, in a process whose memory is then returned."""
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as making:
-            return making.submit(scripts).result()
+        making = Worker()
+        try:
+            return making.call(scripts)
+        finally:
+            making.close()
 
     def step(self, name: str, run: int, step: int) -> list[Row]:
         """Returns one row an attempt of the step. UserError where there is none."""
@@ -115,7 +147,7 @@ class Records:
 
     def tokens(self, name: str, run: int, attempt: int) -> list[Token]:
         """Returns the attempt's tokens with their advantages."""
-        return self._tokenizing.submit(_tokens, self.source(name), run, attempt).result()
+        return self._tokenizing.call(_tokens, self.source(name), run, attempt)
 
 
 def _tokens(source: Database, run: int, attempt: int) -> list[Token]:
