@@ -9,7 +9,7 @@ Not here: losses, optimizers, and what a prompt says.
 from __future__ import annotations
 
 from ttsd.backbone.attention import forest_attention
-from ttsd.backbone.base import Base, load_base
+from ttsd.backbone.base import Base, frozen, load_base
 from ttsd.backbone.files import model_sizes, replacing
 from ttsd.backbone.generation import FinishReason, Generated, generate
 from ttsd.backbone.lora import Adapter, LoraShape
@@ -33,6 +33,7 @@ __all__ = [
     "cpu_threads",
     "device_named",
     "forest_attention",
+    "frozen",
     "generate",
     "load_base",
     "model_sizes",
