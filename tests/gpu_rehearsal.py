@@ -11,8 +11,8 @@ import json
 import sys
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
@@ -31,9 +31,7 @@ from torch.utils.weak import WeakIdKeyDictionary  # noqa: TID253
 
 from ttsd.backbone import Base, frozen, generate
 from ttsd.config import Config
-from ttsd.machine.gpus import GIB, GPUS
-from ttsd.machine.memory import memory_of
-from ttsd.machine.shape import KNOWN, Shape
+from ttsd.machine.shape import KNOWN
 from ttsd.nouns import Example, Prompt
 from ttsd.training.trainer import Trainer
 
@@ -41,6 +39,8 @@ aten = torch.ops.aten
 GPU = torch.device("cuda:0")
 NAME = "Qwen/Qwen3-8B"
 GROUP, PROMPT, COMPLETION, TOKENS = 2, 2048, 3072, 4
+HALF = (PROMPT + GROUP * COMPLETION) // 2
+JOINED = 6
 
 
 @dataclass
@@ -105,11 +105,11 @@ class Kernels(TorchFunctionMode):
         return aten._scaled_dot_product_efficient_attention(query, key, value, bias, True, scale=scale)[0]
 
 
-def model() -> Any:
+def model(layers: int) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.initialization import no_init_weights
 
-    sizes = dict(KNOWN[NAME])
+    sizes = dict(KNOWN[NAME]) | {"num_hidden_layers": layers}
     config = AutoConfig.for_model(sizes.pop("model_type"), **sizes)
     with GPU, no_init_weights():
         return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
@@ -150,26 +150,39 @@ def decode(base: Base, config: Config) -> None:
     generate(base, None, [tuple(range(long))] * GROUP, max_tokens=TOKENS, top_p=0.95, seed=0)
 
 
-def rehearsed(what: Callable[[Base, Config], None], *, checkpointing: bool = False, over: int = 0) -> dict[str, float]:
-    """Returns the peak of memory in bytes, and the floating-point operations."""
-    config = settings(checkpointing, over)
+def joining(base: Base, config: Config) -> None:
+    """One prompt comes late: the cache of the others is copied then."""
+    prompts = [tuple(range(at, at + PROMPT + COMPLETION - TOKENS)) for at in range(JOINED)]
+    late = iter([prompts[-1:]])
+    generate(base, None, prompts[:-1], max_tokens=TOKENS, seed=0, more=lambda now: next(late, []))
+
+
+def rehearsed(what: Callable[[Base, Config], None], config: Config, layers: int, counted: Any) -> int:
+    """Returns the most bytes that are there at one time; within `counted`."""
     with FakeTensorMode(), Gpu() as gpu, Kernels():
-        base = frozen(model(), NAME, gradient_checkpointing=checkpointing, max_model_len=config.model.max_model_len)
+        checkpointing, length = config.distillation.gradient_checkpointing, config.model.max_model_len
+        base = frozen(model(layers), NAME, gradient_checkpointing=checkpointing, max_model_len=length)
         assert base.not_packed is None
-        gpu.peak = 0
-        with FlopCounterMode(display=False) as flops:
+        gpu.peak = gpu.now
+        with counted:
             what(base, config)
-        return {"peak": gpu.peak, "flops": flops.get_total_flops()}
+        return gpu.peak
+
+
+def main() -> None:
+    whole, few = KNOWN[NAME]["num_hidden_layers"], 4
+    peaks = {
+        "step": rehearsed(step, settings(False, 0), whole, nullcontext()),
+        "checkpointed": rehearsed(step, settings(True, 0), whole, nullcontext()),
+        "half": rehearsed(step, settings(True, HALF), whole, nullcontext()),
+        "decode": rehearsed(decode, settings(True, 0), whole, FlopCounterMode(display=False)),
+    }
+    # In inference mode torch.tensor([], device="cuda:0") needs a GPU, unless some mode is above these.
+    grown = [rehearsed(what, settings(True, 0), few, FlopCounterMode(display=False)) for what in (decode, joining)]
+    counter = FlopCounterMode(display=False)  # it keeps what is checkpointed, so memory is counted without it
+    rehearsed(step, settings(False, 0), few, counter)
+    print(json.dumps({"peaks": peaks, "grown": grown, "flops": counter.get_total_flops()}))
 
 
 if __name__ == "__main__":
-    print(
-        json.dumps(
-            {
-                "step": rehearsed(step),
-                "checkpointed": rehearsed(step, checkpointing=True),
-                "half": rehearsed(step, checkpointing=True, over=(PROMPT + GROUP * COMPLETION) // 2),
-                "decode": rehearsed(decode),
-            }
-        )
-    )
+    main()

@@ -243,6 +243,7 @@ class Store:
             begun=tuple(one for one in attempts if one.number > finished),
             adapter_version=steps[-1]["adapter_version"] if steps else 0,
             state=self.state_dir / f"run-{run}" / state if state else None,
+            environment=self.run(run)["environment"],
         )
 
     def steps(self, run: int) -> Iterator[Row]:
