@@ -1,4 +1,4 @@
-"""A step and a group of completions of Qwen3-8B's true shape on a GPU that is not there: prints what they took, as JSON.
+"""A step and two completions of Qwen3-8B's true shape on a GPU that is not there: prints what they took, as JSON.
 
 Under FakeTensorMode tensors have a shape and a device, and no numbers. Run as a program, for it loads `no_gpu`, which
 gives this process a CUDA device that does nothing.

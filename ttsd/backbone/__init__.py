@@ -11,7 +11,7 @@ from __future__ import annotations
 from ttsd.backbone.attention import forest_attention
 from ttsd.backbone.base import Base, frozen, load_base
 from ttsd.backbone.files import model_sizes, replacing
-from ttsd.backbone.generation import FinishReason, Generated, generate
+from ttsd.backbone.generation import FinishReason, Generated, check_decodes, generate
 from ttsd.backbone.lora import Adapter, LoraShape
 from ttsd.backbone.model_folder import resolve
 from ttsd.backbone.peft_folder import check_loads
@@ -28,6 +28,7 @@ __all__ = [
     "LoraShape",
     "Prefixes",
     "Tokenizer",
+    "check_decodes",
     "check_loads",
     "cpu_computes_bfloat16",
     "cpu_threads",

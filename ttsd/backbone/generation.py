@@ -79,6 +79,15 @@ def generate(
     raise AssertionError("the loop ends with its last row")
 
 
+@torch.no_grad()
+def check_decodes(base: Base) -> None:
+    """Reads two tokens. UserError: the model keeps states where this sampler can't find or join them."""
+    cache = new_cache(base.model)
+    with base.attached(None):
+        body_of(base.model)(input_ids=torch.tensor([[3, 4]], device=base.device), past_key_values=cache, use_cache=True)
+    check_filled(base.model, cache)
+
+
 @dataclass(slots=True)
 class _Row:
     """A completion in the making."""
@@ -136,7 +145,6 @@ def _read(base: Base, prepared: Prepared, prompt: tuple[int, ...], known: Prefix
         past_key_values=cache,
         use_cache=True,
     )
-    check_filled(base.model, cache)
     if only_keys(cache):
         known.keep(prompt, cache)
     return prepared.head(output.last_hidden_state[:, -1]), cache, mask

@@ -49,7 +49,7 @@ class Past:
     """Tells where a run stands.
 
     `history` has its finished steps, `begun` the attempts of steps that are not finished, `state` is the folder of the
-    learner's state that continues from it (None: untouched weights), `environment` what was recorded at the first start.
+    learner's state that continues from it (None: untouched weights), `environment` was recorded at the first start.
     """
 
     history: History = field(default_factory=History)
