@@ -162,7 +162,8 @@ def sequences() -> list[tuple[int, ...]]:
 def table() -> str:
     """Returns the table of the documentation, in Markdown."""
     rows = [
-        f"| {one.models} | `{one.kind}` | {'packed' if one.packs else 'a row a sequence'} | {VLLM.get(name, 'not run')} |"
+        f"| {one.models} | `{one.kind}` | {'packed' if one.packs else 'a row a sequence'} "
+        f"| {VLLM.get(name, 'not run')} |"
         for name, one in FAMILIES.items()
     ]
     return "\n".join(["| models | `model_type` | trainer | vLLM |", "|---|---|---|---|", *rows]) + "\n"
