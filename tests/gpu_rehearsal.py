@@ -1,4 +1,4 @@
-"""A step and two completions of Qwen3-8B's true shape on a GPU that is not there: prints what they took, as JSON.
+"""A step of Qwen3-8B's true shape on a GPU that is not there: prints what they took, as JSON.
 
 Under FakeTensorMode tensors have a shape and a device, and no numbers. Run as a program, for it loads `no_gpu`, which
 gives this process a CUDA device that does nothing.
@@ -29,7 +29,7 @@ from torch.utils._pytree import tree_leaves  # noqa: TID253
 from torch.utils.flop_counter import FlopCounterMode  # noqa: TID253
 from torch.utils.weak import WeakIdKeyDictionary  # noqa: TID253
 
-from ttsd.backbone import Base, frozen, generate
+from ttsd.backbone import Base, frozen
 from ttsd.config import Config
 from ttsd.machine.shape import KNOWN
 from ttsd.nouns import Example, Prompt
@@ -38,10 +38,8 @@ from ttsd.training.trainer import Trainer
 aten = torch.ops.aten
 GPU = torch.device("cuda:0")
 NAME = "Qwen/Qwen3-8B"
-GROUP, PROMPT, COMPLETION, TOKENS = 2, 2048, 3072, 4
-HALF = (PROMPT + GROUP * COMPLETION) // 2
-JOINED = 6
-LAYERS = {"step": 8, "half": 4, "checkpointed": 36, "decode": 36}  # all of them where that takes seconds
+GROUP, PROMPT, COMPLETION = 2, 2048, 3072
+LAYERS = {"step": 8, "checkpointed": 36, "counted": 4}  # all of them where that takes seconds
 
 
 @dataclass
@@ -116,7 +114,7 @@ def model(layers: int) -> Any:
         return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
 
 
-def settings(checkpointing: bool, over: int) -> Config:
+def settings(checkpointing: bool) -> Config:
     """Two completions that fill a micro-batch, so that what is planned is what is there."""
     return Config.model_validate(
         {
@@ -126,7 +124,6 @@ def settings(checkpointing: bool, over: int) -> Config:
             "reprompt": {"max_reprompt_len": 2 * PROMPT},
             "distillation": {
                 "gradient_checkpointing": checkpointing,
-                "checkpoint_over": over,
                 "token_budget": PROMPT + GROUP * COMPLETION,
             },
         }
@@ -145,19 +142,6 @@ def step(base: Base, config: Config) -> None:
     trainer.snapshot("question")
 
 
-def decode(base: Base, config: Config) -> None:
-    """Ends after a few tokens, on top of prompts that have nearly the length of the whole."""
-    long = PROMPT + COMPLETION - TOKENS
-    generate(base, None, [tuple(range(long))] * GROUP, max_tokens=TOKENS, top_p=0.95, seed=0)
-
-
-def joining(base: Base, config: Config) -> None:
-    """One prompt comes late: the cache of the others is copied then."""
-    prompts = [tuple(range(at, at + PROMPT + COMPLETION - TOKENS)) for at in range(JOINED)]
-    late = iter([prompts[-1:]])
-    generate(base, None, prompts[:-1], max_tokens=TOKENS, seed=0, more=lambda now: next(late, []))
-
-
 def rehearsed(what: Callable[[Base, Config], None], config: Config, layers: int, counted: Any) -> int:
     """Returns the most bytes that are there at one time; within `counted`."""
     with FakeTensorMode(), Gpu() as gpu, Kernels():
@@ -172,17 +156,12 @@ def rehearsed(what: Callable[[Base, Config], None], config: Config, layers: int,
 
 def main() -> None:
     peaks = {
-        "step": rehearsed(step, settings(False, 0), LAYERS["step"], nullcontext()),
-        "half": rehearsed(step, settings(True, HALF), LAYERS["half"], nullcontext()),
-        "checkpointed": rehearsed(step, settings(True, 0), LAYERS["checkpointed"], nullcontext()),
-        "decode": rehearsed(decode, settings(True, 0), LAYERS["decode"], FlopCounterMode(display=False)),
+        "step": rehearsed(step, settings(False), LAYERS["step"], nullcontext()),
+        "checkpointed": rehearsed(step, settings(True), LAYERS["checkpointed"], nullcontext()),
     }
-    few = LAYERS["half"]
-    # In inference mode torch.tensor([], device="cuda:0") needs a GPU, unless some mode is above these.
-    grown = [rehearsed(what, settings(True, 0), few, FlopCounterMode(display=False)) for what in (decode, joining)]
     counter = FlopCounterMode(display=False)  # it keeps what is checkpointed, so memory is counted without it
-    rehearsed(step, settings(False, 0), few, counter)
-    print(json.dumps({"peaks": peaks, "grown": grown, "flops": counter.get_total_flops()}))
+    rehearsed(step, settings(False), LAYERS["counted"], counter)
+    print(json.dumps({"peaks": peaks, "flops": counter.get_total_flops()}))
 
 
 if __name__ == "__main__":
