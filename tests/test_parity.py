@@ -10,7 +10,7 @@ import pytest
 from tests.families import write_family
 from ttsd.backbone.attention import NAME
 from ttsd.config import Config
-from ttsd.errors import InfrastructureError
+from ttsd.errors import InfrastructureError, UserError
 from ttsd.running import parity
 from ttsd.sampling.transformers_sampler import HfSampler, HfSettings
 
@@ -88,3 +88,16 @@ def test_in_16_bits_only_what_rounding_explains_passes(mean: float, agree: bool)
     else:
         with pytest.raises(InfrastructureError, match="the trainer computes other"):
             parity.judge_ways(findings, "bfloat16")
+
+
+@pytest.mark.parametrize("kind", ["mamba", "recurrent_gemma"])
+async def test_states_that_the_sampler_does_not_find_are_refused_at_its_start(tmp_path: Path, kind: str) -> None:
+    from ttsd.backbone import load_base
+
+    folder = str(write_family(kind, tmp_path, {}))
+    sampler = HfSampler(
+        HfSettings(max_tokens=8, stop_token_ids=()), str, lambda: load_base(folder, dtype="float32", threads=1)
+    )
+    with pytest.raises(UserError, match=r"use model\.sampler=vllm|choose another model"):
+        await sampler.start()
+    await sampler.close()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from tests.records import attempt, passed, problem, run_of
+from tests.tiny import write_model
 from ttsd.config import Config, load_config
 from ttsd.errors import UserError
 from ttsd.nouns import Case, Step
@@ -133,3 +135,16 @@ def test_the_limits_and_the_division_of_the_settings_are_the_runs() -> None:
     assert {len(half) for half in halves} == {10}
     assert limits_of(config).output_bytes == 2 << 20
     assert open_sandbox(config)._unsafe
+
+
+def test_a_run_keeps_its_weights_and_its_date(store: Store, tmp_path: Path) -> None:
+    from ttsd.backbone import Tokenizer, weights_digest
+    from ttsd.running.run import as_begun
+
+    tokenizer = Tokenizer.load(str(write_model(tmp_path / "a")))
+    begun = {"weights": weights_digest(str(tmp_path / "a")), "date": "2024-02-29"}
+    recorded = store.past(store.new_run(run_of(config=CONFIG), begun)).environment
+    assert as_begun(recorded, begun, tokenizer).today == date(2024, 2, 29)
+    other = weights_digest(str(write_model(tmp_path / "b", seed=1)))
+    with pytest.raises(UserError, match="other weights than when this run began"):
+        as_begun(recorded, {**begun, "weights": other}, tokenizer)

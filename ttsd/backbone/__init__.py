@@ -9,9 +9,9 @@ Not here: losses, optimizers, and what a prompt says.
 from __future__ import annotations
 
 from ttsd.backbone.attention import forest_attention
-from ttsd.backbone.base import Base, load_base
+from ttsd.backbone.base import Base, frozen, load_base
 from ttsd.backbone.files import check_weight_files, model_sizes, replacing
-from ttsd.backbone.generation import FinishReason, Generated, generate
+from ttsd.backbone.generation import FinishReason, Generated, check_decodes, generate
 from ttsd.backbone.lora import Adapter, LoraShape
 from ttsd.backbone.model_folder import resolve
 from ttsd.backbone.peft_folder import check_loads
@@ -28,12 +28,14 @@ __all__ = [
     "LoraShape",
     "Prefixes",
     "Tokenizer",
+    "check_decodes",
     "check_loads",
     "check_weight_files",
     "cpu_computes_bfloat16",
     "cpu_threads",
     "device_named",
     "forest_attention",
+    "frozen",
     "generate",
     "load_base",
     "model_sizes",

@@ -102,7 +102,9 @@ def _suffix_mask(queries: int, keys: int, like: Tensor) -> Any:
     if like.device.type == "cuda":
         from torch.nn.attention.bias import causal_lower_right
 
-        return causal_lower_right(queries, keys)
+        mask = causal_lower_right(1, 1)  # one of full size would take 8 bytes of main memory for each pair
+        mask.seq_len_q, mask.seq_len_kv = queries, keys
+        return mask
     return torch.full((queries, keys), -torch.inf, dtype=like.dtype, device=like.device).triu(keys - queries + 1)
 
 

@@ -308,13 +308,9 @@ def load_base(
 
     UserError: nothing readable at `path`, or an architecture whose attention or logits this tool does not reproduce.
     """
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    AttentionInterface.register(attention.NAME, attention.forest_attention)
-    AttentionMaskInterface.register(attention.NAME, sdpa_mask)
     place = device_named(device)
     if place.type == "cpu":
         torch.set_num_threads(threads or cpu_threads(None, alone=False))
@@ -324,6 +320,16 @@ def load_base(
     if quantize == "nf4":
         options |= {"quantization_config": _four_bits(number), "device_map": {"": place}}
     model = load_weights(path, **options)
+    return frozen(model, path, gradient_checkpointing=gradient_checkpointing, max_model_len=max_model_len)
+
+
+def frozen(model: Any, path: str, *, gradient_checkpointing: bool = False, max_model_len: int | None = None) -> Base:
+    """Returns a loaded model of transformers as a base. UserError: its attention or logits are not reproduced here."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(attention.NAME, attention.forest_attention)
+    AttentionMaskInterface.register(attention.NAME, sdpa_mask)
     rope.fix_rope(model, max_model_len or rope.own_length(model.config))
     for module in model.modules():  # else bitsandbytes changes its weights to a form that has no gradients
         if hasattr(module, "support_avx512bf16_for_cpu"):

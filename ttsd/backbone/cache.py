@@ -63,10 +63,15 @@ def select(cache: Any, rows: Tensor) -> None:
 
 
 def join(into: Any, caches: Sequence[Any], widths: Sequence[int]) -> Any:
-    """Fills the empty cache `into` with the rows of all `caches`; of each, the last `widths[i]` columns count."""
+    """Fills the empty cache `into` with the rows of all `caches`; of each, the last `widths[i]` columns count.
+
+    The keys leave `caches` layer by layer, so that they are never all there twice.
+    """
     for target, *layers in zip(into.layers, *(cache.layers for cache in caches), strict=True):
         if getattr(layers[0], "keys", None) is not None:
             _join_keys(target, layers, widths)
+            for layer in layers:
+                layer.keys = layer.values = None
         if hasattr(layers[0], "conv_states"):
             _join_states(target, layers)
     return into

@@ -50,7 +50,7 @@ def generate(
     now)` may add prompts, which become the next rows. `known` is of earlier calls with the same adapter, which
     is attached for one forward pass at a time, so a trainer gets its turn.
     """
-    generator = torch.Generator(base.device).manual_seed(secrets.randbits(63) if seed is None else seed)
+    generator = torch.Generator().manual_seed(secrets.randbits(63) if seed is None else seed)
     prepared, known = base.prepared(adapter), known or Prefixes()
     with base.attached(prepared):
         logits, cache, mask = _prefill(base, prepared, prompts, known)
@@ -77,6 +77,15 @@ def generate(
         with base.attached(prepared):
             logits = _decode(base, prepared, tokens, cache, mask)
     raise AssertionError("the loop ends with its last row")
+
+
+@torch.no_grad()
+def check_decodes(base: Base) -> None:
+    """Reads two tokens. UserError: the model keeps states where this sampler can't find or join them."""
+    cache = new_cache(base.model)
+    with base.attached(None):
+        body_of(base.model)(input_ids=torch.tensor([[3, 4]], device=base.device), past_key_values=cache, use_cache=True)
+    check_filled(base.model, cache)
 
 
 @dataclass(slots=True)
@@ -136,7 +145,6 @@ def _read(base: Base, prepared: Prepared, prompt: tuple[int, ...], known: Prefix
         past_key_values=cache,
         use_cache=True,
     )
-    check_filled(base.model, cache)
     if only_keys(cache):
         known.keep(prompt, cache)
     return prepared.head(output.last_hidden_state[:, -1]), cache, mask
@@ -180,7 +188,7 @@ def _inverted(mass: Tensor, generator: torch.Generator) -> Tensor:
     """
     blocks = nn.functional.pad(mass, (0, -mass.shape[1] % _BLOCK)).reshape(len(mass), -1, _BLOCK)
     below = blocks.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
-    point = torch.rand(len(mass), 1, dtype=torch.float64, device=mass.device, generator=generator) * below[:, -1:]
+    point = torch.rand(len(mass), 1, dtype=torch.float64, generator=generator).to(mass.device) * below[:, -1:]
     at = torch.searchsorted(below, point, right=True).clamp_(max=blocks.shape[1] - 1)  # beyond it where mass is NaN
     block = blocks.gather(1, at[:, :, None].expand(-1, -1, _BLOCK))[:, 0].double()
     left = (point - (below.gather(1, at) - block.sum(dim=-1, keepdim=True))).clamp(min=0)

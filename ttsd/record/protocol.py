@@ -53,13 +53,14 @@ class Past:
     """Tells where a run stands.
 
     `history` has its finished steps, `begun` the attempts of steps that are not finished, `state` is the folder of the
-    learner's state that continues from it (None: untouched weights).
+    learner's state that continues from it (None: untouched weights), `environment` was recorded at the first start.
     """
 
     history: History = field(default_factory=History)
     begun: tuple[Attempt, ...] = ()
     adapter_version: int = 0
     state: Path | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
 
 class RunDatabase(Protocol):

@@ -290,6 +290,7 @@ class Store:
             begun=tuple(one for one in attempts if one.number > finished),
             adapter_version=steps[-1]["adapter_version"] if steps else 0,
             state=self.state_folder(run, state) if state else None,
+            environment=self.run(run)["environment"],
         )
 
     def state_folder(self, run: int, name: str) -> Path:

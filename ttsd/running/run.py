@@ -6,9 +6,10 @@ The loop yields, this writes: every event is on disk before the next one is aske
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, closing
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,10 +114,11 @@ async def execute(session: Session, run: Run, view: View, number: int | None = N
     database, config = session.database, run.config
     number = database.new_run(run, _environment(session, config)) if number is None else number
     with database.claim(number) as folder:
-        database.resume(number, config.model_dump())
         past = database.past(number)
+        tokenizer = as_begun(past.environment, _environment(session, config), session.engine.tokenizer)
+        database.resume(number, config.model_dump())
         spending, meter = Spending(), Meter(config.budget, database.spent(number))
-        writer = PromptWriter(run.problem, session.engine.tokenizer, config)
+        writer = PromptWriter(run.problem, tokenizer, config)
         view.begin(number, run, past, meter)
         async with _policy(session, run, number, spending, past, folder) as policy:
             with closing(_tracker(run, number, folder)) as tracker:
@@ -201,11 +203,27 @@ async def _accounted(
                 yield replace(event, seconds={**event.seconds, **spending.take(), "run": meter.seconds})
 
 
+def as_begun(
+    recorded: Mapping[str, Any], now: Mapping[str, Any], tokenizer: Tokenizer | PlainText
+) -> Tokenizer | PlainText:
+    """Returns the tokenizer at the date on which the run began. UserError: model.path has other weights since then."""
+    if recorded.get("weights") != now["weights"]:
+        raise UserError(
+            "model.path holds other weights than when this run began, so it can't be resumed; "
+            "put the old ones back, or start another run with --fresh"
+        )
+    return tokenizer if isinstance(tokenizer, PlainText) else tokenizer.on(date.fromisoformat(recorded["date"]))
+
+
 def _environment(session: Session, config: Config) -> dict[str, Any]:
-    init = config.lora.init
+    from ttsd.backbone import resolve, weights_digest
+
+    init, tokenizer = config.lora.init, session.engine.tokenizer
     return {
         **({"init": adapter_digest(init)} if init else {}),
         **session.engine.sampler.info,
+        "weights": weights_digest(resolve(config.model.path)) if config.model.local else None,
+        "date": None if isinstance(tokenizer, PlainText) else tokenizer.today.isoformat(),
         "sandbox": session.sandbox.tier,
         "solution_python": session.sandbox.python_version,
         "cores": str(len(os.sched_getaffinity(0))),

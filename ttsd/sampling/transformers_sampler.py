@@ -86,7 +86,10 @@ class HfSampler:
         self._batches = itertools.count()
 
     async def start(self) -> None:
+        from ttsd.backbone import check_decodes
+
         self._base = await in_thread(self._load)
+        await in_thread(check_decodes, self._base)
         self.info = {
             "sampler": "transformers",
             "transformers": metadata.version("transformers"),

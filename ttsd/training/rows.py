@@ -79,7 +79,8 @@ class Rows:
         logprobs = [value for _, one in numbered for value in one.example.sampler_logprobs]
 
         def spread(values: Sequence[float]) -> Tensor:
-            return torch.tensor(values, dtype=torch.float64).repeat_interleave(torch.tensor(lengths)).to(device)
+            each = [value for value, length in zip(values, lengths, strict=True) for _ in range(length)]
+            return torch.tensor(each, dtype=torch.float64, device=device)
 
         return cls(
             at=torch.tensor([row for end in ends for row in end], device=device),

@@ -46,19 +46,11 @@ _KL_PROBE = 2  # completions of a step on which the distance to the reference is
 class Trainer:
     """Trains many questions on one base. Calls come from one thread at a time; the base's lock keeps a sampler out."""
 
-    def __init__(self, model_path: str, config: Config, *, threads: int | None = None) -> None:
-        """Loads the base. `threads`: of a CPU; None: half of the cores."""
+    def __init__(self, model: str | Base, config: Config, *, threads: int | None = None) -> None:
+        """Loads the base at the path `model`, or takes a loaded one. `threads`: of a CPU; None: half of the cores."""
         self._config = config
-        model, lora, distillation = config.model, config.lora, config.distillation
-        self.base: Base = load_base(
-            model_path,
-            dtype=model.dtype,
-            device=model.trainer_on,
-            quantize=model.base_bits,
-            gradient_checkpointing=distillation.checkpoint_over is not None,
-            threads=threads,
-            max_model_len=model.max_model_len,
-        )
+        self.base = model if isinstance(model, Base) else _load(model, config, threads)
+        lora, distillation = config.lora, config.distillation
         self.base.wire(LoraShape.of(lora.rank, lora.alpha, lora.target_modules))
         self._learners: dict[str, LearnerState] = {}
         self._scale = _FLOAT16_SCALE if self.base.dtype == torch.float16 else 1.0
@@ -349,6 +341,19 @@ class Trainer:
             base = self._sampled_logprobs([(example.prompt_ids, example.completion_ids) for example in probe])
         student = torch.cat(stats.student)[: len(base)]
         return float(losses.kl_to_base(student, base).mean())
+
+
+def _load(path: str, config: Config, threads: int | None) -> Base:
+    model = config.model
+    return load_base(
+        path,
+        dtype=model.dtype,
+        device=model.trainer_on,
+        quantize=model.base_bits,
+        gradient_checkpointing=config.distillation.checkpoint_over is not None,
+        threads=threads,
+        max_model_len=model.max_model_len,
+    )
 
 
 def _mixed(parts: Sequence[tuple[float, Tensor]]) -> Tensor:
