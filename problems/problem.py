@@ -55,7 +55,7 @@ class Problem:
     """Holds one question. `name` is what the user typed; `entry_point` is None for a stdin program.
 
     Two kinds ask for no program. With `answer_rule` the one case's `expected` is the right answer, which nobody is
-    shown. With `judge`, `MODULE:FUNCTION` or `FILE.py:FUNCTION`, a function of the user's own gives the score.
+    shown. With `judge`, `FILE.py:FUNCTION`, a function of the user's own gives the score.
 
     `starter_code` is shown in the prompt of function problems. `default_split` is the division into visible and
     hidden cases that suits the source, `time_limit_seconds` and `memory_limit_mib` the question's own limits where

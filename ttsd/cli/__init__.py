@@ -11,11 +11,13 @@ import sys
 
 from ttsd.cli.stopping import stop_requests
 from ttsd.errors import Stopped, TtsdError, UserError
+from ttsd.search_path import leave_working_directory_out
 
 
 def main() -> None:
     """Runs a command and turns what goes wrong into one sentence and an exit status."""
     stop_requests.listen()
+    leave_working_directory_out()
     from ttsd.cli.commands import app
     from ttsd.cli.completion import answer_bash
 

@@ -50,6 +50,7 @@ def show(
     Without a number the runs of the database; with one its attempts; --attempt, --step and --diff look closer.
     """
     from ttsd.record.store import Store
+    from ttsd.reporting.attempt import check_model
 
     settings = settings_of(config, set_)
     close = attempt is not None or step is not None or diff is not None
@@ -62,6 +63,8 @@ def show(
             wanted = {"question": question, "method": method, "status": state}
             _show_runs(store, {name: text for name, text in wanted.items() if text is not None}, limit, as_json)
         elif close:
+            if tokens or html is not None:
+                check_model(store, run, settings.model.path)
             _show_closely(store, run, attempt, step, diff, tokens, html)
         else:
             _show_run(store, run, limit, as_json)
@@ -159,8 +162,10 @@ def export(
 ) -> None:
     """Take a run's adapter out as a PEFT folder with a model card."""
     from ttsd.record.store import Store
+    from ttsd.reporting.attempt import check_model
     from ttsd.reporting.export import export as work
 
     settings = settings_of(config, set_)
     with Store.read_only(settings.store.path, settings.store.state_dir) as store:
+        check_model(store, run, settings.model.path)
         print(work(store, run, out))

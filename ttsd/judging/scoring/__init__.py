@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ttsd.errors import UserError
+from ttsd.search_path import without_working_directory
 
 LOADING_SECONDS = 120.0
 MAX_LINE_BYTES = 1 << 20
@@ -118,13 +119,13 @@ class Scorer:
 
     async def _started(self) -> _Worker:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ttsd.judging.scoring.worker"),
+            *(sys.executable, "-P", "-m", "ttsd.judging.scoring.worker"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is the owner's to handle
             limit=MAX_LINE_BYTES,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), *sys.path]))},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(without_working_directory(sys.path))},
         )
         worker = _Worker(process)
         worker.copying = asyncio.create_task(worker.copy())
