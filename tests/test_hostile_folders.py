@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT, refused, ttsd
+from tests.commands import ROOT, ttsd
 from tests.folders import made, refusal
 from tests.hostile import hostile_folder, what_ran
 from tests.test_view import Served, learn_from

@@ -63,7 +63,7 @@ def run_row(store: Store, run: int) -> Row:
 
 
 def check_model(store: Store, run: int, given: str | None) -> None:
-    """Checks that the user names the model of a run. UserError: only the database does, and that may be a stranger's."""
+    """Checks that the user names the model of a run. UserError: only the database names it."""
     recorded = recorded_config(store.run(run)["config"]).model.path
     if recorded not in (given, BUNDLED_MODEL):
         raise UserError(
