@@ -30,8 +30,8 @@ MAX_TESTS_BYTES = 256 << 20
 MAX_OPCODES = 64
 
 _DETAILS = ("platform", "question_id", "contest_id", "contest_date", "difficulty")
-_ID = re.compile(rb'"question_id"\s*:\s*("(?:[^"\\]|\\.)*")')
-_STATEMENT = re.compile(rb'"question_content"\s*:\s*("(?:[^"\\]|\\.)*")')
+_ID = re.compile(rb'"question_id"\s*:\s*("[^"\\]*+(?:\\.[^"\\]*+)*+")')
+_STATEMENT = re.compile(rb'"question_content"\s*:\s*("[^"\\]*+(?:\\.[^"\\]*+)*+")')
 _STRING_OPCODES = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"}
 _SILENT_OPCODES = {"PROTO", "FRAME", "MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT", "STOP"}
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT, ttsd
+from tests.commands import ROOT, refused, ttsd
 from tests.folders import made, refusal
 from tests.hostile import hostile_folder, what_ran
 from tests.test_view import Served, learn_from
+from ttsd.backbone.pretrained import Kind, pretrained
+from ttsd.backbone.tokenizer import Tokenizer
+from ttsd.errors import UserError
 from ttsd.record.store import Store
+from ttsd.reporting.view.records import Records, opened
 from ttsd.search_path import without_working_directory
 
 QUICK = ["--set", "budget.attempts=4", "--set", "sampling.group_size=4"]
@@ -125,3 +133,66 @@ def test_the_processes_of_the_page_run_nothing(tmp_path: Path) -> None:
         process.wait(timeout=30)
         process.stdout.close()
     assert what_ran(ran) == set()
+
+
+LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize("template", [LOOPS, "{{ 'a' * 10 ** 10 }}", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"])
+def test_a_chat_template_that_does_not_end_is_refused(tmp_path: Path, template: str) -> None:
+    model = copied_model(tmp_path)
+    (model / "chat_template.jinja").write_text(template + "{{ messages[0].content }}")
+    with pytest.raises(UserError, match="the chat template fails"):
+        Tokenizer.load(str(model))
+
+
+def copied_model(folder: Path, **settings: object) -> Path:
+    model = folder / "model"
+    shutil.copytree(ROOT / "problems" / "micro" / "model", model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | settings))
+    return model
+
+
+@pytest.mark.parametrize("where", ["attn_implementation", "_attn_implementation"])
+def test_a_model_folder_fetches_no_attention(tmp_path: Path, where: str) -> None:
+    model = copied_model(tmp_path, **{where: "somebody/attention"})
+    with pytest.raises(UserError, match="run code from there"):
+        pretrained("AutoConfig", str(model))
+
+
+@pytest.mark.parametrize("kind", ["AutoConfig", "AutoTokenizer", "AutoModelForCausalLM"])
+def test_a_model_folder_runs_no_python(tmp_path: Path, kind: Kind) -> None:
+    ran, names = tmp_path / "ran", ("AutoConfig", "AutoTokenizer", "AutoModelForCausalLM")
+    own: dict[str, object] = {"auto_map": dict.fromkeys(names, "own.Own"), "model_type": "own"}
+    model = copied_model(tmp_path, **own)
+    (model / "own.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    (model / "tokenizer_config.json").write_text(json.dumps({**own, "tokenizer_class": "Own"}))
+    with pytest.raises(UserError):
+        pretrained(kind, str(model))
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, "[]", "7", '{"model_type": 7}', '{"model_type": "qwen3", "vocab_size": "x"}']
+)
+def test_odd_model_folders_are_refused_in_a_sentence(tmp_path: Path, content: str) -> None:
+    model = copied_model(tmp_path)
+    (model / "config.json").write_text(content)
+    with pytest.raises(UserError, match="check model"):
+        pretrained("AutoModelForCausalLM", str(model))
+
+
+def test_a_model_that_only_a_record_names_is_not_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with Store(path) as store:
+        learn_from(store)
+        config = json.dumps(store.run(1)["config"] | {"model": {"path": "somebody/model"}})
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("update runs set config = ?", [config])
+        database.commit()
+    place = ["--set", f"store.path={path}"]
+    for command in (["show", "1", "--attempt", "1", "--tokens"], ["export", "1", str(tmp_path / "out")]):
+        assert "which only the database names" in refused(ttsd(*command, *place))
+    with Records(opened([(path, None)])) as records, pytest.raises(UserError, match="only the database names"):
+        records.tokens("1", 1, 1)

@@ -11,9 +11,12 @@ from array import array
 from collections.abc import Mapping
 from typing import Any
 
+from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Completion, Example, Prompt, Status, TokenAdvantages, Verdict
 
 Row = dict[str, Any]
+
+MAX_PROMPT_BYTES = 64 << 20
 
 
 def prompt_row(prompt: Prompt) -> Row:
@@ -31,8 +34,8 @@ def prompt_row(prompt: Prompt) -> Row:
 def prompt_of(row: Row) -> Prompt:
     """Returns the prompt of a row."""
     return Prompt(
-        token_ids=tuple(array("i", zlib.decompress(row["token_ids"]))),
-        text=zlib.decompress(row["text"]).decode("utf-8", "surrogatepass"),
+        token_ids=tuple(array("i", _unpacked(row["token_ids"]))),
+        text=_unpacked(row["text"]).decode("utf-8", "surrogatepass"),
         row=row["row"],
         shows=tuple(json.loads(row["shows"])),
     )
@@ -74,6 +77,15 @@ def attempt_row(attempt: Attempt) -> Row:
         "cpu_seconds": verdict.cpu_seconds,
         "created": now(),
     }
+
+
+def _unpacked(packed: bytes) -> bytes:
+    """Returns what was packed. UserError: it is longer than any prompt, in a database that ttsd did not write."""
+    unpacker = zlib.decompressobj()
+    found = unpacker.decompress(packed, MAX_PROMPT_BYTES)
+    if not unpacker.eof:
+        raise UserError("the database holds a prompt that is too long to read; give another with store.path")
+    return found
 
 
 def attempt_of(row: Row, prompt: Prompt) -> Attempt:

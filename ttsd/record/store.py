@@ -39,6 +39,7 @@ __all__ = ["Answer", "Row", "Store"]
 
 KEPT_STATES = 2
 BUSY_MILLISECONDS = 30_000
+MAX_VALUE_BYTES = 64 << 20  # of a database that is only read, and may be a stranger's
 
 
 class Store:
@@ -59,7 +60,9 @@ class Store:
 
     def _reader(self) -> sqlite3.Connection:
         address = f"{self.path.absolute().as_uri()}?mode=ro"
-        return sqlite3.connect(address, uri=True, timeout=BUSY_MILLISECONDS / 1000, isolation_level=None)
+        connection = sqlite3.connect(address, uri=True, timeout=BUSY_MILLISECONDS / 1000, isolation_level=None)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
+        return connection
 
     def _writer(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,8 +96,11 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.close()
+        if isinstance(error, sqlite3.DatabaseError):
+            with faults_in_words(self.path):
+                raise error
 
     # -- runs ---------------------------------------------------------------------------------------------------
 

@@ -87,7 +87,10 @@ class _Worker:
 class Scorer:
     """Runs the scorer `spec` (worker.py says what that holds) in at most `workers` processes at once."""
 
-    def __init__(self, spec: Mapping[str, Any], *, seconds: float, workers: int) -> None:
+    def __init__(
+        self, spec: Mapping[str, Any], *, seconds: float, workers: int, loading_seconds: float = LOADING_SECONDS
+    ) -> None:
+        self._loading_seconds = loading_seconds
         self._spec = json.dumps(spec).encode() + b"\n"
         self._is_own = spec["kind"] != "answer"
         self._seconds = seconds
@@ -132,7 +135,10 @@ class Scorer:
         assert process.stdin is not None
         try:
             process.stdin.write(self._spec)  # not on the command line, where every user could read the right answer
-            line = await _line(process, LOADING_SECONDS)
+            try:
+                line = await _line(process, self._loading_seconds)
+            except TimeoutError:
+                raise ScorerError(f"it was not loaded within {self._loading_seconds:g} seconds") from None
             if not line:
                 raise ScorerError(f"it ended while it was being loaded{_quoted(await worker.last_words())}")
             _said(line)
