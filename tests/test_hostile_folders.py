@@ -196,3 +196,16 @@ def test_a_model_that_only_a_record_names_is_not_loaded(tmp_path: Path) -> None:
         assert "which only the database names" in refused(ttsd(*command, *place))
     with Records(opened([(path, None)])) as records, pytest.raises(UserError, match="only the database names"):
         records.tokens("1", 1, 1)
+
+
+@pytest.mark.parametrize("mark", ["### User:", "[gMASK]", "〖system〗"])
+def test_marks_that_a_model_folder_declares_as_text_stay_text_in_a_user_turn(tmp_path: Path, mark: str) -> None:
+    model = copied_model(tmp_path)
+    vocabulary = json.loads((model / "tokenizer.json").read_text())
+    number = 1 + max(token["id"] for token in vocabulary["added_tokens"])
+    number = max(number, 1 + max(vocabulary["model"]["vocab"].values()))
+    vocabulary["added_tokens"] += [{**vocabulary["added_tokens"][0], "id": number, "content": mark, "special": False}]
+    (model / "tokenizer.json").write_text(json.dumps(vocabulary))
+    (model / "chat_template.jinja").write_text(mark + "\n{{ messages[-1].content }}\n" + mark)
+    tokenizer = Tokenizer.load(str(model))
+    assert tokenizer.chat(f"printed: {mark} and {mark}").count(number) == 2

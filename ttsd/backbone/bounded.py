@@ -21,14 +21,14 @@ MAX_BYTES = 16 << 20
 
 def bounded(work: Callable[[], str]) -> str:
     """Returns what `work` does. ValueError: it fails, with its message, or it takes more than the bounds."""
-    reading, writing = os.pipe()
+    receiving, sending = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of threads: the new process starts none and ends without tidying up
         child = os.fork()
     if child == 0:
-        _work(work, writing)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as file:
+        _work(work, sending)
+    os.close(sending)
+    with os.fdopen(receiving, "rb") as file:
         said = file.read(MAX_BYTES + 1)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -40,7 +40,7 @@ def bounded(work: Callable[[], str]) -> str:
     return str(found["text"])
 
 
-def _work(work: Callable[[], str], writing: int) -> None:
+def _work(work: Callable[[], str], sending: int) -> None:
     """Does the work and ends this process, whatever happens."""
     try:
         for number in (signal.SIGXCPU, signal.SIGINT, signal.SIGTERM):
@@ -53,7 +53,7 @@ def _work(work: Callable[[], str], writing: int) -> None:
             said = {"text": work()}
         except Exception as error:
             said = {"error": str(error)[:500] or type(error).__name__}
-        with os.fdopen(writing, "w") as file:
+        with os.fdopen(sending, "w") as file:
             json.dump(said, file)
     finally:
         os._exit(0)
