@@ -71,9 +71,7 @@ def _judged(path: Path, name: str, title: str, statement: str, settings: Mapping
         raise ProblemError(f"{where} has {others[0]} and a judge, which decides alone: leave one.")
     file, _, function = str(settings["judge"]).rpartition(":")
     if not file.endswith(".py") or not function.isidentifier():
-        raise ProblemError(
-            f'{where} has judge = {settings["judge"]!r}: give a file and its function, "judge.py:score".'
-        )
+        raise ProblemError(f'{where} has judge = {settings["judge"]!r}: give "judge.py:function".')
     return _problem(name, title, statement, "", judge=f"{own_file(path, file, 'judge')}:{function}")
 
 

@@ -63,7 +63,7 @@ def test_a_judge_is_named_by_its_file_and_its_folder_comes_last(tmp_path: Path) 
     assert ended.returncode == 0, ended.stderr
     assert what_ran(ran) == set()
     made(question, problem__toml='judge = "os:system"\n')
-    assert "give a file" in refusal(question)
+    assert "judge.py:function" in refusal(question)
 
 
 def test_a_scorer_that_a_program_of_the_users_own_starts_does_not_look_there_either(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_the_processes_of_vllm_run_nothing(tmp_path: Path) -> None:
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
 def test_the_workers_of_ray_run_nothing(tmp_path: Path) -> None:
     ran = hostile_folder(tmp_path / "data")
-    settings = ["--set", "model.sampler=transformers", "--ray", "local", "--workers", "1"]
+    settings = ["--set", "model.sampler=transformers", "--ray", "local", "--ray-workers", "1"]
     ended = ttsd("batch", "micro:numbers:2:1", *QUICK, *settings, cwd=tmp_path / "data")
     assert (ended.returncode, what_ran(ran)) == (0, set()), ended.stderr
 
