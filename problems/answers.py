@@ -10,7 +10,7 @@ In `problem.toml`, either
 where an exact answer is met by its exact value alone, `1.0` by what is within a millionth of it, and `\gcd(12, 18)` is
 no answer unless the right one holds that operator, or
 
-    judge = "judge.py:score"     a file in the folder, or an importable "package.module:score"
+    judge = "judge.py:score"     a function of a Python file in the folder
 
 The judge is a function of the whole answer, thinking removed: it returns a score (1 is right), a bool, or
 `(score, feedback)`. It is the user's own code and runs outside the sandbox, in its own process, under a time limit.
@@ -69,12 +69,10 @@ def _judged(path: Path, name: str, title: str, statement: str, settings: Mapping
     where = path / "problem.toml"
     if others := [key for key in SETTINGS if key in settings and key != "judge"]:
         raise ProblemError(f"{where} has {others[0]} and a judge, which decides alone: leave one.")
-    module, colon, function = str(settings["judge"]).rpartition(":")
-    if not colon or not module or not function.isidentifier():
-        raise ProblemError(f'{where} has judge = {settings["judge"]!r}: give "judge.py:function" or "module:function".')
-    if module.endswith(".py"):
-        module = str(own_file(path, module, "judge"))
-    return _problem(name, title, statement, "", judge=f"{module}:{function}")
+    file, _, function = str(settings["judge"]).rpartition(":")
+    if not file.endswith(".py") or not function.isidentifier():
+        raise ProblemError(f'{where} has judge = {settings["judge"]!r}: give "judge.py:function".')
+    return _problem(name, title, statement, "", judge=f"{own_file(path, file, 'judge')}:{function}")
 
 
 def _problem(

@@ -15,23 +15,42 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import operator
 import string
 import warnings
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from problems.checker import Checker
 from problems.problem import Case, ProblemError
 from problems.values import any_length_integers, encoded
 
 MAX_SOURCE_CHARACTERS = 4 << 20
-MAX_POWER_BITS = 1 << 20
+MAX_SIZE = 8 << 20  # of all values of a module: a value counts one, eight characters or 64 bits of it one more
+MAX_BITS = 1 << 16  # of a number: about MAX_DIGITS digits
 
 EVALPLUS = Checker("floats", absolute=1e-6, relative=1e-7)
 
 Values = Mapping[str, object]
+
+
+class Budget:
+    """Counts what the tests of one question make, since a line of them can ask for more than any machine holds."""
+
+    def __init__(self) -> None:
+        self.left = MAX_SIZE
+
+    def spend(self, size: int) -> None:
+        """Counts `size` more. ProblemError: the tests ask for too much."""
+        self.left -= size
+        if self.left < 0:
+            raise ProblemError(
+                "The tests hold more values than can be read: make them smaller, or give cases as files."
+            )
+
 
 _ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], object]] = {
     ast.Add: operator.add,
@@ -76,15 +95,17 @@ def tree(source: str, where: str) -> ast.Module:
         raise ProblemError(f"{where} is not Python ({str(error)[:120] or type(error).__name__}): correct it.") from None
 
 
-def calls(body: Iterable[ast.stmt], where: str, values: Values | None = None) -> Iterator[Call]:
+def calls(
+    body: Iterable[ast.stmt], where: str, values: Values | None = None, budget: Budget | None = None
+) -> Iterator[Call]:
     """Yields what the assertions of `body` say; `values` are names that stand for literals. Raises ProblemError."""
-    known = dict(values or {})
+    known, budget = ChainMap[str, object]({}, cast("dict[str, object]", values or {})), budget or Budget()
     for statement in body:
         try:
             if isinstance(statement, ast.Assert) and not _says_nothing(statement.test):
-                yield _call(statement.test, known)
+                yield _call(statement.test, known, budget)
             elif (name := _assigned(statement)) is not None:
-                known[name] = value(statement.value, known)  # type: ignore[attr-defined]
+                known[name] = value(statement.value, known, budget)  # type: ignore[attr-defined]
             elif not is_idle(statement):
                 raise Unsupported(f"{_shown(statement)} is no assertion on the result of one call")
         except (Unsupported, RecursionError) as error:
@@ -93,51 +114,55 @@ def calls(body: Iterable[ast.stmt], where: str, values: Values | None = None) ->
             ) from None
 
 
-def value(node: ast.expr, values: Values) -> object:
+def value(node: ast.expr, values: Values, budget: Budget) -> object:
     """Returns what an expression of literals and known names stands for; raises Unsupported."""
     match node:
         case ast.Constant(value=None | bool() | int() | float() | str() as constant):
+            budget.spend(_size(constant))
             return constant
         case ast.Name(id=name) if name in values:
+            budget.spend(_size(values[name]))
             return values[name]
         case ast.List(elts=items):
-            return [value(item, values) for item in items]
+            return [value(item, values, budget) for item in items]
         case ast.Tuple(elts=items):
-            return tuple(value(item, values) for item in items)
+            return tuple(value(item, values, budget) for item in items)
         case ast.Set(elts=items) if not any(isinstance(item, ast.Starred) for item in items):
-            return _hashable(node, lambda: {value(item, values) for item in items})
+            return _hashable(node, lambda: {value(item, values, budget) for item in items})
         case ast.Call(func=ast.Name(id="set" | "frozenset" as name), args=items, keywords=[]) if len(items) < 2:
-            return _hashable(node, lambda: _set(name, [value(item, values) for item in items]))
+            return _hashable(node, lambda: _set(name, [value(item, values, budget) for item in items]))
         case ast.Dict(keys=keys, values=items) if all(key is not None for key in keys):
             pairs = [(key, item) for key, item in zip(keys, items, strict=True) if key is not None]
-            return _hashable(node, lambda: {value(key, values): value(item, values) for key, item in pairs})
+            return _hashable(
+                node, lambda: {value(key, values, budget): value(item, values, budget) for key, item in pairs}
+            )
         case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
-            number = _number(operand, values)
+            number = _number(operand, values, budget)
             return -number if isinstance(sign, ast.USub) else number
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-            return _computed(type(op), value(left, values), value(right, values))
+            return _computed(type(op), value(left, values, budget), value(right, values, budget), budget)
     raise Unsupported(f"{_shown(node)} is no plain value")
 
 
-def _call(test: ast.expr, values: Values) -> Call:
+def _call(test: ast.expr, values: Values, budget: Budget) -> Call:
     match test:
         case ast.Compare(left=ast.Call() as call, ops=[ast.Eq()], comparators=[expected]):
-            return _called(call, value(expected, values), values)
+            return _called(call, value(expected, values, budget), values, budget)
         case ast.Compare(left=expected, ops=[ast.Eq()], comparators=[ast.Call() as call]):
-            return _called(call, value(expected, values), values)
+            return _called(call, value(expected, values, budget), values, budget)
         case ast.Compare(left=ast.Call() as call, ops=[ast.Is()], comparators=[ast.Constant(None | bool() as single)]):
-            return replace(_called(call, single, values), exact=single is not None)
+            return replace(_called(call, single, values, budget), exact=single is not None)
         case ast.UnaryOp(op=ast.Not(), operand=ast.Call() as call):
-            return _called(call, False, values)
+            return _called(call, False, values, budget)
         case ast.Call():
-            return _called(test, True, values)
+            return _called(test, True, values, budget)
     raise Unsupported(f"{_shown(test)} does not compare the result of one call with a plain value")
 
 
-def _called(call: ast.Call, expected: object, values: Values) -> Call:
+def _called(call: ast.Call, expected: object, values: Values, budget: Budget) -> Call:
     if call.keywords or any(isinstance(argument, ast.Starred) for argument in call.args):
         raise Unsupported(f"{_shown(call)} has arguments that are not given one by one and by position")
-    arguments = tuple(value(argument, values) for argument in call.args)
+    arguments = tuple(value(argument, values, budget) for argument in call.args)
     return Call(_function(call.func), arguments, expected, call.lineno)
 
 
@@ -183,8 +208,8 @@ def _set(name: str, items: list[Any]) -> object:
     return frozenset(elements) if name == "frozenset" else elements
 
 
-def _number(node: ast.expr, values: Values) -> float:
-    number = value(node, values)
+def _number(node: ast.expr, values: Values, budget: Budget) -> float:
+    number = value(node, values, budget)
     if not _is_number(number):
         raise Unsupported(f"{_shown(node)} is no number")
     return number  # type: ignore[return-value]
@@ -194,21 +219,37 @@ def _is_number(thing: object) -> bool:
     return isinstance(thing, int | float) and not isinstance(thing, bool)
 
 
-def _computed(kind: type[ast.operator], left: object, right: object) -> object:
+def _computed(kind: type[ast.operator], left: Any, right: Any, budget: Budget) -> object:
     """Computes with numbers, and puts texts or lists together; raises Unsupported."""
     joined = kind is ast.Add and type(left) is type(right) and isinstance(left, str | list)
     if not joined and not (_is_number(left) and _is_number(right)):
         raise Unsupported(f"it computes with {type(left).__name__} and {type(right).__name__}")
-    if kind is ast.Pow and not _is_small_power(left, right):  # type: ignore[arg-type]
-        raise Unsupported(f"{left} ** {right} is too large to compute")
+    budget.spend(_size(left) + _size(right))
+    if not joined and _bits(kind, left, right) > MAX_BITS:
+        raise Unsupported("it computes a number that is too large")
     try:
         return _ARITHMETIC[kind](left, right)
     except ArithmeticError as error:
         raise Unsupported(f"it computes what can't be computed ({error})") from None
 
 
-def _is_small_power(base: float, exponent: float) -> bool:
-    return exponent >= 0 and exponent * max(1, int(abs(base)).bit_length()) <= MAX_POWER_BITS
+def _bits(kind: type[ast.operator], left: float, right: float) -> float:
+    """Returns how many bits the result has at most; a negative power counts as too large."""
+    one, other = (abs(side).bit_length() if isinstance(side, int) else 64 for side in (left, right))
+    if kind is ast.Pow:
+        return right * max(1, one) if right >= 0 else math.inf
+    return one + other
+
+
+def _size(thing: object) -> int:
+    """Returns what a value counts in the budget."""
+    if isinstance(thing, list | tuple | set | frozenset):
+        return 1 + sum(map(_size, thing))
+    if isinstance(thing, dict):
+        return 1 + sum(map(_size, thing)) + sum(map(_size, thing.values()))
+    if isinstance(thing, str):
+        return 1 + len(thing) // 8
+    return 1 + thing.bit_length() // 64 if isinstance(thing, int) else 1
 
 
 def _text(argument: object, where: str, line: int) -> str:
@@ -258,7 +299,7 @@ def table(module: ast.Module, body: Sequence[ast.stmt], function: str, where: st
 
 
 def _items(node: ast.expr) -> list[Any]:
-    items = value(node, {})
+    items = value(node, {}, Budget())
     if not isinstance(items, list):
         raise Unsupported(f"{_shown(node)} is no list")
     return items

@@ -10,7 +10,6 @@ at any moment it leaves the old index and the old files, and started again it re
 
 from __future__ import annotations
 
-import difflib
 import fcntl
 import hashlib
 import json
@@ -23,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from problems import apps, code_contests, codeforces, humaneval, livecodebench, mbpp
-from problems.problem import Problem, ProblemError, checked, reason
+from problems.problem import Problem, ProblemError, checked, close_names, reason
 from problems.rows import Row, lines, parsed
 from problems.source import Facts, Source
 from problems.split import split
@@ -165,7 +164,7 @@ def _row(path: Path, name: str) -> Row:
 
 def _unknown(found: Index, question_id: str) -> str:
     known = [entry.question_id for entry in found.usable()]
-    close = difflib.get_close_matches(question_id, known, n=3)
+    close = close_names(question_id, known, 3)
     hint = (
         f"did you mean {' or '.join(f'{found.scheme}:{name}' for name in close)}?"
         if close

@@ -22,21 +22,19 @@ A question that asks for an answer instead of a program has no cases, but an ans
 
 from __future__ import annotations
 
-import difflib
 import json
 import stat
-import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
 from problems import answers, grading, pytest_cases
 from problems.asserts import parameters
-from problems.problem import Case, Problem, ProblemError, cause
-from problems.values import any_length_integers
+from problems.problem import MAX_CASES, MAX_CASES_CHARACTERS, Case, Problem, ProblemError, cause, close_names
+from problems.values import any_length_integers, plain_toml
 
 MAX_FILE_BYTES = 64 << 20
-MAX_CASES = 10_000
 
 _SETTINGS: Mapping[str, type | tuple[type, ...]] = {
     "title": str,
@@ -82,9 +80,11 @@ def _settings(path: Path) -> Mapping[str, object]:
     _refuse_unknown(settings, _SETTINGS, f"{where}")
     for key, value in settings.items():
         if not isinstance(value, _SETTINGS[key]) or isinstance(value, bool) != (_SETTINGS[key] is bool):
-            raise ProblemError(f"{where} has {key} = {value!r}, which is of the wrong type ({type(value).__name__}).")
+            raise ProblemError(
+                f"{where} has {key} = {value!r:.80}, which is of the wrong type ({type(value).__name__})."
+            )
         if key != "answer" and not isinstance(value, bool | str | list) and not 0 < cast(float, value) < float("inf"):
-            raise ProblemError(f"{where} has {key} = {value!r}: give a number above zero.")
+            raise ProblemError(f"{where} has {key} = {value!r:.80}: give a number above zero.")
     return settings
 
 
@@ -139,10 +139,12 @@ def _entry_point_and_cases(
 
 def _case_files(path: Path, public: list[object]) -> list[str]:
     """Returns the names of the case files in order; raises ProblemError where one lacks its other half."""
-    names = sorted((file.stem for file in path.glob("cases/*.in")), key=lambda name: (len(name), name))
-    _refuse_too_many(len(names), path / "cases")
-    outputs = {file.stem for file in path.glob("cases/*.out")}
-    if unpaired := sorted(outputs ^ set(names)):
+    given, outputs = (
+        {file.stem for file in islice(path.glob(f"cases/*.{end}"), MAX_CASES + 1)} for end in ("in", "out")
+    )
+    _refuse_too_many(max(len(given), len(outputs)), path / "cases")
+    names = sorted(given, key=lambda name: (len(name), name))
+    if unpaired := sorted(outputs ^ given):
         missing = "out" if unpaired[0] in names else "in"
         raise ProblemError(f"{path / 'cases'} has no {unpaired[0]}.{missing}: every case is a NAME.in and a NAME.out.")
     if unknown := [name for name in public if name not in outputs]:
@@ -153,8 +155,12 @@ def _case_files(path: Path, public: list[object]) -> list[str]:
 def _cases_from_files(
     path: Path, names: Sequence[str], entry_point: str | None, public: list[object]
 ) -> Iterator[Case]:
+    left = MAX_CASES_CHARACTERS
     for name in names:
         given, expected = _read(path, f"cases/{name}.in"), _read(path, f"cases/{name}.out")
+        left -= len(given) + len(expected)
+        if left < 0:
+            raise ProblemError(f"{path / 'cases'} holds more than {MAX_CASES_CHARACTERS >> 20} MiB: give fewer cases.")
         # The newline that editors put at the end of a file would be one argument more.
         yield Case(given if entry_point is None else given.rstrip("\r\n"), expected, name in public)
 
@@ -209,10 +215,8 @@ def _as_json(value: object, where: str) -> str:
 
 def _toml(path: Path, file: str) -> dict[str, object]:
     try:
-        text = _read(path, file)
-        with any_length_integers():
-            return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+        return plain_toml(_read(path, file))
+    except ValueError as error:
         if isinstance(error, ProblemError):
             raise
         raise ProblemError(f"{path / file} is not TOML: {str(error)[:200] or type(error).__name__}.") from None
@@ -240,9 +244,9 @@ def _read(path: Path, file: str) -> str:
 def _refuse_unknown(given: Collection[str], known: Collection[str], where: str) -> None:
     for key in given:
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
+            close = close_names(key, known)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
-            raise ProblemError(f"{where} has an unknown key {key!r}; {hint}")
+            raise ProblemError(f"{where} has an unknown key {key[:80]!r}; {hint}")
 
 
 def _refuse_too_many(count: int, where: Path) -> None:

@@ -14,14 +14,13 @@ and runs outside the sandbox, in a process of its own; the program that it judge
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import cast
 
 from problems.checker import BUILT_IN, Checker
-from problems.problem import Points, ProblemError
+from problems.problem import Points, ProblemError, close_names
 
 SETTINGS: Mapping[str, type | tuple[type, ...]] = {
     "checker": str,
@@ -48,7 +47,7 @@ def checker(path: Path, settings: Mapping[str, object]) -> Checker | None:
     if str(name).endswith(".py"):
         return Checker("own", program=str(own_file(path, str(name), "checker")))
     if name not in BUILT_IN:
-        close = difflib.get_close_matches(str(name), BUILT_IN, n=1)
+        close = close_names(str(name), BUILT_IN)
         hint = f"did you mean {close[0]!r}?" if close else f'give one of {", ".join(BUILT_IN)}, or a file, "check.py".'
         raise ProblemError(f"{where} has checker = {name!r}; {hint}")
     return Checker(name)  # type: ignore[arg-type]

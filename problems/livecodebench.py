@@ -9,7 +9,6 @@ read in full is an error that names it, never fewer tests.
 from __future__ import annotations
 
 import base64
-import difflib
 import itertools
 import json
 import pickletools
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import cast
 
 from problems import rows
-from problems.problem import Case, Problem, ProblemError, reason
+from problems.problem import Case, Problem, ProblemError, close_names, reason
 from problems.rows import Row, lines, parsed, text
 from problems.source import Facts, Release, Source, facts_of
 from problems.values import refuse_bomb
@@ -31,8 +30,8 @@ MAX_TESTS_BYTES = 256 << 20
 MAX_OPCODES = 64
 
 _DETAILS = ("platform", "question_id", "contest_id", "contest_date", "difficulty")
-_ID = re.compile(rb'"question_id"\s*:\s*("(?:[^"\\]|\\.)*")')
-_STATEMENT = re.compile(rb'"question_content"\s*:\s*("(?:[^"\\]|\\.)*")')
+_ID = re.compile(rb'"question_id"\s*:\s*("[^"\\]*+(?:\\.[^"\\]*+)*+")')
+_STATEMENT = re.compile(rb'"question_content"\s*:\s*("[^"\\]*+(?:\\.[^"\\]*+)*+")')
 _STRING_OPCODES = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"}
 _SILENT_OPCODES = {"PROTO", "FRAME", "MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT", "STOP"}
 
@@ -215,7 +214,7 @@ def _json(text: str, where: str) -> object:
 
 def _unknown(path: Path, question_id: str) -> str:
     ids = question_ids(path)
-    close = difflib.get_close_matches(question_id, ids, n=3)
+    close = close_names(question_id, ids, 3)
     hint = f"did you mean {' or '.join(close)}?" if close else "list them with `ttsd problems list`."
     return f"{path} has no question {question_id!r} among its {len(ids)} rows; {hint}"
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 from problems.checker import TOKENS, Checker
 from problems.signature import Signature, signature
 from problems.statement import granted, says_several_answers
 from problems.values import argument, strict_json
+
+MAX_CASES = 10_000
+MAX_STATEMENT_CHARACTERS = 1 << 20
+MAX_NAME_CHARACTERS = 1000
+MAX_COMPARED = 2000
+MAX_CASES_CHARACTERS = 256 << 20
 
 SplitMode = Literal["all", "half", "public"]
 
@@ -55,7 +63,7 @@ class Problem:
     """Holds one question. `name` is what the user typed; `entry_point` is None for a stdin program.
 
     Two kinds ask for no program. With `answer_rule` the one case's `expected` is the right answer, which nobody is
-    shown. With `judge`, `MODULE:FUNCTION` or `FILE.py:FUNCTION`, a function of the user's own gives the score.
+    shown. With `judge`, `FILE.py:FUNCTION`, a function of the user's own gives the score.
 
     `starter_code` is shown in the prompt of function problems. `default_split` is the division into visible and
     hidden cases that suits the source, `time_limit_seconds` and `memory_limit_mib` the question's own limits where
@@ -120,6 +128,7 @@ class Split:
 
 def checked(problem: Problem) -> Problem:
     """Returns `problem` itself; raises ProblemError where its text or its cases could not be judged."""
+    _check_sizes(problem)
     if not problem.cases:
         raise ProblemError(f"{problem.name} has no test case, so nothing could be judged: give it at least one.")
     if not problem.statement.strip():
@@ -133,6 +142,18 @@ def checked(problem: Problem) -> Problem:
     return problem
 
 
+def _check_sizes(problem: Problem) -> None:
+    called = f"{problem.name[:80]}"
+    if max(len(problem.name), len(problem.title), len(problem.entry_point or "")) > MAX_NAME_CHARACTERS:
+        raise ProblemError(f"{called} has a name or a title of more than {MAX_NAME_CHARACTERS} characters: shorten it.")
+    if max(len(problem.statement), len(problem.starter_code)) > MAX_STATEMENT_CHARACTERS:
+        raise ProblemError(f"{called} has a statement of more than {MAX_STATEMENT_CHARACTERS} characters: shorten it.")
+    if len(problem.cases) > MAX_CASES:
+        raise ProblemError(f"{called} has {len(problem.cases)} cases: give at most {MAX_CASES}.")
+    if sum(len(case.input) + len(case.expected) for case in problem.cases) > MAX_CASES_CHARACTERS:
+        raise ProblemError(f"{called} has cases of more than {MAX_CASES_CHARACTERS >> 20} MiB together: give fewer.")
+
+
 def several_answers_warning(problems: Iterable[Problem]) -> str:
     """Returns one line on the questions that allow more right answers than their cases do; empty without such."""
     names = list(dict.fromkeys(problem.name for problem in problems if problem.several_answers))
@@ -143,6 +164,12 @@ def several_answers_warning(problems: Iterable[Problem]) -> str:
         f"{shown}: the statement allows several right answers and each case accepts one, so a right program may be "
         "judged wrong; give a checker (docs/own-questions.md)"
     )
+
+
+def close_names(word: str, known: Iterable[str], count: int = 1) -> list[str]:
+    """Returns the most similar ones of the first names that are `known`; comparing takes long, so not of all."""
+    short = [name for name in islice(known, MAX_COMPARED) if len(name) <= MAX_NAME_CHARACTERS]
+    return difflib.get_close_matches(word[:MAX_NAME_CHARACTERS], short, n=count)
 
 
 def cause(error: OSError | UnicodeDecodeError) -> str:

@@ -9,6 +9,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -20,6 +21,9 @@ Row = Mapping[str, object]
 SUFFIXES = (".jsonl", ".jsonl.gz")
 MAX_ROW_BYTES = 256 << 20
 MAX_FILE_BYTES = 64 << 30
+MAX_LINES = 1_000_000
+MAX_GZIP_RATIO = 100  # text in JSON shrinks to a tenth; more is no question
+MAX_GZIP_BYTES = 64 << 20  # that every file may hold
 MAX_GROUP_BYTES = 4 << 30
 
 
@@ -60,22 +64,28 @@ def text(row: Row, key: str, name: str, schema: str) -> str:
 
 
 def _text_lines(path: Path, schema: str) -> Iterator[bytes]:
-    read = 0
+    read, most = 0, MAX_FILE_BYTES
+    if path.suffix == ".gz" and path.is_file():
+        most = MAX_GZIP_BYTES + MAX_GZIP_RATIO * path.stat().st_size
     with _open(path, schema) as file:
-        while line := file.readline(MAX_ROW_BYTES + 1):
+        for number in count():
+            if number > MAX_LINES:
+                raise ProblemError(f"{path} has more than {MAX_LINES} lines: split it.")
+            if not (line := file.readline(MAX_ROW_BYTES + 1)):
+                return
             rest = line
             while len(rest) > MAX_ROW_BYTES and not rest.endswith(b"\n"):
                 read += len(rest)
-                _check_size(read, path)
+                _check_size(read, most, path)
                 rest = file.readline(MAX_ROW_BYTES + 1)
             read += len(rest)
-            _check_size(read, path)
+            _check_size(read, most, path)
             yield line
 
 
-def _check_size(read: int, path: Path) -> None:
-    if read > MAX_FILE_BYTES:
-        raise ProblemError(f"{path} holds more than {MAX_FILE_BYTES >> 30} GiB: split it.")
+def _check_size(read: int, most: int, path: Path) -> None:
+    if read > most:
+        raise ProblemError(f"{path} holds more than {most >> 20} MiB: split it.")
 
 
 def _open(path: Path, schema: str) -> BinaryIO:

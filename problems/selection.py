@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 from problems.collection import Entry, Index
-from problems.problem import ProblemError
+from problems.problem import ProblemError, close_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def _check_known(given: Iterable[str], known: set[str], field: str, scheme: str)
     for value in given:
         if value not in known:
             choices = sorted(known - {""})
-            close = difflib.get_close_matches(value, choices, n=1)
+            close = close_names(value, choices)
             shown = ", ".join(choices[:20]) or "not known for any"
             hint = f"did you mean {close[0]!r}?" if close else f"there are: {shown}."
             raise ProblemError(f"No {scheme}: question has the {field} {value!r}; {hint}")

@@ -17,17 +17,16 @@ A TOML subset lists its questions, or filters those of a source that were pulled
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
 from problems import collection, livecodebench, micro, selection
-from problems.problem import ProblemError, cause
+from problems.problem import ProblemError, cause, close_names
 from problems.rows import SUFFIXES
 from problems.selection import Filter
+from problems.values import plain_toml
 
 _TYPES: Mapping[str, type] = {
     "source": str,
@@ -71,7 +70,7 @@ def _of(name: str) -> list[str]:
         return [f"{name}#{question_id}" for question_id in livecodebench.question_ids(Path(name))]
     if ":" in name or "#" in name or Path(name).is_dir():
         return [name]
-    close = difflib.get_close_matches(name, shipped(), n=1)
+    close = close_names(name, shipped())
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     raise ProblemError(
         f"there is no subset {name!r}{hint}; give one of {', '.join(shipped())}, a .toml file, a .jsonl file, "
@@ -94,8 +93,8 @@ def _text(path: Path) -> str:
 
 def _listed(text: str, name: str) -> list[str]:
     try:
-        subset = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        subset = plain_toml(text)
+    except ValueError as error:
         raise ProblemError(f"can't read the subset {name!r} ({error}); give a TOML file") from None
     listed, filter_ = subset.get("questions"), subset.get("filter")
     if (listed is None) == (filter_ is None):
@@ -125,7 +124,7 @@ def _filtered(table: object, name: str) -> list[str]:
 def _check(table: Mapping[str, object], name: str) -> None:
     for key, value in table.items():
         if key not in _TYPES:
-            close = difflib.get_close_matches(key, _TYPES, n=1)
+            close = close_names(key, _TYPES)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(_TYPES)}"
             raise ProblemError(f"the filter of the subset {name!r} has an unknown key {key!r}; {hint}")
         items = cast("list[object]", value) if isinstance(value, list) else []

@@ -2,8 +2,8 @@
 
     [1, 2]      "text"      null      1.5      (1, 2)      {3, 4}      {(0, 1): "a"}
 
-Integers have any length: Python's limit of 4300 digits is for texts of strangers, and here each step is linear in what
-it reads. Nothing is executed.
+In JSON, integers have any length. Elsewhere Python reads and writes them in quadratic time, so there they have up to
+MAX_DIGITS digits. Nothing is executed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import ast
 import json
 import re
 import sys
+import tomllib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +20,14 @@ from decimal import Decimal
 
 MAX_VALUES = 8 << 20
 MAX_QUICK_DIGITS = 4300
+MAX_DIGITS = 20_000  # ten milliseconds for each such number
+MAX_TOML_CHARACTERS = 16 << 20
+MAX_TOML_STEPS = 10**8  # of the parser, which takes the square of a dotted key's length
 MAX_LITERAL_CHARACTERS = 1 << 20  # the tree of a literal takes much more than its text
-_STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_DOTTED = re.compile(rf"(?<![\w-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{64,}}+")
+# A text that does not end goes to the end of all, so that none is looked at twice.
+_STRINGS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 
 
 def strict_json(text: str) -> object:
@@ -56,6 +63,19 @@ def argument(line: str) -> object:
         raise not_json from None
 
 
+def plain_toml(text: str) -> dict[str, object]:
+    """Returns what a TOML document says; raises ValueError where it says nothing or would take too long to read."""
+    if len(text) > MAX_TOML_CHARACTERS:
+        raise ValueError(f"it has more than {MAX_TOML_CHARACTERS >> 20} million characters")
+    if sum(chain.count(".") ** 2 for chain in _DOTTED.findall(text)) > MAX_TOML_STEPS:
+        raise ValueError("it has keys of too many parts; put long texts into files of their own")
+    try:
+        with any_length_integers():
+            return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def encoded(value: object) -> str:
     """Returns an argument as one line; raises ValueError or TypeError where neither JSON nor a literal carries it."""
     with any_length_integers():
@@ -67,23 +87,26 @@ def encoded(value: object) -> str:
         return text
 
 
-def refuse_bomb(text: str) -> None:
-    """Raises ValueError where `text`, as JSON, has so many values that they would take gigabytes.
+def refuse_bomb(text: str, most: int | None = None) -> None:
+    """Raises ValueError where `text`, as JSON, has more than `most`, or MAX_VALUES, values: that would take gigabytes.
 
     An empty list costs two characters and 64 bytes. What stands inside of strings costs no more than its length.
     """
-    marks = sum(map(text.count, ",[{"))
-    if marks > MAX_VALUES:
-        marks = sum(map(_STRINGS.sub("", text).count, ",[{"))
-    if marks > MAX_VALUES:
-        raise ValueError(f"it holds more than {MAX_VALUES} values")
+    marks, most = marks_in(text), most or MAX_VALUES
+    if marks > most and marks_in(_STRINGS.sub("", text)) > most:
+        raise ValueError(f"it holds more than {most} values")
+
+
+def marks_in(text: str) -> int:
+    """Returns the number of commas and opening brackets: about as many values has JSON, or fewer."""
+    return sum(map(text.count, ",[{"))
 
 
 @contextmanager
 def any_length_integers() -> Iterator[None]:
-    """Lifts Python's limit on the digits of integers in text. For a user's own files only: the time is quadratic."""
+    """Lifts Python's limit on the digits of integers in text, up to MAX_DIGITS."""
     before = sys.get_int_max_str_digits()
-    sys.set_int_max_str_digits(0)
+    sys.set_int_max_str_digits(MAX_DIGITS)
     try:
         yield
     finally:

@@ -30,11 +30,12 @@ GRACE_SECONDS = 30.0  # beyond the wall limit, before a silent supervisor counts
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 # Imports the zygote's part of this package, without its __init__, and leaves neither a name nor an import path behind.
 _BOOTSTRAP = """
-import sys, types
+import sys
+sys.path.remove("")
+import types
 package = types.ModuleType("sandbox")
 package.__path__ = [sys.argv[2]]
 sys.modules["sandbox"] = package
-sys.path.remove("")
 from sandbox.zygote import main
 for name in [name for name in sys.modules if name.split(".")[0] == "sandbox"]:
     del sys.modules[name]

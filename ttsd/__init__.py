@@ -4,8 +4,7 @@ The names of `ttsd.api`, and `ttsd.losses` (the losses as pure functions of tens
 their first use, so that the command line starts at once.
 """
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # that of `typing`, which is not in memory yet: see search_path
 if TYPE_CHECKING:
     from ttsd.api import (
         Answer,

@@ -36,7 +36,7 @@ class GgufFacts:
 
         try:
             self._reader = GGUFReader(file)
-        except (OSError, ValueError, IndexError, KeyError) as error:
+        except Exception as error:  # a stranger's file: the reader raises whatever it stumbles over
             raise UserError(f"can't load the model of {str(file)!r} ({error}); check model.path") from error
         self._file = file
 

@@ -62,7 +62,7 @@ def check_loads(folder: Path, path: str) -> None:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(pretrained("AutoConfig", path))
+        model = AutoModelForCausalLM.from_config(pretrained("AutoConfig", path), trust_remote_code=False)
         adapted = PeftModel.from_pretrained(model, str(folder), low_cpu_mem_usage=True)
     found = {name.replace(".default.", ".") for name, _ in adapted.named_parameters() if ".lora_" in name}
     with safe_open(folder / "adapter_model.safetensors", framework="pt") as tensors:

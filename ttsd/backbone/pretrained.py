@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,8 @@ from typing import Any, Literal
 from ttsd.errors import UserError
 
 Kind = Literal["AutoConfig", "AutoTokenizer", "AutoModelForCausalLM", "AutoModelForImageTextToText", "GenerationConfig"]
+
+MAX_TEXT_BYTES = 256 << 20
 
 _WHAT = {
     "AutoConfig": "configuration",
@@ -29,10 +30,11 @@ def pretrained(kind: Kind, path: str, **options: Any) -> Any:
         raise UserError(
             f"there is no model folder {path!r}; give an existing folder or a Hugging Face name (org/model)"
         )
+    _check_sizes(Path(path))
     loader = getattr(import_module("transformers"), kind)
     try:
-        return loader.from_pretrained(path, trust_remote_code=False, **options)
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+        found = loader.from_pretrained(path, trust_remote_code=False, **options)
+    except Exception as error:  # a stranger's folder: transformers raises whatever it stumbles over
         if Path(path).is_dir() and not (Path(path) / "config.json").is_file() and "gguf_file" not in options:
             raise UserError(
                 f"the folder {path!r} has no config.json, so it holds no model; check model.path"
@@ -42,6 +44,25 @@ def pretrained(kind: Kind, path: str, **options: Any) -> Any:
             reason = "it would run code of its own; ttsd runs models that transformers knows"
         named = Path(path, options["gguf_file"]) if "gguf_file" in options else path
         raise UserError(f"can't load the {_WHAT[kind]} of {str(named)!r} ({reason}); check model.path") from error
+    if kind == "AutoConfig" and _asks_for_kernels(found):
+        raise UserError(
+            f"the configuration of {path!r} asks for attention from a hub, which would run code from there; take "
+            "attn_implementation out of its config.json"
+        )
+    return found
+
+
+def _check_sizes(folder: Path) -> None:
+    """Checks the files that are read into memory whole. UserError: one is too large for what it says to be."""
+    for file in folder.glob("*"):
+        if file.suffix in (".json", ".jinja", ".txt", ".model") and file.stat().st_size > MAX_TEXT_BYTES:
+            raise UserError(f"{str(file)!r} is larger than {MAX_TEXT_BYTES >> 20} MiB; choose another model.path")
+
+
+def _asks_for_kernels(config: Any) -> bool:
+    """Tells whether transformers would fetch attention, which is code, from the place that a configuration names."""
+    parts = [config, *(part for part in vars(config).values() if hasattr(part, "_attn_implementation"))]
+    return any("/" in str(getattr(part, "_attn_implementation", "")) for part in parts)
 
 
 def _looks_local(path: str) -> bool:

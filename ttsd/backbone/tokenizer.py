@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from datetime import date
+from functools import cached_property, partial
 from typing import Any
 
+from ttsd.backbone.bounded import bounded
 from ttsd.backbone.files import check_tokenizer_files
 from ttsd.backbone.pretrained import pretrained
 from ttsd.backbone.rope import own_length
@@ -43,7 +45,7 @@ class Tokenizer:
         self._settings = template_settings
         self._thinking_end = thinking_end
         self.today = today or date.today()
-        head, tail = self._around(_USER_TURN)
+        head, tail, _ = self._frame
         self.opens_thinking = next((opened for opened, _ in MARKS if tail.rstrip().endswith(opened)), "")
         turn_end = self._turn_end()
         self.stop_token_ids = tuple(dict.fromkeys([*end_ids, *turn_end]))
@@ -95,15 +97,19 @@ class Tokenizer:
         """Returns the same tokenizer at another date: a resumed run reads the date on which it began."""
         other = copy.copy(self)
         other.today = today
+        other.__dict__.pop("_frame", None)
         return other
 
     def chat(self, user: str) -> tuple[int, ...]:
         """Returns the token ids of the system message (if any), one user turn, and the opening of the answer."""
+        head, tail, strips = self._frame
+        return self._user_text.between(head, user.strip() if strips else user, tail)
+
+    @cached_property
+    def _frame(self) -> tuple[str, str, bool]:
+        """Returns what the template puts around the user's text, and whether it strips the text, as many do."""
         head, tail = self._around(_USER_TURN)
-        rendered = self._rendered(user)
-        if rendered == head + user.strip() + tail:
-            user = user.strip()  # what many templates do
-        return self._user_text.between(head, user, tail)
+        return head, tail, self._rendered(f" {_USER_TURN}\n") == head + _USER_TURN + tail
 
     @property
     def vocabulary(self) -> int:
@@ -146,25 +152,20 @@ class Tokenizer:
         return parts[0], parts[1]
 
     def _rendered(self, user: str, answer: str | None = None, **settings: Any) -> str:
-        from jinja2 import TemplateError
-
         turns = [*self._system, {"role": "user", "content": user}]
         if answer is not None:
             turns.append({"role": "assistant", "content": answer})
+        values = {**self._settings, **settings, "strftime_now": self.today.strftime}
+        render = partial(
+            self._inner.apply_chat_template, turns, add_generation_prompt=answer is None, tokenize=False, **values
+        )
         try:
-            text = self._inner.apply_chat_template(
-                turns,
-                add_generation_prompt=answer is None,
-                tokenize=False,
-                strftime_now=self.today.strftime,
-                **{**self._settings, **settings},
-            )
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
+            return bounded(render)
+        except ValueError as error:
             remedy = "leave model.system_prompt empty" if self._system else "choose another model"
             raise UserError(
                 f"the chat template fails ({error}); check model.chat_template_kwargs, or {remedy}"
             ) from error
-        return str(text)
 
     def _turn_end(self) -> list[int]:
         """Returns the token with which the template ends an answer, if that is an added one."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from ttsd.errors import UserError
 
-_MARK = re.compile(r"\s*(<.*>|◁.*▷|\[/?[A-Z_]+\]|\[\|.*\|\])\s*\Z", re.DOTALL)  # JSON lists have no such shape
+_MARK = re.compile(r"\s*(<.*>|◁.*▷|\[/?[A-Za-z]\w*\]|\[\|.*\|\])\s*\Z", re.DOTALL)  # JSON lists have no such shape
 
 
 class UserText:
@@ -19,11 +19,12 @@ class UserText:
     def __init__(self, inner: Any) -> None:
         self._inner = inner
         # Runs of blanks (Phi-2, GPT-NeoX) and whole phrases (the bundled model) are added tokens in some vocabularies;
-        # they are text and steer nothing. What steers is special, or has the shape of a mark.
+        # they are text and steer nothing. What steers is special, or has the shape of a mark, or is in the template.
+        template = str(inner.chat_template)
         self.added = frozenset(
             number
             for number, token in inner.added_tokens_decoder.items()
-            if token.special or _MARK.match(token.content)
+            if token.special or _MARK.match(token.content) or (token.content.strip() and token.content in template)
         )
 
     def between(self, head: str, text: str, tail: str) -> tuple[int, ...]:

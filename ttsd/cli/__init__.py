@@ -11,12 +11,14 @@ import sys
 
 from ttsd.cli.stopping import stop_requests
 from ttsd.errors import Stopped, TtsdError, UserError
+from ttsd.search_path import leave_working_directory_out
 from ttsd.terminal import keep_streams_clean, one_line, say
 
 
 def main() -> None:
     """Runs a command and turns what goes wrong into one sentence and an exit status."""
     stop_requests.listen()
+    leave_working_directory_out()
     keep_streams_clean()
     from ttsd.cli.commands import app
     from ttsd.cli.completion import answer_bash

@@ -54,6 +54,7 @@ def show(
 ) -> None:
     """List runs; with a number its attempts; --attempt, --step and --diff look closer."""
     from ttsd.record.store import Store
+    from ttsd.reporting.attempt import check_model
 
     settings = settings_of(config, set_)
     _check_filters(method, state)
@@ -66,6 +67,8 @@ def show(
         if run is None:
             _show_runs(store, {"question": question, "method": method, "status": state}, limit, as_json)
         elif attempt is not None:
+            if tokens or html is not None:
+                check_model(store, run, settings.model.path)
             _show_attempt(store, run, attempt, tokens, html, as_json)
         elif step is not None:
             _show_step(store, run, step, as_json)
@@ -222,8 +225,10 @@ def export(
 ) -> None:
     """Take a run's adapter out as a PEFT folder with a model card."""
     from ttsd.record.store import Store
+    from ttsd.reporting.attempt import check_model
     from ttsd.reporting.export import export as work
 
     settings = settings_of(config, set_)
     with Store.read_only(settings.store.path, settings.store.state_dir) as store:
+        check_model(store, run, settings.model.path)
         print(work(store, run, out))

@@ -27,10 +27,11 @@ def view(
     """
     from ttsd.reporting.view import serve
 
-    store = settings_of(config, set_).store
+    settings = settings_of(config, set_)
+    store = settings.store
     chosen = [(path, None) for path in database or []]
     usual = [(Path(store.path), Path(store.state_dir) if store.state_dir else None)]
-    serve(chosen or usual, port=port, ready=_announce)
+    serve(chosen or usual, port=port, ready=_announce, model=settings.model.path)
 
 
 def _announce(address: str) -> None:

@@ -218,6 +218,12 @@ class JudgeSection(Section):
         "question", "question: outputs may differ as the statement grants; livecodebench: by the leaderboard's own rule"
     )
     memory_mib: int = setting(1024, "memory of a program, in MiB", ge=64)
+    max_question_seconds: float = setting(
+        60.0, "processor time on one case that a question may ask for; one that asks for more is refused", gt=0
+    )
+    max_question_mib: int = setting(
+        4096, "memory, in MiB, that a question may ask for; one that asks for more is refused", ge=64
+    )
     output_mib: int = setting(16, "output of a program on one case, in MiB", ge=1)
     slots: int | None = setting(
         None, "programs judged at once; none: a core each, less one if several runs train", ge=1

@@ -17,7 +17,7 @@ from ttsd.config import Config
 from ttsd.errors import UserError
 from ttsd.judging.answer_judge import AnswerJudge
 from ttsd.judging.judge import Judge, judge_for
-from ttsd.judging.sandbox_settings import limits_of, open_sandbox
+from ttsd.judging.sandbox_settings import check_limits, limits_of, open_sandbox
 from ttsd.nouns import Verdict
 
 Judgement = dict[str, Any]
@@ -26,7 +26,7 @@ MAX_PROGRAM_BYTES = 1 << 20
 
 async def judge_program(question: str, source: str, config: Config) -> Judgement:
     """Returns the verdict on one program, as the object that `ttsd judge --json` prints."""
-    problem = problems.load(question)  # before a sandbox starts, which could see files being read
+    problem = _loaded(question, config)  # before a sandbox starts, which could see files being read
     async with open_sandbox(config) as sandbox, _judge(problem, sandbox, config) as judge:
         return judgement(await judge.program(source), judge.limits)
 
@@ -34,7 +34,7 @@ async def judge_program(question: str, source: str, config: Config) -> Judgement
 async def judge_batch(lines: Iterable[str], config: Config) -> AsyncGenerator[Judgement, None]:
     """Yields one judgement for each JSON line `{"question": ..., "program": ...}`, in order; several run at once."""
     requests = [_request(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    found = {question: problems.load(question) for question, _ in requests}
+    found = {question: _loaded(question, config) for question, _ in requests}
     async with open_sandbox(config) as sandbox, AsyncExitStack() as stack:
         judges = {
             question: await stack.enter_async_context(_judge(problem, sandbox, config))
@@ -96,6 +96,12 @@ def read_program(path: str, stdin: TextIO) -> str:
     if len(source.encode("utf-8", "replace")) > MAX_PROGRAM_BYTES:
         raise UserError(f"the program {path!r} is longer than {MAX_PROGRAM_BYTES} bytes; give a smaller one")
     return source
+
+
+def _loaded(question: str, config: Config) -> Problem:
+    problem = problems.load(question)
+    check_limits(problem, config)
+    return problem
 
 
 def _judge(problem: Problem, sandbox: Sandbox, config: Config) -> AbstractAsyncContextManager[Judge | AnswerJudge]:

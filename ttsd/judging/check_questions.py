@@ -22,7 +22,7 @@ from ttsd.judging.by_hand import Judgement, judge_batch
 from ttsd.judging.checking import compared, open_check
 from ttsd.judging.judge import own_limits
 from ttsd.judging.same_output import same_output, same_result
-from ttsd.judging.sandbox_settings import limits_of, open_sandbox
+from ttsd.judging.sandbox_settings import check_limits, limits_of, open_sandbox
 from ttsd.judging.scoring import ScorerError, open_scorer
 
 MAX_CHECKED_CASES = 10  # on whose expected outputs a checker is tried
@@ -100,6 +100,7 @@ def _read(name: str, config: Config) -> tuple[Finding, str | None]:
     """Returns what can be found without running anything, and the question's own program if it is to be run."""
     try:
         problem = problems.load(name)
+        check_limits(problem, config)
         judged = compared(problem, config.judge.comparison)
         finding = Finding(
             name,

@@ -1,12 +1,13 @@
 """Checks a program's outputs: by a built-in comparison, by the user's own checker, or by one that came with a question.
 
-A built-in comparison runs here (same_output.py). The user's own checker is trusted and runs in a process of its own
-(scoring/). A published one is not trusted and runs in the sandbox, on outputs of a program that has ended; it is the
-one program there that gets an expected output, and never the one under judgement.
+A built-in comparison runs here (same_output.py), that of long outputs in a thread. The user's own checker is trusted
+and runs in a process of its own (scoring/). A published one is not trusted and runs in the sandbox, on outputs of a
+program that has ended; it is the one program there that gets an expected output, and never the one under judgement.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -21,6 +22,7 @@ from ttsd.errors import UserError
 from ttsd.judging.same_output import same_output, same_result
 from ttsd.judging.scoring import Score, Scorer, ScorerError, open_scorer
 
+QUICK_BYTES = 64 << 10  # of output: what is compared in the event loop, in a few milliseconds
 NOT_CHECKED = "The output could not be checked within the limits."
 # What a published checker finds: three files, by the names on its command line, and nothing on standard input.
 _HARNESS = """
@@ -96,6 +98,11 @@ class BuiltInCheck:
         self._function = function
 
     async def __call__(self, cases: Sequence[Case], outputs: Sequence[bytes | None]) -> list[Checked]:
+        if sum(len(output or b"") for output in outputs) > QUICK_BYTES:
+            return await asyncio.to_thread(self._checked, cases, outputs)
+        return self._checked(cases, outputs)
+
+    def _checked(self, cases: Sequence[Case], outputs: Sequence[bytes | None]) -> list[Checked]:
         return [RIGHT if self._same(*pair) else WRONG for pair in zip(cases, outputs, strict=True)]
 
     def _same(self, case: Case, output: bytes | None) -> bool:
@@ -118,7 +125,7 @@ class OwnCheck:
 
     async def _checked(self, case: Case, output: bytes | None) -> Checked:
         text = _text(output)
-        if text is None or (self._problem.entry_point is not None and not _is_json(text)):
+        if text is None or (self._problem.entry_point is not None and not await asyncio.to_thread(_is_json, text)):
             return WRONG
         score = await self._asked({"input": case.input, "output": text, "expected": case.expected})
         if score.value is None:

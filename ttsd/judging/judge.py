@@ -7,9 +7,10 @@ a verdict says no more of them than how the program failed and where.
 
 Where the steps run, since an attempt can hold anything and everybody shares the event loop:
 
-- event loop: finding the program or the answer (extract.py), comparing output with what was expected (same_output.py),
-  shortening tracebacks and output for feedback. Each is linear in what it reads, and what it reads is cut first: output
-  to a multiple of the expected one, tracebacks to 16 KiB, shown output to what is shown.
+- event loop: finding the program or the answer (extract.py), comparing output with what was expected (same_output.py;
+  in a thread where it is long), shortening tracebacks and output for feedback. Each is linear in what it reads, and
+  what it reads is cut first: output to a multiple of the expected one, tracebacks to 16 KiB, shown output to what is
+  shown.
 - sandbox: the program, from its compilation on, under its limits. It never sees an expected output. Afterwards, and
   apart from it, a checker that came with the question (checking.py).
 - scorer (scoring/): comparing final answers, and judges and checkers of the user's own, in processes of their own.

@@ -14,24 +14,27 @@ As there, the digits of every script are digits: a line of Arabic-Indic ones equ
 answers are read more strictly, see scoring/numerals.py.) And as there, a result is compared by value: `True` equals
 `1`, `1.0` equals `1`, and 0.1 + 0.2 does not equal 0.3. An empty expected output is matched by blank output.
 
-This runs in the event loop on what a program wrote, so no step takes more than linear time, but for sorting: long
-integers stay decimal digits, and `Decimal` compares without writing an exponent out.
+What a program wrote may be long, so no step takes more than linear time, but for sorting: long integers stay decimal
+digits, and `Decimal` compares without writing an exponent out. Output with other numbers of lines or values than the
+expected one has is wrong without being taken apart, and tokens are read one by one.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal, DecimalException
+from itertools import zip_longest
 from typing import Any
 
 from problems.checker import TOKENS, Checker
-from problems.values import strict_json
+from problems.values import marks_in, refuse_bomb, strict_json
 
 SLACK_FACTOR = 4
 SLACK_BYTES = 64 << 10
 EXACT_FLOATS = 2**53
+WORDS_AT_ONCE = 1 << 16
 _NUMBERS = (int, float, Decimal)
 
 
@@ -43,13 +46,15 @@ def same_output(printed: bytes, expected: str, checker: Checker = TOKENS) -> boo
     if checker.kind == "exact":
         return text.removesuffix("\n") == expected.removesuffix("\n")
     if checker.kind == "floats":
-        return _same_numbers(text.split(), expected.split(), checker)
+        return all(_close_tokens(*pair, checker) for pair in _pairs(text, expected))
+    text, expected = text.strip(), expected.strip()
+    if text.count("\n") != expected.count("\n"):
+        return False
     if checker.kind == "unordered":
         return _same_in_any_order(_lines(text), _lines(expected))
     if checker.kind == "case-insensitive":
         text, expected = text.casefold(), expected.casefold()
-    lines, wanted = _lines(text), _lines(expected)
-    return len(lines) == len(wanted) and all(map(_same_line, lines, wanted))
+    return all(map(_same_line, _lines(text), _lines(expected)))
 
 
 def same_result(returned: bytes | None, expected: str, checker: Checker = TOKENS) -> bool:
@@ -58,6 +63,7 @@ def same_result(returned: bytes | None, expected: str, checker: Checker = TOKENS
     if text is None:
         return False
     try:
+        refuse_bomb(text, SLACK_FACTOR * marks_in(expected) + SLACK_BYTES)
         return _same_value(strict_json(text), strict_json(expected), checker)
     except (ValueError, RecursionError, ArithmeticError):
         return False
@@ -74,14 +80,31 @@ def _decoded(data: bytes, expected: str) -> str | None:
 
 
 def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.strip().split("\n")]
+    return [line.strip() for line in text.split("\n")]
+
+
+def _pairs(text: str, wanted: str) -> Iterator[tuple[str, str]]:
+    """Yields the tokens of both texts, pair by pair; "" where one has no more."""
+    return zip_longest(_tokens(text), _tokens(wanted), fillvalue="")
+
+
+def _tokens(text: str) -> Iterator[str]:
+    """Yields the words of `text` without a list of all of them."""
+    while True:
+        words = text.split(None, WORDS_AT_ONCE)
+        yield from words[:WORDS_AT_ONCE]
+        if len(words) <= WORDS_AT_ONCE:
+            return
+        text = words[-1]
 
 
 def _same_line(line: str, wanted: str) -> bool:
     if line == wanted:
         return True
-    numbers, wanted_numbers = _decimals(line), _decimals(wanted)
-    return numbers is not None and numbers == wanted_numbers
+    try:
+        return all(Decimal(token) == Decimal(other) for token, other in _pairs(line, wanted))
+    except (DecimalException, ValueError):  # no number, or one side has no more of them
+        return False
 
 
 def _decimals(line: str) -> list[Decimal] | None:
@@ -91,12 +114,6 @@ def _decimals(line: str) -> list[Decimal] | None:
     except (DecimalException, ValueError):
         return None
     return None if any(number.is_nan() for number in numbers) else numbers
-
-
-def _same_numbers(tokens: list[str], wanted: list[str], checker: Checker) -> bool:
-    return len(tokens) == len(wanted) and all(
-        _close_tokens(*pair, checker) for pair in zip(tokens, wanted, strict=True)
-    )
 
 
 def _close_tokens(token: str, wanted: str, checker: Checker) -> bool:

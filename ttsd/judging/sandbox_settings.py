@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from problems.problem import Problem, ProblemError
 from sandbox import Limits, Sandbox
 from ttsd.config import Config
 
@@ -25,3 +26,18 @@ def limits_of(config: Config) -> Limits:
         memory_bytes=settings.memory_mib << 20,
         output_bytes=settings.output_mib << 20,
     )
+
+
+def check_limits(problem: Problem, config: Config) -> None:
+    """Checks what a question asks for. ProblemError: it is more than the settings let any question have."""
+    settings = config.judge
+    asked = {
+        "time_limit_seconds": (problem.time_limit_seconds, "max_question_seconds", settings.max_question_seconds),
+        "memory_limit_mib": (problem.memory_limit_mib, "max_question_mib", settings.max_question_mib),
+    }
+    for name, (value, setting, most) in asked.items():
+        if value is not None and value > most:
+            raise ProblemError(
+                f"{problem.name} asks for {name} = {value:g}, and no question may have more than {most:g}: lower it, "
+                f"or raise judge.{setting}"
+            )

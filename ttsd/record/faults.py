@@ -40,6 +40,8 @@ def faults_in_words(path: Path) -> Iterator[None]:
         text = str(error)
         if "not a database" in text or "malformed" in text:
             raise UserError(f"{path} is not a usable SQLite database ({text}); give another with store.path") from None
+        if "too big" in text:
+            raise UserError(f"{path} holds a value that is too long to read; give another with store.path") from None
         if "locked" in text or "busy" in text:
             raise UserError(
                 f"the database {path} is locked by another program; end what holds it, or give another with store.path"

@@ -11,12 +11,13 @@ from array import array
 from collections.abc import Mapping
 from typing import Any
 
+from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Charge, Completion, Example, Hint, Prompt, Status, TokenAdvantages, Verdict
 
 Row = dict[str, Any]
 
 CHARGED = ("prompt_tokens", "completion_tokens", "dollars")
-NEWER: Row = {"dollars": None, "hint": None}  # columns that a database lacks that is only read, and older than they are
+MAX_PROMPT_BYTES = 64 << 20
 
 
 def prompt_row(prompt: Prompt) -> Row:
@@ -34,8 +35,8 @@ def prompt_row(prompt: Prompt) -> Row:
 def prompt_of(row: Row) -> Prompt:
     """Returns the prompt of a row."""
     return Prompt(
-        token_ids=tuple(array("i", zlib.decompress(row["token_ids"]))),
-        text=zlib.decompress(row["text"]).decode("utf-8", "surrogatepass"),
+        token_ids=tuple(array("i", _unpacked(row["token_ids"]))),
+        text=_unpacked(row["text"]).decode("utf-8", "surrogatepass"),
         row=row["row"],
         shows=tuple(json.loads(row["shows"])),
     )
@@ -83,9 +84,17 @@ def attempt_row(attempt: Attempt) -> Row:
     }
 
 
+def _unpacked(packed: bytes) -> bytes:
+    """Returns what was packed. UserError: it is longer than any prompt, in a database that ttsd did not write."""
+    unpacker = zlib.decompressobj()
+    found = unpacker.decompress(packed, MAX_PROMPT_BYTES)
+    if not unpacker.eof:
+        raise UserError("the database holds a prompt that is too long to read; give another with store.path")
+    return found
+
+
 def attempt_of(row: Row, prompt: Prompt) -> Attempt:
     """Returns the attempt of a row, with the prompt that it answered."""
-    row = NEWER | row
     completion = Completion(
         token_ids=tuple(array("i", row["token_ids"])),
         text=row["completion"],

@@ -5,16 +5,35 @@ from __future__ import annotations
 from ttsd.record.tables import Migrations, sqlite_utils
 
 migrations = Migrations("ttsd 0.2")
+TABLES = ("runs", "steps", "prompts", "attempts", "examples", Migrations.migrations_table)
 
 
 def foreign(db: sqlite_utils.Database) -> str | None:
     """Explains in a clause why `db` can't be used: it has tables that this version did not make; None: it can."""
+    if strange := _strange(db):
+        return f"has {strange} that ttsd did not make; give a database of ttsd's own"
     known = {migration.name for migration in migrations.pending(sqlite_utils.Database(memory=True))}
     if {migration.name for migration in migrations.applied(db)} - known:
         return "was written by a newer version of ttsd; install that one"
     if {*db.table_names()} - {Migrations.migrations_table} and not migrations.applied(db):
         return "was not written by this version of ttsd; read it with the version that wrote it"
     return None
+
+
+def _strange(db: sqlite_utils.Database) -> str:
+    """Names what a stranger's database could make our queries endless with: a trigger, or a table that is none."""
+    for kind, name, sql in db.execute("select type, name, coalesce(sql, '') from sqlite_master"):
+        if kind == "trigger" or (kind == "table" and sql[:15].lower() == "create virtual "):
+            return f"a {kind} {name[:40]!r}"
+        if kind == "view" and name in TABLES:
+            return f"a view {name[:40]!r}"
+        if kind == "table" and any(hidden for *_, hidden in db.execute(f"pragma table_xinfo({_quoted(name)})")):
+            return f"a computed column in {name[:40]!r}"
+    return ""
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 @migrations()
@@ -108,6 +127,10 @@ def _create_attempts(db: sqlite_utils.Database) -> None:
             "completion_tokens": int,
             "mean_logprob": float,
             "min_logprob": float,
+            "dollars": float,  # what an endpoint charged for it
+            "hint": str,  # of a stronger model
+            "hint_tokens": int,
+            "hint_dollars": float,
             "sample_seconds": float,
             "judge_seconds": float,
             "cpu_seconds": float,
@@ -159,10 +182,3 @@ def _create_views(db: sqlite_utils.Database) -> None:
         min(discovery_attempt) as first_discovery, sum(attempts) as attempts, sum(visible_only) as visible_only
         from run_summary group by question, method""",
     )
-
-
-@migrations()
-def m002_endpoints(db: sqlite_utils.Database) -> None:
-    """Adds what endpoints charge for an attempt and its hint."""
-    for name, kind in {"dollars": float, "hint": str, "hint_tokens": int, "hint_dollars": float}.items():
-        db.table("attempts").add_column(name, kind)

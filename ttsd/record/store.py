@@ -40,6 +40,7 @@ __all__ = ["Answer", "Row", "Store"]
 
 KEPT_STATES = 2  # besides the best
 BUSY_MILLISECONDS = 30_000
+MAX_VALUE_BYTES = 64 << 20  # of a database that is only read, and may be a stranger's
 
 
 class Store:
@@ -66,6 +67,7 @@ class Store:
             connection = sqlite3.connect(address, uri=True, timeout=BUSY_MILLISECONDS / 1000, isolation_level=None)
             try:
                 connection.execute("select 1 from sqlite_master")
+                connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
                 break
             except sqlite3.OperationalError:
                 connection.close()
@@ -123,8 +125,11 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.close()
+        if isinstance(error, sqlite3.DatabaseError):
+            with faults_in_words(self.path):
+                raise error
 
     # -- runs ---------------------------------------------------------------------------------------------------
 

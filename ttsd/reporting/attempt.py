@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
+from ttsd.config import BUNDLED_MODEL, recorded_config
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Example
 from ttsd.record.store import Row, Store
@@ -59,6 +61,16 @@ def run_row(store: Store, run: int) -> Row:
     """Returns one run's row; its status says whether it is running or interrupted, and what ended it."""
     row = store.run(run)
     return row | {"status": store.state(row)}
+
+
+def check_model(store: Store, run: int, given: str | None) -> None:
+    """Checks that the user names the model of a run. UserError: only the database names it."""
+    recorded = recorded_config(store.run(run)["config"]).model.path
+    if recorded not in (given, BUNDLED_MODEL):
+        raise UserError(
+            f"run {run} needs the model {recorded!r}, which only the database names; to load it, add "
+            f"--set {shlex.quote(f'model.path={recorded}')}"
+        )
 
 
 def run_rows(store: Store) -> list[Row]:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 from ttsd.config import Config, load_config
 from ttsd.config.model import BUNDLED_MODEL
+from ttsd.judging.feedback import clip
 from ttsd.nouns import Attempt, Prompt
 from ttsd.record.store import Row
 from ttsd.reporting.alarms import alarms
 from ttsd.reporting.attempt import AttemptView, StepView
 from ttsd.terminal import one_line, readable
 
+MAX_SHOWN = 1 << 20  # characters of a text
 SHORT = 40  # characters of a setting's value
 MOST_COMPARED = 2000  # lines of a text: the time for a comparison grows faster than their number
 
@@ -29,7 +31,9 @@ def attempt_text(view: AttemptView) -> str:
     if teacher is not None:
         sections[prompt_title("self-teacher's prompt", teacher)] = teacher.text
     parts = [run_line(view.run), attempt_line(attempt)]
-    parts += [f"--- {title} ---\n{readable(text.rstrip())}" for title, text in sections.items() if text]
+    parts += [
+        f"--- {title} ---\n{readable(clip(text.rstrip(), MAX_SHOWN))}" for title, text in sections.items() if text
+    ]
     return "\n\n".join([*parts, loss_line(view.steps, attempt.step)])
 
 

@@ -17,7 +17,7 @@ from sandbox import Limits, Outcome, Program, Sandbox
 from ttsd.config import Config
 from ttsd.errors import UserError
 from ttsd.judging.judge import judge_for
-from ttsd.judging.sandbox_settings import limits_of, open_sandbox
+from ttsd.judging.sandbox_settings import check_limits, limits_of, open_sandbox
 from ttsd.loop import Event, Judge, learn
 from ttsd.methods import MethodOnQuestion
 from ttsd.nouns import Attempt
@@ -175,6 +175,7 @@ async def _restore(policy: LoraPolicy, number: int, past: Past) -> None:
 
 
 def _judge(session: Session, run: Run, spending: Spending) -> AbstractAsyncContextManager[Judge]:
+    check_limits(run.problem, run.config)
     return judge_for(
         run.problem,
         run.split,

@@ -7,6 +7,7 @@ import time
 from typing import Protocol
 
 from ttsd.config import Config
+from ttsd.judging.sandbox_settings import check_limits
 from ttsd.prompts import PromptWriter
 from ttsd.record.protocol import Answer
 from ttsd.record.run import Run, changed_settings
@@ -27,6 +28,7 @@ class Talk(View, Protocol):
 async def solve(run: Run, *, fresh: bool = False, view: Talk) -> Answer:
     """Brings `run` to a discovery or the end of its budget; resumes it where it was stopped, unless `fresh`."""
     config, parts = run.config, run.split
+    check_limits(run.problem, config)
     with running.open_store(config) as store:
         row = None if fresh else store.newest(run)
         if row is not None and (answer := store.settled(row, run)):

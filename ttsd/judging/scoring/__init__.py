@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ttsd.errors import UserError
+from ttsd.search_path import without_working_directory
 
 LOADING_SECONDS = 120.0
 MAX_LINE_BYTES = 1 << 20
@@ -86,7 +87,10 @@ class _Worker:
 class Scorer:
     """Runs the scorer `spec` (worker.py says what that holds) in at most `workers` processes at once."""
 
-    def __init__(self, spec: Mapping[str, Any], *, seconds: float, workers: int) -> None:
+    def __init__(
+        self, spec: Mapping[str, Any], *, seconds: float, workers: int, loading_seconds: float = LOADING_SECONDS
+    ) -> None:
+        self._loading_seconds = loading_seconds
         self._spec = json.dumps(spec).encode() + b"\n"
         self._is_own = spec["kind"] != "answer"
         self._seconds = seconds
@@ -118,20 +122,23 @@ class Scorer:
 
     async def _started(self) -> _Worker:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ttsd.judging.scoring.worker"),
+            *(sys.executable, "-P", "-m", "ttsd.judging.scoring.worker"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is the owner's to handle
             limit=MAX_LINE_BYTES,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), *sys.path]))},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(without_working_directory(sys.path))},
         )
         worker = _Worker(process)
         worker.copying = asyncio.create_task(worker.copy())
         assert process.stdin is not None
         try:
             process.stdin.write(self._spec)  # not on the command line, where every user could read the right answer
-            line = await _line(process, LOADING_SECONDS)
+            try:
+                line = await _line(process, self._loading_seconds)
+            except TimeoutError:
+                raise ScorerError(f"it was not loaded within {self._loading_seconds:g} seconds") from None
             if not line:
                 raise ScorerError(f"it ended while it was being loaded{_quoted(await worker.last_words())}")
             _said(line)

@@ -2,7 +2,7 @@
 
     {"kind": "answer", "expected": "3/4", "exact": false, "tolerance": null, "memory_bytes": N,
      "cpu_seconds": 6.0}                                                requests are answers, texts
-    {"kind": "judge", "judge": "MODULE:FUNCTION" or "/path/FILE.py:FUNCTION"}       likewise
+    {"kind": "judge", "judge": "/path/FILE.py:FUNCTION"}       likewise
     {"kind": "checker", "file": "/path/FILE.py", "values": false}       {"input": ..., "output": ..., "expected": ...}
 
 One JSON object a line goes out, the first when the scorer is ready. The scorer itself finds an empty stdin, and what it
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import ast
 import ctypes
-import importlib
 import importlib.util
 import json
 import logging
@@ -160,8 +159,8 @@ def _address_space() -> int:
 
 
 def _judge(spec: dict[str, Any]) -> ScoreFunction:
-    module_name, _, function_name = spec["judge"].rpartition(":")
-    function = getattr(_module(module_name), function_name)
+    file, _, function_name = spec["judge"].rpartition(":")
+    function = getattr(_module(file), function_name)
     return lambda answer: _score(function(answer))
 
 
@@ -188,10 +187,8 @@ def _value(text: str) -> Any:
 
 
 def _module(name: str) -> Any:
-    if not name.endswith(".py"):
-        return importlib.import_module(name)
     path = Path(name)
-    sys.path.insert(0, str(path.parent))
+    sys.path.append(str(path.parent))  # last, so that no file there takes the place of a library
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

@@ -17,8 +17,12 @@ from ttsd.reporting.view.records import Records, opened
 HOST = "127.0.0.1"
 
 
-def serve(databases: Sequence[tuple[Path, Path | None]], *, port: int, ready: Callable[[str], None]) -> None:
+def serve(
+    databases: Sequence[tuple[Path, Path | None]], *, port: int, ready: Callable[[str], None], model: str
+) -> None:
     """Serves until Ctrl-C. `databases`: each with its folder of states, if that is elsewhere; `ready` gets the address.
+
+    `model`: whose tokenizer may be loaded, besides the bundled one.
 
     UserError: a database that is not there, or a port that is taken.
     """
@@ -34,7 +38,7 @@ def serve(databases: Sequence[tuple[Path, Path | None]], *, port: int, ready: Ca
             listening.listen()  # who opens the address at once waits for the first answer
         except OSError:
             raise UserError(f"--port {port} is taken on this machine; choose another, or 0 for any") from None
-        with Records(records) as found:
+        with Records(records, model) as found:
             config = uvicorn.Config(
                 build_app(found, secret),
                 log_level="warning",

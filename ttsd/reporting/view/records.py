@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt
 from ttsd.record.store import Row, Store
-from ttsd.reporting.attempt import AttemptView, attempt_rows, attempt_view, run_row, run_rows
+from ttsd.reporting.attempt import AttemptView, attempt_rows, attempt_view, check_model, run_row, run_rows
 from ttsd.reporting.report.charts import discovery_data, learning_data
 from ttsd.reporting.report.figures import scripts
 from ttsd.reporting.show import learning_alarms
@@ -72,8 +72,8 @@ class Worker:
 class Records:
     """Reads the databases. A tokenizer has a process of its own, and so have the charts."""
 
-    def __init__(self, sources: Mapping[str, Database]) -> None:
-        self.sources = sources
+    def __init__(self, sources: Mapping[str, Database], model: str | None = None) -> None:
+        self.sources, self._model = sources, model
         self._tokenizing, self._charting = Worker(), Worker()
 
     def __enter__(self) -> Records:
@@ -146,7 +146,9 @@ class Records:
             return view, near, learned is not None and learned[1] is not None
 
     def tokens(self, name: str, run: int, attempt: int) -> list[Token]:
-        """Returns the attempt's tokens with their advantages."""
+        """Returns the attempt's tokens with their advantages. UserError: only the database names the model."""
+        with self.source(name).store() as store:
+            check_model(store, run, self._model)
         return self._tokenizing.call(_tokens, self.source(name), run, attempt)
 
 

@@ -13,7 +13,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, redirect_stdout
+from contextlib import asynccontextmanager, chdir, redirect_stdout
 from typing import Any
 
 from ttsd.config import Config
@@ -26,6 +26,7 @@ from ttsd.running.batch import Failure, Overview, Results, checked, sorted_out
 from ttsd.running.cluster.places import Place, briefly, cause, places
 from ttsd.running.cluster.worker import Need
 from ttsd.sampling.background import in_thread
+from ttsd.search_path import HOME
 
 
 async def batch(
@@ -61,7 +62,8 @@ async def _cluster(address: str, workers: int | None, config: Config) -> AsyncGe
     local = local_resources(_gpus(config), workers, parallel) if address == "local" else {}
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
+        with chdir(HOME):  # Ray puts the working directory first on its workers' search path
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
     except Exception as error:  # it raises all kinds
         if address == "local":
             raise InfrastructureError(f"Ray can't start on this machine: {cause(error)}") from None

@@ -159,6 +159,7 @@ class Launch:
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
             "PYTHONWARNINGS": "ignore",
+            "PYTHONSAFEPATH": "1",
         }
         if self.info.get("device") != "cpu":
             return common

@@ -50,6 +50,7 @@ def engine_args(settings: VllmSettings, device: str) -> dict[str, Any]:
 
     common = {
         "model": settings.model,
+        "trust_remote_code": False,
         "skip_tokenizer_init": True,
         "generation_config": "vllm",
         "dtype": resolved_dtype(settings.dtype, device, settings.model),
