@@ -66,7 +66,7 @@ def text(row: Row, key: str, name: str, schema: str) -> str:
 def _text_lines(path: Path, schema: str) -> Iterator[bytes]:
     read, most = 0, MAX_FILE_BYTES
     if path.suffix == ".gz" and path.is_file():
-        most = MAX_GZIP_BYTES + MAX_GZIP_RATIO * path.stat().st_size
+        most = min(most, MAX_GZIP_BYTES + MAX_GZIP_RATIO * path.stat().st_size)
     with _open(path, schema) as file:
         for number in count():
             if number > MAX_LINES:

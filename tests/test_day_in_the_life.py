@@ -24,8 +24,7 @@ import pytest
 from tests.commands import ROOT
 from tests.own_rows import row
 from tests.records import attempt, run_of
-from tests.test_foreign_folders import journal_of_two, listed
-from tests.test_terminal import HOSTILE, received
+from tests.strangers import HOSTILE, journal_of_two, listed, received
 from tests.tiny import write_model
 from ttsd.config import load_config
 from ttsd.nouns import Completion, Example, Prompt, Status, Step, Verdict

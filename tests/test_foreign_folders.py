@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ import pytest
 
 from tests.commands import ROOT
 from tests.records import attempt, begin
+from tests.strangers import journal_of_two, listed
 from ttsd.errors import UserError
 from ttsd.nouns import Step
 from ttsd.record.claims import claimed, is_claimed
@@ -34,11 +34,6 @@ def theirs(tmp_path: Path) -> Path:
         (folder / name / "kept").write_text("left alone")
     (folder / "lock").write_text("left alone")
     return folder
-
-
-def listed(folder: Path) -> list[tuple[str, str]]:
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    return [(str(file.relative_to(folder)), file.read_text()) for file in files]
 
 
 @pytest.mark.parametrize("linked", ["state folder", "run", "lock", "state", "tracker"])
@@ -188,14 +183,6 @@ def test_rows_that_are_not_yet_in_the_file_are_not_kept_quiet_about(common: Path
     common.chmod(0o555)
     with unprivileged(), pytest.raises(UserError, match=r"copy\.sqlite-wal, which can't be read here; copy both"):
         Store.read_only(common / "copy.sqlite")
-
-
-def journal_of_two(database: Path, other: Path) -> bytes:
-    """A journal as SQLite leaves it where it was killed in a transaction over two databases: `other` is their list."""
-    magic, name = bytes.fromhex("d9d505f920a163d7"), str(other).encode()
-    header = magic + struct.pack(">5I", 0, 0, database.stat().st_size // 4096, 512, 4096)
-    facts = struct.pack(">2I", len(name), sum(name))
-    return header.ljust(512, b"\0") + struct.pack(">I", 0x40000000 // 4096 + 1) + name + facts + magic
 
 
 def test_a_journal_deletes_no_other_file(tmp_path: Path, theirs: Path) -> None:

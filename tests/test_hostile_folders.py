@@ -17,7 +17,7 @@ import pytest
 from tests.commands import ROOT, refused, ttsd
 from tests.folders import made, refusal
 from tests.hostile import hostile_folder, what_ran
-from tests.test_view import Served, learn_from
+from tests.served import Served, learn_from
 from ttsd.backbone.pretrained import Kind, pretrained
 from ttsd.backbone.tokenizer import Tokenizer
 from ttsd.errors import UserError
@@ -206,6 +206,8 @@ def test_marks_that_a_model_folder_declares_as_text_stay_text_in_a_user_turn(tmp
     number = max(number, 1 + max(vocabulary["model"]["vocab"].values()))
     vocabulary["added_tokens"] += [{**vocabulary["added_tokens"][0], "id": number, "content": mark, "special": False}]
     (model / "tokenizer.json").write_text(json.dumps(vocabulary))
+    config = json.loads((model / "config.json").read_text()) | {"vocab_size": number + 1}
+    (model / "config.json").write_text(json.dumps(config))
     (model / "chat_template.jinja").write_text(mark + "\n{{ messages[-1].content }}\n" + mark)
     tokenizer = Tokenizer.load(str(model))
     assert tokenizer.chat(f"printed: {mark} and {mark}").count(number) == 2

@@ -70,7 +70,7 @@ async def test_a_file_that_is_not_there_is_reported_as_python_does(box: Sandbox)
     [
         ("x = (", Ending.ERROR, b"SyntaxError: '(' was never closed"),
         ("print(1)\0", Ending.ERROR, b"SyntaxError: source code string cannot contain null bytes"),
-        ("print('\ud800')", Ending.ERROR, b"SyntaxError"),
+        ("print('\ud800')", Ending.ERROR, b"UnicodeEncodeError"),
         ("-" * 100_000 + "1", Ending.MEMORY_LIMIT, b"MemoryError"),
         ("import sys; sys.exit(3)", Ending.ERROR, b""),
         ("exit('bye')", Ending.ERROR, b"bye"),

@@ -242,7 +242,11 @@ def test_json_is_answered_wherever_it_is_accepted(world: World) -> None:
     assert [row["attempt"] for row in whole["attempt_rows"]] == [1, 2, 3, 4, 5, 6]
     step = json.loads(command(world, number, "--step", "2", "--json"))
     assert (step["finished"], len(step["attempts"]), step["loss"] is None) == (True, 2, False)
-    one = json.loads(command(world, number, "--attempt", "5", "--tokens", "--json"))
+    one = json.loads(
+        command(
+            world, number, "--attempt", "5", "--tokens", "--json", "-s", f"model.path={world.run.config.model.path}"
+        )
+    )
     assert f"{ANSWER} 4" in one["teacher_prompt"]["text"]
     assert STATEMENT in one["prompt"]["text"]
     assert len(one["tokens"]) == one["completion_tokens"]

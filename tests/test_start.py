@@ -49,10 +49,11 @@ def test_threads_that_wait_leave_the_cores_to_others_soon(own: dict[str, str], m
 
 @pytest.mark.parametrize("name", ["problems", "sandbox", "configs"])
 def test_another_package_of_one_of_our_names_is_found_before_it_is_used(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).mkdir()
-    (tmp_path / name / "__init__.py").write_text("")
-    said = refused(ttsd("show", cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}"))
-    assert f"the package {name!r} that Python finds is not ttsd's ({tmp_path / name / '__init__.py'})" in said
+    other = tmp_path / "packages" / name
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("")
+    said = refused(ttsd("show", cwd=tmp_path, PYTHONPATH=f"{other.parent}{os.pathsep}{ROOT}"))
+    assert f"the package {name!r} that Python finds is not ttsd's ({other / '__init__.py'})" in said
 
 
 def test_a_log_has_the_command_the_version_and_where_an_error_arose(tmp_path: Path) -> None:

@@ -20,11 +20,12 @@ from ttsd.reporting.attempt import attempt_rows, run_rows
 SCHEMA = """\
 attempts: run attempt step round prompt adapter_version verdict discovered visible_passed visible_total hidden_passed \
 hidden_total visible_fraction score first_failure feedback program program_hash completion token_ids logprobs \
-finish_reason prompt_tokens completion_tokens mean_logprob min_logprob sample_seconds judge_seconds cpu_seconds \
-created dollars hint hint_tokens hint_dollars
+finish_reason prompt_tokens completion_tokens mean_logprob min_logprob dollars hint hint_tokens hint_dollars \
+sample_seconds judge_seconds cpu_seconds \
+created
 examples: run attempt teacher_prompt reward token_advantages
 prompts: prompt row shows tokens text token_ids
-runs: run question method seed fingerprint status ended model config split environment discovery_attempt program \
+runs: run question method seed label fingerprint status ended model config split environment discovery_attempt program \
 created updated
 steps: run step first_attempt attempts adapter_version loss metrics seconds state created"""
 

@@ -10,7 +10,6 @@ import pty
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from rich.console import Console
 
 from tests.commands import ROOT, ttsd
 from tests.records import run_of
+from tests.strangers import HOSTILE, received
 from ttsd.cli.completion import question_names
 from ttsd.nouns import History
 from ttsd.record.protocol import Past, Spent
@@ -26,12 +26,6 @@ from ttsd.record.store import Store
 from ttsd.reporting.live import RichOverview, print_table
 from ttsd.running.budget import Meter
 from ttsd.terminal import CleanStream, json_text, keep_streams_clean, one_line, print_answer, readable, unwrapped
-
-# Clears the screen, names the window, links, 8-bit controls, turned text, signs that take no room, a line of its own.
-HOSTILE = (
-    "\x1b[2J\x1b[31m", "\x1b]0;owned\x07", "\x1b]8;;http://a.b\x1b\\", "\x9b2J", "\x9d0;x\x9c", "\u202e", "\u2066",
-    "\u200b", "\u200f", "\ufeff", "\u00ad", "\U000e0041", "\u2028", "\rspoof", "\x08", "\x7f", "\x0c",
-)  # fmt: skip
 
 
 def test_readable_text_holds_no_sign_without_a_look() -> None:
@@ -130,17 +124,6 @@ def on_terminal(command: list[str], cwd: Path) -> str:
         found = b"".join(received(ours))
     os.close(ours)
     return found.decode(errors="replace")
-
-
-def received(descriptor: int) -> Iterator[bytes]:
-    while True:
-        try:
-            data = os.read(descriptor, 1 << 16)
-        except OSError:  # the other end is closed
-            return
-        if not data:
-            return
-        yield data
 
 
 @pytest.mark.slow

@@ -183,7 +183,7 @@ def test_only_the_adapter_learns(folder: Path, examples: list[Example]) -> None:
     assert all(torch.equal(tensor, base[name]) for name, tensor in made.base.model.state_dict().items())
     assert not any(parameter.requires_grad for parameter in made.base.model.parameters())
     assert not torch.equal(weights(made), start)
-    assert losses[-1] < losses[0] - 1
+    assert losses[-1] < losses[0] / 2
 
 
 @pytest.mark.parametrize("kind", ["ema", "trust-region", "frozen"])

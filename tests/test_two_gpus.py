@@ -98,7 +98,10 @@ def test_a_gpu_that_is_not_here_is_named_before_anything_is_loaded(monkeypatch: 
         (["model.sampler=transformers", "model.quantization=fp8"], "quantization=fp8 needs vLLM on a GPU, not transf"),
         (["model.device=cpu", "model.quantization=fp8"], "quantization=fp8 needs vLLM on a GPU, not vllm on cpu"),
         ([*TWO, "model.sampler=transformers"], "must name one GPU; or use model.sampler=vllm"),
-        (["model.sampler=sglang"], "there is no sampler 'sglang'; model.sampler is one of vllm, transformers, or auto"),
+        (
+            ["model.sampler=sglang"],
+            "there is no sampler 'sglang'; model.sampler is one of vllm, transformers, endpoint, or auto",
+        ),
     ],
 )
 def test_what_a_sampler_can_not_do_is_one_sentence(overrides: list[str], said: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
@@ -11,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,36 +19,17 @@ import pytest
 from tests.browser import Tab, chromium, tab
 from tests.commands import refused, ttsd
 from tests.records import run_of
+from tests.served import QUESTION, READ, WRONG, Served, learn_from
 from tests.synthetic import World, populate
 from ttsd.errors import UserError
-from ttsd.nouns import Attempt, Completion, Example, Prompt, Status, Step, Verdict
+from ttsd.nouns import Attempt, Completion, Prompt, Status, Verdict
 from ttsd.record.store import Store
 from ttsd.reporting.attempt import attempt_rows
 from ttsd.reporting.view.app import changes
 from ttsd.reporting.view.records import Worker
 
-QUESTION = "micro:numbers:2:1"
 ROOT = Path(__file__).parents[1]
-WRONG = Verdict(Status.WRONG_ANSWER, 1, 3, 0, 1, first_failure=1, feedback="no")
-READ, TEACHER = Prompt(tuple(range(10)), "the question"), Prompt(tuple(range(12)), "the solution", "teacher", (2,))
 needs_browser = pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine")
-
-
-@dataclass(frozen=True)
-class Served:
-    address: str
-    path: Path
-
-    def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, str, dict[str, str]]:
-        """Of an address under the secret, or of `/...` beside it."""
-        parts = urlsplit(self.address)
-        connection = http.client.HTTPConnection(parts.netloc, timeout=60)
-        try:
-            connection.request(method, path if path.startswith("/") else parts.path + path, headers=headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode(), dict(answer.getheaders())
-        finally:
-            connection.close()
 
 
 @pytest.fixture(scope="module")
@@ -71,18 +51,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         process.terminate()
         process.wait(timeout=30)
         process.stdout.close()
-
-
-def learn_from(store: Store) -> None:
-    """Adds a third run, of the bundled model: one step, whose teacher finds each token likelier than the one before."""
-    ids = range(20, 31)
-    completion = Completion(tuple(ids), "text", tuple(-0.1 * at for at in range(len(ids))), "stop", 0)
-    run = store.new_run(run_of(QUESTION, seed=9), {})
-    attempts = tuple(Attempt(number, 1, 1, READ, completion, "print(<1>)", WRONG, 0.1) for number in (1, 2))
-    for one in attempts:
-        store.add_attempt(run, one)
-    example = Example(1, READ.token_ids, completion.token_ids, completion.logprobs, teacher=TEACHER)
-    store.add_step(run, Step(1, attempts, 1, (example,)), None, {1: [0.5 * at - 2.5 for at in range(len(ids))]})
 
 
 def add_attempt(path: Path, run: int, text: str) -> int:

@@ -54,22 +54,18 @@ def show(
 ) -> None:
     """List runs; with a number its attempts; --attempt, --step and --diff look closer."""
     from ttsd.record.store import Store
-    from ttsd.reporting.attempt import check_model
 
-    settings = settings_of(config, set_)
     _check_filters(method, state)
-    close = sum(one is not None for one in (attempt, step, diff))
-    if close > 1 or (close and run is None):
+    if (close := sum(one is not None for one in (attempt, step, diff))) > 1 or (close and run is None):
         raise UserError("give one of --attempt, --step and --diff with a run's number, as in ttsd show 3 --attempt 17")
     if attempt is None and (tokens or html is not None):
         raise UserError(f"{'--tokens' if tokens else '--html'} needs an attempt, as in --attempt 17")
+    settings = settings_of(config, set_)
     with Store.read_only(settings.store.path, settings.store.state_dir) as store:
         if run is None:
             _show_runs(store, {"question": question, "method": method, "status": state}, limit, as_json)
         elif attempt is not None:
-            if tokens or html is not None:
-                check_model(store, run, settings.model.path)
-            _show_attempt(store, run, attempt, tokens, html, as_json)
+            _show_attempt(store, run, attempt, settings.model.path, tokens, html, as_json)
         elif step is not None:
             _show_step(store, run, step, as_json)
         elif diff is not None:
@@ -143,15 +139,19 @@ def _show_difference(store: Store, run: int, pair: tuple[int, int], as_json: boo
     print(json_text(difference_json(before, after, text)) if as_json else text)
 
 
-def _show_attempt(store: Store, run: int, attempt: int, tokens: bool, html: Path | None, as_json: bool) -> None:
-    if html is not None:
-        return _write_attempt_page(store, run, attempt, html)
+def _show_attempt(
+    store: Store, run: int, attempt: int, model: str, tokens: bool, html: Path | None, as_json: bool
+) -> None:
     from ttsd.reporting.as_json import attempt_json
-    from ttsd.reporting.attempt import attempt_view
+    from ttsd.reporting.attempt import attempt_view, check_model
     from ttsd.reporting.live import print_table
     from ttsd.reporting.show import attempt_text
     from ttsd.reporting.token_scores import scored_tokens, token_rows
 
+    if tokens or html is not None:
+        check_model(store, run, model)
+    if html is not None:
+        return _write_attempt_page(store, run, attempt, html)
     view = attempt_view(store, run, attempt)
     scored, weights = scored_tokens(store, run, attempt) if tokens else ([], "")
     if as_json:

@@ -40,6 +40,7 @@ def _quoted(name: str) -> str:
 def m001_initial(db: sqlite_utils.Database) -> None:
     """Creates the tables of version 0.2.0."""
     _create_runs(db)
+    _create_prompts(db)
     _create_attempts(db)
     _create_examples(db)
     _create_views(db)
@@ -87,7 +88,7 @@ def _create_runs(db: sqlite_utils.Database) -> None:
     )
 
 
-def _create_attempts(db: sqlite_utils.Database) -> None:
+def _create_prompts(db: sqlite_utils.Database) -> None:
     db.table("prompts").create(
         {
             "prompt": str,  # hash of all that follows
@@ -99,6 +100,9 @@ def _create_attempts(db: sqlite_utils.Database) -> None:
         },
         pk="prompt",
     )
+
+
+def _create_attempts(db: sqlite_utils.Database) -> None:
     db.table("attempts").create(
         {
             "run": int,
