@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,13 +12,17 @@ from ttsd.cli.options import (
     AtOnceOption,
     ConfigOption,
     JsonOption,
+    ModelOption,
     SetOption,
     SubsetArgument,
     UnsafeOption,
+    expand,
+    fit,
     run,
     settings_of,
 )
 from ttsd.errors import UserError
+from ttsd.terminal import json_text
 
 if TYPE_CHECKING:
     from ttsd.running.warm_up import WarmUp
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 def warm_up(
     subset: SubsetArgument,
-    out: Annotated[Path, typer.Option(help="The adapter's folder.", metavar="ADAPTER")],
+    out: Annotated[Path, typer.Option(help="The adapter's folder.", metavar="ADAPTER", callback=expand)],
     exclude: Annotated[
         list[str] | None,
         typer.Option(help="Questions kept out, with all that are alike to them: a subset.", metavar="SUBSET"),
@@ -43,6 +46,7 @@ def warm_up(
     ] = 8,
     licence: Annotated[str, typer.Option(help="Licence of the questions, recorded with the adapter.")] = "unknown",
     at_once: AtOnceOption = None,
+    model: ModelOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     unsafe_no_sandbox: UnsafeOption = False,
@@ -57,22 +61,22 @@ def warm_up(
     Exit status: 0, 2 wrong command or setting, 3 a fault of the machine, 130 or 143 stopped.
     """
     from problems.subsets import questions
+    from ttsd.methods import METHODS
     from ttsd.reporting.live import overview_for_stderr
     from ttsd.running import warm_up as work
 
-    settings = settings_of(config, set_, unsafe_no_sandbox)
+    settings = settings_of(config, set_, unsafe_no_sandbox, model=model)
     if not out.absolute().parent.is_dir():
         raise UserError(f"--out {str(out)!r} is in no folder that exists; make it first")
     seconds = None if minutes is None else 60 * minutes
     options = work.Options(attempts, pairs, epochs, lr, held_out, check, seconds, licence)
-    kept_out = questions(exclude) if exclude else []
+    names, kept_out = questions(subset), questions(exclude) if exclude else []
+    settings = fit(settings, names, [*METHODS.values()])
     with overview_for_stderr() as overview:
-        warming = work.warm_up(
-            questions(subset), kept_out, settings, options, out, runs_at_once=at_once, overview=overview
-        )
+        warming = work.warm_up(names, kept_out, settings, options, out, runs_at_once=at_once, overview=overview)
         found = run(warming, afterwards=RESUMABLE)
     if as_json:
-        print(json.dumps(_answer(found)))
+        print(json_text(_answer(found)))
     else:
         _print(found)
 
