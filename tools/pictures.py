@@ -27,7 +27,7 @@ from ttsd.reporting.token_scores import Token, recorded_tokens
 
 DOCS = Path(__file__).parents[1] / "docs"
 QUESTION = "micro:lists:6:61"
-QUESTIONS, ATTEMPTS = 12, 256  # of the comparison of methods
+QUESTIONS, ATTEMPTS = 12, 128  # of the comparison of methods
 WIDTH, HEIGHT = 1000, 545
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PAGE = Path(__file__).with_name("tokens.html.jinja")
