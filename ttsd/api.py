@@ -154,7 +154,7 @@ async def _asked(
     settings = config if isinstance(config, Config) else load_config(config)
     chosen = method_named(method or settings.method)
     fit = await in_thread(fitted_here, settings, [problem.name], [chosen])
-    return Run(problem, fit.config.model_copy(update={"method": chosen.name}), seed), fit.line if fit.chosen else ""
+    return Run(problem, fit.config.model_copy(update={"method": chosen.name}), seed), fit.line
 
 
 @contextmanager

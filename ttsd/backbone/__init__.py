@@ -8,6 +8,8 @@ Not here: losses, optimizers, and what a prompt says.
 
 from __future__ import annotations
 
+import logging
+
 from ttsd.backbone.attention import forest_attention
 from ttsd.backbone.base import Base, frozen, load_base
 from ttsd.backbone.files import check_weight_files, model_sizes, replacing
@@ -19,6 +21,9 @@ from ttsd.backbone.prefixes import Prefixes
 from ttsd.backbone.processor import cpu_computes_bfloat16, cpu_threads, device_named, resolved_dtype
 from ttsd.backbone.tokenizer import Tokenizer
 from ttsd.backbone.weights import weights_digest
+
+# peft imports bitsandbytes where it is installed, and that says on stderr which of its optional kernels are missing.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 __all__ = [
     "Adapter",

@@ -127,7 +127,7 @@ def fit(settings: Config, questions: Sequence[str], methods: Sequence[Method]) -
     from ttsd.sampling.background import in_thread
 
     fitted = run(in_thread(fitted_here, settings, questions, methods))
-    if fitted.chosen:
+    if fitted.line:
         say(fitted.line)
     return fitted.config
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ttsd.config import BUNDLED_MODEL, Config
 from ttsd.errors import UserError
@@ -26,7 +27,8 @@ def fitted_here(config: Config, questions: Iterable[str], methods: Iterable[Meth
     check_named(config, questions)
     if config.model.local:
         check_weight_files(resolve(config.model.path))
-    return fit_for(config, this_machine(), methods)
+    fit = fit_for(config, this_machine(), methods)
+    return replace(fit, line="") if config.model.path == BUNDLED_MODEL else fit  # its configuration says it all
 
 
 def fit_for(config: Config, machine: Machine, methods: Iterable[Method] = ()) -> Fit:
