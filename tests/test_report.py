@@ -14,10 +14,12 @@ import pytest
 from tests.browser import Tab, chromium, tab
 from tests.records import begin
 from tests.synthetic import World, populate, populate_much
+from ttsd.methods import METHODS
 from ttsd.record.store import Store
 from ttsd.reporting.alarms import attempt_alarms as alarms
 from ttsd.reporting.report import build_report, summary_rows
 from ttsd.reporting.report.book import evidence
+from ttsd.reporting.report.figures import COLOURS
 from ttsd.reporting.report.findings import Findings, find
 from ttsd.reporting.report.page import sentence
 from ttsd.reporting.report.record import COSTS, natural, read
@@ -360,3 +362,7 @@ def test_a_million_attempts_take_seconds(tmp_path: Path) -> None:
         build_report(store, tmp_path / "report")
         assert time.process_time() - start < 30
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2 << 20  # KiB
+
+
+def test_every_method_of_the_table_has_a_colour_of_its_own() -> None:
+    assert len(set(COLOURS)) == len(COLOURS) >= len(METHODS)

@@ -1,7 +1,7 @@
 """Makes the pictures of the README and the documentation from runs of this very commit.
 
     python -m tools.pictures            docs/tokens.png: a failed attempt, token by token, and the right program
-    python -m tools.pictures --methods  docs/methods.svg as well: discovery@k of every method on one list
+    python -m tools.pictures --methods  docs/methods.png as well: discovery@k of every method on one list
 
 The tokens come from one run of `ttsd demo`'s question; a headless Chromium takes the picture. The methods take half an
 hour on two cores.
@@ -79,14 +79,14 @@ def most_coloured(store: Store, attempts: tuple[Attempt, ...]) -> tuple[Attempt,
 
 
 def picture_methods(folder: Path) -> None:
-    """Runs every method on the first questions of micro-hard and writes docs/methods.svg."""
+    """Runs every method on the first questions of micro-hard and writes docs/methods.png."""
     from problems.subsets import questions
 
     chosen = questions(["micro-hard"])[:QUESTIONS]
     budget = ("--set", f"budget.attempts={ATTEMPTS}", "--set", "store.path=methods.sqlite")
     ttsd(folder, "batch", *chosen, "--methods", "all", *budget, "--set", "model.sampler=transformers")
     ttsd(folder, "report", "report", "--set", "store.path=methods.sqlite")
-    shutil.copy(folder / "report" / "discovery.svg", DOCS / "methods.svg")
+    shutil.copy(folder / "report" / "discovery.png", DOCS / "methods.png")
 
 
 def ttsd(folder: Path, *arguments: str) -> None:

@@ -2,8 +2,9 @@
 
     python -m tests.bench.kill_ray [--times 20] [--budget 64] [--seed 0] [--folder DIR]
 
-Two engines on this machine. A killed worker or keeper is one process less while the batch goes on; a killed or interrupted
-driver ends it, and the same command resumes. What must hold: `scene.py`. At the end the throughput of one and two workers.
+Two engines on this machine. A killed worker or keeper is one process less while the batch goes on. A killed or
+interrupted driver ends it, and the same command resumes. What must hold: `scene.py`. Then the throughput of one worker
+and of two.
 """
 
 from __future__ import annotations

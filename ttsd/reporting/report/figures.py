@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 Spec = dict[str, Any]
 
 ROWS = "rows"  # the name of every chart's data set
-COLOURS = ("#d1495b", "#edae49", "#3d7dca", "#2a9d8f", "#9b5de5", "#8d6e63", "#6c757d", "#e07a5f")
+COLOURS = (
+    "#d1495b", "#edae49", "#3d7dca", "#2a9d8f", "#9b5de5", "#8d6e63", "#6c757d", "#f28ab2", "#111827", "#84cc16",
+    "#0891b2", "#7f1d1d",
+)  # fmt: skip
+FEW = 4  # methods whose bands can be told apart
 UNITS: dict[Cost, str] = {
     "attempts": "attempts per run (k)",
     "rounds": "rounds per run (waits for verdicts)",
@@ -67,8 +71,9 @@ def discovery_chart(methods: Sequence[str], cost: Cost, *, height: int = 320, wi
     )
     shown = alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.12))
     base = _base(methods, UNITS[cost])
+    strength = 0.16 if len(methods) <= FEW else 0.05
     band = base.mark_area(interpolate="step-after").encode(
-        y=_share("low"), y2="high:Q", opacity=alt.when(chosen).then(alt.value(0.16)).otherwise(alt.value(0.02))
+        y=_share("low"), y2="high:Q", opacity=alt.when(chosen).then(alt.value(strength)).otherwise(alt.value(0.02))
     )
     line = base.mark_line(interpolate="step-after", strokeWidth=2.5).encode(y=_share("discovery"), opacity=shown)
     dot = base.mark_point(filled=True, size=70).encode(
