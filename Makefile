@@ -1,5 +1,5 @@
 # Demo, set-up and tests on a Linux machine without a GPU. With a GPU: pip install ".[gpu]"
-.PHONY: demo test quick lint setup docs reference lock micro clean
+.PHONY: demo test quick lint setup docs reference lock micro pictures clean
 
 SHELL := /bin/bash
 VENV := .venv
@@ -74,6 +74,10 @@ lock: $(VENV)/demo
 	 for p in torchvision torchaudio torchcodec triton cuda-toolkit cuda-bindings nvidia-cudnn-cu13 nvidia-nccl-cu13 \
 	 nvidia-cusparselt-cu13 nvidia-nvshmem-cu13; do echo "$$p; sys_platform == 'never'"; done) -o requirements.lock
 	@sed -i "/sys_platform == 'never'/d" requirements.lock
+
+# The pictures of README and docs, from runs of this commit; half an hour on two cores.
+pictures: $(VENV)/installed
+	$(BIN)/python -m tools.pictures --methods
 
 # Rebuilds the bundled model from its seed (25 minutes on two cores), and the lists that belong to its weights.
 micro: $(VENV)/installed
