@@ -47,9 +47,7 @@ class Budget:
         """Counts `size` more. ProblemError: the tests ask for too much."""
         self.left -= size
         if self.left < 0:
-            raise ProblemError(
-                "the tests hold more values than can be read: make them smaller, or give cases as files"
-            )
+            raise ProblemError("the tests hold more values than can be read: make them smaller, or give cases as files")
 
 
 _ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], object]] = {

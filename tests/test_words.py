@@ -138,7 +138,11 @@ def test_messages_start_with_a_lower_case_letter_and_end_without_a_full_stop() -
 
 
 def test_an_ill_formed_message_would_be_found() -> None:
-    wrong = ('raise UserError("There is none")', 'ProblemError(f"{name} is wrong: " f"correct {it}.")', 'X.UserError("a.")')
+    wrong = (
+        'raise UserError("There is none")',
+        'ProblemError(f"{name} is wrong: " f"correct {it}.")',
+        'X.UserError("a.")',
+    )
     right = ('raise UserError("LoRA is " + kind)', 'UserError(f"{name} is {kind}")', 'ValueError("It is.")')
     judged = [any(ill_formed(*parts) for _, *parts in messages_in(source)) for source in (*wrong, *right)]
     assert judged == [True, True, True, False, False, False]
