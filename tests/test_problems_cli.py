@@ -96,7 +96,7 @@ def test_checking_a_folder_of_folders(tmp_path: Path) -> None:
     assert every.status == 2
     assert "".join(name for name, one in found.items() if one["ok"]) == "acd"
     assert [found[name]["reference"] for name in "abcdef"] == ["accepted", "wrong answer", "accepted", None, None, None]
-    assert found["b"]["wrong"].endswith("wrong answer on case 1, 1 of 2 cases passed.")
+    assert found["b"]["wrong"].endswith("wrong answer on case 1, 1 of 2 cases passed")
     assert "has no cases" in found["e"]["wrong"]
     assert "cases 0 and 2 have the same input" in found["f"]["wrong"]
     assert (found["c"]["kind"], found["c"]["cases"]) == ("function", 1)
