@@ -52,9 +52,9 @@ def _load_path(name: str) -> Problem:
     if hash_mark and file.endswith(SUFFIXES):
         return livecodebench.load(Path(file), question_id, name)
     if name.endswith(SUFFIXES):
-        raise ProblemError(f"{name} holds many questions: name one, {name}#<question_id>.")
+        raise ProblemError(f"{name} holds many questions: name one, {name}#<question_id>")
     if not name or "\0" in name or not Path(name).is_dir():
-        raise ProblemError(f"There is no question {name!r}: give {FORMS}.")
+        raise ProblemError(f"there is no question {name!r}: give {FORMS}")
     return folder.load(Path(name), name)
 
 

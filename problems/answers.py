@@ -46,10 +46,10 @@ def problem(path: Path, name: str, title: str, statement: str, settings: Mapping
     """Returns the question in the folder `path`; raises ProblemError."""
     where = path / "problem.toml"
     if misplaced := [key for key in _FOR_PROGRAMS if key in settings]:
-        raise ProblemError(f"{where} has {misplaced[0]}, which is for programs, and an answer or a judge: leave one.")
+        raise ProblemError(f"{where} has {misplaced[0]}, which is for programs, and an answer or a judge: leave one")
     if (path / "cases.toml").exists() or (path / "cases").exists():
         hint = 'write checker = "exact"' if "exact" in settings and "answer" not in settings else "leave one"
-        raise ProblemError(f"{path} has cases, which are for programs, and an answer or a judge: {hint}.")
+        raise ProblemError(f"{path} has cases, which are for programs, and an answer or a judge: {hint}")
     if "judge" in settings:
         return _judged(path, name, title, statement, settings)
     return _answered(where, name, title, statement, settings)
@@ -57,10 +57,10 @@ def problem(path: Path, name: str, title: str, statement: str, settings: Mapping
 
 def _answered(where: Path, name: str, title: str, statement: str, settings: Mapping[str, object]) -> Problem:
     if settings.get("kind") != "answer" or not str(settings.get("answer", "")).strip():
-        raise ProblemError(f'{where} needs kind = "answer" and the right answer, as in answer = "3/4".')
+        raise ProblemError(f'{where} needs kind = "answer" and the right answer, as in answer = "3/4"')
     exact, tolerance = bool(settings.get("exact", False)), settings.get("tolerance")
     if tolerance is not None and exact:
-        raise ProblemError(f"{where} has exact = true and tolerance = {tolerance!r}: leave one.")
+        raise ProblemError(f"{where} has exact = true and tolerance = {tolerance!r}: leave one")
     rule = AnswerRule(exact, float(str(tolerance)) if tolerance is not None else None)
     return _problem(name, title, statement, str(settings["answer"]).strip(), answer_rule=rule)
 
@@ -68,10 +68,10 @@ def _answered(where: Path, name: str, title: str, statement: str, settings: Mapp
 def _judged(path: Path, name: str, title: str, statement: str, settings: Mapping[str, object]) -> Problem:
     where = path / "problem.toml"
     if others := [key for key in SETTINGS if key in settings and key != "judge"]:
-        raise ProblemError(f"{where} has {others[0]} and a judge, which decides alone: leave one.")
+        raise ProblemError(f"{where} has {others[0]} and a judge, which decides alone: leave one")
     file, _, function = str(settings["judge"]).rpartition(":")
     if not file.endswith(".py") or not function.isidentifier():
-        raise ProblemError(f'{where} has judge = {settings["judge"]!r}: give "judge.py:function".')
+        raise ProblemError(f'{where} has judge = {settings["judge"]!r}: give "judge.py:function"')
     return _problem(name, title, statement, "", judge=f"{own_file(path, file, 'judge')}:{function}")
 
 

@@ -50,7 +50,7 @@ def problem(row: Row, name: str) -> Problem:
     tests = _tests(row, name)
     function = tests.get("fn_name") or None
     if function is not None and not isinstance(function, str):
-        raise ProblemError(f"{name} has an fn_name that is no text but a {type(function).__name__}.")
+        raise ProblemError(f"{name} has an fn_name that is no text but a {type(function).__name__}")
     statement = text(row, "question", name, SCHEMA)
     cases = tuple((_stdin_cases if function is None else _function_cases)(tests, name))
     memory = _number(row.get("memory_limit"))
@@ -99,12 +99,12 @@ def _tests(row: Row, name: str) -> Mapping[str, object]:
             with any_length_integers():
                 tests = json.loads(tests) if tests.strip() else None
         except (ValueError, RecursionError) as error:
-            raise ProblemError(f"{where} is not JSON ({reason(error)}): download the file again.") from None
+            raise ProblemError(f"{where} is not JSON ({reason(error)}): download the file again") from None
     if not isinstance(tests, dict):
-        raise ProblemError(f"{name} has no tests in the field 'input_output': give it some, as in {SCHEMA}.")
+        raise ProblemError(f"{name} has no tests in the field 'input_output': give it some, as in {SCHEMA}")
     inputs, outputs = tests.get("inputs"), tests.get("outputs")
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs) or not inputs:
-        raise ProblemError(f"{where} has no lists of as many inputs as outputs.")
+        raise ProblemError(f"{where} has no lists of as many inputs as outputs")
     return tests
 
 
@@ -119,7 +119,7 @@ def _lines(given: object, where: str) -> str:
     if isinstance(given, list) and all(isinstance(line, str | int | float) for line in given):
         return "\n".join(map(str, given)) + "\n"
     if not isinstance(given, str):
-        raise ProblemError(f"{where} is no text but a {type(given).__name__}.")
+        raise ProblemError(f"{where} is no text but a {type(given).__name__}")
     return given
 
 
@@ -130,7 +130,7 @@ def _function_cases(tests: Mapping[str, object], name: str) -> Iterator[Case]:
     wrapped = all(isinstance(output, list) and len(output) == 1 for output in outputs)
     for index, (given, expected) in enumerate(zip(inputs, outputs, strict=True)):
         if not isinstance(given, list):
-            raise ProblemError(f"{name}: input_output, test {index}, has no list of arguments.")
+            raise ProblemError(f"{name}: input_output, test {index}, has no list of arguments")
         with any_length_integers():
             lines = [json.dumps(argument, ensure_ascii=False) for argument in given]
             yield Case("\n".join(lines), json.dumps(expected[0] if wrapped else expected, ensure_ascii=False))

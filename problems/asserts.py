@@ -47,9 +47,7 @@ class Budget:
         """Counts `size` more. ProblemError: the tests ask for too much."""
         self.left -= size
         if self.left < 0:
-            raise ProblemError(
-                "The tests hold more values than can be read: make them smaller, or give cases as files."
-            )
+            raise ProblemError("the tests hold more values than can be read: make them smaller, or give cases as files")
 
 
 _ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], object]] = {
@@ -86,13 +84,13 @@ class Unsupported(ValueError):
 def tree(source: str, where: str) -> ast.Module:
     """Returns the syntax tree of a test; raises ProblemError."""
     if len(source) > MAX_SOURCE_CHARACTERS:
-        raise ProblemError(f"{where} has more than {MAX_SOURCE_CHARACTERS >> 20} million characters: make it shorter.")
+        raise ProblemError(f"{where} has more than {MAX_SOURCE_CHARACTERS >> 20} million characters: make it shorter")
     try:
         with any_length_integers(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd escapes in strings: the test's business
             return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ProblemError(f"{where} is not Python ({str(error)[:120] or type(error).__name__}): correct it.") from None
+        raise ProblemError(f"{where} is not Python ({str(error)[:120] or type(error).__name__}): correct it") from None
 
 
 def calls(
@@ -110,7 +108,7 @@ def calls(
                 raise Unsupported(f"{_shown(statement)} is no assertion on the result of one call")
         except (Unsupported, RecursionError) as error:
             raise ProblemError(
-                f"{where}, line {statement.lineno}: {error}: write assert f(ARGUMENTS) == RESULT with plain values."
+                f"{where}, line {statement.lineno}: {error}: write assert f(ARGUMENTS) == RESULT with plain values"
             ) from None
 
 
@@ -256,7 +254,7 @@ def _text(argument: object, where: str, line: int) -> str:
     try:
         return encoded(argument)
     except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
-        raise ProblemError(f"{where}, line {line}, has a value that text can't carry ({str(error)[:80]}).") from None
+        raise ProblemError(f"{where}, line {line}, has a value that text can't carry ({str(error)[:80]})") from None
 
 
 def _json(thing: object, where: str, line: int) -> str:
@@ -264,7 +262,7 @@ def _json(thing: object, where: str, line: int) -> str:
         with any_length_integers():
             return json.dumps(thing, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ProblemError(f"{where}, line {line}, has a value that JSON can't carry ({str(error)[:80]}).") from None
+        raise ProblemError(f"{where}, line {line}, has a value that JSON can't carry ({str(error)[:80]})") from None
 
 
 def _shown(node: ast.AST) -> str:
@@ -287,13 +285,13 @@ def table(module: ast.Module, body: Sequence[ast.stmt], function: str, where: st
     if len(found) != 2:
         return None
     if not _compares(module) or not _loops(body, function):
-        raise ProblemError(f"{where} does not compare results by ==, which is all that is supported.")
+        raise ProblemError(f"{where} does not compare results by ==, which is all that is supported")
     try:
         inputs, results = (_items(found[name].value) for name in ("inputs", "results"))  # type: ignore[attr-defined]
     except (Unsupported, RecursionError) as error:
-        raise ProblemError(f"{where}: {str(error)[:200]}, so its cases are not known without running it.") from None
+        raise ProblemError(f"{where}: {str(error)[:200]}, so its cases are not known without running it") from None
     if len(inputs) != len(results) or not all(isinstance(given, list | tuple) for given in inputs):
-        raise ProblemError(f"{where} has inputs and results that do not belong together.")
+        raise ProblemError(f"{where} has inputs and results that do not belong together")
     line = found["inputs"].lineno
     return [Call(function, tuple(given), result, line) for given, result in zip(inputs, results, strict=True)]
 

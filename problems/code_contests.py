@@ -43,7 +43,7 @@ def problem(row: Row, name: str) -> Problem:
     """Returns the question in `row`, called `name`; raises ProblemError."""
     for key in ("input_file", "output_file"):
         if row.get(key):
-            raise ProblemError(f"{name} uses the file {str(row[key])[:20]!r} instead of standard input and output.")
+            raise ProblemError(f"{name} uses the file {str(row[key])[:20]!r} instead of standard input and output")
     cases = _listed_cases(row, name) if "test" in row else _columns_of_cases(row, name)
     memory = row.get("memory_limit_bytes")
     return Problem(
@@ -94,7 +94,7 @@ def _columns_of_cases(row: Row, name: str) -> Iterator[Case]:
         if (inputs, outputs) == (None, None) and not tests:
             continue
         if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
-            raise ProblemError(f"{name} has {key} without lists of as many inputs as outputs.")
+            raise ProblemError(f"{name} has {key} without lists of as many inputs as outputs")
         for index, pair in enumerate(zip(inputs, outputs, strict=True)):
             case = _case(*pair, f"{name}, {key} {index},", public=key == "public_tests")
             if case.input not in seen:
@@ -109,9 +109,9 @@ def _listed_cases(row: Row, name: str) -> Iterator[Case]:
             refuse_bomb(tests)
             tests = json.loads(tests)
         except (ValueError, RecursionError) as error:
-            raise ProblemError(f"{name}: test is not JSON ({reason(error)}): download the file again.") from None
+            raise ProblemError(f"{name}: test is not JSON ({reason(error)}): download the file again") from None
     if not isinstance(tests, list):
-        raise ProblemError(f"{name} has tests that are not a list but a {type(tests).__name__}.")
+        raise ProblemError(f"{name} has tests that are not a list but a {type(tests).__name__}")
     for index, test in enumerate(tests):
         where = f"{name}, test {index},"
         given, expected = (test.get("input"), test.get("output")) if isinstance(test, dict) else (None, None)
@@ -121,7 +121,7 @@ def _listed_cases(row: Row, name: str) -> Iterator[Case]:
 
 def _case(given: object, expected: object, where: str, *, public: bool = False) -> Case:
     if not isinstance(given, str) or not isinstance(expected, str):
-        raise ProblemError(f"{where} has no input and output text.")
+        raise ProblemError(f"{where} has no input and output text")
     return Case(given, expected, public)
 
 

@@ -65,9 +65,9 @@ def _checker(row: Row) -> Checker | None:
 
 def _refuse_unsupported(row: Row, name: str) -> None:
     if row.get("interaction_format"):
-        raise ProblemError(f"{name} talks to a judge while it runs, which is not supported.")
+        raise ProblemError(f"{name} talks to a judge while it runs, which is not supported")
     if row.get("input_mode") not in (None, "", "stdio"):
-        raise ProblemError(f"{name} reads its input from {str(row['input_mode'])[:20]!r}, not from standard input.")
+        raise ProblemError(f"{name} reads its input from {str(row['input_mode'])[:20]!r}, not from standard input")
 
 
 def _statement(row: Row, name: str) -> str:
@@ -83,11 +83,11 @@ def _statement(row: Row, name: str) -> str:
 def _tests(row: Row, key: str, name: str, *, public: bool) -> Iterator[Case]:
     tests = row.get(key) or []
     if not isinstance(tests, list):
-        raise ProblemError(f"{name} has {key} that are not a list but a {type(tests).__name__}.")
+        raise ProblemError(f"{name} has {key} that are not a list but a {type(tests).__name__}")
     for index, test in enumerate(tests):
         given, expected = (test.get("input"), test.get("output")) if isinstance(test, dict) else (None, None)
         if not isinstance(given, str) or not isinstance(expected, str):
-            raise ProblemError(f"{name}, {key} {index}, has no input and output text.")
+            raise ProblemError(f"{name}, {key} {index}, has no input and output text")
         yield Case(given, expected, public)
 
 

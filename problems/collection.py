@@ -80,7 +80,7 @@ def source_named(name: str) -> Source:
         if name in (source.name, source.scheme):
             return source
     known = ", ".join(source.name for source in SOURCES.values())
-    raise ProblemError(f"There is no source {name!r}: choose one of {known}.")
+    raise ProblemError(f"there is no source {name!r}: choose one of {known}")
 
 
 def pull(source: Source, *, release: str | None = None, revision: str | None = None) -> Index:
@@ -108,7 +108,7 @@ def pulled(scheme: str) -> Index | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProblemError(
-            f"{_folder(scheme) / 'index.json'} can't be read ({reason(error)}): {_remedy(SOURCES[scheme])}."
+            f"{_folder(scheme) / 'index.json'} can't be read ({reason(error)}): {_remedy(SOURCES[scheme])}"
         ) from None
 
 
@@ -126,7 +126,7 @@ def index(scheme: str, release: str = "") -> Index:
     """Does what `pulled` does; raises ProblemError where nothing was pulled, which names the `release` to pull."""
     found = pulled(scheme)
     if found is None:
-        raise ProblemError(f"No {scheme}: question is on this machine: {_remedy(SOURCES[scheme], release)}.")
+        raise ProblemError(f"no {scheme}: question is on this machine: {_remedy(SOURCES[scheme], release)}")
     return found
 
 
@@ -146,7 +146,7 @@ def _pulled_row(scheme: str, question_id: str) -> Row:
     found = pulled(scheme)
     if found is None:
         local = f", or give a local file instead, FILE.jsonl#{question_id}" if scheme == "lcb" else ""
-        raise ProblemError(f"{name} is not on this machine: {_remedy(SOURCES[scheme])}{local}.")
+        raise ProblemError(f"{name} is not on this machine: {_remedy(SOURCES[scheme])}{local}")
     entry = next((entry for entry in found.entries if entry.question_id == question_id), None)
     if entry is None:
         raise ProblemError(_unknown(found, question_id))
@@ -159,7 +159,7 @@ def _row(path: Path, name: str) -> Row:
     try:
         return parsed(path.read_bytes(), name)
     except OSError as error:
-        raise ProblemError(f"{name}: its file {path} can't be read ({reason(error)}): pull it again.") from None
+        raise ProblemError(f"{name}: its file {path} can't be read ({reason(error)}): pull it again") from None
 
 
 def _unknown(found: Index, question_id: str) -> str:
@@ -168,9 +168,9 @@ def _unknown(found: Index, question_id: str) -> str:
     hint = (
         f"did you mean {' or '.join(f'{found.scheme}:{name}' for name in close)}?"
         if close
-        else f"list them with `ttsd problems list {found.scheme}`."
+        else f"list them with `ttsd problems list {found.scheme}`"
     )
-    return f"There is no {found.scheme}:{question_id} among the {len(known)} questions that were pulled; {hint}"
+    return f"there is no {found.scheme}:{question_id} among the {len(known)} questions that were pulled; {hint}"
 
 
 def _remedy(source: Source, release: str = "") -> str:
@@ -191,12 +191,12 @@ def _stored(source: Source, draft: Index, paths: Sequence[Path]) -> Index:
             return done
     except OSError as error:
         raise ProblemError(
-            f"{folder} can't be written ({reason(error)}): make room, or set TTSD_CACHE to another folder."
+            f"{folder} can't be written ({reason(error)}): make room, or set TTSD_CACHE to another folder"
         ) from None
 
 
 def _first_refusal(found: Index, source: Source) -> str:
-    return found.entries[0].refused if found.entries else f"give files in {source.schema}."
+    return found.entries[0].refused if found.entries else f"give files in {source.schema}"
 
 
 def _entries(source: Source, paths: Iterable[Path], rows: Path) -> Iterator[Entry]:
@@ -208,10 +208,10 @@ def _entries(source: Source, paths: Iterable[Path], rows: Path) -> Iterator[Entr
             if not line.strip():
                 continue
             if number == MAX_ROWS:
-                raise ProblemError(f"{path} is beyond {MAX_ROWS} rows: pull fewer files.")
+                raise ProblemError(f"{path} is beyond {MAX_ROWS} rows: pull fewer files")
             entry = _entry(source, number, line, rows)
             if entry.question_id in seen:
-                entry = replace(entry, file="", refused=f"{entry.question_id!r} is there twice; the first one is kept.")
+                entry = replace(entry, file="", refused=f"{entry.question_id!r} is there twice; the first one is kept")
             seen.add(entry.question_id)
             yield entry
             number += 1
@@ -249,11 +249,11 @@ def _kept(source: Source, line: bytes, rows: Path) -> str:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         if not path.name.endswith(SUFFIXES):
-            raise ProblemError(f"{str(path)!r} is none of {', '.join(SUFFIXES)}, nor a folder of them: give one.")
+            raise ProblemError(f"{str(path)!r} is none of {', '.join(SUFFIXES)}, nor a folder of them: give one")
         return [path]
     found = sorted(file for file in path.iterdir() if file.name.endswith(SUFFIXES))
     if not found:
-        raise ProblemError(f"The folder {str(path)!r} has no {', '.join(SUFFIXES)} file: give one that has.")
+        raise ProblemError(f"the folder {str(path)!r} has no {', '.join(SUFFIXES)} file: give one that has")
     return found
 
 
@@ -270,7 +270,7 @@ def _alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ProblemError(f"Another pull is writing to {folder}: wait until it has ended.") from None
+            raise ProblemError(f"another pull is writing to {folder}: wait until it has ended") from None
         yield
 
 

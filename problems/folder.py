@@ -81,10 +81,10 @@ def _settings(path: Path) -> Mapping[str, object]:
     for key, value in settings.items():
         if not isinstance(value, _SETTINGS[key]) or isinstance(value, bool) != (_SETTINGS[key] is bool):
             raise ProblemError(
-                f"{where} has {key} = {value!r:.80}, which is of the wrong type ({type(value).__name__})."
+                f"{where} has {key} = {value!r:.80}, which is of the wrong type ({type(value).__name__})"
             )
         if key != "answer" and not isinstance(value, bool | str | list) and not 0 < cast(float, value) < float("inf"):
-            raise ProblemError(f"{where} has {key} = {value!r:.80}: give a number above zero.")
+            raise ProblemError(f"{where} has {key} = {value!r:.80}: give a number above zero")
     return settings
 
 
@@ -97,7 +97,7 @@ def _starter_code(path: Path, settings: Mapping[str, object], entry_point: str |
     """Returns what is given; else for a function its `def` line with as many parameters as the first case has."""
     in_file = (path / "starter.py").exists()
     if in_file and "starter_code" in settings:
-        raise ProblemError(f"{path} has starter code in problem.toml and in starter.py: leave one.")
+        raise ProblemError(f"{path} has starter code in problem.toml and in starter.py: leave one")
     if in_file:
         return _read(path, "starter.py")
     if "starter_code" in settings or entry_point is None:
@@ -122,9 +122,9 @@ def _entry_point_and_cases(
     given = {"cases.toml": (path / "cases.toml").exists(), "cases/": (path / "cases").exists()}
     kinds = [name for name, there in given.items() if there] + modules[:1]
     if not kinds:
-        raise ProblemError(f"{path} has no cases: write cases.toml, cases/NAME.in and cases/NAME.out, or tests.py.")
+        raise ProblemError(f"{path} has no cases: write cases.toml, cases/NAME.in and cases/NAME.out, or tests.py")
     if len(kinds) > 1:
-        raise ProblemError(f"{path} has cases in {' and '.join(kinds)}: leave one.")
+        raise ProblemError(f"{path} has cases in {' and '.join(kinds)}: leave one")
     if modules:
         texts = {str(path / module): _read(path, module) for module in modules}
         return pytest_cases.read(texts, entry_point, public)
@@ -132,7 +132,7 @@ def _entry_point_and_cases(
         names = _case_files(path, public)
         return entry_point, tuple(_cases_from_files(path, names, entry_point, public)), names
     if "public_cases" in settings:
-        raise ProblemError(f"{path} has public_cases for case files, but its cases are in cases.toml: mark them there.")
+        raise ProblemError(f"{path} has public_cases for case files, but its cases are in cases.toml: mark them there")
     cases = tuple(_cases_from_toml(path, entry_point))
     return entry_point, cases, [str(number) for number in range(len(cases))]
 
@@ -146,9 +146,9 @@ def _case_files(path: Path, public: list[object]) -> list[str]:
     names = sorted(given, key=lambda name: (len(name), name))
     if unpaired := sorted(outputs ^ given):
         missing = "out" if unpaired[0] in names else "in"
-        raise ProblemError(f"{path / 'cases'} has no {unpaired[0]}.{missing}: every case is a NAME.in and a NAME.out.")
+        raise ProblemError(f"{path / 'cases'} has no {unpaired[0]}.{missing}: every case is a NAME.in and a NAME.out")
     if unknown := [name for name in public if name not in outputs]:
-        raise ProblemError(f"{path / 'problem.toml'} makes {unknown[0]!r} public, but there is no such case.")
+        raise ProblemError(f"{path / 'problem.toml'} makes {unknown[0]!r} public, but there is no such case")
     return names
 
 
@@ -160,7 +160,7 @@ def _cases_from_files(
         given, expected = _read(path, f"cases/{name}.in"), _read(path, f"cases/{name}.out")
         left -= len(given) + len(expected)
         if left < 0:
-            raise ProblemError(f"{path / 'cases'} holds more than {MAX_CASES_CHARACTERS >> 20} MiB: give fewer cases.")
+            raise ProblemError(f"{path / 'cases'} holds more than {MAX_CASES_CHARACTERS >> 20} MiB: give fewer cases")
         # The newline that editors put at the end of a file would be one argument more.
         yield Case(given if entry_point is None else given.rstrip("\r\n"), expected, name in public)
 
@@ -170,7 +170,7 @@ def _cases_from_toml(path: Path, entry_point: str | None) -> Iterator[Case]:
     _refuse_unknown(document, {"case"}, f"{path / 'cases.toml'}")
     tables = document.get("case", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise ProblemError(f"{path / 'cases.toml'} has a 'case' that is no table: write every case under [[case]].")
+        raise ProblemError(f"{path / 'cases.toml'} has a 'case' that is no table: write every case under [[case]]")
     _refuse_too_many(len(tables), path / "cases.toml")
     for index, table in enumerate(tables):
         where = f"{path / 'cases.toml'}, case {index},"
@@ -179,11 +179,11 @@ def _cases_from_toml(path: Path, entry_point: str | None) -> Iterator[Case]:
 
 def _text_case(table: Mapping[str, object], where: str) -> Case:
     if "args" in table:
-        raise ProblemError(f"{where} has args, but problem.toml names no entry_point: name the function there.")
+        raise ProblemError(f"{where} has args, but problem.toml names no entry_point: name the function there")
     _refuse_unknown(table, {"input", "expected", "public"}, where)
     given, expected = table.get("input"), table.get("expected")
     if not isinstance(given, str) or not isinstance(expected, str):
-        raise ProblemError(f"{where} needs the texts input and expected.")
+        raise ProblemError(f"{where} needs the texts input and expected")
     return Case(given, expected, _public(table, where))
 
 
@@ -191,7 +191,7 @@ def _call_case(table: Mapping[str, object], where: str) -> Case:
     _refuse_unknown(table, {"args", "expected", "public"}, where)
     args = table.get("args")
     if not isinstance(args, list) or "expected" not in table:
-        raise ProblemError(f"{where} needs args, the list of the function's arguments, and expected, its result.")
+        raise ProblemError(f"{where} needs args, the list of the function's arguments, and expected, its result")
     lines = [_as_json(value, where) for value in args]
     return Case("\n".join(lines), _as_json(table["expected"], where), _public(table, where))
 
@@ -199,7 +199,7 @@ def _call_case(table: Mapping[str, object], where: str) -> Case:
 def _public(table: Mapping[str, object], where: str) -> bool:
     public = table.get("public", False)
     if not isinstance(public, bool):
-        raise ProblemError(f"{where} has public = {public!r}: give true or false.")
+        raise ProblemError(f"{where} has public = {public!r}: give true or false")
     return public
 
 
@@ -209,7 +209,7 @@ def _as_json(value: object, where: str) -> str:
             return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         raise ProblemError(
-            f"{where} has a value that JSON can't carry (a date, nan or inf): use text, numbers, booleans or lists."
+            f"{where} has a value that JSON can't carry (a date, nan or inf): use text, numbers, booleans or lists"
         ) from None
 
 
@@ -219,7 +219,7 @@ def _toml(path: Path, file: str) -> dict[str, object]:
     except ValueError as error:
         if isinstance(error, ProblemError):
             raise
-        raise ProblemError(f"{path / file} is not TOML: {str(error)[:200] or type(error).__name__}.") from None
+        raise ProblemError(f"{path / file} is not TOML: {str(error)[:200] or type(error).__name__}") from None
 
 
 def _read(path: Path, file: str) -> str:
@@ -227,18 +227,18 @@ def _read(path: Path, file: str) -> str:
     where = path / file
     try:
         if not where.resolve().is_relative_to(path.resolve()):
-            raise ProblemError(f"{where} is a link that leads out of the folder: put a copy of the file there.")
+            raise ProblemError(f"{where} is a link that leads out of the folder: put a copy of the file there")
         info = where.stat()
         if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_FILE_BYTES:
-            raise ProblemError(f"{where} is not a plain file of at most {MAX_FILE_BYTES >> 20} MiB.")
+            raise ProblemError(f"{where} is not a plain file of at most {MAX_FILE_BYTES >> 20} MiB")
         return where.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise ProblemError(f"There is no {where}: write it.") from None
+        raise ProblemError(f"there is no {where}: write it") from None
     except UnicodeDecodeError as error:
-        raise ProblemError(f"{where} is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
+        raise ProblemError(f"{where} is not UTF-8 (byte {error.start}): save it as UTF-8") from None
     except (OSError, RuntimeError) as error:
         why = cause(error) if isinstance(error, OSError) else error
-        raise ProblemError(f"{where} can't be read: {why}.") from None
+        raise ProblemError(f"{where} can't be read: {why}") from None
 
 
 def _refuse_unknown(given: Collection[str], known: Collection[str], where: str) -> None:
@@ -251,4 +251,4 @@ def _refuse_unknown(given: Collection[str], known: Collection[str], where: str) 
 
 def _refuse_too_many(count: int, where: Path) -> None:
     if count > MAX_CASES:
-        raise ProblemError(f"{where} has {count} cases: give at most {MAX_CASES}.")
+        raise ProblemError(f"{where} has {count} cases: give at most {MAX_CASES}")

@@ -40,7 +40,7 @@ def checker(path: Path, settings: Mapping[str, object]) -> Checker | None:
         return None
     if name not in (None, "floats") and bounds:
         raise ProblemError(
-            f'{where} has {bounds[0]}, which is for checker = "floats", and checker = {name!r}: leave one.'
+            f'{where} has {bounds[0]}, which is for checker = "floats", and checker = {name!r}: leave one'
         )
     if name is None or name == "floats":
         return _floats(where, cast("Mapping[str, float]", settings), bounds)
@@ -48,7 +48,7 @@ def checker(path: Path, settings: Mapping[str, object]) -> Checker | None:
         return Checker("own", program=str(own_file(path, str(name), "checker")))
     if name not in BUILT_IN:
         close = close_names(str(name), BUILT_IN)
-        hint = f"did you mean {close[0]!r}?" if close else f'give one of {", ".join(BUILT_IN)}, or a file, "check.py".'
+        hint = f"did you mean {close[0]!r}?" if close else f'give one of {", ".join(BUILT_IN)}, or a file, "check.py"'
         raise ProblemError(f"{where} has checker = {name!r}; {hint}")
     return Checker(name)  # type: ignore[arg-type]
 
@@ -57,7 +57,7 @@ def own_file(path: Path, name: str, what: str) -> Path:
     """Returns the Python file `name` of the folder `path`; raises ProblemError where there is none."""
     file = (path / name).resolve()
     if not file.is_file():
-        raise ProblemError(f"{path / 'problem.toml'} names the {what} {name!r}, but there is no {file}: write it.")
+        raise ProblemError(f"{path / 'problem.toml'} names the {what} {name!r}, but there is no {file}: write it")
     return file
 
 
@@ -69,7 +69,7 @@ def points(path: Path, settings: Mapping[str, object], names: Sequence[str]) -> 
 
 def _floats(where: Path, settings: Mapping[str, float], bounds: Sequence[str]) -> Checker:
     if "tolerance" in bounds and len(bounds) > 1:
-        raise ProblemError(f"{where} has tolerance and {bounds[1]}: leave tolerance, or give abs and rel.")
+        raise ProblemError(f"{where} has tolerance and {bounds[1]}: leave tolerance, or give abs and rel")
     both = settings.get("tolerance", 0.0 if bounds else DEFAULT_TOLERANCE)
     return Checker("floats", float(settings.get("abs", both)), float(settings.get("rel", both)))
 
@@ -83,11 +83,11 @@ def _group(table: object, names: Sequence[str], where: Path) -> Points:
         or isinstance(worth, bool)
         or not 0 < worth < float("inf")
     ):
-        raise ProblemError(f"{where} has {table!r:.80} under [[points]]: give cases, a list, and points above zero.")
+        raise ProblemError(f"{where} has {table!r:.80} under [[points]]: give cases, a list, and points above zero")
     found: list[int] = []
     for wanted in map(str, cases):
         matching = [index for index, name in enumerate(names) if fnmatchcase(name, wanted)]
         if not matching:
-            raise ProblemError(f"{where} gives points to the case {wanted!r}, but there is no such case.")
+            raise ProblemError(f"{where} gives points to the case {wanted!r}, but there is no such case")
         found += matching
     return Points(tuple(sorted(set(found))), float(worth))

@@ -38,8 +38,8 @@ def download(repository: str, revision: str, patterns: Sequence[str], name: str)
         raise
     except Exception as error:  # the hub's client raises what half a dozen libraries below it raise
         raise ProblemError(
-            f"Can't download {repository} at {revision} ({type(error).__name__}: {reason(error)}): fetch its files "
-            f"elsewhere and give them, `ttsd problems pull {name} --from FILE_OR_FOLDER`."
+            f"can't download {repository} at {revision} ({type(error).__name__}: {reason(error)}): fetch its files "
+            f"elsewhere and give them, `ttsd problems pull {name} --from FILE_OR_FOLDER`"
         ) from error
     return Download(tuple(map(Path, paths)), commit)
 
@@ -60,5 +60,5 @@ def _matching(files: Sequence[str], patterns: Sequence[str], repository: str, re
     matching = [sorted(file for file in files if fnmatch(file, pattern)) for pattern in patterns]
     missing = [pattern for pattern, found in zip(patterns, matching, strict=True) if not found]
     if missing:
-        raise ProblemError(f"{repository} has no file {missing[0]} at {revision}: choose another --revision.")
+        raise ProblemError(f"{repository} has no file {missing[0]} at {revision}: choose another --revision")
     return [file for found in matching for file in found]

@@ -33,7 +33,7 @@ def problem(row: Row, name: str) -> Problem:
     """Returns the question in `row`, called `name`; raises ProblemError."""
     function = text(row, "entry_point", name, SCHEMA)
     if "plus_input" in row:
-        raise ProblemError(f"{name} has inputs without results (plus_input): give the rows of the hub's datasets.")
+        raise ProblemError(f"{name} has inputs without results (plus_input): give the rows of the hub's datasets")
     found = list(_calls(text(row, "test", name, SCHEMA), f"{name}: test"))
     return Problem(
         name=name,
@@ -56,11 +56,11 @@ def _calls(test: str, where: str) -> Iterator[Call]:
     module = asserts.tree(test, where)
     checks = [node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == "check"]
     if len(checks) != 1:
-        raise ProblemError(f"{where} has {len(checks)} functions check(candidate): it must have one.")
+        raise ProblemError(f"{where} has {len(checks)} functions check(candidate): it must have one")
     table = asserts.table(module, checks[0].body, "candidate", where)
     for call in asserts.calls(checks[0].body, where) if table is None else table:
         if call.function != "candidate":
-            raise ProblemError(f"{where}, line {call.line}: it tests {call.function!r} instead of the candidate.")
+            raise ProblemError(f"{where}, line {call.line}: it tests {call.function!r} instead of the candidate")
         yield call
 
 

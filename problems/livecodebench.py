@@ -42,7 +42,7 @@ def load(path: Path, question_id: str, name: str) -> Problem:
     if not found:
         raise ProblemError(_unknown(path, question_id))
     if len(found) > 1:
-        raise ProblemError(f"{path} has {len(found)} rows with the question_id {question_id!r}: leave one.")
+        raise ProblemError(f"{path} has {len(found)} rows with the question_id {question_id!r}: leave one")
     return problem(found[0], name)
 
 
@@ -64,9 +64,9 @@ def listed(path: Path) -> list[tuple[str, str]]:
             found.append((_decoded(match[1]), _decoded(statement[1]) if statement else ""))
         elif line.strip():
             fields = [key[:20] for key in parsed(line, f"{path}, line {number},")][:4]
-            raise ProblemError(f"{path}, line {number}, has no text question_id, but {fields}: give rows in {SCHEMA}.")
+            raise ProblemError(f"{path}, line {number}, has no text question_id, but {fields}: give rows in {SCHEMA}")
     if not found:
-        raise ProblemError(f"{path} has no rows: give a file in {SCHEMA}, one JSON object a line.")
+        raise ProblemError(f"{path} has no rows: give a file in {SCHEMA}, one JSON object a line")
     return found
 
 
@@ -85,7 +85,7 @@ def problem(row: Row, name: str) -> Problem:
     private = _tests(_decoded_tests(row, "private_test_cases", name), function, name, public=False)
     starter_code = _text(row, "starter_code", name)
     if function is not None and not starter_code.strip():
-        raise ProblemError(f"{name} asks for the function {function!r} but has no starter_code: give it one.")
+        raise ProblemError(f"{name} asks for the function {function!r} but has no starter_code: give it one")
     return Problem(
         name=name,
         title=_text(row, "question_title", name),
@@ -133,12 +133,12 @@ def _function_name(row: Row, name: str) -> str | None:
     function = metadata.get("func_name") if isinstance(metadata, dict) else metadata
     if function is None or (isinstance(function, str) and function.isidentifier()):
         return function
-    raise ProblemError(f'{name} has metadata without a usable func_name: give {{}} or {{"func_name": ...}}.')
+    raise ProblemError(f'{name} has metadata without a usable func_name: give {{}} or {{"func_name": ...}}')
 
 
 def _tests(tests: object, function: str | None, name: str, *, public: bool) -> Iterator[Case]:
     if not isinstance(tests, list):
-        raise ProblemError(f"{name} has tests that are not a list but a {type(tests).__name__}.")
+        raise ProblemError(f"{name} has tests that are not a list but a {type(tests).__name__}")
     wanted = "stdin" if function is None else "functional"
     for index, test in enumerate(tests):
         where = f"{name}, {'public' if public else 'private'} test {index},"
@@ -147,11 +147,11 @@ def _tests(tests: object, function: str | None, name: str, *, public: bool) -> I
             or not isinstance(test.get("input"), str)
             or not isinstance(test.get("output"), str)
         ):
-            raise ProblemError(f"{where} has no input and output text.")
+            raise ProblemError(f"{where} has no input and output text")
         if test.get("testtype", wanted) != wanted:
             raise ProblemError(
                 f"{where} is of type {str(test['testtype'])[:40]!r}, but metadata names "
-                f"{'no function' if function is None else f'the function {function!r}'}."
+                f"{'no function' if function is None else f'the function {function!r}'}"
             )
         yield Case(test["input"] if function is None else test["input"].rstrip("\n"), test["output"], public)
 
@@ -167,7 +167,7 @@ def _decoded_tests(row: Row, key: str, name: str) -> object:
         data = _decompressed(base64.b64decode(text, validate=True))
         plain = data.decode() if data.lstrip()[:1] == b"[" else pickled_text(data)
     except (ValueError, zlib.error) as error:
-        raise ProblemError(f"{where} can't be decoded ({reason(error)}): download the file again.") from None
+        raise ProblemError(f"{where} can't be decoded ({reason(error)}): download the file again") from None
     return _json(plain, where)
 
 
@@ -209,13 +209,13 @@ def _json(text: str, where: str) -> object:
         refuse_bomb(text)
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ProblemError(f"{where} is not JSON ({reason(error)}): download the file again.") from None
+        raise ProblemError(f"{where} is not JSON ({reason(error)}): download the file again") from None
 
 
 def _unknown(path: Path, question_id: str) -> str:
     ids = question_ids(path)
     close = close_names(question_id, ids, 3)
-    hint = f"did you mean {' or '.join(close)}?" if close else "list them with `ttsd problems list`."
+    hint = f"did you mean {' or '.join(close)}?" if close else "list them with `ttsd problems list`"
     return f"{path} has no question {question_id!r} among its {len(ids)} rows; {hint}"
 
 

@@ -62,13 +62,13 @@ def _listed(row: Row, name: str) -> tuple[list[Call], str]:
     """Returns what `test_list` says, and the first test as it is written."""
     tests = row.get("test_list")
     if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in tests):
-        raise ProblemError(f"{name} has no list of tests in the field 'test_list': give it one, as in {SCHEMA}.")
+        raise ProblemError(f"{name} has no list of tests in the field 'test_list': give it one, as in {SCHEMA}")
     if str(row.get("test_setup_code") or "").strip():
-        raise ProblemError(f"{name} has test_setup_code, which would have to be run: such questions are not supported.")
+        raise ProblemError(f"{name} has test_setup_code, which would have to be run: such questions are not supported")
     where = f"{name}: test_list"
     calls = list(asserts.calls(asserts.tree("\n".join(tests), where).body, where))
     if len({call.function for call in calls}) != 1:
-        raise ProblemError(f"{where} tests {len({call.function for call in calls})} functions: it must test one.")
+        raise ProblemError(f"{where} tests {len({call.function for call in calls})} functions: it must test one")
     return calls, tests[0]
 
 
@@ -81,7 +81,7 @@ def _table(row: Row, function: str, name: str) -> list[Call]:
     module = asserts.tree(test, where)
     table = asserts.table(module, module.body, function, where)
     if table is None:
-        raise ProblemError(f"{where} is not a table of inputs and results: such questions are not supported.")
+        raise ProblemError(f"{where} is not a table of inputs and results: such questions are not supported")
     return table
 
 

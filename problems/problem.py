@@ -130,11 +130,11 @@ def checked(problem: Problem) -> Problem:
     """Returns `problem` itself; raises ProblemError where its text or its cases could not be judged."""
     _check_sizes(problem)
     if not problem.cases:
-        raise ProblemError(f"{problem.name} has no test case, so nothing could be judged: give it at least one.")
+        raise ProblemError(f"{problem.name} has no test case, so nothing could be judged: give it at least one")
     if not problem.statement.strip():
-        raise ProblemError(f"{problem.name} has an empty statement: write what the program must do.")
+        raise ProblemError(f"{problem.name} has an empty statement: write what the program must do")
     if problem.entry_point is not None and not problem.entry_point.isidentifier():
-        raise ProblemError(f"{problem.name} names the function {problem.entry_point!r}, which is not a Python name.")
+        raise ProblemError(f"{problem.name} names the function {problem.entry_point!r}, which is not a Python name")
     for index, case in enumerate(problem.cases):
         _check_case(problem, case, f"{problem.name}, case {index}")
     for text in (problem.title, problem.statement, problem.starter_code, problem.entry_point or ""):
@@ -145,13 +145,13 @@ def checked(problem: Problem) -> Problem:
 def _check_sizes(problem: Problem) -> None:
     called = f"{problem.name[:80]}"
     if max(len(problem.name), len(problem.title), len(problem.entry_point or "")) > MAX_NAME_CHARACTERS:
-        raise ProblemError(f"{called} has a name or a title of more than {MAX_NAME_CHARACTERS} characters: shorten it.")
+        raise ProblemError(f"{called} has a name or a title of more than {MAX_NAME_CHARACTERS} characters: shorten it")
     if max(len(problem.statement), len(problem.starter_code)) > MAX_STATEMENT_CHARACTERS:
-        raise ProblemError(f"{called} has a statement of more than {MAX_STATEMENT_CHARACTERS} characters: shorten it.")
+        raise ProblemError(f"{called} has a statement of more than {MAX_STATEMENT_CHARACTERS} characters: shorten it")
     if len(problem.cases) > MAX_CASES:
-        raise ProblemError(f"{called} has {len(problem.cases)} cases: give at most {MAX_CASES}.")
+        raise ProblemError(f"{called} has {len(problem.cases)} cases: give at most {MAX_CASES}")
     if sum(len(case.input) + len(case.expected) for case in problem.cases) > MAX_CASES_CHARACTERS:
-        raise ProblemError(f"{called} has cases of more than {MAX_CASES_CHARACTERS >> 20} MiB together: give fewer.")
+        raise ProblemError(f"{called} has cases of more than {MAX_CASES_CHARACTERS >> 20} MiB together: give fewer")
 
 
 def several_answers_warning(problems: Iterable[Problem]) -> str:
@@ -194,7 +194,7 @@ def _check_case(problem: Problem, case: Case, where: str) -> None:
     except ValueError as error:
         raise ProblemError(
             f"{where}, is not JSON ({str(error)[:120]}): a function's input is one argument a line, JSON or a Python "
-            "literal, and its expected result one JSON value."
+            "literal, and its expected result one JSON value"
         ) from None
 
 
@@ -203,5 +203,5 @@ def _check_text(text: str, where: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise ProblemError(
-            f"{where}: character {error.start} is a lone surrogate, which UTF-8 can't carry; replace it."
+            f"{where}: character {error.start} is a lone surrogate, which UTF-8 can't carry; replace it"
         ) from None

@@ -39,13 +39,13 @@ def read(
     found = [(path, name, call) for path, text in texts.items() for name, call in _calls(text, path, budget)]
     first = next(iter(texts))
     if not found:
-        raise ProblemError(f"{first} has no assertion in a function test_...: write one.")
+        raise ProblemError(f"{first} has no assertion in a function test_*: write one")
     if unknown := [name for name in public if name not in {name for _, name, _ in found}]:
-        raise ProblemError(f"public_cases makes {unknown[0]!r} public, but no test function in {first} has that name.")
+        raise ProblemError(f"public_cases makes {unknown[0]!r} public, but no test function in {first} has that name")
     function = entry_point or found[0][2].function
     for path, _, call in found:
         if call.function != function:
-            raise ProblemError(f"{path}, line {call.line}, tests {call.function!r} instead of {function!r}: test one.")
+            raise ProblemError(f"{path}, line {call.line}, tests {call.function!r} instead of {function!r}: test one")
     cases = tuple(call.case(path, public=name in public) for path, name, call in found)
     return function, cases, [name for _, name, _ in found]
 
@@ -60,7 +60,7 @@ def _calls(text: str, path: str, budget: Budget) -> Iterator[tuple[str, Call]]:
                 for call in asserts.calls(node.body, path, ChainMap(values, constants), budget):
                     count += 1
                     if count > MAX_CASES:
-                        raise ProblemError(f"{path} has more than {MAX_CASES} cases: give fewer.")
+                        raise ProblemError(f"{path} has more than {MAX_CASES} cases: give fewer")
                     yield node.name, call
         elif not asserts.is_idle(node):
             _constant(node, constants, path, budget)
@@ -74,7 +74,7 @@ def _constant(node: ast.stmt, constants: dict[str, object], path: str, budget: B
                 return
             except (Unsupported, RecursionError) as error:
                 raise _refusal(path, node, str(error)) from None
-    raise _refusal(path, node, "only imports, constants and functions test_... can be read")
+    raise _refusal(path, node, "only imports, constants and functions test_* can be read")
 
 
 def _parameters(node: ast.FunctionDef, constants: Values, path: str, budget: Budget) -> Iterator[dict[str, object]]:
@@ -130,4 +130,4 @@ def _row(columns: Sequence[str], row: ast.expr, constants: Values, alone: bool, 
 
 
 def _refusal(path: str, node: ast.stmt | ast.expr, reason: str) -> ProblemError:
-    return ProblemError(f"{path}, line {node.lineno}: {reason}: write plain assertions in functions test_....")
+    return ProblemError(f"{path}, line {node.lineno}: {reason}: write plain assertions in functions test_*")

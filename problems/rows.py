@@ -37,21 +37,21 @@ def lines(path: Path, schema: str) -> Iterator[bytes]:
     except (OSError, EOFError, ValueError, zlib.error) as error:
         if isinstance(error, ProblemError):
             raise
-        raise ProblemError(f"{path} can't be read ({reason(error)}): give a file in {schema}.") from None
+        raise ProblemError(f"{path} can't be read ({reason(error)}): give a file in {schema}") from None
 
 
 def parsed(line: bytes, where: str) -> Row:
     """Returns the row in `line`; raises ProblemError."""
     if len(line) > MAX_ROW_BYTES:
-        raise ProblemError(f"{where} has more than {MAX_ROW_BYTES >> 20} MiB: it is no question.")
+        raise ProblemError(f"{where} has more than {MAX_ROW_BYTES >> 20} MiB: it is no question")
     try:
         content = line.decode("utf-8-sig")
         refuse_bomb(content)
         row = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ProblemError(f"{where} is not JSON ({reason(error)}).") from None
+        raise ProblemError(f"{where} is not JSON ({reason(error)})") from None
     if not isinstance(row, dict):
-        raise ProblemError(f"{where} is not a JSON object but a {type(row).__name__}.")
+        raise ProblemError(f"{where} is not a JSON object but a {type(row).__name__}")
     return row
 
 
@@ -59,7 +59,7 @@ def text(row: Row, key: str, name: str, schema: str) -> str:
     """Returns the text in the field `key` of the question `name`; raises ProblemError where there is none."""
     value = row.get(key)
     if not isinstance(value, str):
-        raise ProblemError(f"{name} has no text in the field {key!r}: give it one, as in {schema}.")
+        raise ProblemError(f"{name} has no text in the field {key!r}: give it one, as in {schema}")
     return value
 
 
@@ -70,7 +70,7 @@ def _text_lines(path: Path, schema: str) -> Iterator[bytes]:
     with _open(path, schema) as file:
         for number in count():
             if number > MAX_LINES:
-                raise ProblemError(f"{path} has more than {MAX_LINES} lines: split it.")
+                raise ProblemError(f"{path} has more than {MAX_LINES} lines: split it")
             if not (line := file.readline(MAX_ROW_BYTES + 1)):
                 return
             rest = line
@@ -85,12 +85,12 @@ def _text_lines(path: Path, schema: str) -> Iterator[bytes]:
 
 def _check_size(read: int, most: int, path: Path) -> None:
     if read > most:
-        raise ProblemError(f"{path} holds more than {most >> 20} MiB: split it.")
+        raise ProblemError(f"{path} holds more than {most >> 20} MiB: split it")
 
 
 def _open(path: Path, schema: str) -> BinaryIO:
     if not path.is_file():
-        raise ProblemError(f"There is no file {str(path)!r}: give the path of a file in {schema}.")
+        raise ProblemError(f"there is no file {str(path)!r}: give the path of a file in {schema}")
     return cast(BinaryIO, gzip.open(path) if path.suffix == ".gz" else path.open("rb"))
 
 

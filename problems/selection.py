@@ -38,8 +38,8 @@ def select(found: Index, wanted: Filter) -> list[Entry]:
     entries = [entry for entry in found.entries if _fits(entry, wanted)]
     if wanted.pool is not None and len(entries) != wanted.pool:
         raise ProblemError(
-            f"The filter leaves {len(entries)} of the {found.scheme}: questions on this machine where it should leave "
-            f"{wanted.pool}: pull the release that it was written for{wanted.release and f', {wanted.release}'}."
+            f"the filter leaves {len(entries)} of the {found.scheme}: questions on this machine where it should leave "
+            f"{wanted.pool}: pull the release that it was written for{wanted.release and f', {wanted.release}'}"
         )
     return entries if wanted.indices is None else [_at(entries, index) for index in wanted.indices]
 
@@ -67,7 +67,7 @@ def _fits(entry: Entry, wanted: Filter) -> bool:
 
 def _at(entries: Sequence[Entry], index: int) -> Entry:
     if not 0 <= index < len(entries):
-        raise ProblemError(f"There is no row {index} among the {len(entries)} that the filter leaves: count from 0.")
+        raise ProblemError(f"there is no row {index} among the {len(entries)} that the filter leaves: count from 0")
     return entries[index]
 
 
@@ -76,7 +76,7 @@ def _check_day(day: str) -> None:
         if day and date.fromisoformat(day).isoformat() != day:
             raise ValueError
     except ValueError:
-        raise ProblemError(f"{day!r} is no day: write it as 2025-02-01.") from None
+        raise ProblemError(f"{day!r} is no day: write it as 2025-02-01") from None
 
 
 def _check_known(given: Iterable[str], known: set[str], field: str, scheme: str) -> None:
@@ -85,5 +85,5 @@ def _check_known(given: Iterable[str], known: set[str], field: str, scheme: str)
             choices = sorted(known - {""})
             close = close_names(value, choices)
             shown = ", ".join(choices[:20]) or "not known for any"
-            hint = f"did you mean {close[0]!r}?" if close else f"there are: {shown}."
-            raise ProblemError(f"No {scheme}: question has the {field} {value!r}; {hint}")
+            hint = f"did you mean {close[0]!r}?" if close else f"there are: {shown}"
+            raise ProblemError(f"no {scheme}: question has the {field} {value!r}; {hint}")

@@ -65,5 +65,5 @@ class Source:
         name = next(iter(self.releases)) if wanted is None else wanted.removeprefix("release_")
         if name not in self.releases:
             known = ", ".join(name for name in self.releases if "_" not in name)
-            raise ProblemError(f"{self.name} has no release {wanted!r}: choose one of {known}.")
+            raise ProblemError(f"{self.name} has no release {wanted!r}: choose one of {known}")
         return name, self.releases[name]

@@ -24,13 +24,13 @@ def split(problem: Problem, mode: SplitMode, seed: int) -> Split:
     elif mode == "public":
         visible = _public(problem)
         if not visible:
-            raise ProblemError(f"{problem.name} has no public case, so the split 'public' shows none: choose 'half'.")
+            raise ProblemError(f"{problem.name} has no public case, so the split 'public' shows none: choose 'half'")
     elif mode == "half":
         private = [index for index, case in enumerate(problem.cases) if not case.public]
         shuffled = _shuffled(private, seed)
         visible = [*_public(problem), *shuffled[: len(private) - len(private) // 2]]
     else:
-        raise ProblemError(f"There is no split {mode!r}: choose one of {', '.join(get_args(SplitMode))}.")
+        raise ProblemError(f"there is no split {mode!r}: choose one of {', '.join(get_args(SplitMode))}")
     return _with_equal_inputs(problem, visible)
 
 

@@ -62,7 +62,7 @@ def test_a_question_without_cases_is_refused() -> None:
 
 
 def test_a_question_that_is_not_there_is_refused_in_the_same_way() -> None:
-    with pytest.raises(ttsd.UserError, match="There is no question 'nowhere'"):
+    with pytest.raises(ttsd.UserError, match="there is no question 'nowhere'"):
         ttsd.solve("nowhere", "micro")
 
 

@@ -1,33 +1,35 @@
-"""The documentation says what is: pages build, commands parse, settings and columns exist, generated pages are new."""
+"""The documentation says what is: pages build, commands and snippets run, settings exist, generated pages are new."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shlex
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import typer.main
 
-from tests.commands import ROOT
+from tests.commands import ROOT, finish
+from tests.pages import PAGES, blocks, commands, write_files
 from ttsd.cli.commands import app
-from ttsd.config import load_config, shipped_configs
+from ttsd.config import Config, load_config, shipped_configs
+from ttsd.config.setting import section
 from ttsd.record.store import Store
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = sorted(
-    {
-        (page.name, line.partition("#")[0].strip())
-        for page in PAGES
-        for block in re.findall(r"^```sh\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
-        for line in block.splitlines()
-        if line.startswith("ttsd ")
-    }
+COMMANDS = sorted({(page.name, line) for page in PAGES for line in commands(page)})
+# What needs a network, a GPU, a real model, rows that are not ours, a browser, or more than a minute.
+ELSEWHERE = re.compile(
+    r"lcb|mbpp|pull|http://|--ray|--hot-swap|warm-up|probe|view|fresh5|mine-hard| QUESTION|solve .*-m |doctor .*-m "
 )
+SNIPPETS = [
+    (page.name, code) for page in PAGES for code in blocks(page.read_text("utf-8"), "python") if "import ttsd\n" in code
+]
 
 
 def parsed(words: list[str]) -> dict[str, object]:
@@ -44,12 +46,16 @@ def parsed(words: list[str]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
-def test_every_command_on_a_page_is_one_that_the_command_line_takes(page: str, line: str) -> None:
-    words = shlex.split(line.partition(">")[0])[1:]
+def test_every_command_on_a_page_is_one_that_the_command_line_takes(
+    page: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRATCH", "/scratch")  # as a cluster does
+    words = shlex.split(line)[1:]
     if words in (["--version"], ["-V"]):
         return
     values = parsed(words)
     configs = values.get("config") or []
+    assert [name for name in configs if name not in shipped_configs() and not name.endswith(".toml")] == []  # type: ignore[attr-defined]
     if "set_" in values and set(configs) <= set(shipped_configs()):  # type: ignore[call-overload]
         load_config(configs, values["set_"] or [])  # type: ignore[arg-type]
 
@@ -59,6 +65,70 @@ def test_pages_have_commands_and_a_wrong_one_would_be_found() -> None:
     for wrong in (["solv", "x"], ["solve", "x", "--attempts", "5"], ["problems", "pul", "lcb"], ["solve"]):
         with pytest.raises(Exception, match=r"No such|Missing"):
             parsed(wrong)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the question `double` of the README and of its page, and a run of four steps."""
+    made: Path = tmp_path_factory.mktemp("pages")
+    for page in (ROOT / "README.md", ROOT / "docs" / "own-questions.md"):
+        assert {"statement.md", "cases.toml"} <= {path.name for path in write_files(page.read_text("utf-8"), made)}
+    status, _, err = finish(
+        *("solve", "micro:lists:6:61", "--method", "sdpo", "--budget", "32"),
+        *("-s", "budget.continue_after_discovery=true"),
+        cwd=made,
+    )
+    assert status in (0, 1), err
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "line"), [one for one in COMMANDS if not ELSEWHERE.search(one[1])])
+def test_a_command_on_a_page_runs(page: str, line: str, folder: Path) -> None:
+    words = shlex.split(line)[1:]
+    dry = ["--dry-run"] if words[0] in ("solve", "batch", "demo") and "--json" not in words else []
+    status, out, err = finish(*words, *dry, cwd=folder)
+    assert status == 0 or (status, words[0]) in ((1, "solve"), (1, "judge"), (3, "doctor")), err
+    assert out.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "code"), SNIPPETS)
+def test_a_python_snippet_runs_when_it_is_pasted_into_a_file(page: str, code: str, tmp_path: Path) -> None:
+    (tmp_path / "pasted.py").write_text(code, "utf-8")
+    ended = subprocess.run(
+        [sys.executable, "pasted.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, bool(ended.stdout.strip())) == (0, True), ended.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_blocks_are_of_their_language_and_settings_exist(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for code in blocks(text, "python"):
+        compile(code, page.name, "exec")
+    for table in map(tomllib.loads, blocks(text, "toml")):
+        if all(section(Config, name) and isinstance(value, dict) for name, value in table.items()):
+            Config.model_validate(table)
+    known = {f"{name}.{key}" for name in Config.model_fields for key in keys_of(name)}
+    named = re.findall(r"`(?:--set )?(([a-z]+)\.[a-z_]+)(?:=[^`]*)?`", text if page.name != "settings.md" else "")
+    assert {place for place, name in named if keys_of(name) and place not in known} == set()
+
+
+def keys_of(name: str) -> set[str]:
+    """The settings of a section; none if there is no such section."""
+    kind = section(Config, name)
+    return set(kind.model_fields) if kind else set()
+
+
+def test_snippets_and_commands_that_run_are_found() -> None:
+    assert {name for name, _ in SNIPPETS} == {"README.md", "python.md"}
+    assert len([one for one in COMMANDS if not ELSEWHERE.search(one[1])]) >= 15
 
 
 def test_commands_are_described_as_they_are() -> None:

@@ -51,7 +51,7 @@ async def test_the_checker_of_the_page_judges_divisors(tmp_path: Path) -> None:
 async def test_the_checker_of_the_page_must_accept_the_expected_outputs(tmp_path: Path) -> None:
     files = {"problem__toml": 'checker = "check.py"', "check__py": shown("divisor/check.py")}
     path = made(tmp_path, cases__toml=CASES.replace('"5', '"6'), **files)
-    assert await findings(path) == ["Its checker does not accept the expected output of case 1: correct one of them."]
+    assert await findings(path) == ["its checker does not accept the expected output of case 1: correct one of them"]
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ def test_pull_list_and_show(tmp_path: Path) -> None:
 def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     mistakes = {
-        "No lcb: question is on this machine": ["list", "lcb", "--since", "now"],
+        "no lcb: question is on this machine": ["list", "lcb", "--since", "now"],
         "code_contests, not 'micro-demo'": [
             "list",
             "micro-demo",
@@ -64,7 +64,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
             "2025-01-01",
         ],
         "leave out --release": ["pull", "lcb", "--from", "r.jsonl", "--release", "v6"],
-        "There is no file 'r.jsonl'": ["pull", "lcb", "--from", "r.jsonl"],
+        "there is no file 'r.jsonl'": ["pull", "lcb", "--from", "r.jsonl"],
         "choose one of livecodebench": ["pull", "bananas"],
         "no release 'v9'": ["pull", "lcb", "--release", "v9"],
         "no question in empty": ["check", "empty"],
@@ -96,9 +96,9 @@ def test_checking_a_folder_of_folders(tmp_path: Path) -> None:
     assert every.status == 2
     assert "".join(name for name, one in found.items() if one["ok"]) == "acd"
     assert [found[name]["reference"] for name in "abcdef"] == ["accepted", "wrong answer", "accepted", None, None, None]
-    assert found["b"]["wrong"].endswith("wrong answer on case 1, 1 of 2 cases passed.")
+    assert found["b"]["wrong"].endswith("wrong answer on case 1, 1 of 2 cases passed")
     assert "has no cases" in found["e"]["wrong"]
-    assert "Cases 0 and 2 have the same input" in found["f"]["wrong"]
+    assert "cases 0 and 2 have the same input" in found["f"]["wrong"]
     assert (found["c"]["kind"], found["c"]["cases"]) == ("function", 1)
     assert one == (0, "ok     folders/a: stdin, 2 cases (2 visible), its own program: accepted\n", "")
     assert others.status == 2
@@ -114,7 +114,7 @@ def test_checking_loads_judges_and_calls_none(tmp_path: Path) -> None:
     (ended,) = ttsd_each(["check", str(tmp_path / "good"), str(tmp_path / "bad")], cwd=tmp_path)
     good, bad = ended.stdout.splitlines()
     assert good == f"ok     {tmp_path / 'good'}: judge, 1 case (1 visible)"
-    assert bad.startswith(f"WRONG  {tmp_path / 'bad'}: Its judge can't be loaded (ModuleNotFoundError")
+    assert bad.startswith(f"WRONG  {tmp_path / 'bad'}: its judge can't be loaded (ModuleNotFoundError")
     assert ended.status == 2
 
 

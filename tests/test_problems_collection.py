@@ -101,7 +101,7 @@ def test_a_file_of_nothing_usable_changes_nothing(tmp_path: Path) -> None:
     collection.pull_files(LCB, written(tmp_path / "r.jsonl", row()))
     assert "not JSON" in refusal(written(tmp_path / "bad.jsonl", "{"))
     assert "give files in LiveCodeBench's schema" in refusal(written(tmp_path / "empty.jsonl"))
-    assert "There is no file" in refusal(tmp_path / "none.jsonl")
+    assert "there is no file" in refusal(tmp_path / "none.jsonl")
     assert "none of .jsonl" in refusal(tmp_path / "none.txt")
     (tmp_path / "folder").mkdir()
     assert "has no .jsonl" in refusal(tmp_path / "folder")
@@ -152,7 +152,7 @@ def test_two_pulls_at_once_are_one_too_many(tmp_path: Path, cache: Path) -> None
     cache.mkdir(parents=True)
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "Another pull" in refusal(written(tmp_path / "r.jsonl", row()))
+        assert "another pull" in refusal(written(tmp_path / "r.jsonl", row()))
 
 
 def test_a_place_that_can_not_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +194,7 @@ def test_releases_are_spans_of_files() -> None:
     assert LCB.release("v3")[1].files == ("test.jsonl", "test2.jsonl", "test3.jsonl")
     assert LCB.release("v5_v6")[1].files == ("test5.jsonl", "test6.jsonl")
     assert LCB.release("v6_v6")[1].files == ("test6.jsonl",)
-    with pytest.raises(ProblemError, match=r"no release 'v7': choose one of v6, v5, v4, v3, v2, v1\."):
+    with pytest.raises(ProblemError, match=r"no release 'v7': choose one of v6, v5, v4, v3, v2, v1$"):
         LCB.release("v7")
     with pytest.raises(ProblemError, match=r"no source 'bananas': choose one of livecodebench, humaneval"):
         collection.source_named("bananas")
@@ -243,7 +243,7 @@ def test_refused_rows_keep_their_numbers() -> None:
         (Filter(since="February"), "'February' is no day: write it as 2025-02-01"),
         (Filter(until="20250201"), "is no day"),
         (Filter(difficulty=("hrad",)), "did you mean 'hard'?"),
-        (Filter(platform=("icpc",)), "there are: atcoder."),
+        (Filter(platform=("icpc",)), "there are: atcoder"),
         (Filter(pool=131), "leaves 4 of the lcb: questions .* should leave 131: pull the release"),
         (Filter(indices=(4,)), "no row 4 among the 4"),
         (Filter(indices=(-1,)), "no row -1"),

@@ -111,7 +111,7 @@ def test_a_folder_that_can_not_be_used_is_refused(tmp_path: Path, files: dict[st
 
 
 def test_a_missing_statement_is_named(tmp_path: Path) -> None:
-    assert f"There is no {tmp_path / 'statement.md'}" in refusal(tmp_path)
+    assert f"there is no {tmp_path / 'statement.md'}" in refusal(tmp_path)
 
 
 def test_files_that_are_no_text_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

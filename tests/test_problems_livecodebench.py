@@ -112,12 +112,12 @@ def test_an_id_that_is_only_mentioned_is_not_found(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
-    assert "There is no file" in refusal(f"{tmp_path / 'no.jsonl'}#1")
+    assert "there is no file" in refusal(f"{tmp_path / 'no.jsonl'}#1")
 
 
 def test_a_folder_with_a_files_name_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").mkdir()
-    assert "There is no file" in refusal(f"{tmp_path / 'rows.jsonl'}#1")
+    assert "there is no file" in refusal(f"{tmp_path / 'rows.jsonl'}#1")
 
 
 def test_a_row_twice_is_refused(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_the_module_is_never_run(tmp_path: Path) -> None:
     [
         ("", "has no assertion"),
         ("def test(): pass", "has no assertion"),
-        ("def check(): assert f(1) == 1", "line 1: only imports, constants and functions test_... can be read"),
+        ("def check(): assert f(1) == 1", "line 1: only imports, constants and functions test_* can be read"),
         ("class TestF:\n    def test(self): assert f(1) == 1", "line 1: only imports"),
         ("X = open('x')\ndef test(): assert f(1) == 1", "line 1: \"open('x')\" is no plain value"),
         ("def test():\n    with pytest.raises(ValueError):\n        f(1)", "line 2: "),

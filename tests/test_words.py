@@ -1,4 +1,4 @@
-"""One word for one meaning: retired words stay out of the tree, and a function's docstring begins with a verb."""
+"""One word for one meaning, docstrings that begin with a verb, short functions, and one form for every message."""
 
 from __future__ import annotations
 
@@ -94,6 +94,58 @@ def test_a_retired_word_would_be_found() -> None:
     )
     assert [line for line in lines if not retired_in(line)] == []
     assert [line for line in ("rollout_is_threshold", "the thread is spread", "drawer") if retired_in(line)] == []
+
+
+# What a user reads of an error, by the class that carries it.
+MESSAGES = ("UserError", "RunHeld", "InfrastructureError", "ProblemError", "ScorerError", "SandboxFault", "Finding")
+
+
+def messages_in(source: str) -> list[tuple[int, str, str]]:
+    """Returns line, first and last literal part of each message; `{}` stands for a value."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in MESSAGES:
+            given = [*node.args, *(keyword.value for keyword in node.keywords)]
+            texts = [part for part in map(literal_parts, given) if part]
+            found += [(node.lineno, parts[0], parts[-1]) for parts in texts]
+    return found
+
+
+def literal_parts(node: ast.expr) -> list[str]:
+    """Returns a text's parts, `{}` for each value; nothing of what is no literal text."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return [text]
+        case ast.JoinedStr(values=values):
+            return [part.value if isinstance(part, ast.Constant) else "{}" for part in values]
+        case ast.BinOp(left=left, right=right):
+            return literal_parts(left) + literal_parts(right)
+        case ast.IfExp(body=body, orelse=other):
+            return literal_parts(body) + literal_parts(other)
+    return []
+
+
+def ill_formed(first: str, last: str) -> bool:
+    """Tells whether a message starts with a capital, which only names like LoRA may, or ends with a full stop."""
+    return bool(re.match(r"[A-Z](?:[a-z']*)(?![A-Za-z])", first)) or last.rstrip().endswith(".")
+
+
+def test_messages_start_with_a_lower_case_letter_and_end_without_a_full_stop() -> None:
+    paths = [path for path in tracked(".py") if path.relative_to(ROOT).parts[0] in ("ttsd", "problems", "sandbox")]
+    found = [(f"{path}:{line}", first, last) for path in paths for line, first, last in messages_in(path.read_text())]
+    assert len(found) > 300
+    assert [message for message in found if ill_formed(*message[1:])] == []
+
+
+def test_an_ill_formed_message_would_be_found() -> None:
+    wrong = (
+        'raise UserError("There is none")',
+        'ProblemError(f"{name} is wrong: " f"correct {it}.")',
+        'X.UserError("a.")',
+    )
+    right = ('raise UserError("LoRA is " + kind)', 'UserError(f"{name} is {kind}")', 'ValueError("It is.")')
+    judged = [any(ill_formed(*parts) for _, *parts in messages_in(source)) for source in (*wrong, *right)]
+    assert judged == [True, True, True, False, False, False]
 
 
 def functions() -> list[tuple[str, str]]:

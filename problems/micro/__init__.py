@@ -89,7 +89,7 @@ def subset(name: str) -> list[str]:
     """Returns the names of the questions of a shipped list, such as `micro-hard`."""
     lists = _lists()
     if name not in lists:
-        raise ProblemError(f"There is no subset {name!r}{_suggest(name, list(lists))}: choose {', '.join(lists)}.")
+        raise ProblemError(f"there is no subset {name!r}{_suggest(name, list(lists))}: choose {', '.join(lists)}")
     return lists[name]
 
 
@@ -194,14 +194,14 @@ def _parsed(rest: str) -> tuple[Family, int]:
     if family not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise ProblemError(
-            f"There is no question 'micro:{rest}'{_suggest(family, list(FAMILIES))}: "
-            f"give {FORM}; the families are {known}."
+            f"there is no question 'micro:{rest}'{_suggest(family, list(FAMILIES))}: "
+            f"give {FORM}; the families are {known}"
         )
     if len(numbers) != 2 or not all(_is_number(text) for text in numbers):
-        raise ProblemError(f"There is no question 'micro:{rest}': give {FORM}.")
+        raise ProblemError(f"there is no question 'micro:{rest}': give {FORM}")
     rules = int(numbers[0])
     if not 1 <= rules <= MAX_RULES:
-        raise ProblemError(f"'micro:{rest}' asks for {rules} rules: ask for 1 to {MAX_RULES}.")
+        raise ProblemError(f"'micro:{rest}' asks for {rules} rules: ask for 1 to {MAX_RULES}")
     return FAMILIES[family], rules
 
 

@@ -127,7 +127,7 @@ async def _broken(finding: Finding, limits: Limits, sandbox: Sandbox | None) -> 
     try:
         return await (_broken_judge if finding.kind == "judge" else _broken_checker)(problem, limits, sandbox)
     except UserError as error:
-        return f"Its judge can't be loaded ({error}): correct it." if isinstance(error, ScorerError) else f"{error}."
+        return f"its judge can't be loaded ({error}): correct it" if isinstance(error, ScorerError) else str(error)
 
 
 async def _broken_judge(problem: Problem, limits: Limits, sandbox: Sandbox | None) -> str:
@@ -144,7 +144,7 @@ async def _broken_checker(problem: Problem, limits: Limits, sandbox: Sandbox | N
             if checked.score < 1:
                 said = f" ({checked.message})" if checked.message else ""
                 number = problem.cases.index(case)
-                return f"Its checker does not accept the expected output of case {number}{said}: correct one of them."
+                return f"its checker does not accept the expected output of case {number}{said}: correct one of them"
     return ""
 
 
@@ -156,7 +156,7 @@ def _contradiction(problem: Problem) -> str:
     for first, *others in cases.values():
         for other in others:
             if not _compatible(problem, problem.cases[first], problem.cases[other]):
-                return f"Cases {first} and {other} have the same input and different expected outputs: correct one."
+                return f"cases {first} and {other} have the same input and different expected outputs: correct one"
     return ""
 
 
@@ -184,8 +184,8 @@ def _too_long(problem: Problem, limits: Limits) -> str:
     for index, case in enumerate(problem.cases):
         if (size := len(case.expected.encode())) >= limits.output_bytes and problem.asks_for_program:
             return (
-                f"The expected output of case {index} has {size} bytes, and a program may print fewer than "
-                f"{limits.output_bytes}: set judge.output_mib to {(size >> 20) + 1}, or shorten it."
+                f"the expected output of case {index} has {size} bytes, and a program may print fewer than "
+                f"{limits.output_bytes}: set judge.output_mib to {(size >> 20) + 1}, or shorten it"
             )
     return ""
 
@@ -195,7 +195,7 @@ def _with_verdict(finding: Finding, judgement: Judgement) -> Finding:
     if judgement["accepted"]:
         return replace(finding, reference=verdict)
     wrong = (
-        f"Its own right program is not accepted: {verdict} on case {judgement['first_failure']}, "
-        f"{judgement['passed']} of {judgement['total']} cases passed."
+        f"its own right program is not accepted: {verdict} on case {judgement['first_failure']}, "
+        f"{judgement['passed']} of {judgement['total']} cases passed"
     )
     return replace(finding, reference=verdict, wrong=wrong)

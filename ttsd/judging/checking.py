@@ -157,7 +157,7 @@ class PublishedCheck:
         async with aclosing(self._sandbox.run(self._program, inputs, Limits())) as outcomes:
             said = [_verdict_of(outcome) async for outcome in outcomes]
         if len(said) != len(asked):
-            raise SandboxFault(f"The sandbox checked {len(said)} of {len(asked)} outputs and reported no failure.")
+            raise SandboxFault(f"the sandbox checked {len(said)} of {len(asked)} outputs and reported no failure")
         verdicts = iter(said)
         return [WRONG if text is None else next(verdicts) for text in texts]
 

@@ -89,7 +89,7 @@ class Judge:
         shuffle_feedback: bool = False,
     ) -> None:
         if not split.visible:
-            raise ProblemError(f"{problem.name} has no visible case, so nothing could be learnt: choose another split.")
+            raise ProblemError(f"{problem.name} has no visible case, so nothing could be learnt: choose another split")
         self._sandbox = sandbox
         self._problem = problem
         self._split = split
@@ -339,7 +339,7 @@ def _is_own(frame: str) -> bool:
 
 def _check_complete(judged: int, missing: int) -> None:
     if missing:
-        raise SandboxFault(f"The sandbox ran {judged} of {judged + missing} cases and reported no failure.")
+        raise SandboxFault(f"the sandbox ran {judged} of {judged + missing} cases and reported no failure")
 
 
 def _passed(results: Iterable[CaseResult]) -> int:

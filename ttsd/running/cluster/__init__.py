@@ -66,7 +66,7 @@ async def _cluster(address: str, workers: int | None, config: Config) -> AsyncGe
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
     except Exception as error:  # it raises all kinds
         if address == "local":
-            raise InfrastructureError(f"Ray can't start on this machine: {cause(error)}") from None
+            raise InfrastructureError(f"this machine can't start Ray: {cause(error)}") from None
         raise UserError(
             f"can't reach a Ray cluster at {address!r} ({cause(error)}); start one with `ray start --head`, "
             "or use --ray local"
