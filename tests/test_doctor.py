@@ -73,6 +73,18 @@ def test_what_can_not_be_is_found(
     assert "\n" not in finding.detail
 
 
+def test_the_template_is_tried_with_the_settings_of_the_run(model: Path, tmp_path: Path) -> None:
+    other = changed(model, tmp_path / "other")
+    template = (other / "chat_template.jinja").read_text("utf-8")
+    refusal = "{% if effort is not defined %}{{ raise_exception('no effort') }}{% endif %}"
+    (other / "chat_template.jinja").write_text(refusal + template, "utf-8")
+    without, extra = [f"model.path={other}"], ['model.chat_template_kwargs={effort = "low"}']
+    assert "no effort" in found(load_config("micro", without))["chat template"].detail
+    assert found(load_config("micro", [*without, *extra]))["chat template"].works
+    unknown = found(load_config("micro", [*without, "model.chat_template_kwargs={effort = 1, depth = 2}"]))
+    assert "knows no depth" in unknown["chat template"].detail
+
+
 def test_a_model_without_template_or_of_another_kind_is_found(model: Path, tmp_path: Path) -> None:
     other = changed(model, tmp_path / "other", architectures=["Qwen3MoeForCausalLM"])
     (other / "chat_template.jinja").unlink()

@@ -148,3 +148,9 @@ def test_a_run_keeps_its_weights_and_its_date(store: Store, tmp_path: Path) -> N
     other = weights_digest(str(write_model(tmp_path / "b", seed=1)))
     with pytest.raises(UserError, match="other weights than when this run began"):
         as_begun(recorded, {**begun, "weights": other}, tokenizer)
+
+
+def test_a_method_that_learns_samples_from_the_whole_distribution() -> None:
+    with pytest.raises(UserError, match=r"sampling\.top_p=0\.9 cuts tokens off, and sdpo"):
+        run_of("q", config=load_config("micro", ["sampling.top_p=0.9"]))
+    run_of("q", "best-of-k", config=load_config("micro", ["sampling.top_p=0.9"]))

@@ -13,6 +13,7 @@ from tests.records import attempt, begin, passed, run_of
 from ttsd.errors import InfrastructureError, RunHeld, UserError
 from ttsd.nouns import Example, History, Prompt, Status, Step, Verdict
 from ttsd.record.claims import state_of
+from ttsd.record.disks import filesystem_of
 from ttsd.record.protocol import Spent
 from ttsd.record.store import Store
 from ttsd.reporting.attempt import attempt_rows, run_rows
@@ -21,12 +22,11 @@ SCHEMA = """\
 attempts: run attempt step round prompt adapter_version verdict discovered visible_passed visible_total hidden_passed \
 hidden_total visible_fraction score first_failure feedback program program_hash completion token_ids logprobs \
 finish_reason prompt_tokens completion_tokens mean_logprob min_logprob dollars hint hint_tokens hint_dollars \
-sample_seconds judge_seconds cpu_seconds \
-created
+sample_seconds judge_seconds cpu_seconds created
 examples: run attempt teacher_prompt reward token_advantages
 prompts: prompt row shows tokens text token_ids
-runs: run question method seed label fingerprint status ended model config split environment discovery_attempt program \
-created updated
+runs: run question method seed label fingerprint status ended model config split environment discovery_attempt \
+program created updated
 steps: run step first_attempt attempts adapter_version loss metrics seconds state created"""
 
 
@@ -41,6 +41,30 @@ def test_the_schema_is_what_readers_rely_on(tmp_path: Path) -> None:
         ]
         assert db.execute("pragma journal_mode").fetchone() == ("wal",)
     assert "\n".join(found) == SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("filesystem", "journal"),
+    [("ext4", "wal"), ("fuse.fuse-overlayfs", "wal"), ("", "wal")]
+    + [(one, "delete") for one in ("nfs4", "cifs", "smb3", "9p", "fuse.sshfs")],
+)
+def test_on_a_network_disk_there_is_no_wal(tmp_path: Path, filesystem: str, journal: str) -> None:
+    path = tmp_path / "a.sqlite"
+    with Store(path, filesystem="ext4") as store:
+        begin(store)  # it was on a local disk before
+    with Store(path, filesystem=filesystem) as store:
+        begin(store)
+        assert ("locks may not hold between machines" in store.note) == (journal == "delete")
+        assert len(store.runs()) == 2
+        with sqlite3.connect(path) as db:
+            assert db.execute("pragma journal_mode").fetchone() == (journal,)
+        with Store.read_only(path) as reader:
+            assert len(reader.runs()) == 2
+
+
+def test_the_type_of_a_disk_is_known() -> None:
+    assert filesystem_of(Path("/proc/self/no-such-file")) == "proc"
+    assert filesystem_of(Path("relative")) == filesystem_of(Path.cwd())
 
 
 def test_attempts_come_back_as_they_went_in(tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ TEMPLATE = (
 
 
 def write_model(
-    folder: Path, *, small: bool = True, seed: int = 0, family: str = "qwen3", positions: int = 2048
+    folder: Path, *, small: bool = True, seed: int = 0, family: str = "qwen3", positions: int = 2048, tied: bool = True
 ) -> Path:
     """Weights, configuration and tokenizer in `folder`.
 
-    `small`: 2 layers of width 32, else the bundled shape; `family`: a model type of transformers.
+    `small`: 2 layers of width 32, else the bundled shape; `family`: a model type of transformers; `tied`: one matrix
+    of input and output.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -31,7 +32,7 @@ def write_model(
         shape = {"hidden_size": 192, "num_hidden_layers": 4, "head_dim": 48, "intermediate_size": 512}
     config = AutoConfig.for_model(
         family, vocab_size=320 if small else 640, num_attention_heads=4, num_key_value_heads=2,
-        tie_word_embeddings=True, max_position_embeddings=positions, eos_token_id=2, pad_token_id=0, **shape,
+        tie_word_embeddings=tied, max_position_embeddings=positions, eos_token_id=2, pad_token_id=0, **shape,
     )  # fmt: skip
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)

@@ -13,9 +13,10 @@ from ttsd.backbone.pretrained import pretrained
 from ttsd.errors import UserError
 
 
-def model_sizes(path: str) -> dict[str, Any]:
+def model_sizes(path: str, revision: str | None = None) -> dict[str, Any]:
     """Returns what the model's config.json says, without loading weights. UserError as for loading the model."""
-    return dict(pretrained("AutoConfig", path).to_dict())
+    options = {} if revision is None else {"revision": revision}
+    return dict(pretrained("AutoConfig", path, **options).to_dict())
 
 
 def check_tokenizer_files(path: str) -> None:

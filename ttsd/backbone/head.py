@@ -56,10 +56,17 @@ def body_of(model: Any) -> Any:
 
 @torch.no_grad()
 def checked_head(model: Any, path: str) -> Head:
-    """Returns the model's head. UserError: the model computes other logits from its hidden states."""
+    """Returns the model's head.
+
+    UserError: the model computes other logits from its hidden states, or logits that are not finite.
+    """
     head, projection = Head.of(model), model.get_output_embeddings()
     tokens = torch.arange(3, 11, device=projection.weight.device)[None]
     logits = model(input_ids=tokens, use_cache=False).logits[0].float()
+    if not logits.isfinite().all():
+        raise UserError(
+            f"{path!r} computes logits that are not finite; set model.dtype=float32, or choose other weights"
+        )
     hidden = body_of(model)(input_ids=tokens, use_cache=False).last_hidden_state[0]
     ours = head.after(lambda states: nn.functional.linear(states.to(projection.weight.dtype), projection.weight))
     distance = (ours(hidden).float() - logits).abs().max()

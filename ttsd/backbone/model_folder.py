@@ -23,17 +23,39 @@ from ttsd.config import BUNDLED_MODEL
 from ttsd.errors import UserError
 from ttsd.terminal import say
 
+_LOADED = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]  # files of a model; code and copies are others
 _SAME_MATRIX = 0.2  # relative distance of one matrix from itself in two quantisations; of two matrices it is above 1
 
 
-def resolve(path: str) -> str:
+def resolve(path: str, revision: str | None = None) -> str:
     """Returns the folder of the bundled model for `micro`, that made of a GGUF file; anything else as it is.
 
-    UserError: a GGUF file that is not there or can't be read.
+    With `revision` it is the folder of that revision in the hub's cache, fetched now if it is not there: whatever loads
+    the model, vLLM too, then loads that one.
+    UserError: a GGUF file that is not there or can't be read, or no such revision.
     """
+    if revision is not None:
+        return _revision(path, revision)
     if path == BUNDLED_MODEL:
         return _bundled()
     return gguf_folder(path) if path.endswith(".gguf") else path
+
+
+def _revision(path: str, revision: str) -> str:
+    from huggingface_hub import snapshot_download
+
+    if path == BUNDLED_MODEL or path.endswith(".gguf") or Path(path).exists():
+        raise UserError(
+            f"model.revision={revision} is for models on the hub, and {path!r} is not there; leave it out, or name a "
+            "model there (org/model)"
+        )
+    try:
+        return snapshot_download(path, revision=revision, allow_patterns=_LOADED, ignore_patterns=["*/*"])
+    except (OSError, ValueError) as error:  # HTTP errors are OSErrors, a name that the hub can't have a ValueError
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"can't fetch revision {revision!r} of {path!r} ({reason}); check model.revision and model.path"
+        ) from error
 
 
 def is_bundled(path: str) -> bool:

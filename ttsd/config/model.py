@@ -24,6 +24,11 @@ class Model(Section):
         code="model.path",
         min_length=1,
     )
+    revision: str | None = setting(
+        None,
+        "branch, tag or commit of a model on the hub, for its weights, settings and tokenizer; none: its main branch",
+        min_length=1,
+    )
     name: str | None = setting(None, "what the endpoint that `path` names calls its model", min_length=1)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
         "auto",
@@ -81,6 +86,12 @@ class Model(Section):
     def label(self) -> str:
         """Returns what tables and the run database call the model."""
         return self.path if self.name is None else f"{self.name} at {self.path}"
+
+    @property
+    def template_settings(self) -> dict[str, Any]:
+        """Returns what decides how the model is talked to and its answers are read, by the tokenizer's names."""
+        names = ("enable_thinking", "system_prompt", "chat_template_kwargs", "thinking_end")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def sampler_on(self) -> list[str]:

@@ -65,7 +65,7 @@ def conclusion(findings: Sequence[Finding]) -> str:
 def examine_model(config: Config) -> list[Finding]:
     """Examines whether the configured model is here, can be trained, and has room."""
     try:
-        sizes, place = model_facts(config.model.path)
+        sizes, place = model_facts(config.model.path, config.model.revision)
         absent = place == ABSENT.format(config.model.path)
         return [
             Finding("model", None if absent else True, place),
@@ -94,16 +94,17 @@ def _endpoint(config: Config) -> Finding:
 def _template(config: Config) -> Finding:
     from ttsd.backbone import Tokenizer
 
-    folder = model_folder(config.model.path)
+    folder = model_folder(config.model.path, config.model.revision)
     if folder is None:
         return Finding("chat template", None, "can be seen once the model is on this machine")
     try:
-        tokenizer = Tokenizer.load(folder, enable_thinking=config.model.enable_thinking)
+        tokenizer = Tokenizer.load(folder, **config.model.template_settings)
         tokens = len(tokenizer.chat("?"))
     except UserError as error:
         return Finding("chat template", False, str(error))
     thinking = "on" if config.model.enable_thinking else "off"
-    return Finding("chat template", True, f"{tokens} tokens around a user turn, thinking {thinking}")
+    detail = f"{tokens} tokens around a user turn, thinking {thinking}"
+    return Finding("chat template", True, "; ".join([detail, *tokenizer.notes]))
 
 
 def _adapters(sizes: Mapping[str, Any]) -> Finding:

@@ -137,17 +137,17 @@ def _feed_forward(config: Mapping[str, Any]) -> tuple[int, int]:
     return used * one + shared, 3 * config["hidden_size"] * (experts * one + shared)
 
 
-def model_facts(path: str) -> tuple[Mapping[str, Any], str]:
+def model_facts(path: str, revision: str | None = None) -> tuple[Mapping[str, Any], str]:
     """Returns the model's config.json and says where the model is. UserError: nothing is known about it here."""
     from ttsd.backbone import model_sizes
 
-    folder = model_folder(path)
+    folder = model_folder(path, revision)
     if folder is None and path in KNOWN:
         return KNOWN[path], ABSENT.format(path)
-    return model_sizes(folder or path), f"{path} is on this machine"
+    return model_sizes(folder or path, revision), f"{path} is on this machine"
 
 
-def model_folder(path: str) -> str | None:
+def model_folder(path: str, revision: str | None = None) -> str | None:
     """Returns the model's folder, its own or the hub's cache; None: it is not on this machine."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
@@ -157,7 +157,7 @@ def model_folder(path: str) -> str | None:
     if Path(resolve(path)).is_dir():
         return resolve(path)
     try:
-        found = try_to_load_from_cache(path, "config.json")
+        found = try_to_load_from_cache(path, "config.json", revision=revision)
     except HFValidationError:  # not a name that the hub could have
         return None
     folder = Path(found).parent if isinstance(found, str) else None

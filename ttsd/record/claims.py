@@ -28,6 +28,8 @@ _DRAFT = re.compile(r"\.step-\d+-\w+", re.ASCII)
 def claimed(state_dir: Path, run: int, path: Path) -> Iterator[Path]:
     """Holds the folder of run `run` in `state_dir` against other processes. The lock ends with its process.
 
+    It is flock, which NFS, SMB and FUSE may keep to one machine or ignore: there it holds between no two machines.
+
     `path`: the database that errors name. RunHeld: another process has it. UserError: the lock can't be a file there.
     """
     folder = _run_folder(state_dir, run)

@@ -42,7 +42,7 @@ FREE_SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A question with its tests, the seed, and all settings. UserError: its method trains what is elsewhere."""
+    """A question with its tests, the seed, and all settings. UserError: its method can't train this."""
 
     problem: Problem
     config: Config
@@ -55,6 +55,12 @@ class Run:
             raise UserError(
                 f"{self.method} trains the model, and the one at {self.config.model.path} can only be asked; choose "
                 f"one of {able} (--method), or a model on this machine (model.path)"
+            )
+
+        if self.method.learns and (share := self.config.sampling.top_p) < 1:
+            raise UserError(
+                f"sampling.top_p={share} cuts tokens off, and {self.method} could not correct for that; "
+                "use 1, or lower sampling.temperature"
             )
 
     def __str__(self) -> str:

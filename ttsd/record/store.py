@@ -18,6 +18,7 @@ from typing import Any
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Example, History, Prompt, Step, TokenAdvantages
 from ttsd.record.claims import claimed, is_claimed, prune_states, state_folder
+from ttsd.record.disks import filesystem_of, is_network
 from ttsd.record.faults import check_files, faults_in_words
 from ttsd.record.protocol import Answer, Past, Row, Spent
 from ttsd.record.rows import (
@@ -44,14 +45,25 @@ MAX_VALUE_BYTES = 64 << 20  # of a database that is only read, and may be a stra
 
 
 class Store:
-    """Holds runs, steps and attempts in the SQLite file at `path`; learner states in folders under `state_dir`."""
+    """Holds runs, steps and attempts in the SQLite file at `path`; learner states in folders under `state_dir`.
 
-    def __init__(self, path: str | Path, state_dir: str | Path | None = None, *, read_only: bool = False) -> None:
+    `filesystem`: the type of the disk below `path`; None: as the machine says.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        state_dir: str | Path | None = None,
+        *,
+        read_only: bool = False,
+        filesystem: str | None = None,
+    ) -> None:
         self.path = Path(path)
         # A folder that the user names may be a link; one that merely stands next to the database may not (claims.py).
         self.state_dir = Path(state_dir).resolve() if state_dir else self.path.with_name(self.path.name + ".state")
         with faults_in_words(self.path):
             check_files(self.path)
+            self._disk = filesystem_of(self.path) if filesystem is None else filesystem
             connection = self._reader() if read_only else self._writer()
             self._db = sqlite_utils.Database(connection)
             if reason := foreign(self._db):
@@ -84,7 +96,7 @@ class Store:
         patience = time.monotonic() + BUSY_MILLISECONDS / 1000
         while True:
             try:
-                self._db.enable_wal()
+                self._db.disable_wal() if is_network(self._disk) else self._db.enable_wal()
                 migrations.apply(self._db)
                 return
             except sqlite3.DatabaseError as error:
@@ -97,8 +109,19 @@ class Store:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.path, timeout=BUSY_MILLISECONDS / 1000, isolation_level=None)
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = NORMAL")  # survives kill -9; a power cut may cost the last rows
+        # In WAL mode NORMAL survives kill -9, and a power cut may cost the last rows; without WAL it may cost the file.
+        connection.execute(f"PRAGMA synchronous = {'FULL' if is_network(self._disk) else 'NORMAL'}")
         return connection
+
+    @property
+    def note(self) -> str:
+        """Says in one sentence what to mind on this disk; "": nothing."""
+        if not is_network(self._disk):
+            return ""
+        return (
+            f"{self.path} is on a network disk ({self._disk}), where locks may not hold between machines: work on it "
+            "from one machine at a time, or set store.path to a local disk"
+        )
 
     def check_writable(self) -> None:
         """Checks that it can be written.

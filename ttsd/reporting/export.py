@@ -68,7 +68,7 @@ def export(store: Store, run: int, folder: Path) -> Path:
     if folder.exists():
         raise UserError(f"{folder} exists already; name a new folder")
     config = recorded_config(row["config"])
-    base = backbone.resolve(config.model.path)
+    base = backbone.resolve(config.model.path, config.model.revision)
     trainer = Trainer(base, config)
     trainer.load("run", state)
     trainer.export("run", folder)

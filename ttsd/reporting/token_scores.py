@@ -76,7 +76,7 @@ def scored_tokens(store: Store, run: int, attempt: int) -> tuple[list[Token], st
     plain = Example(attempt, made.prompt.token_ids, completion.token_ids, completion.logprobs)
     config = recorded_config(row["config"])
     state, weights = _state_before(store, run, made.step)
-    trainer, name = Trainer(backbone.resolve(config.model.path), config), f"run-{run}"
+    trainer, name = Trainer(backbone.resolve(config.model.path, config.model.revision), config), f"run-{run}"
     trainer.create(name, row["seed"]) if state is None else trainer.load(name, state)
     student, teacher = trainer.per_token(name, learned[0] if learned else plain)
     tokens = tokens_of(store, run, attempt)

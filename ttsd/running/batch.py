@@ -150,7 +150,7 @@ def room_for(runs: Iterable[Run], count: int, runs_at_once: int | None, config: 
         return min((endpoint_capacity(one, count) for one in configs), key=lambda one: one.runs)
     from ttsd.backbone import model_sizes, resolve
 
-    sizes, hardware = model_sizes(resolve(config.model.path)), hardware_for(config.model)
+    sizes, hardware = model_sizes(resolve(config.model.path, config.model.revision)), hardware_for(config.model)
     return min((capacity(one, sizes, count, hardware) for one in configs), key=lambda one: one.runs)
 
 

@@ -231,13 +231,7 @@ def load_tokenizer(config: Config) -> Tokenizer | PlainText:
     model = config.model
     if not model.local:
         return PlainText()
-    return Tokenizer.load(
-        resolve(model.path),
-        enable_thinking=model.enable_thinking,
-        system_prompt=model.system_prompt,
-        chat_template_kwargs=model.chat_template_kwargs,
-        thinking_end=model.thinking_end,
-    )
+    return Tokenizer.load(resolve(model.path, model.revision), **model.template_settings)
 
 
 @asynccontextmanager
@@ -279,7 +273,7 @@ async def _local_engine(
     from ttsd.backbone import cpu_threads, model_sizes, resolve
     from ttsd.training.trainer import Trainer
 
-    path = resolve(config.model.path)
+    path = resolve(config.model.path, config.model.revision)
     threads = cpu_threads(config.model.threads, alone=takes_turns(config, adapters, learns=learns))
     hardware, sizes = hardware_for(config.model), model_sizes(path)
     scratch = scratch_folder(adapters_bytes(config, sizes, adapters) if learns else 0.0)

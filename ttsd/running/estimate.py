@@ -45,7 +45,7 @@ def memory_line(configs: Sequence[Config], questions: int) -> str:
 
     model = configs[0].model
     try:
-        hardware, shape = hardware_for(model), Shape.read(model_sizes(resolve(model.path)))
+        hardware, shape = hardware_for(model), Shape.read(model_sizes(resolve(model.path, model.revision)))
     except UserError as error:
         return f"memory: unknown ({error})"
     needs = [memory_of(config, shape, hardware, questions=questions) for config in configs]

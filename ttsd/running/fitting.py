@@ -26,7 +26,7 @@ def fitted_here(config: Config, questions: Iterable[str], methods: Iterable[Meth
 
     check_named(config, questions)
     if config.model.local:
-        check_weight_files(resolve(config.model.path))
+        check_weight_files(resolve(config.model.path, config.model.revision))
     fit = fit_for(config, this_machine(), methods)
     return replace(fit, line="") if config.model.path == BUNDLED_MODEL else fit  # its configuration says it all
 
@@ -36,7 +36,11 @@ def fit_for(config: Config, machine: Machine, methods: Iterable[Method] = ()) ->
     if not config.model.local:
         return Fit(config, frozenset(), None, "")
     method = hungriest([*methods] or [method_named(config.method)])
-    fit = fitted(config.model_copy(update={"method": method.name}), model_facts(config.model.path)[0], machine)
+    fit = fitted(
+        config.model_copy(update={"method": method.name}),
+        model_facts(config.model.path, config.model.revision)[0],
+        machine,
+    )
     return Fit(fit.config.model_copy(update={"method": config.method}), fit.chosen, fit.memory, fit.line)
 
 
@@ -55,7 +59,7 @@ def examined(config: Config, *, every_promise: bool = False) -> tuple[list[Findi
 
 def memory_for(config: Config, machine: Machine, questions: int) -> Memory:
     """Returns what `questions` questions that share an engine need of `machine`."""
-    shape = Shape.read(model_facts(config.model.path)[0])
+    shape = Shape.read(model_facts(config.model.path, config.model.revision)[0])
     return memory_of(config, shape, machine.used_by(config.model), questions=questions)
 
 

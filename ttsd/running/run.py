@@ -33,6 +33,7 @@ from ttsd.running.trackers import Tracker, check_tracker, open_tracker
 from ttsd.running.watchdog import Watched, watching
 from ttsd.running.writer import View, Writer
 from ttsd.sampling.plain_text import PlainText
+from ttsd.terminal import say
 
 if TYPE_CHECKING:
     from ttsd.backbone import Tokenizer
@@ -78,6 +79,8 @@ def open_store(config: Config) -> Store:
     check_tracker(config.store.track)
     store = Store(config.store.path, config.store.state_dir)
     store.check_writable()
+    if store.note:
+        say(f"ttsd: {store.note}")
     return store
 
 
@@ -223,7 +226,7 @@ def _environment(session: Session, config: Config) -> dict[str, Any]:
     return {
         **({"init": adapter_digest(init)} if init else {}),
         **session.engine.sampler.info,
-        "weights": weights_digest(resolve(config.model.path)) if config.model.local else None,
+        "weights": weights_digest(resolve(config.model.path, config.model.revision)) if config.model.local else None,
         "date": None if isinstance(tokenizer, PlainText) else tokenizer.today.isoformat(),
         "sandbox": session.sandbox.tier,
         "solution_python": session.sandbox.python_version,

@@ -229,7 +229,7 @@ async def _learn(work: Path, out: Path, config: Config, options: Options, overvi
         (tuple(pair["prompt_ids"]), tuple(pair["completion_ids"]))
         for pair in json.loads((work / "pairs.json").read_text("utf-8"))
     ]
-    path = resolve(config.model.path)
+    path = resolve(config.model.path, config.model.revision)
     trainer = await in_thread(cross_entropy_trainer, path, config)
     steps, loss = await take_steps(trainer, pairs, work, options, overview)
     draft = work / "adapter"
