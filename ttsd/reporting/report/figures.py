@@ -22,7 +22,7 @@ COLOURS = (
     "#d1495b", "#edae49", "#3d7dca", "#2a9d8f", "#9b5de5", "#8d6e63", "#6c757d", "#f28ab2", "#111827", "#84cc16",
     "#0891b2", "#7f1d1d",
 )  # fmt: skip
-FEW = 4  # methods whose bands can be told apart
+FEW = 4  # methods whose bands can be distinguished
 UNITS: dict[Cost, str] = {
     "attempts": "attempts per run (k)",
     "rounds": "rounds per run (waits for verdicts)",
