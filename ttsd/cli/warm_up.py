@@ -68,8 +68,7 @@ def warm_up(
     settings = settings_of(config, set_, unsafe_no_sandbox, model=model)
     if not out.absolute().parent.is_dir():
         raise UserError(f"--out {str(out)!r} is in no folder that exists; make it first")
-    seconds = None if minutes is None else 60 * minutes
-    options = work.Options(attempts, pairs, epochs, lr, held_out, check, seconds, licence)
+    options = work.Options(attempts, pairs, epochs, lr, held_out, check, minutes and 60 * minutes, licence)
     names, kept_out = questions(subset), questions(exclude) if exclude else []
     settings = fit(settings, names, [*METHODS.values()])
     with overview_for_stderr() as overview:
