@@ -123,7 +123,7 @@ def settings(checkpointing: bool) -> Config:
             "sampling": {"group_size": GROUP, "max_prompt_len": PROMPT, "max_tokens": COMPLETION},
             "reprompt": {"max_reprompt_len": 2 * PROMPT},
             "distillation": {
-                "gradient_checkpointing": checkpointing,
+                "checkpoint_over": 0 if checkpointing else None,
                 "token_budget": PROMPT + GROUP * COMPLETION,
             },
         }

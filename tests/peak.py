@@ -28,7 +28,7 @@ async def one_step(config: Config) -> None:
     lengths = longest_lengths(config)
     ids = tuple(range(1000, 1000 + max(lengths.prompt, lengths.teacher_prompt)))
     async with open_engine(config, load_tokenizer(config)) as engine:
-        policy = LoraPolicy(engine, "q", Spending(), seed=0)
+        policy = LoraPolicy(engine, "q", Spending(), 0, engine.scratch)
         await policy.begin()
         prompt = ids[: lengths.prompt]
         sampled = await asyncio.gather(*(policy.sample(prompt) for _ in range(lengths.group)))

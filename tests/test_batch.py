@@ -12,7 +12,7 @@ from problems.problem import ProblemError
 from problems.subsets import questions
 from tests.commands import GAPS, SETTINGS, attempts, finish, rows, start, wait_for, wait_until_gone
 from ttsd.config import Config, load_config
-from ttsd.methods import methods_named
+from ttsd.methods import METHODS, methods_named
 from ttsd.record.store import Store
 from ttsd.running.batch import planned, sorted_out
 
@@ -59,7 +59,7 @@ def test_a_killed_batch_goes_on_and_a_finished_one_is_not_repeated(tmp_path: Pat
     status, out, err = finish(*command, cwd=tmp_path)
     assert status == 0, err
     answer = json.loads(out)
-    assert [run["attempts"] for run in answer["runs"]] == [10] * 12
+    assert [run["attempts"] for run in answer["runs"]] == [10] * 2 * len(METHODS)
     assert set(answer["usage"]["busy"]) == {"sample", "judge", "train"}
     assert "runs at once (all of them)" in err
     assert "busy of" in err
@@ -68,7 +68,7 @@ def test_a_killed_batch_goes_on_and_a_finished_one_is_not_repeated(tmp_path: Pat
 
     status, out, err = finish(*command, cwd=tmp_path)
     assert (status, attempts(database)) == (0, 120), err
-    assert "0 runs to do, 12 done before" in err
+    assert f"0 runs to do, {2 * len(METHODS)} done before" in err
 
 
 @pytest.mark.slow

@@ -169,7 +169,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     pages = list((tmp_path / "site").rglob("*.html"))
-    assert len(pages) >= len(PAGES)
+    assert len(pages) >= len(list((ROOT / "docs").glob("*.md")))
     linked = {
         address
         for page in pages

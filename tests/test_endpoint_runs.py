@@ -120,7 +120,7 @@ def test_what_needs_a_model_on_this_machine_says_so(tmp_path: Path, folder: Path
         settings = on(server, "budget.attempts=2")
         learning = refused(ttsd("solve", str(folder), *settings, cwd=tmp_path))
         assert "sdpo trains the model, and the one at http" in learning
-        assert "choose one of multi-turn, best-of-k (--method)" in learning
+        assert "choose one of multi-turn, search, best-of-k (--method)" in learning
         dry = ttsd("solve", str(folder), *settings, "--method", "best-of-k", "--dry-run", cwd=tmp_path)
         assert dry.stderr.startswith("endpoint: m at http"), dry.stderr
         assert "Print the sum of the two numbers." in dry.stdout

@@ -121,7 +121,7 @@ async def test_every_policy_samples_from_where_runs_start(tmp_path: Path, sample
         async with open_engine(warm, load_tokenizer(warm), learns=learns) as engine:
             prompt = engine.tokenizer.chat("question")
             answers = [await FrozenPolicy(engine, Spending()).sample(prompt)]
-            policy = LoraPolicy(engine, "q", Spending(), seed=3)
+            policy = LoraPolicy(engine, "q", Spending(), 3, engine.scratch)
             if learns:
                 await policy.begin()
                 answers.append(await policy.sample(prompt))

@@ -62,7 +62,7 @@ async def gain(engine: Engine, sandbox: Sandbox, config: Config, question: str, 
     assert trainer is not None
     asked = question_text(run.problem)
     right = (*tokenizer.encode(answer(program(named(question.removeprefix("micro:"))))), *tokenizer.stop_token_ids[:1])
-    policy = LoraPolicy(engine, f"effect-{silent}", Spending(), seed=0)
+    policy = LoraPolicy(engine, f"effect-{silent}", Spending(), 0, engine.scratch)
     await policy.begin()
     before = sum(trainer.logprobs(f"effect-{silent}", tokenizer.chat(asked), right))
     method = MethodOnQuestion(METHODS["sdpo"], PromptWriter(run.problem, tokenizer, config))

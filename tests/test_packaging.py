@@ -55,15 +55,17 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory, request: py
     folder, libraries = tmp_path_factory.mktemp("environment"), Path(sysconfig.get_path("purelib"))
     venv.create(folder, symlinks=True)
     site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
-    for place in (place for name in TORCH for place in libraries.glob(name)):
-        (site / place.name).symlink_to(place)
+    none = folder / "none.txt"  # uv would write through a link, and replace the torch that it leads to
+    none.write_text("torch; sys_platform == 'never'\n")
     command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]
     (file,) = built.glob(request.param)
     ended = subprocess.run(
-        [*command, "--constraint", str(ROOT / "requirements.lock"), str(file)],
+        [*command, "--constraint", str(ROOT / "requirements.lock"), "--override", str(none), str(file)],
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
+    for place in (place for name in TORCH for place in libraries.glob(name)):
+        (site / place.name).symlink_to(place)
     return folder
 
 

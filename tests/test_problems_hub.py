@@ -130,7 +130,7 @@ def test_without_a_network_the_way_round_is_said(tmp_path: Path) -> None:
     [ended, missing] = ttsd(tmp_path, "http://127.0.0.1:9", ["pull", "livecodebench"], ["list", "lcb"])
     assert (ended.status, ended.stdout) == (2, "")
     assert ended.stderr.startswith("ttsd: can't download livecodebench/code_generation_lite at main (Connect")
-    assert ended.stderr.endswith("`ttsd problems pull livecodebench --from FILE_OR_FOLDER`.\n")
+    assert ended.stderr.endswith("`ttsd problems pull livecodebench --from FILE_OR_FOLDER`\n")
     assert "pull livecodebench" in missing.stderr
 
 

@@ -72,7 +72,7 @@ def test_a_real_model_takes_a_step_and_its_adapter_is_exported(tmp_path: Path) -
     )
     assert json.loads(environment)["dtype"] == resolved_dtype("auto", "cpu", str(smollm2()))
     assert json.loads(metrics)["updated"] == 1
-    exported = ttsd("export", "1", "adapter", cwd=tmp_path)
+    exported = ttsd("export", "1", "adapter", *model, cwd=tmp_path)
     assert exported.returncode == 0, exported.stderr
     weights = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert any(float(weight.abs().max()) > 0 for name, weight in weights.items() if "lora_B" in name)

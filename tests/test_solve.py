@@ -92,7 +92,10 @@ def test_the_end_is_a_sentence_and_a_finished_command_is_not_repeated(tmp_path: 
     command = ["solve", impossible, *FAST, "--method", "best-of-k", "--json", "--set"]
     status, out, err = finish(*command, "budget.attempts=4", cwd=tmp_path)
     assert (status, json.loads(out)["ended"]) == (1, "attempts")
-    assert err.splitlines()[-1] == "budget spent: 4 attempts, best 0 % of the visible cases, run 1; `ttsd show 1`"
+    assert err.splitlines()[-1] == (
+        f"budget spent: 4 attempts, best 0% of the visible cases, run 1 of {tmp_path / 'ttsd.sqlite'}; "
+        "look closer: ttsd show 1"
+    )
     assert f"run 1: {impossible} best-of-k seed 0" in err.splitlines()
     again, repeated, err = finish(*command, "budget.attempts=4", cwd=tmp_path)
     assert (again, repeated) == (1, out)

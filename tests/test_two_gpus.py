@@ -245,7 +245,7 @@ async def test_the_next_group_is_sampled_while_a_step_is_taken(tmp_path: Path, m
             return take_step(name, examples, **options)
 
         monkeypatch.setattr(engine.trainer, "step", once_sampled)
-        policy = LoraPolicy(engine, "q", Spending(), seed=0)
+        policy = LoraPolicy(engine, "q", Spending(), 0, engine.scratch)
         await policy.begin()
         method = MethodOnQuestion(METHODS["sdpo"], PromptWriter(QUESTION, engine.tokenizer, settings))
         events = learn(policy, judge_by_word, method, Rules(group_size=2, budget=6, one_step_off=True))

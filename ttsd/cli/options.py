@@ -116,7 +116,9 @@ def settings_of(
     last = ["judge.unsafe_no_sandbox=true"] if unsafe_no_sandbox else []
     settings = load_config(config, [*first, *(overrides or []), *last], model=model)
     if settings.judge.unsafe_no_sandbox:
-        where = "--unsafe-no-sandbox" if unsafe_no_sandbox else "a configuration or --set judge.unsafe_no_sandbox"
+        where = (
+            "--unsafe-no-sandbox" if unsafe_no_sandbox else ", ".join(config or []) or "--set judge.unsafe_no_sandbox"
+        )
         say(f"warning: {where} switches the sandbox off: programs of the model run with all your rights")
     return settings
 

@@ -14,6 +14,7 @@ from problems.problem import ProblemError
 from ttsd.methods import METHODS
 from ttsd.record.run import binding
 from ttsd.record.store import Row, Store
+from ttsd.terminal import one_line
 
 Cost = Literal["attempts", "rounds", "tokens", "seconds"]
 COSTS: tuple[Cost, ...] = ("attempts", "rounds", "tokens", "seconds")
@@ -109,7 +110,7 @@ def variants_of(rows: Mapping[int, Row]) -> dict[int, str]:
     for (model, method), settings in alike.items():
         for number, differing in _differing(settings).items():
             shown = [model, *differing] if several_models else differing
-            found[number] = f"{method} ({', '.join(shown)})" if shown else method
+            found[number] = one_line(f"{method} ({', '.join(shown)})" if shown else method)
     return found
 
 
