@@ -399,7 +399,7 @@ def test_a_folder_is_pushed_to_a_private_repository(world: World, tmp_path: Path
     assert push(folder, "me/sum", hub) == "https://hub/me/sum"
     files = ["README.md", "adapter_config.json", "adapter_model.safetensors"]
     assert hub.calls == [("me/sum", True, True), ("me/sum", files, "Export of ttsd")]
-    with pytest.raises(InfrastructureError, match="can't push to me/sum .no route"):
+    with pytest.raises(InfrastructureError, match=r"can't push to me/sum .no route"):
         push(folder, "me/sum", Hub(OSError("no route\nto host")))
     with pytest.raises(UserError, match="ORG/NAME"):
         check_push("sum")
