@@ -127,7 +127,7 @@ def _written(config: Config, base: str, state: Path, adapter: Path, tokens: Toke
 def _check(
     config: Config, base: str, adapter: Path, tokens: Tokens, trained: list[float], dtype: str, merged: Path | None
 ) -> None:
-    """Checks the adapter, and writes and checks the folder `merged`. InfrastructureError: one computes otherwise."""
+    """Checks the adapter; or writes the folder `merged` and checks that. InfrastructureError: it computes otherwise."""
     from ttsd import backbone
 
     gc.collect()  # the trainer's base makes room
@@ -135,21 +135,21 @@ def _check(
     options: dict[str, Any] = {
         "dtype": dtype, "device": settings.trainer_on, "max_model_len": settings.max_model_len,
     }  # fmt: skip
-    model = backbone.plain_model(base, adapter, quantize=settings.base_bits, **options)
-    _compare("the adapter in PEFT", trained, backbone.plain_logprobs(model, tokens, temperature), dtype)
+    model, what = backbone.plain_model(base, adapter, quantize=settings.base_bits, **options), "the adapter in PEFT"
     if merged is not None:
         backbone.write_merged(model, base, merged)
         del model
-        whole = backbone.plain_model(str(merged), **options)
-        _compare("the merged model", trained, backbone.plain_logprobs(whole, tokens, temperature), dtype)
+        model, what = backbone.plain_model(str(merged), **options), "the merged model"
+    _compare(what, trained, backbone.plain_logprobs(model, tokens, temperature), dtype)
 
 
 def _compare(what: str, trained: list[float], found: list[float], dtype: str) -> None:
+    hint = ", and try --merge" if "PEFT" in what else ""
     difference = sum(abs(a - b) for a, b in zip(trained, found, strict=True)) / len(trained)
     if not difference <= MAX_DIFFERENCE.get(dtype, MAX_DIFFERENCE_ROUNDED):
         raise InfrastructureError(
             f"{what} differs from the trainer by {difference:.3g} nats per token, so nothing was exported; report this "
-            "with the model's name"
+            f"with the model's name{hint}"
         )
 
 
