@@ -74,7 +74,7 @@ USE_MERGED = """\
 """
 COMPARED_TOKENS = 64  # of a prompt, and of its completion
 MAX_DIFFERENCE = {"float32": 1e-3}  # nats, mean over tokens
-MAX_DIFFERENCE_ROUNDED = 0.05  # the same in 16 bits
+MAX_DIFFERENCE_ROUNDED = 0.1  # the same in 16 bits, whose rounding alone makes half of it in small models
 
 
 def export(
