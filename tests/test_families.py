@@ -10,7 +10,7 @@ import torch  # noqa: TID253
 
 from tests.commands import ROOT
 from tests.families import FAMILIES, sequences, table, write_family
-from ttsd.backbone import generate, load_base
+from ttsd.backbone import generate, load_base, plain_logprobs, plain_model, write_merged
 from ttsd.backbone.lora import Adapter, LoraShape
 
 if TYPE_CHECKING:
@@ -163,6 +163,26 @@ def test_an_exported_adapter_is_the_same_in_peft(tmp_path: Path, name: str) -> N
         found = ours(base, [row])[0]
         wanted = theirs(input_ids=torch.tensor([row]), use_cache=False).logits[0].double().log_softmax(-1)
     torch.testing.assert_close(found, wanted, atol=EXACT, rtol=0)
+
+
+def test_an_adapter_of_a_model_that_reads_weights_itself_is_the_same_in_peft_and_merged(tmp_path: Path) -> None:
+    """Jamba multiplies by the weight of `dt_proj` without calling the layer."""
+    layers = {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1}
+    settings = {**layers, "use_mamba_kernels": False, "mamba_d_state": 8, "mamba_dt_rank": 8}
+    folder, row = write_family("jamba", tmp_path / "model", {"num_experts": 4, **settings}), sequences()[0]
+    base = load_base(str(folder), dtype="float32", threads=1)
+    base.wire(SHAPE)
+    values = torch.randn(base.adapter_size, generator=torch.Generator().manual_seed(0)) * 0.1
+    adapter = Adapter(base.shapes, values)
+    base.export(adapter, tmp_path / "adapter")
+    with base.attached(adapter), torch.no_grad():
+        found = ours(base, [row])[0]
+    wanted = [float(found[at, token]) for at, token in enumerate(row[1:])]
+    model = plain_model(str(folder), tmp_path / "adapter", dtype="float32", device="cpu")
+    assert plain_logprobs(model, row, 1.0) == pytest.approx(wanted, abs=EXACT)
+    write_merged(model, str(folder), tmp_path / "merged")
+    merged = plain_model(str(tmp_path / "merged"), dtype="float32", device="cpu")
+    assert plain_logprobs(merged, row, 1.0) == pytest.approx(wanted, abs=EXACT)
 
 
 def test_the_table_of_the_documentation_is_that_of_these_tests() -> None:

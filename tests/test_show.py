@@ -6,9 +6,10 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,14 +18,14 @@ from tests.commands import finish
 from tests.tiny import write_model
 from ttsd.backbone import Tokenizer
 from ttsd.config import load_config
-from ttsd.errors import UserError
+from ttsd.errors import InfrastructureError, UserError
 from ttsd.methods import MethodOnQuestion
 from ttsd.nouns import Attempt, Completion, History, Prompt, Status, Step, Verdict
 from ttsd.prompts import PromptWriter
 from ttsd.record.run import Run
 from ttsd.record.store import Store
 from ttsd.reporting.attempt import attempt_view, run_row, run_rows, step_view
-from ttsd.reporting.export import card, export
+from ttsd.reporting.export import _compare, card, check_push, export, push
 from ttsd.reporting.report.attempt_page import attempt_page
 from ttsd.reporting.report.record import learning_curves, read
 from ttsd.reporting.show import attempt_text, difference_text, run_text, step_text
@@ -332,9 +333,83 @@ def test_an_exported_adapter_loads_in_peft_and_says_the_same(world: World, tmp_p
     assert json.loads(text.split("```json\n")[1].split("\n```")[0])["lora"]["rank"] == 2
 
 
+def test_an_earlier_state_and_the_best_are_exported(world: World, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    def weights(name: str, **options: Any) -> Any:
+        folder = export(world.store, world.number, tmp_path / name, **options)
+        return next(iter(load_file(folder / "adapter_model.safetensors").values())), (folder / "README.md").read_text()
+
+    (last, _), (second, text) = weights("last"), weights("second", step=2)
+    assert not last.equal(second)
+    assert "exported after | step 2" in text
+    with pytest.raises(UserError, match="no state of step 1; choose from the kept ones: 2, 3"):
+        weights("first", step=1)
+    with pytest.raises(UserError, match="before its first step"):
+        weights("best", best=True)
+    metrics = json.dumps({"best_state": 2})
+    world.store._db.execute("update steps set metrics = json_patch(metrics, ?) where step = 3", [metrics])
+    assert weights("best", best=True)[0].equal(second)
+    assert not list(tmp_path.glob(".export-*"))
+
+
+def test_a_merged_model_says_the_same_as_base_and_adapter(world: World, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = export(world.store, world.number, tmp_path / "whole", merge=True)
+    model, ids = AutoModelForCausalLM.from_pretrained(folder), (5, 6, 7, 8, 9, 10, 11)
+    with torch.no_grad():
+        logprobs = model(torch.tensor([ids])).logits[0, :-1].double().log_softmax(-1)
+    found = [float(logprobs[at, token]) for at, token in enumerate(ids[1:])]
+    assert world.trainer.logprobs("r", ids[:1], ids[1:]) == pytest.approx(found, abs=1e-4)
+    assert AutoTokenizer.from_pretrained(folder).vocab_size > 0
+    text = (folder / "README.md").read_text()
+    assert "library_name: transformers" in text
+    assert "lora-modules" not in text
+
+
+def test_an_adapter_that_computes_otherwise_is_refused() -> None:
+    with pytest.raises(InfrastructureError, match=r"differs from the trainer by 0\.1 nats"):
+        _compare("the adapter", [-1.0, -2.0], [-1.1, -1.9], "bfloat16")
+    with pytest.raises(InfrastructureError, match="nothing was exported"):
+        _compare("the adapter", [-1.0], [float("nan")], "float32")
+    _compare("the adapter", [-1.0, -2.0], [-1.02, -2.01], "bfloat16")
+
+
+@dataclass
+class Hub:
+    """What `push` needs of huggingface_hub's HfApi."""
+
+    fault: Exception | None = None
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def create_repo(self, name: str, *, private: bool, exist_ok: bool) -> str:
+        if self.fault:
+            raise self.fault
+        self.calls.append((name, private, exist_ok))
+        return f"https://hub/{name}"
+
+    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
+        self.calls.append((repo_id, sorted(file.name for file in folder_path.iterdir()), commit_message))
+
+
+def test_a_folder_is_pushed_to_a_private_repository(world: World, tmp_path: Path) -> None:
+    hub, folder = Hub(), export(world.store, world.number, tmp_path / "adapter")
+    assert push(folder, "me/sum", hub) == "https://hub/me/sum"
+    files = ["README.md", "adapter_config.json", "adapter_model.safetensors"]
+    assert hub.calls == [("me/sum", True, True), ("me/sum", files, "Export of ttsd")]
+    with pytest.raises(InfrastructureError, match=r"can't push to me/sum .no route"):
+        push(folder, "me/sum", Hub(OSError("no route\nto host")))
+    with pytest.raises(UserError, match="ORG/NAME"):
+        check_push("sum")
+
+
 def test_a_card_names_its_base_as_the_hub_does(world: World) -> None:
     row = world.store.run(world.number)
-    fronts = {name: card(world.store, row | {"model": name}, "a") for name in ("Qwen/Qwen3-8B", "micro", "./x/y")}
+    fronts = {
+        name: card(world.store, row | {"model": name}, "a", step=3) for name in ("Qwen/Qwen3-8B", "micro", "./x/y")
+    }
     assert {name for name, text in fronts.items() if f"base_model: {name}\n" in text} == {"Qwen/Qwen3-8B"}
 
 
@@ -363,7 +438,7 @@ def test_a_card_holds_neither_markdown_of_others_nor_paths_of_ours(world: World)
         **{"method": "sdpo<b>", "environment": {"x": "/home/ann/secret/lib", "```": "```\n# Heading"}},
     }
     world.store._db.table("runs").update(world.number, {"program": HOSTILE_PROGRAM})
-    text = card(world.store, row | hostile, "a b")
+    text = card(world.store, row | hostile, "a b", step=3)
     assert "secret" not in text
     assert "vllm serve 'base; touch hit' " in text
     tokens = MarkdownIt("commonmark").enable("table").parse(text.partition("---\n\n")[2])

@@ -25,8 +25,8 @@ finish_reason prompt_tokens completion_tokens mean_logprob min_logprob dollars h
 sample_seconds judge_seconds cpu_seconds created
 examples: run attempt teacher_prompt reward token_advantages
 prompts: prompt row shows tokens text token_ids
-runs: run question method seed label fingerprint status ended model config split environment discovery_attempt \
-program created updated
+runs: run question method seed label fingerprint status ended model config split environment tracker_id \
+discovery_attempt program created updated
 steps: run step first_attempt attempts adapter_version loss metrics seconds state created"""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.records import attempt, begin
+from ttsd.config import load_config
 from ttsd.errors import InfrastructureError
 from ttsd.loop import Event
 from ttsd.nouns import Example, Step
@@ -39,7 +40,7 @@ class Learner:
 
 async def written(store: Store, run: int, learner: Any, events: AsyncGenerator[Event, None]) -> None:
     with store.claim(run) as folder:
-        tracker = open_tracker("none", "", {}, folder)
+        tracker = open_tracker(load_config(None, []).store, "", "", {}, folder)
         view = QuietView()
         await Writer(run, store, folder, view, tracker, learner).write(events)
 

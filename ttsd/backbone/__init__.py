@@ -12,6 +12,7 @@ import logging
 
 from ttsd.backbone.attention import forest_attention
 from ttsd.backbone.base import Base, frozen, load_base
+from ttsd.backbone.exported import plain_logprobs, plain_model, write_merged
 from ttsd.backbone.files import check_weight_files, model_sizes, replacing
 from ttsd.backbone.generation import FinishReason, Generated, check_decodes, generate
 from ttsd.backbone.lora import Adapter, LoraShape
@@ -44,8 +45,11 @@ __all__ = [
     "generate",
     "load_base",
     "model_sizes",
+    "plain_logprobs",
+    "plain_model",
     "replacing",
     "resolve",
     "resolved_dtype",
     "weights_digest",
+    "write_merged",
 ]

@@ -308,19 +308,24 @@ def load_base(
 
     UserError: nothing readable at `path`, or an architecture whose attention or logits this tool does not reproduce.
     """
+    if device_named(device).type == "cpu":
+        torch.set_num_threads(threads or cpu_threads(None, alone=False))
+        keep_freed_memory()
+    model = load_weights(path, **loading_options(path, dtype, device, quantize))
+    return frozen(model, path, gradient_checkpointing=gradient_checkpointing, max_model_len=max_model_len)
+
+
+def loading_options(path: str, dtype: str, device: str, quantize: Literal["none", "nf4"]) -> dict[str, Any]:
+    """Returns the options of `from_pretrained` that load the model at `path` in this precision to this device."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     place = device_named(device)
-    if place.type == "cpu":
-        torch.set_num_threads(threads or cpu_threads(None, alone=False))
-        keep_freed_memory()
     number = getattr(torch, resolved_dtype(dtype, place.type, path))
     options = {"dtype": number, **_placement(place)}
     if quantize == "nf4":
         options |= {"quantization_config": _four_bits(number), "device_map": {"": place}}
-    model = load_weights(path, **options)
-    return frozen(model, path, gradient_checkpointing=gradient_checkpointing, max_model_len=max_model_len)
+    return options
 
 
 def frozen(model: Any, path: str, *, gradient_checkpointing: bool = False, max_model_len: int | None = None) -> Base:

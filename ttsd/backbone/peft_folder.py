@@ -16,8 +16,11 @@ from ttsd.errors import InfrastructureError
 def keeps_target(model: Any, name: str) -> bool:
     """Tells whether PEFT looks for layers of that name where they are.
 
-    In some mixtures of experts it takes the names of dense layers for those of experts, so these get no adapter.
+    In some mixtures of experts it takes the names of dense layers for those of experts, so these get no adapter; nor
+    does a layer of Mamba whose weight the model reads without calling the layer, as PEFT's adapter does nothing there.
     """
+    if name == "dt_proj":
+        return False
     from peft import LoraConfig
     from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 

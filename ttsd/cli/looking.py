@@ -220,15 +220,29 @@ def delete(
 def export(
     run: Annotated[int, typer.Argument(help="A run's number.")],
     out: Annotated[Path, typer.Argument(help="The new folder.", callback=expand)],
+    step: Annotated[int | None, typer.Option(min=1, help="After this step; without it, after the last.")] = None,
+    best: Annotated[bool, typer.Option("--best", help="After the step that the run was best with.")] = False,
+    merge: Annotated[bool, typer.Option("--merge", help="A whole model: the adapter added to its base.")] = False,
+    push: Annotated[
+        str | None, typer.Option(help="Also upload the folder to this hub repository.", metavar="ORG/NAME")
+    ] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Take a run's adapter out as a PEFT folder with a model card."""
+    """Take a run's adapter out as a PEFT folder, or as a whole model, with a model card."""
     from ttsd.record.store import Store
     from ttsd.reporting.attempt import check_model
+    from ttsd.reporting.export import check_push
     from ttsd.reporting.export import export as work
+    from ttsd.reporting.export import push as upload
 
+    if best and step is not None:
+        raise UserError("give one of --step and --best")
+    if push is not None:
+        check_push(push)
     settings = settings_of(config, set_)
     with Store.read_only(settings.store.path, settings.store.state_dir) as store:
         check_model(store, run, settings.model.path)
-        print(work(store, run, out))
+        print(work(store, run, out, step=step, best=best, merge=merge))
+    if push is not None:
+        print(upload(out, push))

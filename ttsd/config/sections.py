@@ -287,6 +287,7 @@ class Store(Section):
     track: Literal["none", "wandb", "tensorboard", "trackio"] = setting(
         "none", "also send metrics there", code="trainer.logger"
     )
+    track_text: bool = setting(False, "also send the model's answers there")
 
     @field_validator("path", "state_dir")
     @classmethod

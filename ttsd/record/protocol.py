@@ -53,7 +53,8 @@ class Past:
     """Tells where a run stands.
 
     `history` has its finished steps, `begun` the attempts of steps that are not finished, `state` is the folder of the
-    learner's state that continues from it (None: untouched weights), `environment` was recorded at the first start.
+    learner's state that continues from it (None: untouched weights), `environment` was recorded at the first start,
+    `tracker_id` names the run in W&B and trackio.
     """
 
     history: History = field(default_factory=History)
@@ -61,6 +62,7 @@ class Past:
     adapter_version: int = 0
     state: Path | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
+    tracker_id: str = ""
 
 
 class RunDatabase(Protocol):

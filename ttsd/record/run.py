@@ -30,6 +30,7 @@ FREE_SETTINGS = {
     "store.path",
     "store.state_dir",
     "store.track",
+    "store.track_text",
     "judge.slots",
     "model.device",
     "model.kv_cache_gib",

@@ -61,6 +61,7 @@ def _create_runs(db: sqlite_utils.Database) -> None:
             "config": str,
             "split": str,
             "environment": str,
+            "tracker_id": str,  # of the run in W&B and trackio
             "discovery_attempt": int,
             "program": str,
             "created": str,

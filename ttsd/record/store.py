@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Example, History, Prompt, Step, TokenAdvantages
@@ -159,7 +160,8 @@ class Store:
     def new_run(self, run: Run, environment: Mapping[str, Any]) -> int:
         """Starts a run; returns its number."""
         facts = {name: as_json(value) if isinstance(value, dict) else value for name, value in run.facts.items()}
-        row = {**facts, "environment": as_json(environment), "status": "running", "created": now(), "updated": now()}
+        made = {"environment": as_json(environment), "tracker_id": uuid4().hex[:16]}
+        row = {**facts, **made, "status": "running", "created": now(), "updated": now()}
         with self._writing():
             return int(str(self._db.table("runs").insert(row).last_pk))
 
@@ -313,12 +315,14 @@ class Store:
         attempts = self.attempts(run)
         back = {row["step"]: int(row["metrics"]["returned_to"]) for row in steps if "returned_to" in row["metrics"]}
         state = next((row["state"] for row in reversed(steps) if row["state"]), None)
+        begun_as = self.run(run)
         return Past(
             history=History(tuple(one for one in attempts if one.number <= finished), back),
             begun=tuple(one for one in attempts if one.number > finished),
             adapter_version=steps[-1]["adapter_version"] if steps else 0,
             state=self.state_folder(run, state) if state else None,
-            environment=self.run(run)["environment"],
+            environment=begun_as["environment"],
+            tracker_id=begun_as["tracker_id"],
         )
 
     def state_folder(self, run: int, name: str) -> Path:

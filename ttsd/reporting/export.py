@@ -1,86 +1,186 @@
-"""Exports a run's adapter as a PEFT folder with a model card, for `peft`, `vllm serve --lora-modules` and sharing."""
+"""Exports what a run learned with a model card: its adapter as a PEFT folder, or base and adapter as one model.
+
+What was written is loaded again as its user loads it, and must give the trainer's log-probabilities.
+"""
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from problems.collection import SOURCES
-from ttsd.config import recorded_config
-from ttsd.errors import UserError
+from ttsd.config import Config, recorded_config
+from ttsd.errors import InfrastructureError, UserError
 from ttsd.methods import METHODS
 from ttsd.record.store import Row, Store
 from ttsd.sampling.vllm_sampler.settings import LORA_RANKS
 from ttsd.terminal import json_text, one_line, readable
 
 SCHEMES = ("micro", *SOURCES)  # of questions whose names are no paths
+HUB_NAME = r"[\w-][\w.-]*/[\w-][\w.-]*"
+Tokens = tuple[int, ...]
 CARD = """\
 ---
-{origin}library_name: peft
+{origin}library_name: {library}
 pipeline_tag: text-generation
 tags: [lora, sdpo, test-time-training]
 ---
 
 # {question}
 
-A LoRA adapter that `ttsd` trained at test time, on this one question, with {method} (seed {seed}).
+{what} that `ttsd` trained at test time, on this one question, with {method} (seed {seed}).
 
 | | |
 |---|---|
 | question | {question} |
 | base model | {base} |
+| revision of the base | {revision} |
 | method | {method} |
+| exported after | step {step} |
 | gradient steps | {updates} in {steps} steps |
 | attempts | {attempts} |
+| largest share passed | {share} |
 | discovery | {discovery} |
 
 It has seen the visible cases of one question and is meant for that question; nothing is known about others.
 
 ## Use
 
-    vllm serve {path} --enable-lora --max-lora-rank {rank} --lora-modules {name}=PATH_OF_THIS_FOLDER
-
-    from peft import PeftModel
-    model = PeftModel.from_pretrained(base_model, "PATH_OF_THIS_FOLDER")
-{program}
+{use}{program}
 ## Configuration
 
 {config}
 ## Environment
 
 {environment}"""
+USE_ADAPTER = """\
+    vllm serve {path} --enable-lora --max-lora-rank {rank} --lora-modules {name}=PATH_OF_THIS_FOLDER
+
+    from peft import PeftModel
+    model = PeftModel.from_pretrained(base_model, "PATH_OF_THIS_FOLDER")
+"""
+USE_MERGED = """\
+    vllm serve PATH_OF_THIS_FOLDER
+
+    from transformers import AutoModelForCausalLM
+    model = AutoModelForCausalLM.from_pretrained("PATH_OF_THIS_FOLDER")
+"""
+COMPARED_TOKENS = 64  # of a prompt, and of its completion
+MAX_DIFFERENCE = {"float32": 1e-3}  # nats, mean over tokens
+MAX_DIFFERENCE_ROUNDED = 0.1  # the same in 16 bits, whose rounding alone makes half of it in small models
 
 
-def export(store: Store, run: int, folder: Path) -> Path:
-    """Writes the newest adapter of `run` to the new folder `folder`. Loads the base model.
+def export(
+    store: Store, run: int, folder: Path, *, step: int | None = None, best: bool = False, merge: bool = False
+) -> Path:
+    """Writes what `run` had learned after `step` to the new folder `folder`. Loads the base model, twice in turn.
 
-    UserError: the run has no adapter, its state is gone, or `folder` exists.
+    `best`: after the step with the best state; without both, after the last one. `merge`: a whole model.
+    UserError: the run has no adapter, its state is gone, or `folder` exists. InfrastructureError: what was written
+    gives other log-probabilities than the trainer.
     """
     from ttsd import backbone
-    from ttsd.training.trainer import Trainer
 
-    row, state = store.run(run), _state(store, run)
+    row = store.run(run)
+    number, state = _state(store, run, step, best)
     if folder.exists():
         raise UserError(f"{folder} exists already; name a new folder")
     config = recorded_config(row["config"])
+    if merge and config.model.base_bits != "none":
+        raise UserError(f"run {run} trained on a base of four bits, which can't be merged; export without --merge")
     base = backbone.resolve(config.model.path, config.model.revision)
-    trainer = Trainer(base, config)
-    trainer.load("run", state)
-    trainer.export("run", folder)
-    backbone.check_loads(folder, base)
-    (folder / "README.md").write_text(card(store, row, folder.name), "utf-8")
-    facts = json.loads((folder / "adapter_config.json").read_text("utf-8"))
-    shared = facts | {"base_model_name_or_path": _base(row)}
-    (folder / "adapter_config.json").write_text(json_text(shared, indent=2), "utf-8")
+    first = store.attempts(run, last=1)[0]
+    tokens = (*first.prompt.token_ids[-COMPARED_TOKENS:], *first.completion.token_ids[:COMPARED_TOKENS])
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent, prefix=".export-") as work:
+        adapter, merged = Path(work, "adapter"), Path(work, "merged")
+        trained, dtype = _written(config, base, state, adapter, tokens)
+        backbone.check_loads(adapter, base)
+        _check(config, base, adapter, tokens, trained, dtype, merged if merge else None)
+        made = merged if merge else adapter
+        (made / "README.md").write_text(card(store, row, folder.name, step=number, merged=merge), "utf-8")
+        if not merge:
+            facts = json.loads((made / "adapter_config.json").read_text("utf-8"))
+            shared = facts | {"base_model_name_or_path": _base(row)}
+            (made / "adapter_config.json").write_text(json_text(shared, indent=2), "utf-8")
+        made.rename(folder)
     return folder
 
 
-def card(store: Store, row: Row, name: str) -> str:
+def _written(config: Config, base: str, state: Path, adapter: Path, tokens: Tokens) -> tuple[list[float], str]:
+    """Writes the adapter of `state`; returns the trainer's log-probabilities of `tokens`, and its precision."""
+    from ttsd.training.trainer import Trainer
+
+    trainer = Trainer(base, config)
+    trainer.load("run", state)
+    trainer.export("run", adapter)
+    return trainer.logprobs("run", tokens[:1], tokens[1:]), str(trainer.base.dtype).removeprefix("torch.")
+
+
+def _check(
+    config: Config, base: str, adapter: Path, tokens: Tokens, trained: list[float], dtype: str, merged: Path | None
+) -> None:
+    """Checks the adapter; or writes the folder `merged` and checks that. InfrastructureError: it computes otherwise."""
+    from ttsd import backbone
+
+    gc.collect()  # the trainer's base makes room
+    settings, temperature = config.model, config.sampling.temperature
+    options: dict[str, Any] = {
+        "dtype": dtype, "device": settings.trainer_on, "max_model_len": settings.max_model_len,
+    }  # fmt: skip
+    model, what = backbone.plain_model(base, adapter, quantize=settings.base_bits, **options), "the adapter in PEFT"
+    if merged is not None:
+        backbone.write_merged(model, base, merged)
+        del model
+        model, what = backbone.plain_model(str(merged), **options), "the merged model"
+    _compare(what, trained, backbone.plain_logprobs(model, tokens, temperature), dtype)
+
+
+def _compare(what: str, trained: list[float], found: list[float], dtype: str) -> None:
+    hint = ", and try --merge" if "PEFT" in what else ""
+    difference = sum(abs(a - b) for a, b in zip(trained, found, strict=True)) / len(trained)
+    if not difference <= MAX_DIFFERENCE.get(dtype, MAX_DIFFERENCE_ROUNDED):
+        raise InfrastructureError(
+            f"{what} differs from the trainer by {difference:.3g} nats per token, so nothing was exported; report this "
+            f"with the model's name{hint}"
+        )
+
+
+def check_push(name: str) -> None:
+    """Checks a repository's name. UserError: it is not ORG/NAME."""
+    if not re.fullmatch(HUB_NAME, name):
+        raise UserError(f"{name!r} is no repository of a hub; give --push ORG/NAME")
+
+
+def push(folder: Path, name: str, hub: Any = None) -> str:
+    """Uploads an exported folder to the repository `name`, which is private where it is new; returns its address.
+
+    `hub`: huggingface_hub's HfApi; None: with the key and the address of the environment.
+    InfrastructureError: the hub can't be reached or refuses.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    hub = HfApi() if hub is None else hub
+    try:
+        address = str(hub.create_repo(name, private=True, exist_ok=True))
+        hub.upload_folder(repo_id=name, folder_path=folder, commit_message="Export of ttsd")
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = one_line(str(error).strip().partition("\n")[0])
+        raise InfrastructureError(
+            f"can't push to {name} ({reason}); {folder} stays: log in with `hf auth login`, or upload it later"
+        ) from error
+    return address
+
+
+def card(store: Store, row: Row, name: str, *, step: int, merged: bool = False) -> str:
     """Writes the model card, in Markdown, for others: without this machine's paths.
 
     What a question or a program wrote is code in it, never Markdown.
@@ -91,10 +191,15 @@ def card(store: Store, row: Row, name: str) -> str:
     settings["model"] = settings["model"] | {"path": base}
     program = f"\n## The discovered program\n\n{_fenced(readable(answer.program), 'python')}" if answer.program else ""
     updates = sum((step["metrics"] or {}).get("updated", 0) > 0 for step in store.steps(row["run"]))
+    use = USE_MERGED if merged else USE_ADAPTER
     return CARD.format(
         origin=f"base_model: {row['model']}\n" if _is_hub_name(row["model"]) else "",
         base=_code(base),
-        path=one_line(shlex.quote(base)),
+        library="transformers" if merged else "peft",
+        what="A model with a LoRA adapter merged into it" if merged else "A LoRA adapter",
+        revision=_code(row["config"]["model"]["revision"] or "as downloaded"),
+        step=step,
+        share=f"{answer.best:.0%}",
         question=_code(_shared(row["question"])),
         method=_code(row["method"]),
         seed=_code(row["seed"]),
@@ -102,8 +207,11 @@ def card(store: Store, row: Row, name: str) -> str:
         steps=answer.steps,
         attempts=answer.attempts,
         discovery=f"attempt {_code(found)}" if found is not None else "none",
-        rank=next(rank for rank in (*LORA_RANKS, math.inf) if rank >= row["config"]["lora"]["rank"]),
-        name=one_line(shlex.quote(name)),
+        use=use.format(
+            path=one_line(shlex.quote(base)),
+            rank=next(rank for rank in (*LORA_RANKS, math.inf) if rank >= row["config"]["lora"]["rank"]),
+            name=one_line(shlex.quote(name)),
+        ),
         program=program,
         config=_fenced(json_text(_shared(settings), indent=1), "json"),
         environment=_fenced(json_text(_shared(row["environment"]), indent=1), "json"),
@@ -112,19 +220,27 @@ def card(store: Store, row: Row, name: str) -> str:
 
 def _is_hub_name(model: str) -> bool:
     """Tells whether a hub can know the base by this name: not the bundled model, a folder or a file."""
-    return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model) is not None and not Path(model).exists()
+    return re.fullmatch(HUB_NAME, model) is not None and not Path(model).exists()
 
 
-def _state(store: Store, run: int) -> Path:
-    states = [row["state"] for row in store.steps(run) if row["state"]]
-    if not states:
+def _state(store: Store, run: int, step: int | None, best: bool) -> tuple[int, Path]:
+    """Returns the wanted step and the folder of the state after it. UserError: it is not there."""
+    rows = {row["step"]: row for row in store.steps(run) if row["state"]}
+    if not rows:
         method = store.run(run)["method"]
         learning = ", ".join(name for name, one in METHODS.items() if one.learns)
         raise UserError(f"run {run} ({method}) has no adapter; export a run that has finished a step, of {learning}")
-    state = store.state_folder(run, states[-1])
-    if not state.is_dir():
-        raise UserError(f"the learner's state of run {run} ({state}) is gone; set store.state_dir to where it is now")
-    return state
+    last = max(rows)
+    wanted = int(rows[last]["metrics"].get("best_state", 0)) if best else last if step is None else step
+    if best and wanted == 0:
+        raise UserError(f"run {run} was best before its first step, with its base model alone; leave out --best")
+    there = {number: store.state_folder(run, row["state"]) for number, row in rows.items()}
+    kept = [str(number) for number, state in there.items() if state.is_dir()]
+    if not kept:
+        raise UserError(f"the learner's state of run {run} ({there[last]}) is gone; set store.state_dir to its place")
+    if str(wanted) not in kept:
+        raise UserError(f"run {run} has no state of step {wanted}; choose from the kept ones: {', '.join(kept)}")
+    return wanted, there[wanted]
 
 
 def _base(row: Row) -> str:

@@ -124,7 +124,7 @@ async def execute(session: Session, run: Run, view: View, number: int | None = N
         writer = PromptWriter(run.problem, tokenizer, config)
         view.begin(number, run, past, meter)
         async with _policy(session, run, number, spending, past, folder) as policy:
-            with closing(_tracker(run, number, folder)) as tracker:
+            with closing(_tracker(run, number, past, folder)) as tracker:
                 async with _judge(session, run, spending) as judge:
                     events = learn(
                         policy,
@@ -190,8 +190,8 @@ def _judge(session: Session, run: Run, spending: Spending) -> AbstractAsyncConte
     )
 
 
-def _tracker(run: Run, number: int, folder: Path) -> Tracker:
-    return open_tracker(run.config.store.track, f"run-{number} {run}", run.config.model_dump(), folder)
+def _tracker(run: Run, number: int, past: Past, folder: Path) -> Tracker:
+    return open_tracker(run.config.store, f"run-{number} {run}", past.tracker_id, run.config.model_dump(), folder)
 
 
 async def _accounted(

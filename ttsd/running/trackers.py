@@ -1,6 +1,6 @@
-"""Metrics of a run, step by step, to W&B, TensorBoard or trackio through their own clients. Off by default.
+"""Metrics and attempts of a run, step by step, to W&B, TensorBoard or trackio through their own clients.
 
-The database stays the record; a tracker sees what a step's row holds, and nothing of prompts, programs or tests.
+Off by default. The database stays the record; a tracker sees numbers and verdicts, answers on request, and never tests.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
+from ttsd.config import Store
 from ttsd.errors import UserError
 from ttsd.nouns import Step
 
@@ -20,7 +21,7 @@ PACKAGES = {"wandb": "wandb", "tensorboard": "torch.utils.tensorboard", "trackio
 class Tracker(Protocol):
     """Shows curves."""
 
-    def log(self, values: Mapping[str, float], step: int) -> None: ...
+    def log(self, step: Step) -> None: ...
 
     def close(self) -> None: ...
 
@@ -28,7 +29,7 @@ class Tracker(Protocol):
 class Nobody:
     """The tracker that nobody asked for."""
 
-    def log(self, values: Mapping[str, float], step: int) -> None:
+    def log(self, step: Step) -> None:
         return None
 
     def close(self) -> None:
@@ -36,13 +37,15 @@ class Nobody:
 
 
 class Client:
-    """A run of W&B or of trackio: both have `log` and `finish`."""
+    """A run of W&B or of trackio: both have `log` and `finish`, and their packages a `Table`."""
 
-    def __init__(self, run: Any) -> None:
-        self._run = run
+    def __init__(self, run: Any, table: Callable[..., Any], *, text: bool) -> None:
+        self._run, self._table, self._text = run, table, text
 
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        self._run.log(dict(values), step=step)
+    def log(self, step: Step) -> None:
+        rows = attempt_rows(step, text=self._text)
+        table = self._table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
+        self._run.log({**step_values(step), "attempt_table": table}, step=step.number)
 
     def close(self) -> None:
         self._run.finish()
@@ -54,9 +57,9 @@ class EventFiles:
     def __init__(self, writer: Any) -> None:
         self._writer = writer
 
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+    def log(self, step: Step) -> None:
+        for name, value in step_values(step).items():
+            self._writer.add_scalar(name, value, step.number)
 
     def close(self) -> None:
         self._writer.close()
@@ -68,22 +71,23 @@ def check_tracker(kind: str) -> None:
         _client(kind)
 
 
-def open_tracker(kind: str, name: str, facts: Mapping[str, object], folder: Path) -> Tracker:
-    """Returns a tracker of `kind` for the run called `name`; `facts` are its settings, `folder` its place for files.
+def open_tracker(settings: Store, name: str, tracker_id: str, facts: Mapping[str, object], folder: Path) -> Tracker:
+    """Returns the tracker that `settings` name for the run called `name`.
 
-    UserError: the client is not installed.
+    `tracker_id` is the same whenever the run is resumed, so the tracker goes on with its curves. `facts` are the run's
+    settings, `folder` its place for files. UserError: the client is not installed.
     """
-    if kind == "none":
+    if settings.track == "none":
         return Nobody()
-    client = _client(kind)
-    openers: dict[str, Callable[[], Tracker]] = {
-        "tensorboard": lambda: EventFiles(client.SummaryWriter(str(folder / "tensorboard"))),
-        "wandb": lambda: Client(
-            client.init(project=PROJECT, name=name, config=dict(facts), dir=str(folder), reinit="create_new")
-        ),
-        "trackio": lambda: Client(client.init(project=PROJECT, name=name, config=dict(facts))),
-    }
-    return openers[kind]()
+    client = _client(settings.track)
+    if settings.track == "tensorboard":
+        return EventFiles(client.SummaryWriter(str(folder / "tensorboard")))
+    options = {"project": PROJECT, "config": dict(facts), "resume": "allow"}
+    if settings.track == "wandb":
+        run = client.init(name=name, id=tracker_id, dir=str(folder), reinit="create_new", **options)
+    else:
+        run = client.init(name=f"{name} {tracker_id}", **options)  # trackio finds a run by its name
+    return Client(run, client.Table, text=settings.track_text)
 
 
 def _client(kind: str) -> Any:
@@ -104,3 +108,18 @@ def step_values(step: Step) -> dict[str, float]:
         "visible_fraction/best": max(fractions),
         "discovered": float(step.discovery is not None),
     }
+
+
+def attempt_rows(step: Step, *, text: bool) -> list[dict[str, object]]:
+    """Returns the table of a step's attempts; with the model's answers if `text`."""
+    return [
+        {
+            "attempt": attempt.number,
+            "step": step.number,
+            "verdict": attempt.verdict.status.value,
+            "share": attempt.verdict.visible_fraction,
+            "tokens": len(attempt.completion.token_ids),
+            **({"answer": attempt.completion.text} if text else {}),
+        }
+        for attempt in step.attempts
+    ]

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ttsd.loop import Event
-from ttsd.nouns import Attempt, Step
+from ttsd.nouns import Attempt, Step, TokenAdvantages
 from ttsd.record.claims import state_of
 from ttsd.record.protocol import Past, RunDatabase
 from ttsd.record.run import Run
 from ttsd.running.budget import Meter
 from ttsd.running.engine import FrozenPolicy, LoraPolicy
-from ttsd.running.trackers import Tracker, step_values
+from ttsd.running.trackers import Tracker
 
 if TYPE_CHECKING:
     from ttsd.training.state import Snapshot
@@ -68,15 +68,18 @@ class Writer:
     async def _step(self, step: Step) -> None:
         await self._written()  # rows of steps come in order
         if isinstance(self._policy, FrozenPolicy):
-            self._database.add_step(self._run, step, None, {})
+            self._finish(step, None, {})
         else:
             self._writing = asyncio.create_task(self._save(step, await self._policy.snapshot()))
-        self._tracker.log(step_values(step), step.number)
 
     async def _save(self, step: Step, snapshot: Snapshot) -> None:
         state = state_of(self._folder, step.number)
         await asyncio.to_thread(snapshot.write, state)
-        self._database.add_step(self._run, step, state, snapshot.token_advantages)
+        self._finish(step, state, snapshot.token_advantages)
+
+    def _finish(self, step: Step, state: Path | None, advantages: TokenAdvantages) -> None:
+        self._database.add_step(self._run, step, state, advantages)
+        self._tracker.log(step)  # after its row: a step that is taken again is shown once
 
     async def _written(self) -> None:
         """Waits for the last step's state and row; raises what went wrong there."""
