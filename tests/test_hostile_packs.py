@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import os
 import resource
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import problems
 from problems import ProblemError, rows
-from problems.problem import MAX_CASES, MAX_STATEMENT_CHARACTERS
+from problems.checker import Checker
+from problems.problem import MAX_CASES, MAX_STATEMENT_CHARACTERS, Case, Problem
+from problems.subsets import questions
 from problems.values import plain_toml, refuse_bomb
+from sandbox import Limits
 from tests.commands import ROOT, refused, ttsd
 from tests.folders import made
 from tests.growth import operations
 from tests.records import run_of
+from ttsd.backbone.model_folder import resolve
 from ttsd.config import load_config
 from ttsd.errors import UserError
+from ttsd.judging.checking import open_check
 from ttsd.judging.same_output import same_output, same_result
 from ttsd.judging.sandbox_settings import check_limits
 from ttsd.judging.scoring import Scorer, ScorerError
@@ -195,3 +204,58 @@ def test_a_huge_text_in_a_database_is_not_read(tmp_path: Path) -> None:
         database.commit()
     said = refused(ttsd("show", "1", "--set", f"store.path={tmp_path / 'a.sqlite'}"))
     assert "too long" in said
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "a" + ".a" * 500_000])
+def test_deep_settings_are_refused_in_a_sentence(tmp_path: Path, value: str) -> None:
+    (tmp_path / "deep.toml").write_text(f"a = {value}" if value[0] == "[" else f"{value} = 1")
+    with pytest.raises(UserError, match="is not valid TOML"):
+        load_config(str(tmp_path / "deep.toml"))
+    with pytest.raises(UserError, match=r"setting lora\.rank"):
+        load_config("micro", [f"lora.rank={value}"])
+
+
+def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
+    for name in ("a.toml", "a.jsonl", "a.gguf"):
+        os.mkfifo(tmp_path / name)
+    for path in (str(tmp_path / "a.toml"), "/dev/zero"):
+        with pytest.raises(UserError, match="no plain file"):
+            load_config(path)
+    with pytest.raises(ProblemError, match="no plain file"):
+        questions([str(tmp_path / "a.toml")])
+    with pytest.raises(ProblemError, match="there is no file"):
+        questions([str(tmp_path / "a.jsonl")])
+    with pytest.raises(UserError, match="no GGUF file"):
+        resolve(str(tmp_path / "a.gguf"))
+    for program in (["q", "/dev/zero"], ["--batch", "/dev/zero"]):
+        assert "UTF-8" in refused(ttsd("judge", *program)) or "MiB" in refused(ttsd("judge", *program))
+
+
+def test_half_characters_in_arguments_are_a_sentence(tmp_path: Path) -> None:
+    half = os.fsdecode(b"\xff")
+    for command in (["problems", "show", half], ["config", "show", "--set", f"model.path={half}"],
+                    ["config", "show", "--config", f"{half}.toml"], ["judge", "micro:numbers:2:1", half]):  # fmt: skip
+        refused(ttsd(*command, cwd=tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["tokens", "unordered", "floats"])
+async def test_a_long_comparison_does_not_stall_the_event_loop(kind: Any) -> None:
+    expected = "\n".join(map(str, range(1_000_000)))
+    printed = "\n".join(f"{number}.0" for number in range(999_999, -1, -1)).encode()
+    longest, stop = 0.0, False
+
+    async def beat() -> None:
+        nonlocal longest
+        while not stop:
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            longest = max(longest, time.monotonic() - before)
+
+    beating = asyncio.create_task(beat())
+    async with open_check(Problem("q", "q", "q", (), checker=Checker(kind)), None, Limits(), workers=1) as check:
+        (checked,) = await check([Case("", expected)], [printed])
+    stop = True
+    await beating
+    print(kind, checked, longest)
+    assert checked.score == (kind == "unordered")
+    assert sys.modules[check.__class__.__module__]

@@ -225,10 +225,8 @@ def export(
 ) -> None:
     """Take a run's adapter out as a PEFT folder with a model card."""
     from ttsd.record.store import Store
-    from ttsd.reporting.attempt import check_model
     from ttsd.reporting.export import export as work
 
     settings = settings_of(config, set_)
     with Store.read_only(settings.store.path, settings.store.state_dir) as store:
-        check_model(store, run, settings.model.path)
-        print(work(store, run, out))
+        print(work(store, run, out, settings.model.path))

@@ -15,6 +15,7 @@ from ttsd.config import recorded_config
 from ttsd.errors import UserError
 from ttsd.methods import METHODS
 from ttsd.record.store import Row, Store
+from ttsd.reporting.attempt import check_model
 from ttsd.sampling.vllm_sampler.settings import LORA_RANKS
 from ttsd.terminal import json_text, one_line, readable
 
@@ -56,14 +57,15 @@ It has seen the visible cases of one question and is meant for that question; no
 {environment}"""
 
 
-def export(store: Store, run: int, folder: Path) -> Path:
-    """Writes the newest adapter of `run` to the new folder `folder`. Loads the base model.
+def export(store: Store, run: int, folder: Path, model: str | None) -> Path:
+    """Writes the newest adapter of `run` to the new folder `folder`. Loads the base model, which `model` names.
 
-    UserError: the run has no adapter, its state is gone, or `folder` exists.
+    UserError: the run has no adapter, its state is gone, `folder` exists, or only the database names its model.
     """
     from ttsd import backbone
     from ttsd.training.trainer import Trainer
 
+    check_model(store, run, model)
     row, state = store.run(run), _state(store, run)
     if folder.exists():
         raise UserError(f"{folder} exists already; name a new folder")
