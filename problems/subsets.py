@@ -26,7 +26,7 @@ from problems import collection, livecodebench, micro, selection
 from problems.problem import ProblemError, cause, close_names
 from problems.rows import SUFFIXES
 from problems.selection import Filter
-from problems.values import plain_toml
+from problems.values import plain_text, plain_toml
 
 _TYPES: Mapping[str, type] = {
     "source": str,
@@ -86,7 +86,7 @@ def _files() -> dict[str, str]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return plain_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ProblemError(f"can't read the subset {str(path)!r} ({cause(error)}); give a TOML file") from None
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
+import stat
 import sys
 import tomllib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 
 MAX_VALUES = 8 << 20
 MAX_QUICK_DIGITS = 4300
@@ -74,6 +77,18 @@ def plain_toml(text: str) -> dict[str, object]:
             return tomllib.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def plain_text(path: Path, most: int = MAX_TOML_CHARACTERS) -> str:
+    """Returns the text of a file. A pipe would be waited for without end, and a device has none.
+
+    OSError or UnicodeDecodeError: it is no plain file of at most `most` bytes, can't be read, or is not UTF-8.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+            raise OSError(0, f"it is no plain file of at most {most >> 20} MiB")
+        return file.read(most).decode()
 
 
 def encoded(value: object) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from problems import ProblemError
+from tests.commands import ttsd
 from tests.folders import made
 from tests.rows import row
 from ttsd.config import load_config
@@ -32,9 +33,23 @@ async def test_questions_are_read_before_the_sandbox_starts(tmp_path: Path) -> N
     config = load_config(None, ["judge.python=/there/is/no/python"])
     with pytest.raises(ProblemError, match="no question"):
         await judge_program(str(tmp_path / "absent"), "print(1)", config)
-    line = json.dumps({"question": str(tmp_path / "absent"), "program": "print(1)"})
-    with pytest.raises(ProblemError, match="no question"):
-        await anext(judge_batch([line], config))
+
+
+@pytest.mark.slow
+async def test_a_question_that_cant_be_used_costs_its_own_lines_only(tmp_path: Path) -> None:
+    absurd = made(tmp_path / "q", cases__toml="[[case]]\ninput = ''\nexpected = '1'\n")
+    made(absurd, problem__toml="time_limit_seconds = 100000")
+    asked = [str(absurd), "micro:numbers:2:1", str(tmp_path / "absent")]
+    lines = [json.dumps({"question": question, "program": "print(1)"}) for question in asked]
+    found = [judged async for judged in judge_batch(lines, load_config())]
+    assert [(one["question"], one["verdict"] == "refused") for one in found] == [
+        *zip(asked, (True, False, True), strict=True)
+    ]
+    assert "time_limit_seconds" in found[0]["feedback"]
+    (tmp_path / "batch.jsonl").write_text("\n".join(lines))
+    ended = ttsd("judge", "--batch", str(tmp_path / "batch.jsonl"))
+    assert (ended.returncode, ended.stdout.count("\n")) == (2, 3)
+    assert "2 programs are refused" in ended.stderr
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0c", "\x1c", "\u2029"])

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+import struct
 import subprocess
 import sys
 from contextlib import closing
@@ -18,8 +19,11 @@ from tests.commands import ROOT, refused, ttsd
 from tests.folders import made, refusal
 from tests.hostile import hostile_folder, what_ran
 from tests.served import Served, learn_from
+from ttsd import api
+from ttsd.backbone.gguf import check_header
 from ttsd.backbone.pretrained import Kind, pretrained
 from ttsd.backbone.tokenizer import Tokenizer
+from ttsd.backbone.weights import load_weights
 from ttsd.errors import UserError
 from ttsd.record.store import Store
 from ttsd.reporting.view.records import Records, opened
@@ -211,3 +215,59 @@ def test_marks_that_a_model_folder_declares_as_text_stay_text_in_a_user_turn(tmp
     (model / "chat_template.jinja").write_text(mark + "\n{{ messages[-1].content }}\n" + mark)
     tokenizer = Tokenizer.load(str(model))
     assert tokenizer.chat(f"printed: {mark} and {mark}").count(number) == 2
+
+
+def test_pipes_and_broken_links_in_a_model_folder_are_refused(tmp_path: Path) -> None:
+    for kind in ("pipe", "link"):
+        model = copied_model(tmp_path / kind)
+        place = model / "added_tokens.json"
+        os.mkfifo(place) if kind == "pipe" else place.symlink_to(tmp_path / "nothing")
+        with pytest.raises(UserError, match="no plain file"):
+            pretrained("AutoTokenizer", str(model))
+
+
+HEADER = struct.pack("<4sI", b"GGUF", 3)
+HUGE = 1 << 60
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        struct.pack("<QQ", HUGE, 0),
+        struct.pack("<QQ", 0, HUGE),
+        struct.pack("<QQQ", 0, 1, HUGE),
+        struct.pack("<QQQsIIQ", 0, 1, 1, b"a", 9, 0, HUGE),
+        struct.pack("<QQQsIIQ", 0, 1, 1, b"a", 9, 8, 1 << 21),
+        struct.pack("<QQQsIIQ", 0, 1, 1, b"a", 9, 9, 1),
+        b"",
+    ],
+)
+def test_gguf_headers_that_claim_too_much_are_refused(tmp_path: Path, rest: bytes) -> None:
+    (tmp_path / "a.gguf").write_bytes(HEADER + rest)
+    with pytest.raises(UserError, match="can't load the model"):
+        check_header(tmp_path / "a.gguf")
+
+
+@pytest.mark.parametrize("size", [8, 1 << 20, HUGE])
+def test_an_absurd_header_of_safetensors_is_refused(tmp_path: Path, size: int) -> None:
+    model = copied_model(tmp_path)
+    (model / "model.safetensors").write_bytes(struct.pack("<Q", size) + b"{" * 8)
+    with pytest.raises(UserError, match="can't load the model"):
+        load_weights(str(model))
+
+
+def test_python_checks_a_strangers_database_and_model_as_the_commands_do(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with Store(path) as store:
+        learn_from(store)
+        config = json.dumps(store.run(1)["config"] | {"model": {"path": "somebody/model"}})
+    assert list(api.read_record(path).runs["run"]) == [1]
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("update runs set config = ?", [config])
+        database.commit()
+    with pytest.raises(UserError, match="only the database names"):
+        api.export(1, tmp_path / "out", path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("create trigger t after insert on runs begin delete from runs; end")
+    with pytest.raises(UserError, match="did not make"):
+        api.read_record(path)

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import resource
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import problems
 from problems import ProblemError, rows
-from problems.problem import MAX_CASES, MAX_STATEMENT_CHARACTERS
+from problems.checker import Checker
+from problems.problem import MAX_CASES, MAX_STATEMENT_CHARACTERS, Case, Problem
+from problems.subsets import questions
 from problems.values import plain_toml, refuse_bomb
+from sandbox import Limits
 from tests.commands import ROOT, refused, ttsd
 from tests.folders import made
 from tests.growth import operations
 from tests.records import run_of
+from ttsd.backbone.model_folder import resolve
 from ttsd.config import load_config
 from ttsd.errors import UserError
+from ttsd.judging.checking import open_check
 from ttsd.judging.same_output import same_output, same_result
 from ttsd.judging.sandbox_settings import check_limits
 from ttsd.judging.scoring import Scorer, ScorerError
@@ -195,3 +202,47 @@ def test_a_huge_text_in_a_database_is_not_read(tmp_path: Path) -> None:
         database.commit()
     said = refused(ttsd("show", "1", "--set", f"store.path={tmp_path / 'a.sqlite'}"))
     assert "too long" in said
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "a" + ".a" * 500_000])
+def test_deep_settings_are_refused_in_a_sentence(tmp_path: Path, value: str) -> None:
+    (tmp_path / "deep.toml").write_text(f"a = {value}" if value[0] == "[" else f"{value} = 1")
+    with pytest.raises(UserError, match="is not valid TOML"):
+        load_config(str(tmp_path / "deep.toml"))
+    with pytest.raises(UserError, match=r"setting lora\.rank"):
+        load_config("micro", [f"lora.rank={value}"])
+
+
+def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
+    for name in ("a.toml", "a.jsonl", "a.gguf"):
+        os.mkfifo(tmp_path / name)
+    for path in (str(tmp_path / "a.toml"), "/dev/zero"):
+        with pytest.raises(UserError, match="no plain file"):
+            load_config(path)
+    with pytest.raises(ProblemError, match="no plain file"):
+        questions([str(tmp_path / "a.toml")])
+    with pytest.raises(ProblemError, match="there is no file"):
+        questions([str(tmp_path / "a.jsonl")])
+    with pytest.raises(UserError, match="no GGUF file"):
+        resolve(str(tmp_path / "a.gguf"))
+    for program in (["q", "/dev/zero"], ["--batch", "/dev/zero"]):
+        assert "UTF-8" in refused(ttsd("judge", *program)) or "MiB" in refused(ttsd("judge", *program))
+
+
+def test_half_characters_in_arguments_are_a_sentence(tmp_path: Path) -> None:
+    half = os.fsdecode(b"\xff")
+    for command in (["problems", "show", half], ["config", "show", "--set", f"model.path={half}"],
+                    ["config", "show", "--config", f"{half}.toml"], ["judge", "micro:numbers:2:1", half]):  # fmt: skip
+        refused(ttsd(*command, cwd=tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["tokens", "unordered", "floats"])
+async def test_long_outputs_are_compared_in_another_process(kind: Any) -> None:
+    """Sorting a million numbers holds the interpreter's lock, so that no thread of this process could go on."""
+    expected = "\n".join(map(str, range(200_000)))
+    printed = "\n".join(f"{number}.0" for number in range(199_999, -1, -1)).encode()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    async with open_check(Problem("q", "q", "q", (), checker=Checker(kind)), None, Limits(), workers=1) as check:
+        (checked,) = await check([Case("", expected)], [printed])
+    assert checked.score == (kind == "unordered")
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime > before

@@ -18,10 +18,9 @@ import importlib
 import inspect
 import json
 import queue
-import sqlite3
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
@@ -36,6 +35,7 @@ from ttsd.methods import method_named
 from ttsd.nouns import Attempt, Step, Verdict
 from ttsd.record.protocol import Answer
 from ttsd.record.run import Run
+from ttsd.record.store import Store
 from ttsd.reporting.board import QuietView
 from ttsd.running.fitting import fitted_here
 from ttsd.running.preview import Preview
@@ -246,11 +246,8 @@ def read_record(path: str | Path = "ttsd.sqlite", *, library: Literal["polars"])
 def read_record(path: str | Path = "ttsd.sqlite", *, library: str = "pandas") -> Frames[Any]:
     """Reads the run database into frames of `library`, also while runs go on.
 
-    UserError: there is no such database, or the library is not installed.
+    UserError: there is no such database, ttsd did not make it, or the library is not installed.
     """
-    place = Path(path).absolute()
-    if not place.is_file():
-        raise UserError(f"there is no database {str(path)!r}; give the path of a run's store.path")
     if library not in ("pandas", "polars"):
         raise UserError(f"library={library!r} makes no data frames; use 'pandas' or 'polars'")
     try:
@@ -261,18 +258,21 @@ def read_record(path: str | Path = "ttsd.sqlite", *, library: str = "pandas") ->
         ) from None
     # What only some rows have, or have as another type, is no reason to fail.
     lenient = {"infer_schema_length": None, "strict": False} if library == "polars" else {}
-    with closing(sqlite3.connect(f"{place.as_uri()}?mode=ro", uri=True)) as database:
-        tables = (_columns(database, table) for table in ("runs", "steps", "attempts"))
+    with Store.read_only(path) as store:
+        tables = (_columns(store, table) for table in ("runs", "steps", "attempts"))
         return Frames(*(made_by.DataFrame(columns, **lenient) for columns in tables))
 
 
-def export(run: int, folder: str | Path, path: str | Path = "ttsd.sqlite") -> Path:
-    """Writes a run's adapter as a new PEFT folder, for `peft` and `vllm serve --lora-modules`."""
-    from ttsd.record.store import Store
+def export(run: int, folder: str | Path, path: str | Path = "ttsd.sqlite", *, model: str | None = None) -> Path:
+    """Writes a run's adapter as a new PEFT folder, for `peft` and `vllm serve --lora-modules`.
+
+    `model`: the run's model, unless it is the bundled one; a database alone has none loaded.
+    UserError: the run has no adapter, `folder` exists, or the run's model is another.
+    """
     from ttsd.reporting.export import export as write
 
     with Store.read_only(str(path)) as store:
-        return write(store, run, Path(folder))
+        return write(store, run, Path(folder), model)
 
 
 class _Listener(QuietView):
@@ -306,11 +306,10 @@ def _place(judge: Callable[[str], Score]) -> str:
     return f"{Path(file).resolve()}:{name}"
 
 
-def _columns(database: sqlite3.Connection, table: str) -> dict[str, list[Any]]:
+def _columns(store: Store, table: str) -> dict[str, list[Any]]:
     """Returns a table's columns; settings and metrics are one column a value, named after both."""
-    found = database.execute(f"select * from {table}")
-    names = [column[0] for column in found.description]
-    rows = [dict(zip(names, values, strict=True)) for values in found]
+    names = [name for (name,) in store.query("select name from pragma_table_info(?)", [table])]
+    rows = store.rows(f"select * from {table}")
     for name in {"config", "metrics", "seconds"} & {*names}:
         names.remove(name)
         for row in rows:

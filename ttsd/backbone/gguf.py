@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ttsd.errors import UserError
 
 _PART = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 _ENDS = ("eos", "eot", "eom")
+_MAX_ITEMS = 4 << 20  # of all arrays and tensors of a header: eight times those of the largest vocabularies
+_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of the plain kinds of value
+_TEXT, _ARRAY = 8, 9
 _SAME = 1e-3  # relative distance of equal factors
 _LLAMA3 = [
     {"rope_type": "llama3", "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -25,6 +29,47 @@ def check_whole(file: Path) -> None:
         raise UserError(
             f"{str(file)!r} is one of {int(part[1])} parts of a model; join them with `llama-gguf-split --merge`"
         )
+
+
+def check_header(file: Path) -> None:
+    """Checks what a file says of itself, whose counts the package gguf believes. UserError: they are absurd."""
+    try:
+        with file.open("rb") as stream:
+            magic, version, tensors, values = struct.unpack("<4sIQQ", stream.read(24))
+            if magic != b"GGUF" or version not in (2, 3):
+                raise ValueError("it is no GGUF file of version 2 or 3, little-endian")
+            left = _MAX_ITEMS - tensors - values
+            while values and left >= 0:
+                _pass_text(stream)
+                left -= _pass_value(stream)
+                values -= 1
+            if left < 0 or stream.tell() > file.stat().st_size:
+                raise ValueError("its header claims more than a file can hold")
+    except (ValueError, OSError, struct.error) as error:
+        raise UserError(f"can't load the model of {str(file)!r} ({error}); check model.path") from None
+
+
+def _pass_text(stream: BinaryIO) -> None:
+    stream.seek(min(_number(stream, "Q"), 1 << 40), 1)
+
+
+def _pass_value(stream: BinaryIO) -> int:
+    """Passes over a value; returns how many items it has."""
+    kind, count = _number(stream, "I"), 1
+    if kind == _ARRAY:
+        kind, count = _number(stream, "I"), _number(stream, "Q")
+    if count > _MAX_ITEMS or (kind != _TEXT and kind not in _SIZES):
+        raise ValueError("its header holds no plain values, or too many")
+    if kind == _TEXT:
+        for _ in range(count):
+            _pass_text(stream)
+    else:
+        stream.seek(_SIZES[kind] * count, 1)
+    return count
+
+
+def _number(stream: BinaryIO, kind: str) -> int:
+    return int(struct.unpack(f"<{kind}", stream.read(struct.calcsize(kind)))[0])
 
 
 class GgufFacts:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ttsd.backbone.files import replacing
-from ttsd.backbone.gguf import GgufFacts, check_whole
+from ttsd.backbone.gguf import GgufFacts, check_header, check_whole
 from ttsd.backbone.pretrained import pretrained
 from ttsd.backbone.weights import load_weights
 from ttsd.config import BUNDLED_MODEL
@@ -102,6 +102,7 @@ def _convert(file: Path, folder: Path) -> None:
     from transformers import GgufConfig
 
     check_whole(file)
+    check_header(file)
     facts = GgufFacts(file)
     tokenizer = pretrained("AutoTokenizer", str(file.parent), gguf_file=file.name)
     options = {"dtype": torch.bfloat16, "quantization_config": GgufConfig(dequantize=True)}

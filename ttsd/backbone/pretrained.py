@@ -10,7 +10,7 @@ from ttsd.errors import UserError
 
 Kind = Literal["AutoConfig", "AutoTokenizer", "AutoModelForCausalLM", "AutoModelForImageTextToText", "GenerationConfig"]
 
-MAX_TEXT_BYTES = 256 << 20
+MAX_TEXT_BYTES = 64 << 20
 
 _WHAT = {
     "AutoConfig": "configuration",
@@ -53,8 +53,10 @@ def pretrained(kind: Kind, path: str, **options: Any) -> Any:
 
 
 def _check_sizes(folder: Path) -> None:
-    """Checks the files that are read into memory whole. UserError: one is too large for what it says to be."""
+    """Checks the files. UserError: one is a pipe, a device or a broken link, or too large."""
     for file in folder.glob("*"):
+        if not file.is_file() and not file.is_dir():
+            raise UserError(f"{str(file)!r} is no plain file; take it out of the model's folder, or put a copy there")
         if file.suffix in (".json", ".jinja", ".txt", ".model") and file.stat().st_size > MAX_TEXT_BYTES:
             raise UserError(f"{str(file)!r} is larger than {MAX_TEXT_BYTES >> 20} MiB; choose another model.path")
 

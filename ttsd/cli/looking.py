@@ -231,7 +231,6 @@ def export(
 ) -> None:
     """Take a run's adapter out as a PEFT folder, or as a whole model, with a model card."""
     from ttsd.record.store import Store
-    from ttsd.reporting.attempt import check_model
     from ttsd.reporting.export import check_push
     from ttsd.reporting.export import export as work
     from ttsd.reporting.export import push as upload
@@ -242,7 +241,6 @@ def export(
         check_push(push)
     settings = settings_of(config, set_)
     with Store.read_only(settings.store.path, settings.store.state_dir) as store:
-        check_model(store, run, settings.model.path)
-        print(work(store, run, out, step=step, best=best, merge=merge))
+        print(work(store, run, out, settings.model.path, step=step, best=best, merge=merge))
     if push is not None:
         print(upload(out, push))

@@ -222,7 +222,8 @@ def judge(
 ) -> None:
     """Judge a program by hand on all tests of QUESTION. Exit status 0 if it is accepted, 1 if not.
 
-    With --batch, one verdict object a line, in order; the exit status is 0 whatever they say.
+    With --batch, one verdict object a line, in order; the exit status is 0 whatever they say, and 2 where
+    a question can't be used: its lines are `refused`.
     """
     from ttsd.judging import by_hand
 
@@ -248,6 +249,10 @@ async def _judge_batch(path: str, settings: Config) -> None:
     from ttsd.judging import by_hand
 
     lines = by_hand.read_lines(path, sys.stdin)
+    refused = 0
     async with aclosing(by_hand.judge_batch(lines, settings)) as judgements:
         async for judgement in judgements:
+            refused += judgement["verdict"] == "refused"
             print(json_text(judgement), flush=True)
+    if refused:
+        raise UserError(f"{refused} programs are refused with their questions; the feedback of each says why")

@@ -9,7 +9,6 @@ import difflib
 import json
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -17,6 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+from problems.values import plain_toml
 from ttsd.errors import UserError
 
 _NULL = ("none", "null")
@@ -93,8 +93,8 @@ def read(text: str, field: FieldInfo | None) -> Any:
     if takes_any_string and not text.startswith(('"', "'")):
         return text
     try:
-        return tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
+        return plain_toml(f"v = {text}")["v"]
+    except ValueError:
         return text  # the section says what it wants instead
 
 

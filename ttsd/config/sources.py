@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -18,6 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from problems.values import plain_text, plain_toml
 from ttsd.config.model import BUNDLED_MODEL
 from ttsd.config.sections import Config
 from ttsd.config.setting import expanded, explain, flat, read, section, suggest
@@ -131,8 +131,8 @@ def _merged(layers: Sequence[Layer]) -> dict[str, Any]:
 def _file(source: str) -> dict[str, Any]:
     text, name = _text(source), repr(source)
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return plain_toml(text)
+    except ValueError as error:
         raise UserError(f"{name} is not valid TOML: {error}; correct that line") from None
 
 
@@ -145,7 +145,7 @@ def _text(source: str) -> str:
             )
         return (resources.files("configs") / f"{source}.toml").read_text("utf-8")
     try:
-        return Path(expanded(source)).read_text("utf-8")
+        return plain_text(Path(expanded(source)))
     except (OSError, UnicodeDecodeError) as error:
         cause = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UserError(f"can't read the configuration {source!r} ({cause}); give the path of a TOML file") from None

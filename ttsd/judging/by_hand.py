@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from pathlib import Path
 from typing import Any, TextIO
 
 import problems
-from problems.problem import Problem, cause
+from problems.problem import Problem, ProblemError, cause
 from problems.split import split
 from sandbox import Limits, Sandbox
 from ttsd.config import Config
@@ -18,10 +18,11 @@ from ttsd.errors import UserError
 from ttsd.judging.answer_judge import AnswerJudge
 from ttsd.judging.judge import Judge, judge_for
 from ttsd.judging.sandbox_settings import check_limits, limits_of, open_sandbox
-from ttsd.nouns import Verdict
+from ttsd.nouns import Status, Verdict
 
 Judgement = dict[str, Any]
 MAX_PROGRAM_BYTES = 1 << 20
+MAX_BATCH_BYTES = 256 << 20
 
 
 async def judge_program(question: str, source: str, config: Config) -> Judgement:
@@ -32,17 +33,23 @@ async def judge_program(question: str, source: str, config: Config) -> Judgement
 
 
 async def judge_batch(lines: Iterable[str], config: Config) -> AsyncGenerator[Judgement, None]:
-    """Yields one judgement for each JSON line `{"question": ..., "program": ...}`, in order; several run at once."""
+    """Yields one judgement for each JSON line `{"question": ..., "program": ...}`, in order; several run at once.
+
+    A question that can't be used costs its own lines only: they are `refused`.
+    """
     requests = [_request(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    found = {question: _loaded(question, config) for question, _ in requests}
+    found = {question: _loaded_or_refused(question, config) for question, _ in requests}
     async with open_sandbox(config) as sandbox, AsyncExitStack() as stack:
         judges = {
             question: await stack.enter_async_context(_judge(problem, sandbox, config))
             for question, problem in found.items()
+            if isinstance(problem, Problem)
         }
         gate = asyncio.Semaphore(2 * len(sandbox.zygotes))
 
         async def one(question: str, source: str) -> Judgement:
+            if question not in judges:
+                return {"question": question, **_refused(found[question])}
             judge = judges[question]
             async with gate:
                 return {"question": question, **judgement(await judge.program(source), judge.limits)}
@@ -80,9 +87,14 @@ def judgement(verdict: Verdict, limits: Limits) -> Judgement:
 def read_text(path: str, stdin: TextIO) -> str:
     """Returns the text of the file `path`, or of `stdin` where `path` is `-`; UserError where it can't be read."""
     try:
-        return (stdin.buffer.read() if path == "-" else Path(path).read_bytes()).decode("utf-8-sig")
+        with nullcontext(stdin.buffer) if path == "-" else Path(path).open("rb") as file:  # a shell's pipes, too
+            found = file.read(MAX_BATCH_BYTES + 1)
+        text = found.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"can't read {path!r} ({cause(error)}); give a file in UTF-8, or - for stdin") from None
+    if len(found) > MAX_BATCH_BYTES:
+        raise UserError(f"{path!r} holds more than {MAX_BATCH_BYTES >> 20} MiB; split it")
+    return text
 
 
 def read_lines(path: str, stdin: TextIO) -> list[str]:
@@ -102,6 +114,19 @@ def _loaded(question: str, config: Config) -> Problem:
     problem = problems.load(question)
     check_limits(problem, config)
     return problem
+
+
+def _loaded_or_refused(question: str, config: Config) -> Problem | ProblemError:
+    try:
+        return _loaded(question, config)
+    except ProblemError as error:
+        return error
+
+
+def _refused(why: object) -> Judgement:
+    """Returns the judgement on a program whose question can't be used."""
+    empty = judgement(Verdict(Status.NO_PROGRAM, 0, 0, 0, 0, feedback=str(why)), Limits())
+    return {**empty, "verdict": "refused", "limits": None}
 
 
 def _judge(problem: Problem, sandbox: Sandbox, config: Config) -> AbstractAsyncContextManager[Judge | AnswerJudge]:

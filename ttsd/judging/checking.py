@@ -1,6 +1,7 @@
 """Checks a program's outputs: by a built-in comparison, by the user's own checker, or by one that came with a question.
 
-A built-in comparison runs here (same_output.py), that of long outputs in a thread. The user's own checker is trusted
+A built-in comparison runs here (same_output.py), that of longer outputs in a thread, and that of long ones, which would
+hold the interpreter's lock for seconds, in a process of its own (scoring/). The user's own checker is trusted
 and runs in a process of its own (scoring/). A published one is not trusted and runs in the sandbox, on outputs of a
 program that has ended; it is the one program there that gets an expected output, and never the one under judgement.
 """
@@ -19,10 +20,13 @@ from problems.problem import Case, Problem
 from problems.values import strict_json
 from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
 from ttsd.errors import UserError
-from ttsd.judging.same_output import same_output, same_result
+from ttsd.judging.same_output import same_output, same_result, too_long
 from ttsd.judging.scoring import Score, Scorer, ScorerError, open_scorer
 
 QUICK_BYTES = 64 << 10  # of output: what is compared in the event loop, in a few milliseconds
+LONG_BYTES = 512 << 10  # with the expected output: what is compared in another process, which takes a second to start
+LONG_MEMORY_BYTES = 2 << 30
+COMPARING_SECONDS = 30.0
 NOT_CHECKED = "The output could not be checked within the limits."
 # What a published checker finds: three files, by the names on its command line, and nothing on standard input.
 _HARNESS = """
@@ -85,7 +89,9 @@ async def open_check(
         assert sandbox is not None
         yield PublishedCheck(checker.program, sandbox)
     else:
-        yield BuiltInCheck(checker, function=problem.entry_point is not None)
+        function = problem.entry_point is not None
+        async with open_scorer(long_spec(checker, function), seconds=COMPARING_SECONDS, workers=1) as scorer:
+            yield BuiltInCheck(checker, function=function, scorer=scorer)
 
 
 class BuiltInCheck:
@@ -93,17 +99,31 @@ class BuiltInCheck:
 
     at_once = False
 
-    def __init__(self, checker: Checker = TOKENS, *, function: bool) -> None:
+    def __init__(self, checker: Checker = TOKENS, *, function: bool, scorer: Scorer | None = None) -> None:
         self._checker = checker
         self._function = function
+        self._scorer = scorer  # of long outputs; it starts no process before there is one
 
     async def __call__(self, cases: Sequence[Case], outputs: Sequence[bytes | None]) -> list[Checked]:
-        if sum(len(output or b"") for output in outputs) > QUICK_BYTES:
-            return await asyncio.to_thread(self._checked, cases, outputs)
-        return self._checked(cases, outputs)
+        return [await self._checked(*pair) for pair in zip(cases, outputs, strict=True)]
 
-    def _checked(self, cases: Sequence[Case], outputs: Sequence[bytes | None]) -> list[Checked]:
-        return [RIGHT if self._same(*pair) else WRONG for pair in zip(cases, outputs, strict=True)]
+    async def _checked(self, case: Case, output: bytes | None) -> Checked:
+        size = len(output or b"")
+        if self._scorer is not None and size + len(case.expected) > LONG_BYTES:
+            return await self._long(self._scorer, case, output)
+        quick = size <= QUICK_BYTES
+        return (
+            RIGHT
+            if (self._same(case, output) if quick else await asyncio.to_thread(self._same, case, output))
+            else WRONG
+        )
+
+    async def _long(self, scorer: Scorer, case: Case, output: bytes | None) -> Checked:
+        text = None if output is None or too_long(output, case.expected) else _text(output)
+        if text is None:
+            return WRONG
+        score = await scorer({"output": text, "expected": case.expected, "exact": case.exact})
+        return Checked(0.0, NOT_CHECKED) if score.value is None else Checked(score.value)
 
     def _same(self, case: Case, output: bytes | None) -> bool:
         if self._function:
@@ -160,6 +180,12 @@ class PublishedCheck:
             raise SandboxFault(f"the sandbox checked {len(said)} of {len(asked)} outputs and reported no failure")
         verdicts = iter(said)
         return [WRONG if text is None else next(verdicts) for text in texts]
+
+
+def long_spec(checker: Checker, function: bool) -> Mapping[str, Any]:
+    """Returns what the scorer has to run for long outputs (scoring/worker.py)."""
+    rule = {name: getattr(checker, name) for name in ("kind", "absolute", "relative")}
+    return {"kind": "output", "checker": rule, "function": function, "memory_bytes": LONG_MEMORY_BYTES}
 
 
 def compared(problem: Problem, comparison: Literal["question", "livecodebench"]) -> Problem:

@@ -69,9 +69,14 @@ def same_result(returned: bytes | None, expected: str, checker: Checker = TOKENS
         return False
 
 
+def too_long(data: bytes, expected: str) -> bool:
+    """Tells whether a program wrote more than can be right for `expected`."""
+    return len(data) > SLACK_FACTOR * len(expected) + SLACK_BYTES
+
+
 def _decoded(data: bytes, expected: str) -> str | None:
     """Returns what a program wrote as text; None where it can't be right: too long for `expected`, or not UTF-8."""
-    if len(data) > SLACK_FACTOR * len(expected) + SLACK_BYTES:
+    if too_long(data, expected):
         return None
     try:
         return data.decode()

@@ -20,6 +20,7 @@ from ttsd.config import Config, recorded_config
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.methods import METHODS
 from ttsd.record.store import Row, Store
+from ttsd.reporting.attempt import check_model
 from ttsd.sampling.vllm_sampler.settings import LORA_RANKS
 from ttsd.terminal import json_text, one_line, readable
 
@@ -78,16 +79,25 @@ MAX_DIFFERENCE_ROUNDED = 0.1  # the same in 16 bits, whose rounding alone makes 
 
 
 def export(
-    store: Store, run: int, folder: Path, *, step: int | None = None, best: bool = False, merge: bool = False
+    store: Store,
+    run: int,
+    folder: Path,
+    model: str | None = None,
+    *,
+    step: int | None = None,
+    best: bool = False,
+    merge: bool = False,
 ) -> Path:
     """Writes what `run` had learned after `step` to the new folder `folder`. Loads the base model, twice in turn.
 
-    `best`: after the step with the best state; without both, after the last one. `merge`: a whole model.
-    UserError: the run has no adapter, its state is gone, or `folder` exists. InfrastructureError: what was written
-    gives other log-probabilities than the trainer.
+    `model`: what the user calls the base model; only the bundled one may be left out. `best`: after the step with the
+    best state; without both, after the last one. `merge`: a whole model. UserError: the run has no adapter, its state is
+    gone, `folder` exists, or only the database names its model. InfrastructureError: what was written gives other
+    log-probabilities than the trainer.
     """
     from ttsd import backbone
 
+    check_model(store, run, model)
     row = store.run(run)
     number, state = _state(store, run, step, best)
     if folder.exists():

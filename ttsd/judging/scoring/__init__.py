@@ -27,6 +27,7 @@ LOADING_SECONDS = 120.0
 MAX_LINE_BYTES = 1 << 20
 STOP_SECONDS = 10.0
 MAX_LAST_WORDS = 400
+Request = str | Mapping[str, str | bool]
 _SIGNALLED = 128  # as in worker.py
 
 
@@ -92,12 +93,12 @@ class Scorer:
     ) -> None:
         self._loading_seconds = loading_seconds
         self._spec = json.dumps(spec).encode() + b"\n"
-        self._is_own = spec["kind"] != "answer"
+        self._is_own = spec["kind"] in ("judge", "checker")
         self._seconds = seconds
         self._places = asyncio.Semaphore(workers)
         self._idle: list[_Worker] = []
 
-    async def __call__(self, request: str | Mapping[str, str]) -> Score:
+    async def __call__(self, request: Request) -> Score:
         """Returns the score of one request; ScorerError where the scorer is at fault and not what it scores."""
         async with self._places:
             worker = self._idle.pop() if self._idle else await self._started()
@@ -147,7 +148,7 @@ class Scorer:
             raise
         return worker
 
-    async def _asked(self, worker: _Worker, request: str | Mapping[str, str]) -> Score:
+    async def _asked(self, worker: _Worker, request: Request) -> Score:
         assert worker.process.stdin is not None
         worker.process.stdin.write(json.dumps(request).encode() + b"\n")
         line = b""

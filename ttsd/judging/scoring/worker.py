@@ -2,6 +2,8 @@
 
     {"kind": "answer", "expected": "3/4", "exact": false, "tolerance": null, "memory_bytes": N,
      "cpu_seconds": 6.0}                                                requests are answers, texts
+    {"kind": "output", "checker": {...}, "function": false, "memory_bytes": N}
+                                           {"output": ..., "expected": ..., "exact": ...}: a built-in comparison
     {"kind": "judge", "judge": "/path/FILE.py:FUNCTION"}       likewise
     {"kind": "checker", "file": "/path/FILE.py", "values": false}       {"input": ..., "output": ..., "expected": ...}
 
@@ -30,6 +32,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from problems.checker import EXACT, Checker
+from ttsd.judging.same_output import same_output, same_result
 from ttsd.judging.scoring.same_answer import same_answer
 
 Scored = tuple[float, str, str]  # score, feedback, what is unfinished
@@ -121,7 +125,7 @@ def _say(out: TextIO, **said: Any) -> None:
 
 def _loaded(spec: dict[str, Any], out: TextIO) -> ScoreFunction:
     try:
-        return {"answer": _comparison, "judge": _judge, "checker": _checker}[spec["kind"]](spec)
+        return {"answer": _comparison, "output": _output, "judge": _judge, "checker": _checker}[spec["kind"]](spec)
     except BaseException as error:
         _say(out, error=_named(error))
         os._exit(1)
@@ -142,6 +146,23 @@ def _comparison(spec: dict[str, Any]) -> ScoreFunction:
             os._exit(1)
         except Exception:  # what the algebra system can't read, or stumbles over, is not the right answer
             return 0.0, "", ""
+
+    return scorer
+
+
+def _output(spec: dict[str, Any]) -> ScoreFunction:
+    """Returns the comparison of long outputs by a rule of same_output.py."""
+    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + spec["memory_bytes"],) * 2)
+    checker = Checker(**spec["checker"])
+
+    def scorer(request: dict[str, Any]) -> Scored:
+        output, expected = request["output"].encode(), request["expected"]
+        try:
+            if spec["function"]:
+                return float(same_result(output, expected, EXACT if request["exact"] else checker)), "", ""
+            return float(same_output(output, expected, checker)), "", ""
+        except MemoryError:
+            os._exit(1)
 
     return scorer
 
