@@ -318,7 +318,7 @@ def test_an_exported_adapter_loads_in_peft_and_says_the_same(world: World, tmp_p
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    folder = export(world.store, world.number, tmp_path / "adapter")
+    folder = export(world.store, world.number, tmp_path / "adapter", world.run.config.model.path)
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(world.run.config.model.path), str(folder))
     prompt, answer = (5, 6, 7, 8), (9, 10, 11)
     with torch.no_grad():
@@ -337,7 +337,7 @@ def test_an_earlier_state_and_the_best_are_exported(world: World, tmp_path: Path
     from safetensors.torch import load_file
 
     def weights(name: str, **options: Any) -> Any:
-        folder = export(world.store, world.number, tmp_path / name, **options)
+        folder = export(world.store, world.number, tmp_path / name, world.run.config.model.path, **options)
         return next(iter(load_file(folder / "adapter_model.safetensors").values())), (folder / "README.md").read_text()
 
     (last, _), (second, text) = weights("last"), weights("second", step=2)
@@ -357,7 +357,7 @@ def test_a_merged_model_says_the_same_as_base_and_adapter(world: World, tmp_path
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = export(world.store, world.number, tmp_path / "whole", merge=True)
+    folder = export(world.store, world.number, tmp_path / "whole", world.run.config.model.path, merge=True)
     model, ids = AutoModelForCausalLM.from_pretrained(folder), (5, 6, 7, 8, 9, 10, 11)
     with torch.no_grad():
         logprobs = model(torch.tensor([ids])).logits[0, :-1].double().log_softmax(-1)
@@ -395,7 +395,7 @@ class Hub:
 
 
 def test_a_folder_is_pushed_to_a_private_repository(world: World, tmp_path: Path) -> None:
-    hub, folder = Hub(), export(world.store, world.number, tmp_path / "adapter")
+    hub, folder = Hub(), export(world.store, world.number, tmp_path / "adapter", world.run.config.model.path)
     assert push(folder, "me/sum", hub) == "https://hub/me/sum"
     files = ["README.md", "adapter_config.json", "adapter_model.safetensors"]
     assert hub.calls == [("me/sum", True, True), ("me/sum", files, "Export of ttsd")]
@@ -415,10 +415,10 @@ def test_a_card_names_its_base_as_the_hub_does(world: World) -> None:
 
 def test_what_can_not_be_exported_is_one_sentence(world: World, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists already"):
-        export(world.store, world.number, tmp_path)
+        export(world.store, world.number, tmp_path, world.run.config.model.path)
     run = another(world, seed=8)
     with pytest.raises(UserError, match="no adapter"):
-        export(world.store, run, tmp_path / "new")
+        export(world.store, run, tmp_path / "new", world.run.config.model.path)
 
 
 HOSTILE_QUESTION = "/home/ann/secret/q`<img src=x>`|# Title\n\n# Heading [a](http://b)"
@@ -453,6 +453,6 @@ def test_a_card_holds_neither_markdown_of_others_nor_paths_of_ours(world: World)
 
 
 def test_an_exported_adapter_names_its_base_without_a_path(world: World, tmp_path: Path) -> None:
-    folder = export(world.store, world.number, tmp_path / "adapter")
+    folder = export(world.store, world.number, tmp_path / "adapter", world.run.config.model.path)
     for file in ("adapter_config.json", "README.md"):
         assert str(Path(world.run.config.model.path).parent) not in (folder / file).read_text()

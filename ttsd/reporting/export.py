@@ -91,9 +91,9 @@ def export(
     """Writes what `run` had learned after `step` to the new folder `folder`. Loads the base model, twice in turn.
 
     `model`: what the user calls the base model; only the bundled one may be left out. `best`: after the step with the
-    best state; without both, after the last one. `merge`: a whole model. UserError: the run has no adapter, its state is
-    gone, `folder` exists, or only the database names its model. InfrastructureError: what was written gives other
-    log-probabilities than the trainer.
+    best state; without both, after the last one. `merge`: a whole model.
+    UserError: the run has no adapter, its state is gone, `folder` exists, or only the database names its model.
+    InfrastructureError: what was written gives other log-probabilities than the trainer.
     """
     from ttsd import backbone
 
