@@ -59,7 +59,7 @@ def twice(kind: str, folder: Path) -> None:
     """Shows a step, stops, and goes on with another step."""
     if find_spec(kind) is None:
         pytest.skip(f"{kind} is not installed")
-    settings = load_config(None, [f"store.track={kind}"]).store
+    settings = load_config(None, [f"store.track={kind}", "store.track_text=true"]).store
     for number in (1, 2):
         tracker = open_tracker(settings, "run-1", "0123456789abcdef", {"lora": {"rank": 4}}, folder)
         tracker.log(step_of(number))
@@ -94,6 +94,7 @@ def test_a_resumed_run_is_the_same_run_of_trackio(offline: Path) -> None:
     metrics = [json.loads(text) for (text,) in rows_of(offline, "select metrics from metrics order by step")]
     assert [one["loss"] for one in metrics] == [0.5, 0.5]
     assert [one["attempt_table"]["_value"][0]["attempt"] for one in metrics] == [1, 2]
+    assert all(one["attempt_table"]["_value"][0]["answer"] for one in metrics)
 
 
 def rows_of(folder: Path, sql: str) -> list[tuple[str, ...]]:
