@@ -145,7 +145,7 @@ def step(base: Base, config: Config) -> None:
 def rehearsed(what: Callable[[Base, Config], None], config: Config, layers: int, counted: Any) -> int:
     """Returns the most bytes that are there at one time; within `counted`."""
     with FakeTensorMode(), Gpu() as gpu, Kernels():
-        checkpointing, length = config.distillation.gradient_checkpointing, config.model.max_model_len
+        checkpointing, length = config.distillation.checkpoint_over is not None, config.model.max_model_len
         base = frozen(model(layers), NAME, gradient_checkpointing=checkpointing, max_model_len=length)
         assert base.not_packed is None
         gpu.peak = gpu.now

@@ -128,7 +128,7 @@ async def test_every_policy_samples_from_where_runs_start(tmp_path: Path, sample
                 teacher = Prompt(engine.tokenizer.chat("question, with a hint"), "question, with a hint")
                 found = await policy.distil([Example(1, prompt, answers[-1].token_ids, answers[-1].logprobs, teacher)])
                 assert found["kl/base"] == pytest.approx(0, abs=1e-4)
-                await policy.restart()
+                await policy.return_to(0)
                 answers.append(await policy.sample(prompt))
             for answer in answers:
                 expected = first.logprobs("made", prompt, answer.token_ids)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ttsd.cli.options import INFRASTRUCTURE, ConfigOption, JsonOption, ModelOption, SetOption
+from ttsd.cli.options import INFRASTRUCTURE, ConfigOption, JsonOption, ModelOption, SetOption, warn_of_no_sandbox
 from ttsd.terminal import json_text
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def show(
     from ttsd.running.fitting import fit_for, memory_for
 
     found = layered(config or [], set_ or [], model=model)
+    warn_of_no_sandbox(found.config, ", ".join(config or []))
     machine = this_machine() if gpu is None else machine_named(gpu)
     fit = fit_for(found.config, machine)
     memory = memory_for(fit.config, machine, questions) if fit.memory else None

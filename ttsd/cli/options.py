@@ -115,12 +115,15 @@ def settings_of(
     first = [f"budget.attempts={budget}"] if budget is not None else []
     last = ["judge.unsafe_no_sandbox=true"] if unsafe_no_sandbox else []
     settings = load_config(config, [*first, *(overrides or []), *last], model=model)
-    if settings.judge.unsafe_no_sandbox:
-        where = (
-            "--unsafe-no-sandbox" if unsafe_no_sandbox else ", ".join(config or []) or "--set judge.unsafe_no_sandbox"
-        )
-        say(f"warning: {where} switches the sandbox off: programs of the model run with all your rights")
+    warn_of_no_sandbox(settings, "--unsafe-no-sandbox" if unsafe_no_sandbox else ", ".join(config or []))
     return settings
+
+
+def warn_of_no_sandbox(settings: Config, named: str) -> None:
+    """Says what switches the sandbox off, where something does: `named`, or a setting on the command line."""
+    if settings.judge.unsafe_no_sandbox:
+        where = named or "--set judge.unsafe_no_sandbox"
+        say(f"warning: {where} switches the sandbox off: programs of the model run with all your rights")
 
 
 def fit(settings: Config, questions: Sequence[str], methods: Sequence[Method]) -> Config:
