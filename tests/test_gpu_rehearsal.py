@@ -15,7 +15,7 @@ import torch  # noqa: TID253
 
 from tests.commands import ROOT
 from tests.gpu_rehearsal import COMPLETION, GROUP, LAYERS, NAME, PROMPT, settings
-from ttsd.machine.gpus import GPUS
+from ttsd.machine.gpus import machine_named
 from ttsd.machine.memory import memory_of
 from ttsd.machine.shape import KNOWN, Shape
 
@@ -42,7 +42,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def planned(what: str, checkpointing: bool) -> dict[str, float]:
     """Bytes of each part that has tensors."""
     shape = Shape.read({**KNOWN[NAME], "num_hidden_layers": LAYERS[what]})
-    memory = memory_of(settings(checkpointing), shape, GPUS["h100-80"], questions=1)
+    config = settings(checkpointing)
+    memory = memory_of(config, shape, machine_named("h100-80").used_by(config.model), questions=1)
     return {part.what: part.bytes for part in memory.parts if part.what != "process"}
 
 
