@@ -25,7 +25,8 @@ from ttsd.record.store import Store
 COMMANDS = sorted({(page.name, line) for page in PAGES for line in commands(page)})
 # What needs a network, a GPU, a real model, rows that are not ours, a browser, or more than a minute.
 ELSEWHERE = re.compile(
-    r"lcb|mbpp|pull|export 3|http://|--ray|--hot-swap|warm-up|probe|view|fresh5|mine-hard| QUESTION|solve .*-m |doctor .*-m "
+    r"lcb|mbpp|pull|export 3|http://|--ray|--hot-swap|warm-up|probe|view|fresh5|mine-hard| QUESTION"
+    r"|solve .*-m |doctor .*-m "
 )
 SNIPPETS = [
     (page.name, code) for page in PAGES for code in blocks(page.read_text("utf-8"), "python") if "import ttsd\n" in code
