@@ -97,9 +97,9 @@ def export(
     """
     from ttsd import backbone
 
+    check_model(store, run, model)
     row = store.run(run)
     number, state = _state(store, run, step, best)
-    check_model(store, run, model)
     if folder.exists():
         raise UserError(f"{folder} exists already; name a new folder")
     config = recorded_config(row["config"])
