@@ -36,6 +36,10 @@ def chromium() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
+class Refused(AssertionError):
+    """The browser could not do what it was asked for."""
+
+
 class Tab:
     """One page. `complaints`: console errors, uncaught exceptions and requests to elsewhere since it was opened."""
 
@@ -69,9 +73,16 @@ class Tab:
 
     def wait(self, condition: str) -> None:
         end = time.monotonic() + PATIENCE
-        while not self.run(condition):
+        while not self._holds(condition):
             assert time.monotonic() < end, f"never came true: {condition}"
             time.sleep(0.05)
+
+    def _holds(self, condition: str) -> bool:
+        """Whether it holds now; a page that is just being left for another one can't be asked."""
+        try:
+            return bool(self.run(condition))
+        except Refused:
+            return False
 
     def point_at(self, x: float, y: float) -> None:
         self._call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
@@ -104,7 +115,8 @@ class Tab:
         while (answer := self._next()).get("id") != self._number:
             if "method" in answer:
                 self._events.append(answer)
-        assert "error" not in answer, answer["error"]
+        if "error" in answer:
+            raise Refused(answer["error"])
         result: dict[str, Any] = answer["result"]
         return result
 
