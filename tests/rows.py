@@ -39,6 +39,36 @@ def row(**changes: object) -> dict[str, object]:
     return plain | changes
 
 
+SUM = "Two whole numbers $a$ and $b$ are given.\n\nInput\n\na b\n\nOutput\n\nPrint their sum, {braces} and all.\n"
+TWICE = "You are given an integer n.\n\nReturn twice n.\n\n \nExample 1:\n\nInput: n = 2\nOutput: 4\n"
+STARTER = "class Solution:\n    def twice(self, n: int) -> int:\n        "
+STDIN_TESTS = [("1 2\n", "3\n"), ("2 2\n", "4\n"), ("0 -5\n", "-5\n"), ("10 20\n", "30\n")]
+CALL_TESTS = [("2", "4"), ("0", "0"), ("-3", "-6"), ("5", "10")]
+
+
+def own_row(name: str, *, public: int, function: bool = False) -> dict[str, object]:
+    """A row with a statement of our own, whose first `public` tests are public."""
+    cases, kind = (CALL_TESTS, "functional") if function else (STDIN_TESTS, "stdin")
+    tests = [{"input": given, "output": expected, "testtype": kind} for given, expected in cases]
+    asked = {"question_content": TWICE, "platform": "leetcode", "starter_code": STARTER}
+    return row(
+        question_title=f"Golden {name}",
+        question_id=name,
+        public_test_cases=json.dumps(tests[:public]),
+        private_test_cases=packed(json.dumps(tests[public:])),
+        metadata=json.dumps({"func_name": "twice"} if function else {}),
+        **(asked if function else {"question_content": SUM}),
+    )
+
+
+OWN_ROWS = {
+    "stdin": own_row("stdin", public=2),
+    "functional": own_row("functional", public=2, function=True),
+    "no-public": own_row("no-public", public=0),
+    "no-private": own_row("no-private", public=4) | {"private_test_cases": "[]"},
+}
+
+
 def humaneval_row(**changes: object) -> dict[str, object]:
     return {
         "task_id": "HumanEval/7",

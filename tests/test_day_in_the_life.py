@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.commands import ROOT
-from tests.own_rows import row
 from tests.records import attempt, run_of
+from tests.rows import own_row
 from tests.strangers import HOSTILE, journal_of_two, listed, received
 from tests.tiny import write_model
 from ttsd.config import load_config
@@ -115,15 +115,15 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Stranger:
 
 def write_pack(stranger: Stranger) -> None:
     """Rows that a reader can read, with hostile texts everywhere, and tests that run code when they are unpickled."""
-    good = row("good", public=2) | {"question_title": NAME, "question_content": f"Print the sum.\n{BAD}\n"}
-    named = row("named", public=2) | {"question_id": NAME, "difficulty": BAD, "platform": BAD}
+    good = own_row("good", public=2) | {"question_title": NAME, "question_content": f"Print the sum.\n{BAD}\n"}
+    named = own_row("named", public=2) | {"question_id": NAME, "difficulty": BAD, "platform": BAD}
     case = [{"input": f"1 {BAD}\n", "output": f"{BAD}\nExpected:\n", "testtype": "stdin"}]
-    cases = row("cases", public=2) | {"public_test_cases": json.dumps(case)}
+    cases = own_row("cases", public=2) | {"public_test_cases": json.dumps(case)}
     import base64
     import zlib
 
     runs = base64.b64encode(zlib.compress(pickle.dumps(Payload(stranger.hit)))).decode()
-    rows = [good, named, cases, row("runs", public=2) | {"private_test_cases": runs}]
+    rows = [good, named, cases, own_row("runs", public=2) | {"private_test_cases": runs}]
     (stranger.folder / "pack.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
     (stranger.folder / "program.py").write_text(
         f"# coding: utf-7\nprint({BAD!a})\nimport os\nos.mkdir({str(stranger.hit)!r})"

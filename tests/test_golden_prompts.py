@@ -18,8 +18,7 @@ import problems
 from problems.split import split
 from sandbox import Limits, Sandbox
 from tests.fakes import ByteTokenizer, completion
-from tests.own_rows import ROWS
-from tests.rows import DATA
+from tests.rows import DATA, OWN_ROWS
 from ttsd.backbone import Tokenizer
 from ttsd.config import Config
 from ttsd.examples import self_teacher
@@ -54,7 +53,7 @@ def tokenizer() -> Tokenizer:
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
     file = tmp_path / "rows.jsonl"
-    file.write_text("".join(json.dumps(one) + "\n" for one in ROWS.values()))
+    file.write_text("".join(json.dumps(one) + "\n" for one in OWN_ROWS.values()))
     return file
 
 
@@ -78,7 +77,7 @@ async def attempt(problem: Problem, answer: str, number: int = 1) -> Attempt:
     return Attempt(number, 1, 1, question, completion(answer), program, verdict)
 
 
-@pytest.mark.parametrize("name", list(ROWS))
+@pytest.mark.parametrize("name", list(OWN_ROWS))
 async def test_what_student_and_teacher_read(name: str, rows: Path, tokenizer: Tokenizer) -> None:
     problem = problems.load(f"{rows}#{name}")
     writer = PromptWriter(problem, tokenizer, Config())

@@ -13,8 +13,7 @@ import pytest
 import torch  # noqa: TID253
 
 from tests.commands import finish, rows
-from tests.own_rows import ROWS
-from tests.rows import DATA
+from tests.rows import DATA, OWN_ROWS
 
 pytest.importorskip("vllm", reason="vLLM is not installed")
 pytestmark = [
@@ -60,8 +59,8 @@ def arguments(model: Path) -> list[str]:
 
 def test_every_kind_of_row_goes_round_the_ring(model: Path, tmp_path: Path) -> None:
     ours = tmp_path / "ours.jsonl"
-    ours.write_text("".join(json.dumps(one) + "\n" for one in ROWS.values()))
-    questions = [*(f"{ours}#{name}" for name in ROWS), *(f"{DATA}/{name}" for name in THEIRS)]
+    ours.write_text("".join(json.dumps(one) + "\n" for one in OWN_ROWS.values()))
+    questions = [*(f"{ours}#{name}" for name in OWN_ROWS), *(f"{DATA}/{name}" for name in THEIRS)]
     status, out, err = finish(
         "batch", *questions, "--methods", "sdpo", *arguments(model), "--at-once", "4", "--json", cwd=tmp_path
     )

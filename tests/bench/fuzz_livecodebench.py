@@ -1,7 +1,6 @@
 """Feeds the loaders broken and hostile rows: each must give a question or a one-sentence ProblemError, soon.
 
     nice python -m tests.bench.fuzz_livecodebench --seconds 600
-    nice python -m tests.bench.fuzz_livecodebench --seconds 600 --atheris     # guided by coverage, where installed
 
 Rows are mutated at every layer: bytes of the line, fields, and inside private_test_cases the base64, zlib, pickle and
 JSON layers, each broken before the outer ones are put round it again. Seeds are the rows of a file in LiveCodeBench's
@@ -14,40 +13,23 @@ import argparse
 import base64
 import json
 import pickle
-import pickletools
 import random
 import resource
 import sys
 import time
 import zlib
 from collections import Counter
-from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
-from problems import ProblemError, asserts, collection, humaneval, livecodebench, mbpp, problem, rows, split
+from problems import ProblemError, collection, livecodebench, split
 from problems.problem import Problem, checked
 from problems.rows import parsed
 from tests.rows import ROWS, codeforces_row, humaneval_row, mbpp_row, row
 
 MEMORY_BYTES = 6 << 30
 SLOW_CPU_SECONDS = 3.0
-ODD: tuple[Any, ...] = (
-    None,
-    True,
-    -1,
-    1e308,
-    10**40,
-    "",
-    "\ud800",
-    "\0",
-    [],
-    {},
-    [[]],
-    "[" * 5000,
-    "é" * 100,
-    b"".hex(),
-)
+ODD: tuple[Any, ...] = (None, True, -1, 1e308, 10**40, "", "\ud800", "\0", [], {}, [[]], "[" * 5000, "é" * 100)
 HOSTILE = (
     b"cos\nsystem\n(S'true'\ntR.",
     b"\x80\x04r\xff\xff\xff\x7f.",
@@ -165,41 +147,13 @@ def fuzz(path: Path, seconds: float, seed: int) -> Counter[str]:
     return counts
 
 
-def guided(seconds: int) -> None:
-    """The same under atheris: raw bytes as a whole line, as a pickle, and as the text of a test module."""
-    import atheris
-
-    for module in (asserts, humaneval, livecodebench, mbpp, problem, rows, pickletools):
-        for function in filter(isfunction, vars(module).values()):
-            atheris.instrument_func(function)
-
-    def one(data: bytes) -> None:
-        kind, rest = data[:1], data[1:]
-        if kind < b"\x40":
-            judged("lcb", rest)
-        elif kind < b"\x80":
-            judged("lcb", json.dumps(row(private_test_cases=base64.b64encode(zlib.compress(rest)).decode())).encode())
-        else:
-            scheme, fields = ("humaneval", humaneval_row) if kind < b"\xc0" else ("mbpp", mbpp_row)
-            text = rest.decode("utf-8", "replace")
-            key = {"humaneval": {"test": f"def check(candidate):\n {text}"}, "mbpp": {"test_list": [text]}}[scheme]
-            judged(scheme, json.dumps(fields(**key)).encode())
-
-    atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", "-max_len=4096", "-timeout=20"], one)
-    atheris.Fuzz()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", type=Path, default=ROWS)
-    parser.add_argument("--atheris", action="store_true")
     given = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    if given.atheris:
-        guided(given.seconds)
-        return
     counts = fuzz(given.rows, given.seconds, given.seed)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     print(f"{counts.total()} rows in {given.seconds} s, peak memory {peak} MiB: {dict(sorted(counts.items()))}")
