@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from problems.asserts import parameters
-from problems.problem import Case, Problem, ProblemError, reason
-from problems.rows import Row, text
+from problems.asserts import definition
+from problems.problem import Case, Problem, ProblemError
+from problems.rows import Row, json_text, known, text
 from problems.source import Facts, Release, Source, facts_of
-from problems.values import any_length_integers, refuse_bomb
+from problems.values import any_length_integers, positive
 
 SCHEMA = "the schema of APPS"
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -33,15 +32,13 @@ def question_id(row: Row) -> str:
 
 def facts(row: Row) -> Facts:
     """Returns what an index says of the question in `row`; unusable fields are empty."""
-    statement, source = row.get("question"), row.get("source")
-    known = str(statement) if isinstance(statement, str) else ""
-    date, difficulty = row.get("date"), row.get("difficulty")
+    statement = known(row, "question")
     return facts_of(
-        known,
-        title=_title(row, known),
-        date=str(date)[:10] if isinstance(date, str) else "",
-        difficulty=str(difficulty).lower() if isinstance(difficulty, str) else "",
-        platform=str(source) if isinstance(source, str) else "",
+        statement,
+        title=_title(row, statement),
+        date=known(row, "date")[:10],
+        difficulty=known(row, "difficulty").lower(),
+        platform=known(row, "source"),
     )
 
 
@@ -79,27 +76,20 @@ def reference(row: Row) -> str | None:
 
 
 def _starter_code(row: Row, function: str, first: Case) -> str:
-    given = row.get("starter_code")
-    if isinstance(given, str) and given.strip():
-        return given
-    return f"def {function}({', '.join(parameters(len(first.input.splitlines())))}):\n    "
+    given = known(row, "starter_code")
+    return given if given.strip() else definition(function, len(first.input.splitlines()))
 
 
 def _title(row: Row, statement: str) -> str:
-    name = row.get("name") or row.get("title")
-    return name if isinstance(name, str) else " ".join(statement[:200].split())[:60]
+    return known(row, "name", "title") or " ".join(statement[:200].split())[:60]
 
 
 def _tests(row: Row, name: str) -> Mapping[str, object]:
     where = f"{name}: input_output"
     tests = row.get("input_output")
     if isinstance(tests, str):
-        try:
-            refuse_bomb(tests)
-            with any_length_integers():
-                tests = json.loads(tests) if tests.strip() else None
-        except (ValueError, RecursionError) as error:
-            raise ProblemError(f"{where} is not JSON ({reason(error)}): download the file again") from None
+        with any_length_integers():
+            tests = json_text(tests, where) if tests.strip() else None
     if not isinstance(tests, dict):
         raise ProblemError(f"{name} has no tests in the field 'input_output': give it some, as in {SCHEMA}")
     inputs, outputs = tests.get("inputs"), tests.get("outputs")
@@ -139,9 +129,7 @@ def _function_cases(tests: Mapping[str, object], name: str) -> Iterator[Case]:
 def _number(limit: object) -> float | None:
     """Returns the number in `2.0 seconds`, as TACO has it; None where there is none above zero."""
     found = _NUMBER.search(limit) if isinstance(limit, str) else None
-    value = float(found[0]) if found else limit
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-    return float(value) if usable else None  # type: ignore[arg-type]
+    return positive(float(found[0]) if found else limit)
 
 
 SOURCE = Source(

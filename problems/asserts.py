@@ -270,9 +270,10 @@ def _shown(node: ast.AST) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
-def parameters(count: int) -> list[str]:
-    """Returns names for the parameters of a function that a test calls with `count` arguments."""
-    return [*string.ascii_lowercase[:count]] if count <= 26 else ["*arguments"]
+def definition(function: str, count: int) -> str:
+    """Returns the first line of a function that a test calls with `count` arguments."""
+    parameters = ", ".join(string.ascii_lowercase[:count]) if count <= 26 else "*arguments"
+    return f"def {function}({parameters}):\n    "
 
 
 def table(module: ast.Module, body: Sequence[ast.stmt], function: str, where: str) -> list[Call] | None:

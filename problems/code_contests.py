@@ -8,14 +8,13 @@ tests are mutations of others, so a few inputs break the statement's own promise
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from problems.problem import Case, Problem, ProblemError, reason
-from problems.rows import Row, text
+from problems.problem import Case, Problem, ProblemError
+from problems.rows import Row, in_list, json_text, known, sides, text, text_case
 from problems.source import Facts, Release, Source, facts_of
-from problems.values import refuse_bomb
+from problems.values import positive
 
 SCHEMA = "the schema of CodeContests"
 _PLATFORMS = {1: "codechef", 2: "codeforces", 3: "hackerearth", 4: "codejam", 5: "atcoder", 6: "aizu"}
@@ -36,7 +35,7 @@ def facts(row: Row) -> Facts:
     labels, rating, source = _labels(row), row.get("cf_rating"), row.get("source")
     platform = _PLATFORMS.get(source, "") if isinstance(source, int) else str(labels.get("source", "")).lower()
     difficulty = str(rating) if isinstance(rating, int) and rating > 0 else str(labels.get("difficulty", "")).lower()
-    return facts_of(_statement(row), title=_name(row), difficulty=difficulty, platform=platform)
+    return facts_of(known(row, "description", "content"), title=_name(row), difficulty=difficulty, platform=platform)
 
 
 def problem(row: Row, name: str) -> Problem:
@@ -49,7 +48,7 @@ def problem(row: Row, name: str) -> Problem:
     return Problem(
         name=name,
         title=_name(row) or name,
-        statement=_statement(row) or text(row, "description", name, SCHEMA),
+        statement=known(row, "description", "content") or text(row, "description", name, SCHEMA),
         cases=tuple(cases),
         details={"source": "code_contests"},
         default_split="half",
@@ -68,8 +67,7 @@ def reference(row: Row) -> str | None:
 
 
 def _name(row: Row) -> str:
-    name = row.get("name") or _labels(row).get("name")
-    return name if isinstance(name, str) else ""
+    return known(row, "name") or known(_labels(row), "name")
 
 
 def _labels(row: Row) -> Mapping[str, Any]:
@@ -81,22 +79,17 @@ def _labels(row: Row) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _statement(row: Row) -> str:
-    statement = row.get("description") or row.get("content")
-    return statement if isinstance(statement, str) else ""
-
-
 def _columns_of_cases(row: Row, name: str) -> Iterator[Case]:
     seen: set[str] = set()
     for key in ("public_tests", "private_tests", "generated_tests"):
-        tests = row.get(key) or {}
-        inputs, outputs = (tests.get("input"), tests.get("output")) if isinstance(tests, dict) else (None, None)
-        if (inputs, outputs) == (None, None) and not tests:
+        tests = row.get(key)
+        if not tests:
             continue
+        inputs, outputs = sides(tests)
         if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
             raise ProblemError(f"{name} has {key} without lists of as many inputs as outputs")
         for index, pair in enumerate(zip(inputs, outputs, strict=True)):
-            case = _case(*pair, f"{name}, {key} {index},", public=key == "public_tests")
+            case = text_case(*pair, f"{name}, {key} {index},", public=key == "public_tests")
             if case.input not in seen:
                 seen.add(case.input)
                 yield case
@@ -104,25 +97,12 @@ def _columns_of_cases(row: Row, name: str) -> Iterator[Case]:
 
 def _listed_cases(row: Row, name: str) -> Iterator[Case]:
     tests = row["test"]
-    if isinstance(tests, str):
-        try:
-            refuse_bomb(tests)
-            tests = json.loads(tests)
-        except (ValueError, RecursionError) as error:
-            raise ProblemError(f"{name}: test is not JSON ({reason(error)}): download the file again") from None
-    if not isinstance(tests, list):
-        raise ProblemError(f"{name} has tests that are not a list but a {type(tests).__name__}")
-    for index, test in enumerate(tests):
-        where = f"{name}, test {index},"
-        given, expected = (test.get("input"), test.get("output")) if isinstance(test, dict) else (None, None)
+    tests = json_text(tests, f"{name}: test") if isinstance(tests, str) else tests
+    for index, test in enumerate(in_list(tests, f"{name} has tests")):
+        given, expected = sides(test)
         given = given.get("stdin") if isinstance(given, dict) else given
-        yield _case(given, expected.get("stdout") if isinstance(expected, dict) else expected, where)
-
-
-def _case(given: object, expected: object, where: str, *, public: bool = False) -> Case:
-    if not isinstance(given, str) or not isinstance(expected, str):
-        raise ProblemError(f"{where} has no input and output text")
-    return Case(given, expected, public)
+        expected = expected.get("stdout") if isinstance(expected, dict) else expected
+        yield text_case(given, expected, f"{name}, test {index},")
 
 
 def _seconds(limit: object) -> float | None:
@@ -132,8 +112,7 @@ def _seconds(limit: object) -> float | None:
     parts = [limit.get(key) or 0 for key in ("seconds", "nanos")]
     if not all(isinstance(part, int) and not isinstance(part, bool) for part in parts):
         return None
-    seconds = parts[0] + parts[1] / 1e9
-    return seconds if 0 < seconds < math.inf else None
+    return positive(parts[0] + parts[1] / 1e9)
 
 
 SOURCE = Source(

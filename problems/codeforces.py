@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 
 from problems.checker import Checker
 from problems.problem import Case, Problem, ProblemError
-from problems.rows import Row, text
+from problems.rows import Row, in_list, known, sides, text, text_case
 from problems.source import Facts, Release, Source, facts_of
+from problems.values import positive
 
 SCHEMA = "the schema of open-r1/codeforces"
 
@@ -29,9 +30,9 @@ def facts(row: Row) -> Facts:
     """Returns what an index says of the question in `row`; unusable fields are empty."""
     started, rating = row.get("contest_start"), row.get("rating")
     return facts_of(
-        "\n\n".join(str(row.get(key) or "") for key in ("description", "output_format", "note")),
+        "\n\n".join(known(row, key) for key in ("description", "output_format", "note")),
         checker=_checker(row),
-        title=str(row.get("title") or ""),
+        title=known(row, "title"),
         date=_date(started) if isinstance(started, int | float) else "",
         difficulty=str(int(rating)) if isinstance(rating, int | float) and math.isfinite(rating) else "",
         platform="codeforces",
@@ -44,7 +45,7 @@ def problem(row: Row, name: str) -> Problem:
     examples = tuple(_tests(row, "examples", name, public=True))
     shown = {case.input for case in examples}
     official = (case for case in _tests(row, "official_tests", name, public=False) if case.input not in shown)
-    memory = _limit(row, "memory_limit")
+    memory = positive(row.get("memory_limit"))
     return Problem(
         name=name,
         title=text(row, "title", name, SCHEMA),
@@ -52,15 +53,15 @@ def problem(row: Row, name: str) -> Problem:
         cases=(*examples, *official),
         details={"source": "codeforces", "tests_complete": str(bool(row.get("official_tests_complete"))).lower()},
         default_split="half",
-        time_limit_seconds=_limit(row, "time_limit"),
+        time_limit_seconds=positive(row.get("time_limit")),
         memory_limit_mib=None if memory is None else max(1, int(memory)),
         checker=_checker(row),
     )
 
 
 def _checker(row: Row) -> Checker | None:
-    program = row.get("generated_checker")
-    return Checker("published", program=program) if isinstance(program, str) and program.strip() else None
+    program = known(row, "generated_checker")
+    return Checker("published", program=program) if program.strip() else None
 
 
 def _refuse_unsupported(row: Row, name: str) -> None:
@@ -73,7 +74,7 @@ def _refuse_unsupported(row: Row, name: str) -> None:
 def _statement(row: Row, name: str) -> str:
     parts = [text(row, "description", name, SCHEMA)]
     for key, heading in (("input_format", "Input"), ("output_format", "Output"), ("note", "Note")):
-        if isinstance(section := row.get(key), str) and section.strip():
+        if (section := known(row, key)).strip():
             parts.append(f"{heading}\n\n{section}")
     for number, case in enumerate(_tests(row, "examples", name, public=True), 1):
         parts.append(f"Example {number}\n\nInput:\n{case.input.rstrip()}\n\nOutput:\n{case.expected.rstrip()}")
@@ -81,20 +82,8 @@ def _statement(row: Row, name: str) -> str:
 
 
 def _tests(row: Row, key: str, name: str, *, public: bool) -> Iterator[Case]:
-    tests = row.get(key) or []
-    if not isinstance(tests, list):
-        raise ProblemError(f"{name} has {key} that are not a list but a {type(tests).__name__}")
-    for index, test in enumerate(tests):
-        given, expected = (test.get("input"), test.get("output")) if isinstance(test, dict) else (None, None)
-        if not isinstance(given, str) or not isinstance(expected, str):
-            raise ProblemError(f"{name}, {key} {index}, has no input and output text")
-        yield Case(given, expected, public)
-
-
-def _limit(row: Row, key: str) -> float | None:
-    value = row.get(key)
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-    return float(value) if usable else None  # type: ignore[arg-type]
+    for index, test in enumerate(in_list(row.get(key) or [], f"{name} has {key}")):
+        yield text_case(*sides(test), f"{name}, {key} {index},", public=public)
 
 
 def _date(seconds: float) -> str:

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from problems import apps, code_contests, codeforces, humaneval, livecodebench, mbpp
-from problems.problem import Problem, ProblemError, checked, close_names, reason
+from problems.problem import Problem, ProblemError, checked, hint, reason
 from problems.rows import Row, lines, parsed
 from problems.source import Facts, Source
 from problems.split import split
@@ -164,13 +164,8 @@ def _row(path: Path, name: str) -> Row:
 
 def _unknown(found: Index, question_id: str) -> str:
     known = [entry.question_id for entry in found.usable()]
-    close = close_names(question_id, known, 3)
-    hint = (
-        f"did you mean {' or '.join(f'{found.scheme}:{name}' for name in close)}?"
-        if close
-        else f"list them with `ttsd problems list {found.scheme}`"
-    )
-    return f"there is no {found.scheme}:{question_id} among the {len(known)} questions that were pulled; {hint}"
+    guess = hint(question_id, known, f"list them with `ttsd problems list {found.scheme}`", 3, f"{found.scheme}:")
+    return f"there is no {found.scheme}:{question_id} among the {len(known)} questions that were pulled; {guess}"
 
 
 def _remedy(source: Source, release: str = "") -> str:

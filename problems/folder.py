@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import cast
 
 from problems import answers, grading, pytest_cases
-from problems.asserts import parameters
-from problems.problem import MAX_CASES, MAX_CASES_CHARACTERS, Case, Problem, ProblemError, cause, close_names
+from problems.asserts import definition
+from problems.problem import MAX_CASES, MAX_CASES_CHARACTERS, Case, Problem, ProblemError, cause, hint
 from problems.values import any_length_integers, plain_toml
 
 MAX_FILE_BYTES = 64 << 20
@@ -104,7 +104,7 @@ def _starter_code(path: Path, settings: Mapping[str, object], entry_point: str |
         return str(settings.get("starter_code", ""))
     first = next(iter(cases), Case("", ""))
     count = len(first.input.split("\n")) if first.input else 0
-    return f"def {entry_point}({', '.join(parameters(count))}):\n    "
+    return definition(entry_point, count)
 
 
 def _heading(statement: str) -> str:
@@ -244,9 +244,8 @@ def _read(path: Path, file: str) -> str:
 def _refuse_unknown(given: Collection[str], known: Collection[str], where: str) -> None:
     for key in given:
         if key not in known:
-            close = close_names(key, known)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
-            raise ProblemError(f"{where} has an unknown key {key[:80]!r}; {hint}")
+            guess = hint(key, known, f"known are {', '.join(known)}.")
+            raise ProblemError(f"{where} has an unknown key {key[:80]!r}; {guess}")
 
 
 def _refuse_too_many(count: int, where: Path) -> None:

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import cast
 
 from problems.checker import BUILT_IN, Checker
-from problems.problem import Points, ProblemError, close_names
+from problems.problem import Points, ProblemError, hint
+from problems.values import positive
 
 SETTINGS: Mapping[str, type | tuple[type, ...]] = {
     "checker": str,
@@ -47,9 +48,8 @@ def checker(path: Path, settings: Mapping[str, object]) -> Checker | None:
     if str(name).endswith(".py"):
         return Checker("own", program=str(own_file(path, str(name), "checker")))
     if name not in BUILT_IN:
-        close = close_names(str(name), BUILT_IN)
-        hint = f"did you mean {close[0]!r}?" if close else f'give one of {", ".join(BUILT_IN)}, or a file, "check.py"'
-        raise ProblemError(f"{where} has checker = {name!r}; {hint}")
+        guess = hint(str(name), BUILT_IN, f'give one of {", ".join(BUILT_IN)}, or a file, "check.py"')
+        raise ProblemError(f"{where} has checker = {name!r}; {guess}")
     return Checker(name)  # type: ignore[arg-type]
 
 
@@ -77,12 +77,8 @@ def _floats(where: Path, settings: Mapping[str, float], bounds: Sequence[str]) -
 def _group(table: object, names: Sequence[str], where: Path) -> Points:
     cases = table.get("cases") if isinstance(table, dict) else None
     worth = table.get("points") if isinstance(table, dict) else None
-    if (
-        not isinstance(cases, list)
-        or not isinstance(worth, int | float)
-        or isinstance(worth, bool)
-        or not 0 < worth < float("inf")
-    ):
+    worth = positive(worth)
+    if not isinstance(cases, list) or worth is None:
         raise ProblemError(f"{where} has {table!r:.80} under [[points]]: give cases, a list, and points above zero")
     found: list[int] = []
     for wanted in map(str, cases):
@@ -90,4 +86,4 @@ def _group(table: object, names: Sequence[str], where: Path) -> Points:
         if not matching:
             raise ProblemError(f"{where} gives points to the case {wanted!r}, but there is no such case")
         found += matching
-    return Points(tuple(sorted(set(found))), float(worth))
+    return Points(tuple(sorted(set(found))), worth)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from problems import asserts
 from problems.asserts import Call
 from problems.problem import Problem, ProblemError
-from problems.rows import Row, text
+from problems.rows import Row, known, text
 from problems.source import Facts, Release, Source, facts_of
 
 SCHEMA = "HumanEval's schema"
@@ -26,7 +26,7 @@ def question_id(row: Row) -> str:
 
 def facts(row: Row) -> Facts:
     """Returns what an index says of the question in `row`; unusable fields are empty."""
-    return facts_of(str(row.get("prompt") or ""), title=str(row.get("entry_point", "")))
+    return facts_of(known(row, "prompt"), title=known(row, "entry_point"))
 
 
 def problem(row: Row, name: str) -> Problem:

@@ -15,14 +15,14 @@ import pickletools
 import re
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 from problems import rows
-from problems.problem import Case, Problem, ProblemError, close_names, reason
-from problems.rows import Row, lines, parsed, text
+from problems.problem import Case, Problem, ProblemError, hint, reason
+from problems.rows import Row, in_list, json_text, known, lines, parsed, sides, text, text_case
 from problems.source import Facts, Release, Source, facts_of
-from problems.values import refuse_bomb
 
 SCHEMA = "LiveCodeBench's schema"
 NEWEST = 6
@@ -108,17 +108,12 @@ def question_id(row: Row) -> str:
 
 def facts(row: Row) -> Facts:
     """Returns what an index says of the question in `row`; unusable fields are empty."""
-
-    def given(key: str) -> str:
-        value = row.get(key)
-        return value if isinstance(value, str) else ""
-
     return facts_of(
-        given("question_content"),
-        title=given("question_title"),
-        date=given("contest_date"),
-        difficulty=given("difficulty"),
-        platform=given("platform"),
+        known(row, "question_content"),
+        title=known(row, "question_title"),
+        date=known(row, "contest_date"),
+        difficulty=known(row, "difficulty"),
+        platform=known(row, "platform"),
     )
 
 
@@ -129,7 +124,7 @@ def _text(row: Row, key: str, name: str) -> str:
 def _function_name(row: Row, name: str) -> str | None:
     metadata = row.get("metadata") or "{}"
     if isinstance(metadata, str):
-        metadata = _json(metadata, f"{name}: metadata")
+        metadata = json_text(metadata, f"{name}: metadata")
     function = metadata.get("func_name") if isinstance(metadata, dict) else metadata
     if function is None or (isinstance(function, str) and function.isidentifier()):
         return function
@@ -137,23 +132,16 @@ def _function_name(row: Row, name: str) -> str | None:
 
 
 def _tests(tests: object, function: str | None, name: str, *, public: bool) -> Iterator[Case]:
-    if not isinstance(tests, list):
-        raise ProblemError(f"{name} has tests that are not a list but a {type(tests).__name__}")
     wanted = "stdin" if function is None else "functional"
-    for index, test in enumerate(tests):
+    for index, test in enumerate(in_list(tests, f"{name} has tests")):
         where = f"{name}, {'public' if public else 'private'} test {index},"
-        if (
-            not isinstance(test, dict)
-            or not isinstance(test.get("input"), str)
-            or not isinstance(test.get("output"), str)
-        ):
-            raise ProblemError(f"{where} has no input and output text")
+        case = text_case(*sides(test), where, public=public)
         if test.get("testtype", wanted) != wanted:
             raise ProblemError(
                 f"{where} is of type {str(test['testtype'])[:40]!r}, but metadata names "
                 f"{'no function' if function is None else f'the function {function!r}'}"
             )
-        yield Case(test["input"] if function is None else test["input"].rstrip("\n"), test["output"], public)
+        yield case if function is None else replace(case, input=case.input.rstrip("\n"))
 
 
 def _decoded_tests(row: Row, key: str, name: str) -> object:
@@ -162,13 +150,13 @@ def _decoded_tests(row: Row, key: str, name: str) -> object:
         return row[key]
     text = _text(row, key, name)
     if text.lstrip()[:1] in ("[", "{") or key == "public_test_cases":
-        return _json(text, where)
+        return json_text(text, where)
     try:
         data = _decompressed(base64.b64decode(text, validate=True))
         plain = data.decode() if data.lstrip()[:1] == b"[" else pickled_text(data)
     except (ValueError, zlib.error) as error:
         raise ProblemError(f"{where} can't be decoded ({reason(error)}): download the file again") from None
-    return _json(plain, where)
+    return json_text(plain, where)
 
 
 class UnpickleError(ValueError):
@@ -204,19 +192,10 @@ def pickled_text(data: bytes) -> str:
     return texts[0]
 
 
-def _json(text: str, where: str) -> object:
-    try:
-        refuse_bomb(text)
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ProblemError(f"{where} is not JSON ({reason(error)}): download the file again") from None
-
-
 def _unknown(path: Path, question_id: str) -> str:
     ids = question_ids(path)
-    close = close_names(question_id, ids, 3)
-    hint = f"did you mean {' or '.join(close)}?" if close else "list them with `ttsd problems list`"
-    return f"{path} has no question {question_id!r} among its {len(ids)} rows; {hint}"
+    guess = hint(question_id, ids, "list them with `ttsd problems list`", 3)
+    return f"{path} has no question {question_id!r} among its {len(ids)} rows; {guess}"
 
 
 def _decoded(quoted: bytes) -> str:

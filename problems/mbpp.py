@@ -42,7 +42,7 @@ def problem(row: Row, name: str) -> Problem:
         statement=f"{_description(row).strip()}\n\nFor example:\n\n    {example.strip()}",
         cases=(*cases, *(case for call in table if (case := call.case(f"{name}: test")).input not in known)),
         entry_point=function,
-        starter_code=f"def {function}({', '.join(asserts.parameters(len(listed[0].arguments)))}):\n    ",
+        starter_code=asserts.definition(function, len(listed[0].arguments)),
         details={"source": "mbpp"},
         checker=asserts.checker(table),
     )

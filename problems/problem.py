@@ -166,10 +166,14 @@ def several_answers_warning(problems: Iterable[Problem]) -> str:
     )
 
 
-def close_names(word: str, known: Iterable[str], count: int = 1) -> list[str]:
-    """Returns the most similar ones of the first names that are `known`; comparing takes long, so not of all."""
+def hint(word: str, known: Iterable[str], otherwise: str, count: int = 1, prefix: str = "") -> str:
+    """Asks whether one of the most similar names that are `known` was meant; `otherwise` where none is similar.
+
+    Comparing takes long, so only the first names are looked at. `prefix` is shown before each of them.
+    """
     short = [name for name in islice(known, MAX_COMPARED) if len(name) <= MAX_NAME_CHARACTERS]
-    return difflib.get_close_matches(word[:MAX_NAME_CHARACTERS], short, n=count)
+    close = difflib.get_close_matches(word[:MAX_NAME_CHARACTERS], short, n=count)
+    return f"did you mean {' or '.join(repr(prefix + name) for name in close)}?" if close else otherwise
 
 
 def cause(error: OSError | UnicodeDecodeError) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import math
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
@@ -88,6 +89,9 @@ def _parameters(node: ast.FunctionDef, constants: Values, path: str, budget: Bud
     given = {name for table in tables for name in table[0]}
     if given != {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}:
         raise _refusal(path, node, f"the parameters of {node.name} are not those of its parametrize decorators")
+    if math.prod(map(len, tables)) > MAX_CASES:
+        where = f"{path}, line {node.lineno}"
+        raise ProblemError(f"{where}: {node.name} has more than {MAX_CASES} cases: give fewer")
     for combination in itertools.product(*reversed(tables)):
         budget.spend(1 + len(node.body))
         yield {name: value for row in combination for name, value in row.items()}

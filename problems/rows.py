@@ -11,9 +11,9 @@ import zlib
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
-from problems.problem import ProblemError, reason
+from problems.problem import Case, ProblemError, reason
 from problems.values import refuse_bomb
 
 Row = Mapping[str, object]
@@ -61,6 +61,39 @@ def text(row: Row, key: str, name: str, schema: str) -> str:
     if not isinstance(value, str):
         raise ProblemError(f"{name} has no text in the field {key!r}: give it one, as in {schema}")
     return value
+
+
+def known(row: Row, *keys: str) -> str:
+    """Returns the text in the first of these fields that has any; empty where none has."""
+    return next((value for key in keys if isinstance(value := row.get(key), str) and value), "")
+
+
+def json_text(content: str, where: str) -> Any:
+    """Returns what the text of a field says; raises ProblemError where it is not JSON."""
+    try:
+        refuse_bomb(content)
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ProblemError(f"{where} is not JSON ({reason(error)}): download the file again") from None
+
+
+def text_case(given: object, expected: object, where: str, *, public: bool = False) -> Case:
+    """Returns a case whose two sides must be texts; raises ProblemError."""
+    if not isinstance(given, str) or not isinstance(expected, str):
+        raise ProblemError(f"{where} has no input and output text")
+    return Case(given, expected, public)
+
+
+def in_list(tests: object, what: str) -> list[Any]:
+    """Returns tests, which must be a list; raises ProblemError that begins with `what`."""
+    if not isinstance(tests, list):
+        raise ProblemError(f"{what} that are not a list but a {type(tests).__name__}")
+    return tests
+
+
+def sides(test: object) -> tuple[object, object]:
+    """Returns what a row gives as the input and the output of a test."""
+    return (test.get("input"), test.get("output")) if isinstance(test, dict) else (None, None)
 
 
 def _text_lines(path: Path, schema: str) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from problems.collection import Entry, Index
-from problems.problem import ProblemError, close_names
+from problems.problem import ProblemError, hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,5 @@ def _check_known(given: Iterable[str], known: set[str], field: str, scheme: str)
     for value in given:
         if value not in known:
             choices = sorted(known - {""})
-            close = close_names(value, choices)
-            shown = ", ".join(choices[:20]) or "not known for any"
-            hint = f"did you mean {close[0]!r}?" if close else f"there are: {shown}"
-            raise ProblemError(f"no {scheme}: question has the {field} {value!r}; {hint}")
+            guess = hint(value, choices, f"there are: {', '.join(choices[:20]) or 'not known for any'}")
+            raise ProblemError(f"no {scheme}: question has the {field} {value!r}; {guess}")

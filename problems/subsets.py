@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from problems import collection, livecodebench, micro, selection
-from problems.problem import ProblemError, cause, close_names
+from problems.problem import ProblemError, cause, hint
 from problems.rows import SUFFIXES
 from problems.selection import Filter
 from problems.values import plain_text, plain_toml
@@ -70,12 +70,8 @@ def _of(name: str) -> list[str]:
         return [f"{name}#{question_id}" for question_id in livecodebench.question_ids(Path(name))]
     if ":" in name or "#" in name or Path(name).is_dir():
         return [name]
-    close = close_names(name, shipped())
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    raise ProblemError(
-        f"there is no subset {name!r}{hint}; give one of {', '.join(shipped())}, a .toml file, a .jsonl file, "
-        "or questions by name"
-    )
+    others = f"give one of {', '.join(shipped())}, a .toml file, a .jsonl file, or questions by name"
+    raise ProblemError(f"there is no subset {name!r}; {hint(name, shipped(), others)}")
 
 
 def _files() -> dict[str, str]:
@@ -124,9 +120,8 @@ def _filtered(table: object, name: str) -> list[str]:
 def _check(table: Mapping[str, object], name: str) -> None:
     for key, value in table.items():
         if key not in _TYPES:
-            close = close_names(key, _TYPES)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(_TYPES)}"
-            raise ProblemError(f"the filter of the subset {name!r} has an unknown key {key!r}; {hint}")
+            guess = hint(key, _TYPES, f"known are {', '.join(_TYPES)}")
+            raise ProblemError(f"the filter of the subset {name!r} has an unknown key {key!r}; {guess}")
         items = cast("list[object]", value) if isinstance(value, list) else []
         wanted = int if key == "indices" else str
         if type(value) is not _TYPES[key] or not _all(items, wanted):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
 import re
 import stat
@@ -89,6 +90,12 @@ def plain_text(path: Path, most: int = MAX_TOML_CHARACTERS) -> str:
         if not stat.S_ISREG(status.st_mode) or status.st_size > most:
             raise OSError(0, f"it is no plain file of at most {most >> 20} MiB")
         return file.read(most).decode()
+
+
+def positive(value: object) -> float | None:
+    """Returns a number above zero; None for anything else."""
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return float(value) if usable else None  # type: ignore[arg-type]
 
 
 def encoded(value: object) -> str:

@@ -92,7 +92,8 @@ def test_modules_share_one_budget(tmp_path: Path) -> None:
 def test_toml_is_read_within_bounds(tmp_path: Path, toml: str) -> None:
     assert "is not TOML" in loaded_within_bounds(str(made(tmp_path, problem__toml=toml)))
     (tmp_path / "subset.toml").write_text(toml)
-    assert "can't read the subset" in refused(ttsd("problems", "list", str(tmp_path / "subset.toml")))
+    with pytest.raises(ProblemError, match="can't read the subset"):
+        questions([str(tmp_path / "subset.toml")])
 
 
 def test_a_grid_of_dots_is_no_key() -> None:
@@ -226,7 +227,7 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no GGUF file"):
         resolve(str(tmp_path / "a.gguf"))
     for program in (["q", "/dev/zero"], ["--batch", "/dev/zero"]):
-        assert "UTF-8" in refused(ttsd("judge", *program)) or "MiB" in refused(ttsd("judge", *program))
+        assert "MiB" in refused(ttsd("judge", *program))
 
 
 def test_half_characters_in_arguments_are_a_sentence(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_the_lists_hold_what_their_names_say() -> None:
 @pytest.mark.parametrize(
     ("rest", "message"),
     [
-        ("number:3:1", r"no question 'micro:number:3:1' \(did you mean 'numbers'\?\)"),
+        ("number:3:1", "no question 'micro:number:3:1': give .*; did you mean 'numbers'"),
         ("", r"no question 'micro:': give micro:<family>:<rules>:<seed>"),
         ("numbers:3", "give micro:<family>:<rules>:<seed>"),
         ("numbers:3:01", "give micro:<family>:<rules>:<seed>"),
@@ -115,11 +115,6 @@ def test_the_lists_hold_what_their_names_say() -> None:
 def test_bad_names_are_refused_with_a_sentence(rest: str, message: str) -> None:
     with pytest.raises(ProblemError, match=message):
         micro.load(rest)
-
-
-def test_an_unknown_subset_is_refused_with_a_suggestion() -> None:
-    with pytest.raises(ProblemError, match=r"no subset 'micro-hrd' \(did you mean 'micro-hard'\?\)"):
-        micro.subset("micro-hrd")
 
 
 GOLDEN_STATEMENT = """\

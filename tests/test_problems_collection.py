@@ -55,7 +55,7 @@ def test_what_was_pulled_is_found_by_name(tmp_path: Path, cache: Path) -> None:
 
 def test_an_unknown_question_is_answered_with_a_close_one(tmp_path: Path) -> None:
     collection.pull_files(LCB, written(tmp_path / "r.jsonl", row()))
-    with pytest.raises(ProblemError, match=r"no lcb:abc1_b among the 1 .* did you mean lcb:abc1_a\?$"):
+    with pytest.raises(ProblemError, match=r"no lcb:abc1_b among the 1 .* did you mean 'lcb:abc1_a'\?$"):
         problems.load("lcb:abc1_b")
     with pytest.raises(ProblemError, match=r"list them with `ttsd problems list lcb`"):
         problems.load("lcb:zzzzzz")

@@ -101,7 +101,7 @@ def test_an_id_outside_ascii_is_found_however_it_is_written(tmp_path: Path) -> N
 
 def test_an_unknown_id_is_answered_with_a_close_one(tmp_path: Path) -> None:
     path = written(tmp_path / "rows.jsonl", row(), row(question_id="2727"))
-    assert "did you mean abc1_a?" in refusal(f"{path}#abc1_b")
+    assert "did you mean 'abc1_a'?" in refusal(f"{path}#abc1_b")
     assert "among its 2 rows" in refusal(f"{path}#zzz")
     assert livecodebench.question_ids(path) == ["abc1_a", "2727"]
 

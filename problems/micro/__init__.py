@@ -8,7 +8,6 @@ whatever its name: `training` (the only part that the model was trained on), `tu
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from importlib import resources
 from typing import Literal
 
 from problems.micro.families import ARGUMENTS, FAMILIES, MAX_RULES, NAMES, WEIGHTS, Family, Operation, evaluate
-from problems.problem import Case, Problem, ProblemError
+from problems.problem import Case, Problem, ProblemError, hint
 
 Part = Literal["training", "tuning", "test"]
 Pick = Callable[[int], int]
@@ -87,10 +86,7 @@ def subsets() -> list[str]:
 
 def subset(name: str) -> list[str]:
     """Returns the names of the questions of a shipped list, such as `micro-hard`."""
-    lists = _lists()
-    if name not in lists:
-        raise ProblemError(f"there is no subset {name!r}{_suggest(name, list(lists))}: choose {', '.join(lists)}")
-    return lists[name]
+    return _lists()[name]
 
 
 def p_solve(name: str) -> float | None:
@@ -192,11 +188,8 @@ def _shuffled(items: Sequence[str], pick: Pick) -> list[str]:
 def _parsed(rest: str) -> tuple[Family, int]:
     family, *numbers = rest.split(":")
     if family not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise ProblemError(
-            f"there is no question 'micro:{rest}'{_suggest(family, list(FAMILIES))}: "
-            f"give {FORM}; the families are {known}"
-        )
+        known = f"the families are {', '.join(FAMILIES)}"
+        raise ProblemError(f"there is no question 'micro:{rest}': give {FORM}; {hint(family, FAMILIES, known)}")
     if len(numbers) != 2 or not all(_is_number(text) for text in numbers):
         raise ProblemError(f"there is no question 'micro:{rest}': give {FORM}")
     rules = int(numbers[0])
@@ -218,8 +211,3 @@ def _lists() -> dict[str, list[str]]:
 @cache
 def _text(file: str) -> str:
     return (resources.files(__name__) / file).read_text("utf-8")
-
-
-def _suggest(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
