@@ -13,7 +13,7 @@ from tests.commands import ttsd
 from tests.folders import made
 from tests.rows import row
 from ttsd.config import load_config
-from ttsd.judging.by_hand import judge_batch, judge_program, read_lines, read_program
+from ttsd.judging.by_hand import judge_batch, judge_program, read_batch, read_program
 
 
 @pytest.mark.slow
@@ -40,12 +40,12 @@ async def test_a_question_that_cant_be_used_costs_its_own_lines_only(tmp_path: P
     absurd = made(tmp_path / "q", cases__toml="[[case]]\ninput = ''\nexpected = '1'\n")
     made(absurd, problem__toml="time_limit_seconds = 100000")
     asked = [str(absurd), "micro:numbers:2:1", str(tmp_path / "absent")]
-    lines = [json.dumps({"question": question, "program": "print(1)"}) for question in asked]
-    found = [judged async for judged in judge_batch(lines, load_config())]
+    found = [judged async for judged in judge_batch([(name, "print(1)") for name in asked], load_config())]
     assert [(one["question"], one["verdict"] == "refused") for one in found] == [
         *zip(asked, (True, False, True), strict=True)
     ]
     assert "time_limit_seconds" in found[0]["feedback"]
+    lines = [json.dumps({"question": question, "program": "print(1)"}) for question in asked]
     (tmp_path / "batch.jsonl").write_text("\n".join(lines))
     ended = ttsd("judge", "--batch", str(tmp_path / "batch.jsonl"))
     assert (ended.returncode, ended.stdout.count("\n")) == (2, 3)
@@ -57,7 +57,8 @@ def test_a_batch_is_split_at_newlines_alone(tmp_path: Path, separator: str) -> N
     text = json.dumps({"question": "q", "program": f"# a{separator}b\nprint(1)"}, ensure_ascii=False) + "\n"
     (tmp_path / "batch.jsonl").write_text(text, "utf-8")
     stdin = io.TextIOWrapper(io.BytesIO(text.encode()))
-    assert read_lines(str(tmp_path / "batch.jsonl"), stdin) == [text.strip("\n"), ""] == read_lines("-", stdin)
+    asked = [("q", f"# a{separator}b\nprint(1)")]
+    assert read_batch(str(tmp_path / "batch.jsonl"), stdin) == asked == read_batch("-", stdin)
     (tmp_path / "program.py").write_text(f"x = '{separator}'\r\n", "utf-8", newline="")
     assert read_program(str(tmp_path / "program.py"), stdin) == f"x = '{separator}'\r\n"
 

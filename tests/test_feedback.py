@@ -12,7 +12,6 @@ from ttsd.judging.feedback import (
     TRUNCATED,
     clip,
     feedback_text,
-    no_program_feedback,
     readable,
     unfinished_feedback,
     wrong_answer_feedback,
@@ -76,11 +75,6 @@ def test_an_accepted_attempt_is_told_nothing() -> None:
 def test_a_truncated_attempt_is_told_so_first() -> None:
     text = feedback_text(PROBLEM, [wrong(0)], truncated=True)
     assert text == f"{TRUNCATED}\n\nWrong Answer\nInput:\n10\nOutput:\n0\nExpected:\n20"
-
-
-def test_without_a_program() -> None:
-    assert no_program_feedback(truncated=True) == TRUNCATED
-    assert no_program_feedback(truncated=False) == NO_PROGRAM
 
 
 def test_long_fields_are_cut_and_say_so() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from problems.micro import Question, guess, problem, program, question
 from problems.micro.families import FAMILIES, Operation, evaluate
 from ttsd.config import Reprompt
-from ttsd.judging.feedback import feedback_text, no_program_feedback
+from ttsd.judging.feedback import NO_PROGRAM, TRUNCATED, feedback_text
 from ttsd.nouns import CaseResult, Status
 from ttsd.prompts import context_text, question_text
 
@@ -123,7 +123,7 @@ def conversation(
         elif named:
             break
     if items and rng.random() < 0.005:
-        items[0] = no_program_feedback(truncated=rng.random() < 0.5)
+        items[0] = TRUNCATED if rng.random() < 0.5 else NO_PROGRAM
     return items
 
 

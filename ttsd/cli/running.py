@@ -248,9 +248,9 @@ def judge(
 async def _judge_batch(path: str, settings: Config) -> None:
     from ttsd.judging import by_hand
 
-    lines = by_hand.read_lines(path, sys.stdin)
+    requests = by_hand.read_batch(path, sys.stdin)
     refused = 0
-    async with aclosing(by_hand.judge_batch(lines, settings)) as judgements:
+    async with aclosing(by_hand.judge_batch(requests, settings)) as judgements:
         async for judgement in judgements:
             refused += judgement["verdict"] == "refused"
             print(json_text(judgement), flush=True)

@@ -10,19 +10,19 @@ from typing import Any
 
 from problems.problem import Problem
 from sandbox.interface import Limits
-from ttsd.errors import UserError
 from ttsd.judging.extract import extract_answer
 from ttsd.judging.feedback import (
     MAX_CHARACTERS,
     MAX_FIELD_CHARACTERS,
+    NO_ANSWER,
+    TRUNCATED,
     clip,
     limit_feedback,
-    no_answer_feedback,
     score_feedback,
     unfinished_feedback,
     wrong_answer_feedback,
 )
-from ttsd.judging.scoring import Score, Scorer, ScorerError
+from ttsd.judging.scoring import Score, Scorer
 from ttsd.nouns import Completion, Status, Verdict
 from ttsd.terminal import readable
 from ttsd.thinking import without_thinking
@@ -43,8 +43,8 @@ class AnswerJudge:
         truncated = completion.finish_reason == "length"
         answer = self._answer(completion.text)
         if answer is None:
-            status = Status.TRUNCATED if truncated else Status.NO_PROGRAM
-            return None, _verdict(status, no_answer_feedback(truncated=truncated))
+            missing = (Status.TRUNCATED, TRUNCATED) if truncated else (Status.NO_PROGRAM, NO_ANSWER)
+            return None, _verdict(*missing)
         return answer, await self._judged(answer, truncated=truncated)
 
     async def program(self, source: str) -> Verdict:
@@ -57,7 +57,7 @@ class AnswerJudge:
         return without_thinking(text).strip()[:MAX_ANSWER_CHARACTERS]
 
     async def _judged(self, answer: str, *, truncated: bool = False) -> Verdict:
-        score = await self._asked(answer)
+        score = await self._scorer.asked(answer, f"judge {self._problem.judge!r} of {self._problem.name}")
         if score.value is None:
             status = Status.TIME_LIMIT if score.ended == "time" else Status.MEMORY_LIMIT
             return _verdict(status, limit_feedback(status))
@@ -67,14 +67,6 @@ class AnswerJudge:
             return _verdict(Status.ACCEPTED, "", score.value)
         said = readable(clip(score.feedback, MAX_CHARACTERS))
         return _verdict(Status.WRONG_ANSWER, score_feedback(score.value, said, truncated=truncated), score.value)
-
-    async def _asked(self, answer: str) -> Score:
-        try:
-            return await self._scorer(answer)
-        except ScorerError as error:
-            raise UserError(
-                f"the judge {self._problem.judge!r} of {self._problem.name} failed ({error}); correct it"
-            ) from None
 
 
 def _compared(answer: str, score: Score) -> Verdict:

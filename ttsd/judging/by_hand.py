@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,6 +21,7 @@ from ttsd.judging.sandbox_settings import check_limits, limits_of, open_sandbox
 from ttsd.nouns import Status, Verdict
 
 Judgement = dict[str, Any]
+Request = tuple[str, str]  # a question's name and a program
 MAX_PROGRAM_BYTES = 1 << 20
 MAX_BATCH_BYTES = 256 << 20
 
@@ -32,12 +33,13 @@ async def judge_program(question: str, source: str, config: Config) -> Judgement
         return judgement(await judge.program(source), judge.limits)
 
 
-async def judge_batch(lines: Iterable[str], config: Config) -> AsyncGenerator[Judgement, None]:
-    """Yields one judgement for each JSON line `{"question": ..., "program": ...}`, in order; several run at once.
+async def judge_batch(requests: Sequence[Request], config: Config) -> AsyncGenerator[Judgement, None]:
+    """Yields one judgement for each request, in order; several run at once.
 
-    A question that can't be used costs its own lines only: they are `refused`.
+    A question that can't be used costs its own requests only: they are `refused`.
     """
-    requests = [_request(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not requests:
+        return  # no sandbox has to be started
     found = {question: _loaded_or_refused(question, config) for question, _ in requests}
     async with open_sandbox(config) as sandbox, AsyncExitStack() as stack:
         judges = {
@@ -97,9 +99,12 @@ def read_text(path: str, stdin: TextIO) -> str:
     return text
 
 
-def read_lines(path: str, stdin: TextIO) -> list[str]:
-    """Returns the lines of a batch: a line ends at a newline, and at none of the other separators of Unicode."""
-    return read_text(path, stdin).split("\n")
+def read_batch(path: str, stdin: TextIO) -> list[Request]:
+    """Returns the requests of a batch, JSON lines `{"question": ..., "program": ...}`.
+
+    A line ends at a newline, and at none of the other separators of Unicode.
+    """
+    return [_request(at, line) for at, line in enumerate(read_text(path, stdin).split("\n"), 1) if line.strip()]
 
 
 def read_program(path: str, stdin: TextIO) -> str:
@@ -134,7 +139,7 @@ def _judge(problem: Problem, sandbox: Sandbox, config: Config) -> AbstractAsyncC
     return judge_for(problem, everything, sandbox, limits=limits_of(config), comparison=config.judge.comparison)
 
 
-def _request(number: int, line: str) -> tuple[str, str]:
+def _request(number: int, line: str) -> Request:
     try:
         request = json.loads(line)
         question, program = request["question"], request["program"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, aclosing
@@ -58,8 +57,7 @@ async def check_questions(names: Iterable[str], config: Config) -> AsyncGenerato
     limits = limits_of(config)
     found = [_read(name, config) for name in names]
     requests = [(finding.question, program) for finding, program in found if program is not None]
-    lines = [json.dumps({"question": question, "program": program}) for question, program in requests]
-    async with aclosing(_judgements(lines, config)) as judgements, AsyncExitStack() as stack:
+    async with aclosing(judge_batch(requests, config)) as judgements, AsyncExitStack() as stack:
         sandbox: Sandbox | None = None
         for finding, program in found:
             if finding.comparison.endswith("published checker") and sandbox is None:
@@ -86,14 +84,6 @@ def expanded(names: Iterable[str]) -> list[str]:
             f"there is no question in {', '.join(names)}; give a problem folder, a folder of them, or names"
         )
     return list(dict.fromkeys(found))
-
-
-async def _judgements(lines: list[str], config: Config) -> AsyncGenerator[Judgement, None]:
-    if not lines:
-        return
-    async with aclosing(judge_batch(lines, config)) as judgements:
-        async for judgement in judgements:
-            yield judgement
 
 
 def _read(name: str, config: Config) -> tuple[Finding, str | None]:

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from problems.checker import EXACT, TOKENS, Checker
 from problems.problem import Case, Problem
 from problems.values import strict_json
 from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
-from ttsd.errors import UserError
 from ttsd.judging.same_output import same_output, same_result, too_long
-from ttsd.judging.scoring import Score, Scorer, ScorerError, open_scorer
+from ttsd.judging.scoring import Scorer, open_scorer
 
 QUICK_BYTES = 64 << 10  # of output: what is compared in the event loop, in a few milliseconds
 LONG_BYTES = 512 << 10  # with the expected output: what is compared in another process, which takes a second to start
@@ -81,16 +80,18 @@ async def open_check(
 
     Only a published checker needs a sandbox.
     """
-    checker = problem.comparison
+    checker, function = problem.comparison, problem.entry_point is not None
     if checker.kind == "own":
-        async with open_scorer(checker_spec(problem), seconds=limits.wall_seconds, workers=workers) as scorer:
+        own = {"kind": "checker", "file": checker.program, "values": function}
+        async with open_scorer(own, seconds=limits.wall_seconds, workers=workers) as scorer:
             yield OwnCheck(problem, scorer)
     elif checker.kind == "published":
         assert sandbox is not None
         yield PublishedCheck(checker.program, sandbox)
     else:
-        function = problem.entry_point is not None
-        async with open_scorer(long_spec(checker, function), seconds=COMPARING_SECONDS, workers=1) as scorer:
+        rule = {name: getattr(checker, name) for name in ("kind", "absolute", "relative")}
+        long = {"kind": "output", "checker": rule, "function": function, "memory_bytes": LONG_MEMORY_BYTES}
+        async with open_scorer(long, seconds=COMPARING_SECONDS, workers=1) as scorer:
             yield BuiltInCheck(checker, function=function, scorer=scorer)
 
 
@@ -112,11 +113,8 @@ class BuiltInCheck:
         if self._scorer is not None and size + len(case.expected) > LONG_BYTES:
             return await self._long(self._scorer, case, output)
         quick = size <= QUICK_BYTES
-        return (
-            RIGHT
-            if (self._same(case, output) if quick else await asyncio.to_thread(self._same, case, output))
-            else WRONG
-        )
+        same = self._same(case, output) if quick else await asyncio.to_thread(self._same, case, output)
+        return RIGHT if same else WRONG
 
     async def _long(self, scorer: Scorer, case: Case, output: bytes | None) -> Checked:
         text = None if output is None or too_long(output, case.expected) else _text(output)
@@ -147,18 +145,12 @@ class OwnCheck:
         text = _text(output)
         if text is None or (self._problem.entry_point is not None and not await asyncio.to_thread(_is_json, text)):
             return WRONG
-        score = await self._asked({"input": case.input, "output": text, "expected": case.expected})
+        request = {"input": case.input, "output": text, "expected": case.expected}
+        checker = f"checker {self._problem.comparison.program!r} of {self._problem.name}"
+        score = await self._scorer.asked(request, checker)
         if score.value is None:
             return Checked(0.0, NOT_CHECKED)
         return Checked(min(max(score.value, 0.0), 1.0), score.feedback)
-
-    async def _asked(self, request: Mapping[str, str]) -> Score:
-        try:
-            return await self._scorer(request)
-        except ScorerError as error:
-            raise UserError(
-                f"the checker {self._problem.comparison.program!r} of {self._problem.name} failed ({error}); correct it"
-            ) from None
 
 
 class PublishedCheck:
@@ -182,23 +174,12 @@ class PublishedCheck:
         return [WRONG if text is None else next(verdicts) for text in texts]
 
 
-def long_spec(checker: Checker, function: bool) -> Mapping[str, Any]:
-    """Returns what the scorer has to run for long outputs (scoring/worker.py)."""
-    rule = {name: getattr(checker, name) for name in ("kind", "absolute", "relative")}
-    return {"kind": "output", "checker": rule, "function": function, "memory_bytes": LONG_MEMORY_BYTES}
-
-
 def compared(problem: Problem, comparison: Literal["question", "livecodebench"]) -> Problem:
     """Returns `problem` as the setting `judge.comparison` has it judged.
 
     LiveCodeBench's rule holds, whatever error the statement grants, for what has no checker of its own.
     """
     return replace(problem, checker=TOKENS) if comparison == "livecodebench" and problem.checker is None else problem
-
-
-def checker_spec(problem: Problem) -> Mapping[str, Any]:
-    """Returns what the scorer has to run for the user's own checker (scoring/worker.py)."""
-    return {"kind": "checker", "file": problem.comparison.program, "values": problem.entry_point is not None}
 
 
 def _verdict_of(outcome: Outcome) -> Checked:

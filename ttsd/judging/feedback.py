@@ -59,14 +59,6 @@ def feedback_text(problem: Problem, results: Sequence[CaseResult], *, truncated:
     return clip("\n\n".join(parts), MAX_CHARACTERS)
 
 
-def no_program_feedback(*, truncated: bool) -> str:
-    return TRUNCATED if truncated else NO_PROGRAM
-
-
-def no_answer_feedback(*, truncated: bool) -> str:
-    return TRUNCATED if truncated else NO_ANSWER
-
-
 def wrong_answer_feedback(answer: str) -> str:
     """Returns feedback on a wrong final answer. It does not show the right one, or nothing would be left to find."""
     return f"Wrong Answer\nYour final answer:\n{_field(answer)}"

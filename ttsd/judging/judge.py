@@ -39,7 +39,7 @@ from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
 from ttsd.judging.answer_judge import AnswerJudge, scorer_spec
 from ttsd.judging.checking import BuiltInCheck, Check, Checked, Runner, compared, open_check
 from ttsd.judging.extract import extract_program
-from ttsd.judging.feedback import MAX_FIELD_CHARACTERS, clip, feedback_text, no_program_feedback
+from ttsd.judging.feedback import MAX_FIELD_CHARACTERS, NO_PROGRAM, TRUNCATED, clip, feedback_text
 from ttsd.judging.points import can_still_earn, share_earned
 from ttsd.judging.scoring import open_scorer
 from ttsd.nouns import CaseResult, Completion, Status, Verdict
@@ -105,8 +105,8 @@ class Judge:
         truncated = completion.finish_reason == "length"
         source = extract_program(completion.text)
         if source is None:
-            status = Status.TRUNCATED if truncated else Status.NO_PROGRAM
-            return None, self._verdict(status, feedback=no_program_feedback(truncated=truncated))
+            status, feedback = (Status.TRUNCATED, TRUNCATED) if truncated else (Status.NO_PROGRAM, NO_PROGRAM)
+            return None, replace(self._summary([]), status=status, feedback=feedback)
         return source, await self.program(source, truncated=truncated)
 
     async def program(self, source: str, *, truncated: bool = False) -> Verdict:
@@ -164,7 +164,9 @@ class Judge:
                     (checked,) = await self._check([self._problem.cases[index]], [output])
                     result = _checked(result, output, checked)
                 results.append(result)
-        _check_complete(len(results), len(running) + sum(1 for _ in inputs))
+        if missing := len(running) + sum(1 for _ in inputs):
+            judged = len(results)
+            raise SandboxFault(f"the sandbox ran {judged} of {judged + missing} cases and reported no failure")
         if unchecked:
             cases = [self._problem.cases[results[at].index] for at, _ in unchecked]
             words = await self._check(cases, [output for _, output in unchecked])
@@ -193,29 +195,15 @@ class Judge:
     def _summary(self, results: Sequence[CaseResult]) -> Verdict:
         shown = [result for result in results if result.index in self._visible]
         first = next((result for result in results if result.status is not Status.ACCEPTED), None)
-        return self._verdict(
+        return Verdict(
             Status.ACCEPTED if first is None else first.status,
             visible_passed=_passed(shown),
+            visible_total=len(self._split.visible),
             hidden_passed=_passed(results) - _passed(shown),
+            hidden_total=len(self._split.hidden),
             first_failure=None if first is None else first.index,
             cpu_seconds=sum(result.cpu_seconds for result in results),
             score=share_earned(self._problem, self._split.visible, shown),
-        )
-
-    def _verdict(
-        self,
-        status: Status,
-        *,
-        visible_passed: int = 0,
-        hidden_passed: int = 0,
-        first_failure: int | None = None,
-        feedback: str = "",
-        cpu_seconds: float = 0.0,
-        score: float | None = None,
-    ) -> Verdict:
-        visible, hidden = len(self._split.visible), len(self._split.hidden)
-        return Verdict(
-            status, visible_passed, visible, hidden_passed, hidden, first_failure, feedback, cpu_seconds, score
         )
 
 
@@ -335,11 +323,6 @@ def _frames(lines: Iterable[str]) -> tuple[list[str], list[str]]:
 def _is_own(frame: str) -> bool:
     match = _FRAME.match(frame)
     return match is not None and match["file"].endswith(SOURCE_FILE)
-
-
-def _check_complete(judged: int, missing: int) -> None:
-    if missing:
-        raise SandboxFault(f"the sandbox ran {judged} of {judged + missing} cases and reported no failure")
 
 
 def _passed(results: Iterable[CaseResult]) -> int:

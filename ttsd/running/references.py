@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
@@ -16,10 +15,7 @@ from ttsd.nouns import Problem
 async def references(questions: Iterable[Problem], config: Config) -> AsyncGenerator[tuple[str, str], None]:
     """Yields the names of those questions whose source has a program that the judge accepts, with that program."""
     programs = {one.name: tidy(text, one) for one in questions if (text := problems.reference(one.name)) is not None}
-    lines = [json.dumps({"question": name, "program": program}) for name, program in programs.items()]
-    if not lines:
-        return
-    async with aclosing(judge_batch(lines, config)) as judgements:
+    async with aclosing(judge_batch(list(programs.items()), config)) as judgements:
         async for judgement in judgements:
             if judgement["accepted"]:
                 yield judgement["question"], programs[judgement["question"]]

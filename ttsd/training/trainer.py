@@ -27,7 +27,7 @@ from torch import Tensor  # noqa: TID253
 
 from ttsd.backbone import Base, load_base
 from ttsd.backbone.lora import Adapter, LoraShape
-from ttsd.backbone.packing import Tokens
+from ttsd.backbone.packing import Forest, Tokens
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError
 from ttsd.nouns import Example
@@ -139,11 +139,9 @@ class Trainer:
         return {way: values.tolist() for way, values in found.items()}
 
     def _probed_gradient(self, student: Adapter, pairs: Sequence[Pair]) -> Tensor:
-        forest = self.base.pack([joined(prompt, completion) for prompt, completion in pairs])
-        at = [row for index, (_, tokens) in enumerate(pairs) for row in forest.rows(index)[-len(tokens) :]]
-        ids = torch.tensor([token for _, tokens in pairs for token in tokens], device=self.base.device)
+        forest, at, ids = self._packed(pairs)
         try:
-            hidden = self.base.hidden(forest)[torch.tensor(at, device=self.base.device)]
+            hidden = self.base.hidden(forest)[at]
             torch.autograd.backward(hidden.float().square().mean())
         except (RuntimeError, ValueError, TypeError) as error:
             raise InfrastructureError(f"the model's layers can't be trained: {error}; choose another model") from error
@@ -321,10 +319,15 @@ class Trainer:
 
     def _sampled_logprobs(self, pairs: Sequence[Pair]) -> Tensor:
         """Returns log-probabilities under the attached weights: (prompt, completion) pairs -> all completion tokens."""
-        forest = self.base.pack([joined(prompt, completion) for prompt, completion in pairs])
+        forest, at, ids = self._packed(pairs)
+        return self._logprobs_of(self.base.hidden(forest)[at], ids)
+
+    def _packed(self, pairs: Sequence[Pair]) -> tuple[Forest, Tensor, Tensor]:
+        """Returns the pairs in one pack, the rows of it that predict completion tokens, and those tokens' ids."""
+        forest = self.base.pack([joined(*pair) for pair in pairs])
         at = [row for index, (_, tokens) in enumerate(pairs) for row in forest.rows(index)[-len(tokens) :]]
-        ids = torch.tensor([token for _, tokens in pairs for token in tokens], device=self.base.device)
-        return self._logprobs_of(self.base.hidden(forest)[torch.tensor(at, device=self.base.device)], ids)
+        ids = [token for _, tokens in pairs for token in tokens]
+        return forest, torch.tensor(at, device=self.base.device), torch.tensor(ids, device=self.base.device)
 
     def _logprobs_of(self, hidden: Tensor, ids: Tensor) -> Tensor:
         project = losses.Projection(self.base.head)

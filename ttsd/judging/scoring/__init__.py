@@ -112,6 +112,13 @@ class Scorer:
                     await worker.end()
         return score
 
+    async def asked(self, request: Request, name: str) -> Score:
+        """Returns the score of one request; UserError, which names the scorer, where that is at fault."""
+        try:
+            return await self(request)
+        except ScorerError as error:
+            raise UserError(f"the {name} failed ({error}); correct it") from None
+
     async def start(self) -> None:
         """Starts a process that will be used later, so that ScorerError is raised now if the scorer can't be loaded."""
         self._idle.append(await self._started())
