@@ -50,40 +50,27 @@ def problem(path: Path, name: str, title: str, statement: str, settings: Mapping
     if (path / "cases.toml").exists() or (path / "cases").exists():
         hint = 'write checker = "exact"' if "exact" in settings and "answer" not in settings else "leave one"
         raise ProblemError(f"{path} has cases, which are for programs, and an answer or a judge: {hint}")
-    if "judge" in settings:
-        return _judged(path, name, title, statement, settings)
-    return _answered(where, name, title, statement, settings)
+    judge = _judge(path, settings) if "judge" in settings else None
+    expected, rule = ("", None) if judge else _answer(where, settings)
+    case = Case("", expected, public=True)  # which every split makes visible: there is nothing to hide behind it
+    return Problem(name, title, statement, (case,), details={"source": "folder"}, answer_rule=rule, judge=judge)
 
 
-def _answered(where: Path, name: str, title: str, statement: str, settings: Mapping[str, object]) -> Problem:
-    if settings.get("kind") != "answer" or not str(settings.get("answer", "")).strip():
+def _answer(where: Path, settings: Mapping[str, object]) -> tuple[str, AnswerRule]:
+    answer = str(settings.get("answer", "")).strip()
+    if settings.get("kind") != "answer" or not answer:
         raise ProblemError(f'{where} needs kind = "answer" and the right answer, as in answer = "3/4"')
     exact, tolerance = bool(settings.get("exact", False)), settings.get("tolerance")
     if tolerance is not None and exact:
         raise ProblemError(f"{where} has exact = true and tolerance = {tolerance!r}: leave one")
-    rule = AnswerRule(exact, float(str(tolerance)) if tolerance is not None else None)
-    return _problem(name, title, statement, str(settings["answer"]).strip(), answer_rule=rule)
+    return answer, AnswerRule(exact, float(str(tolerance)) if tolerance is not None else None)
 
 
-def _judged(path: Path, name: str, title: str, statement: str, settings: Mapping[str, object]) -> Problem:
+def _judge(path: Path, settings: Mapping[str, object]) -> str:
     where = path / "problem.toml"
     if others := [key for key in SETTINGS if key in settings and key != "judge"]:
         raise ProblemError(f"{where} has {others[0]} and a judge, which decides alone: leave one")
     file, _, function = str(settings["judge"]).rpartition(":")
     if not file.endswith(".py") or not function.isidentifier():
         raise ProblemError(f'{where} has judge = {settings["judge"]!r}: give "judge.py:function"')
-    return _problem(name, title, statement, "", judge=f"{own_file(path, file, 'judge')}:{function}")
-
-
-def _problem(
-    name: str,
-    title: str,
-    statement: str,
-    expected: str,
-    *,
-    answer_rule: AnswerRule | None = None,
-    judge: str | None = None,
-) -> Problem:
-    """Returns the question with one case, which every split makes visible: there is nothing to hide behind it."""
-    case = Case("", expected, public=True)
-    return Problem(name, title, statement, (case,), details={"source": "folder"}, answer_rule=answer_rule, judge=judge)
+    return f"{own_file(path, file, 'judge')}:{function}"

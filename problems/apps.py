@@ -132,26 +132,9 @@ def _number(limit: object) -> float | None:
     return positive(float(found[0]) if found else limit)
 
 
-SOURCE = Source(
-    "apps",
-    "apps",
-    SCHEMA,
-    {
-        "test": Release("codeparrot/apps", ("test.jsonl",)),
-        "train": Release("codeparrot/apps", ("train.jsonl",)),
-    },
-    question_id,
-    facts,
-    problem,
-    reference,
-)
-TACO = replace(
-    SOURCE,
-    name="taco",
-    scheme="taco",
-    schema="TACO's schema",
-    releases={
-        "test": Release("BAAI/TACO", ("ALL/test/*.parquet",), "refs/convert/parquet"),
-        "train": Release("BAAI/TACO", ("ALL/train/*.parquet",), "refs/convert/parquet"),
-    },
-)
+RELEASES = {part: Release("codeparrot/apps", (f"{part}.jsonl",)) for part in ("test", "train")}
+SOURCE = Source("apps", "apps", SCHEMA, RELEASES, question_id, facts, problem, reference)
+TACO_RELEASES = {
+    part: Release("BAAI/TACO", (f"ALL/{part}/*.parquet",), "refs/convert/parquet") for part in ("test", "train")
+}
+TACO = replace(SOURCE, name="taco", scheme="taco", schema="TACO's schema", releases=TACO_RELEASES)

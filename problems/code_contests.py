@@ -115,17 +115,5 @@ def _seconds(limit: object) -> float | None:
     return positive(parts[0] + parts[1] / 1e9)
 
 
-SOURCE = Source(
-    "code_contests",
-    "code_contests",
-    SCHEMA,
-    {
-        "test": Release("deepmind/code_contests", ("data/test-*.parquet",)),
-        "valid": Release("deepmind/code_contests", ("data/valid-*.parquet",)),
-        "train": Release("deepmind/code_contests", ("data/train-*.parquet",)),
-    },
-    question_id,
-    facts,
-    problem,
-    reference,
-)
+RELEASES = {part: Release("deepmind/code_contests", (f"data/{part}-*.parquet",)) for part in ("test", "valid", "train")}
+SOURCE = Source("code_contests", "code_contests", SCHEMA, RELEASES, question_id, facts, problem, reference)

@@ -93,15 +93,8 @@ def _date(seconds: float) -> str:
         return ""
 
 
-SOURCE = Source(
-    "codeforces",
-    "codeforces",
-    SCHEMA,
-    {
-        "all": Release("open-r1/codeforces", ("data/train-*.parquet", "data/test-*.parquet")),
-        "test": Release("open-r1/codeforces", ("data/test-*.parquet",)),
-    },
-    question_id,
-    facts,
-    problem,
-)
+RELEASES = {
+    "all": Release("open-r1/codeforces", ("data/train-*.parquet", "data/test-*.parquet")),
+    "test": Release("open-r1/codeforces", ("data/test-*.parquet",)),
+}
+SOURCE = Source("codeforces", "codeforces", SCHEMA, RELEASES, question_id, facts, problem)

@@ -64,16 +64,8 @@ def _calls(test: str, where: str) -> Iterator[Call]:
         yield call
 
 
-SOURCE = Source(
-    "humaneval",
-    "humaneval",
-    SCHEMA,
-    {
-        "plus": Release("evalplus/humanevalplus", ("data/*.parquet",)),
-        "base": Release("openai/openai_humaneval", ("openai_humaneval/*.parquet",)),
-    },
-    question_id,
-    facts,
-    problem,
-    reference,
-)
+RELEASES = {
+    "plus": Release("evalplus/humanevalplus", ("data/*.parquet",)),
+    "base": Release("openai/openai_humaneval", ("openai_humaneval/*.parquet",)),
+}
+SOURCE = Source("humaneval", "humaneval", SCHEMA, RELEASES, question_id, facts, problem, reference)

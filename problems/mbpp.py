@@ -85,17 +85,9 @@ def _table(row: Row, function: str, name: str) -> list[Call]:
     return table
 
 
-SOURCE = Source(
-    "mbpp",
-    "mbpp",
-    SCHEMA,
-    {
-        "plus": Release("evalplus/mbppplus", ("data/*.parquet",)),
-        "full": Release("google-research-datasets/mbpp", ("full/*.parquet",)),
-        "sanitized": Release("google-research-datasets/mbpp", ("sanitized/*.parquet",)),
-    },
-    question_id,
-    facts,
-    problem,
-    reference,
-)
+RELEASES = {
+    "plus": Release("evalplus/mbppplus", ("data/*.parquet",)),
+    "full": Release("google-research-datasets/mbpp", ("full/*.parquet",)),
+    "sanitized": Release("google-research-datasets/mbpp", ("sanitized/*.parquet",)),
+}
+SOURCE = Source("mbpp", "mbpp", SCHEMA, RELEASES, question_id, facts, problem, reference)

@@ -17,10 +17,10 @@ A TOML subset lists its questions, or filters those of a source that were pulled
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from problems import collection, livecodebench, micro, selection
 from problems.problem import ProblemError, cause, hint
@@ -122,11 +122,6 @@ def _check(table: Mapping[str, object], name: str) -> None:
         if key not in _TYPES:
             guess = hint(key, _TYPES, f"known are {', '.join(_TYPES)}")
             raise ProblemError(f"the filter of the subset {name!r} has an unknown key {key!r}; {guess}")
-        items = cast("list[object]", value) if isinstance(value, list) else []
-        wanted = int if key == "indices" else str
-        if type(value) is not _TYPES[key] or not _all(items, wanted):
+        items, wanted = value if isinstance(value, list) else [], int if key == "indices" else str
+        if type(value) is not _TYPES[key] or any(type(item) is not wanted for item in items):
             raise ProblemError(f"the filter of the subset {name!r} has {key} = {value!r}, which is of the wrong type")
-
-
-def _all(items: Collection[object], wanted: type) -> bool:
-    return all(type(item) is wanted for item in items)

@@ -20,7 +20,8 @@ libc.syscall.restype = ctypes.c_long
 _fork = ctypes.PyDLL(None).fork
 
 
-def _checked(result: int, what: str) -> int:
+def checked(result: int, what: str) -> int:
+    """Returns the result of a call through ctypes; OSError where it failed."""
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
@@ -33,7 +34,7 @@ def fork() -> int:
     os.fork also has every module renew its locks and seeds, which costs as much again; a process without other threads
     needs none of that.
     """
-    return _checked(_fork(), "fork")
+    return checked(_fork(), "fork")
 
 
 def patiently(fork: Callable[[], int]) -> int:
@@ -51,7 +52,7 @@ def patiently(fork: Callable[[], int]) -> int:
 
 def syscall(number: int, *arguments: Any) -> int:
     """Makes the raw system call; OSError where it fails."""
-    return _checked(libc.syscall(number, *arguments), f"system call {number}")
+    return checked(libc.syscall(number, *arguments), f"system call {number}")
 
 
 def die_with_parent(parent: int) -> Callable[[], None]:
@@ -66,16 +67,12 @@ def die_with_parent(parent: int) -> Callable[[], None]:
     return step
 
 
-def prepared_prctl(option: int, *arguments: Any) -> Callable[[], None]:
+def prepared_prctl(option: int, *arguments: Any) -> Callable[[], object]:
     """Returns prctl with its arguments converted already, for a process that should touch little memory."""
     words = [ctypes.c_ulong(word) if isinstance(word, int) else word for word in arguments]
     call = functools.partial(libc.prctl, ctypes.c_int(option), *words, *[ctypes.c_ulong(0)] * (4 - len(words)))
 
-    def step() -> None:
-        if call() < 0:
-            raise OSError(ctypes.get_errno(), f"prctl {option} failed")
-
-    return step
+    return lambda: checked(call(), f"prctl {option}")
 
 
 def prctl(option: int, *arguments: Any) -> None:

@@ -39,7 +39,7 @@ def keep_capabilities(wanted: Iterable[int]) -> None:
     """Drops all others."""
     kept = _permitted() & _mask(wanted)
     sets = ctypes.create_string_buffer(struct.pack("6I", kept, kept, 0, 0, 0, 0))
-    _checked(kernel.libc.capset(_header(), sets))
+    kernel.checked(kernel.libc.capset(_header(), sets), "capset")
 
 
 def may_change_users() -> bool:
@@ -79,7 +79,7 @@ def enter(directory: int) -> None:
 def _permitted() -> int:
     """Returns the capabilities of this process, as a bit mask of those below number 32."""
     sets = ctypes.create_string_buffer(24)  # effective, permitted, inheritable; then the same of their upper halves
-    _checked(kernel.libc.capget(_header(), sets))
+    kernel.checked(kernel.libc.capget(_header(), sets), "capget")
     return int(struct.unpack_from("I", sets, 4)[0])
 
 
@@ -89,8 +89,3 @@ def _mask(capabilities: Iterable[int]) -> int:
 
 def _header() -> ctypes.Array[ctypes.c_char]:
     return ctypes.create_string_buffer(struct.pack("Ii", _CAPABILITY_VERSION, 0))
-
-
-def _checked(result: int) -> None:
-    if result < 0:
-        raise OSError(ctypes.get_errno(), "capabilities can't be read or dropped")

@@ -87,7 +87,7 @@ def child_filter(machine: str) -> bytes:
     return b"".join([*_prologue(architecture), *(part for rule in rules for part in rule), *_allow()])
 
 
-def installation(program: bytes) -> Callable[[], None]:
+def installation(program: bytes) -> Callable[[], object]:
     """Applies a filter, when called, to the calling process and all that it will fork. Needs no_new_privs; there is no
     way back."""
     instructions = ctypes.create_string_buffer(program, len(program))

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from ttsd.judging.feedback import (
     MAX_CHARACTERS,
-    NO_PROGRAM,
     TRUNCATED,
     clip,
     feedback_text,

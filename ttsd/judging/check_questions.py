@@ -64,10 +64,8 @@ async def check_questions(names: Iterable[str], config: Config) -> AsyncGenerato
                 sandbox = await stack.enter_async_context(open_sandbox(config))
             broken = "" if finding.wrong else await _broken(finding, limits, sandbox)
             if program is not None:
-                judged = _with_verdict(finding, await anext(judgements))
-                yield replace(judged, wrong=broken or judged.wrong)
-            else:
-                yield replace(finding, wrong=finding.wrong or broken)
+                finding = _with_verdict(finding, await anext(judgements))
+            yield replace(finding, wrong=broken or finding.wrong)
 
 
 def expanded(names: Iterable[str]) -> list[str]:
@@ -115,14 +113,14 @@ async def _broken(finding: Finding, limits: Limits, sandbox: Sandbox | None) -> 
         return ""
     problem = problems.load(finding.question)
     try:
-        return await (_broken_judge if finding.kind == "judge" else _broken_checker)(problem, limits, sandbox)
+        if finding.kind != "judge":
+            return await _broken_checker(problem, limits, sandbox)
+        async with open_scorer(scorer_spec(problem, limits), seconds=limits.wall_seconds, workers=1) as scorer:
+            await scorer.start()
+    except ScorerError as error:
+        return f"its judge can't be loaded ({error}): correct it"
     except UserError as error:
-        return f"its judge can't be loaded ({error}): correct it" if isinstance(error, ScorerError) else str(error)
-
-
-async def _broken_judge(problem: Problem, limits: Limits, sandbox: Sandbox | None) -> str:
-    async with open_scorer(scorer_spec(problem, limits), seconds=limits.wall_seconds, workers=1) as scorer:
-        await scorer.start()
+        return str(error)
     return ""
 
 

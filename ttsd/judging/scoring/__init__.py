@@ -54,7 +54,10 @@ class _Worker:
 
     process: asyncio.subprocess.Process
     printed: bytearray = field(default_factory=bytearray)
-    copying: asyncio.Task[None] | None = None
+    copying: asyncio.Task[None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.copying = asyncio.create_task(self.copy())
 
     async def copy(self) -> None:
         """Shows what the scorer prints on stderr, and keeps its end."""
@@ -65,8 +68,7 @@ class _Worker:
 
     async def last_words(self) -> str:
         """Returns the last lines that the ended scorer printed."""
-        if self.copying is not None:
-            await asyncio.wait([self.copying], timeout=STOP_SECONDS)
+        await asyncio.wait([self.copying], timeout=STOP_SECONDS)
         return " | ".join(self.printed.decode("utf-8", "replace").split("\n")[-4:]).strip(" |")
 
     async def end(self) -> None:
@@ -81,8 +83,7 @@ class _Worker:
             with suppress(ProcessLookupError):
                 self.process.kill()
             await self.process.wait()
-        if self.copying is not None:
-            self.copying.cancel()
+        self.copying.cancel()
 
 
 class Scorer:
@@ -139,12 +140,9 @@ class Scorer:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(without_working_directory(sys.path))},
         )
         worker = _Worker(process)
-        worker.copying = asyncio.create_task(worker.copy())
-        assert process.stdin is not None
         try:
-            process.stdin.write(self._spec)  # not on the command line, where every user could read the right answer
-            try:
-                line = await _line(process, self._loading_seconds)
+            try:  # not on the command line, where every user could read the right answer
+                line = await _answered(process, self._spec, self._loading_seconds)
             except TimeoutError:
                 raise ScorerError(f"it was not loaded within {self._loading_seconds:g} seconds") from None
             if not line:
@@ -156,12 +154,8 @@ class Scorer:
         return worker
 
     async def _asked(self, worker: _Worker, request: Request) -> Score:
-        assert worker.process.stdin is not None
-        worker.process.stdin.write(json.dumps(request).encode() + b"\n")
-        line = b""
         try:
-            with suppress(ConnectionError):
-                line = await asyncio.wait_for(_exchange(worker.process), self._seconds)
+            line = await _answered(worker.process, json.dumps(request).encode() + b"\n", self._seconds)
         except TimeoutError:
             return Score(None, ended="time")
         if not line:
@@ -189,18 +183,19 @@ async def open_scorer(spec: Mapping[str, Any], *, seconds: float, workers: int) 
         await scorer.close()
 
 
-async def _exchange(process: asyncio.subprocess.Process) -> bytes:
+async def _answered(process: asyncio.subprocess.Process, line: bytes, seconds: float) -> bytes:
+    """Sends a line and returns the one that comes back, an empty one of a process that has ended. Or TimeoutError."""
     assert process.stdin is not None
-    await process.stdin.drain()
-    return await _line(process, None)
-
-
-async def _line(process: asyncio.subprocess.Process, seconds: float | None) -> bytes:
     assert process.stdout is not None
-    try:
-        return await asyncio.wait_for(process.stdout.readline(), seconds)
-    except ValueError:  # longer than the limit
-        return b'{"error": "it returned more than a megabyte of feedback; say less"}'
+    async with asyncio.timeout(seconds):
+        try:
+            process.stdin.write(line)
+            await process.stdin.drain()
+            return await process.stdout.readline()
+        except ConnectionError:
+            return b""
+        except ValueError:  # longer than the limit
+            return b'{"error": "it returned more than a megabyte of feedback; say less"}'
 
 
 def _said(line: bytes) -> dict[str, Any]:

@@ -17,7 +17,6 @@ what has left its process group, when the owner asks (SIGTERM), when the owner i
 from __future__ import annotations
 
 import ast
-import ctypes
 import importlib.util
 import json
 import logging
@@ -33,6 +32,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from problems.checker import EXACT, Checker
+from sandbox import kernel
+from sandbox.confinement import address_space
 from ttsd.judging.same_output import same_output, same_result
 from ttsd.judging.scoring.same_answer import same_answer
 
@@ -40,19 +41,17 @@ Scored = tuple[float, str, str]  # score, feedback, what is unfinished
 ScoreFunction = Callable[[Any], Scored]
 
 SIGNALLED = 128  # exit status of a scorer that a signal ended, less the signal's number
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _AWAITED = {signal.SIGTERM, signal.SIGCHLD}
 
 
 def main() -> NoReturn:
     """Starts the scorer and waits for its end, or for the owner's."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
-    prctl = ctypes.CDLL(None).prctl
-    prctl(_PR_SET_CHILD_SUBREAPER, 1)  # the scorer's orphans become this process's children
-    prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)  # the scorer's orphans become this process's children
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGTERM)
     scorer = os.fork()
     if scorer == 0:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
         serve()
     os.close(0)
@@ -135,7 +134,7 @@ def _comparison(spec: dict[str, Any]) -> ScoreFunction:
     expected, rule = spec["expected"], {"exact": spec["exact"], "tolerance": spec["tolerance"]}
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that nobody but us limits its time
     same_answer("x + x", "2x", exact=False, tolerance=None)  # the imports, before the limit and the clock
-    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + spec["memory_bytes"],) * 2)
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + spec["memory_bytes"],) * 2)
 
     def scorer(answer: str) -> Scored:
         _limit_cpu(spec["cpu_seconds"])
@@ -152,7 +151,7 @@ def _comparison(spec: dict[str, Any]) -> ScoreFunction:
 
 def _output(spec: dict[str, Any]) -> ScoreFunction:
     """Returns the comparison of long outputs by a rule of same_output.py."""
-    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + spec["memory_bytes"],) * 2)
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + spec["memory_bytes"],) * 2)
     checker = Checker(**spec["checker"])
 
     def scorer(request: dict[str, Any]) -> Scored:
@@ -171,12 +170,6 @@ def _limit_cpu(seconds: float) -> None:
     """Ends this process by SIGXCPU when it has worked for so long from now on; the limit knows whole seconds only."""
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + seconds), hard))
-
-
-def _address_space() -> int:
-    """Returns the bytes of address space that the interpreter and the libraries take before any answer comes."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    return pages * resource.getpagesize()
 
 
 def _judge(spec: dict[str, Any]) -> ScoreFunction:

@@ -11,12 +11,12 @@ import asyncio
 import importlib.util
 import itertools
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ttsd.errors import InfrastructureError, TtsdError, UserError
+from ttsd.errors import InfrastructureError, UserError
 from ttsd.nouns import Completion
 from ttsd.sampling.kinds import SamplerParts
 from ttsd.sampling.protocol import (
@@ -71,14 +71,13 @@ class VllmSampler:
         prompt, name, start = {"prompt_token_ids": list(prompt_ids)}, str(next(self._request_ids)), time.monotonic()
         sampled = _Sampled([], [])
         try:
-            async with aclosing(engine.generate(prompt, params, name, lora_request=lora)) as outputs:
-                async for output in outputs:
-                    self.stats.tokens += sampled.extend(output.outputs[0])
+            with self._faults():
+                async with aclosing(engine.generate(prompt, params, name, lora_request=lora)) as outputs:
+                    async for output in outputs:
+                        self.stats.tokens += sampled.extend(output.outputs[0])
         except asyncio.CancelledError:
             self.stats.aborted += 1
             raise
-        except Exception as error:
-            raise self._failure(error) from error
         self.stats.completions += 1
         self.stats.preemptions = self._launch.preemptions.count if self._launch else 0
         return Completion(
@@ -104,10 +103,8 @@ class VllmSampler:
     async def _unload(self, ref: AdapterRef) -> None:
         lora = self._resident.pop(ref, None)
         if lora is not None and self._engine is not None and not self._engine.errored:
-            try:
+            with self._faults():
                 await self._engine.remove_lora(lora.lora_int_id)
-            except Exception as error:
-                raise self._failure(error) from error
 
     async def close(self) -> None:
         engine, self._engine = self._engine, None
@@ -120,12 +117,9 @@ class VllmSampler:
             self._launch.tidy()
 
     async def health(self) -> None:
-        try:
-            await self._started().check_health()
-        except TtsdError:
-            raise
-        except Exception as error:
-            raise self._failure(error) from error
+        engine = self._started()
+        with self._faults():
+            await engine.check_health()
 
     async def _load(self, ref: AdapterRef) -> None:
         from vllm.lora.request import LoRARequest
@@ -137,10 +131,8 @@ class VllmSampler:
                 "drop one first or start it for more"
             )
         lora = LoRARequest(f"{ref.name}-v{ref.version}-{number}", number, str(ref.path))
-        try:
+        with self._faults(f"the adapter {ref} in {ref.path} can't be loaded"):
             await engine.add_lora(lora)
-        except Exception as error:
-            raise self._failure(error, f"the adapter {ref} in {ref.path} can't be loaded") from error
         self._resident[ref] = lora
 
     def _params(self, max_tokens: int) -> Any:
@@ -163,9 +155,13 @@ class VllmSampler:
             raise InfrastructureError("the vLLM engine is not running; call start() first")
         return self._engine
 
-    def _failure(self, error: Exception, what: str = "the vLLM engine failed") -> InfrastructureError:
+    @contextmanager
+    def _faults(self, what: str = "the vLLM engine failed") -> Iterator[None]:
         assert self._launch is not None
-        return InfrastructureError(f"{what}: {self._launch.cause(error)}")
+        try:
+            yield
+        except Exception as error:
+            raise InfrastructureError(f"{what}: {self._launch.cause(error)}") from error
 
 
 @dataclass(slots=True)
