@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from tests.in_sandbox import lives
 from tests.tiny import write_model
 from ttsd.config import Config, load_config
 from ttsd.errors import InfrastructureError, UserError
@@ -454,20 +455,12 @@ async def test_a_signal_to_all_processes_spares_the_engine(
 async def test_an_engine_ends_with_its_killed_owner(owner: subprocess.Popen[str], engine: int) -> None:
     owner.kill()
     deadline = time.monotonic() + 10
-    while _lives(engine) and time.monotonic() < deadline:
+    while lives(engine) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not _lives(engine)
+    assert not lives(engine)
 
 
 def _line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     assert select.select([process.stdout], [], [], 120)[0], "the owner of an engine says nothing"
     return process.stdout.readline().strip()
-
-
-def _lives(pid: int) -> bool:
-    """Whether the process runs; one that waits to be reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

@@ -41,14 +41,13 @@ GATHERING_SECONDS = 0.005  # the members of a group are requested within one tur
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HfSettings:
-    """How completions are sampled. `max_model_len` None: the model's own; `max_batch`: completions sampled at once."""
+    """How completions are sampled. `max_model_len` None: the model's own."""
 
     max_tokens: int
     stop_token_ids: tuple[int, ...]
     temperature: float = 1.0
     top_p: float = 1.0
     max_model_len: int | None = None
-    max_batch: int = TRANSFORMERS.max_sequences
     seed: int = 0
 
 
@@ -155,7 +154,7 @@ class HfSampler:
         while True:
             await self._arrival.wait()
             await asyncio.sleep(GATHERING_SECONDS)
-            batch = self._take(self.settings.max_batch)
+            batch = self._take(TRANSFORMERS.max_sequences)
             if not batch:
                 self._arrival.clear()
                 continue
@@ -195,7 +194,7 @@ class HfSampler:
             self._known = adapter, Prefixes()
 
         def joining(sampled_now: int) -> list[tuple[int, ...]]:
-            late = self._take(self.settings.max_batch - sampled_now, joining=batch[0])
+            late = self._take(TRANSFORMERS.max_sequences - sampled_now, joining=batch[0])
             batch.extend(late)
             return [request.prompt_ids for request in late]
 
