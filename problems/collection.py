@@ -34,23 +34,17 @@ MAX_ROWS = 200_000
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry(Facts):
     """Describes one row of a release. `row` counts from 0 over all rows, those that can't be used included.
 
-    `file` names the question's file; where it is empty, `refused` says why. The other fields are those of Facts.
+    `file` names the question's file; where it is empty, `refused` says why.
     """
 
     question_id: str
     row: int
-    title: str = ""
-    date: str = ""
-    difficulty: str = ""
-    platform: str = ""
     file: str = ""
     refused: str = ""
-    several_answers: bool = False
-    comparison: str = ""
     hidden_cases: int = 0  # with the source's own split
 
 
@@ -88,8 +82,8 @@ def pull(source: Source, *, release: str | None = None, revision: str | None = N
     from problems.hub import download
 
     name, files = source.release(release)
-    found = download(files.repository, revision or files.revision, files.files, source.name)
-    return _stored(source, Index(source.scheme, files.repository, found.revision, name, _now(), ()), found.paths)
+    paths, commit = download(files.repository, revision or files.revision, files.files, source.name)
+    return _stored(source, Index(source.scheme, files.repository, commit, name, _now(), ()), paths)
 
 
 def pull_files(source: Source, path: Path) -> Index:
@@ -219,12 +213,12 @@ def _entry(source: Source, number: int, line: bytes, rows: Path) -> Entry:
         row = parsed(line, f"row {number}")
         question_id, facts = source.question_id(row), source.facts(row)
         _check_id(question_id)
-        entry = Entry(question_id, number, **asdict(facts))
+        entry = Entry(question_id=question_id, row=number, **asdict(facts))
         problem = checked(source.problem(row, f"{source.scheme}:{question_id}"))
         hidden = len(split(problem, problem.default_split, 0).hidden)
         return replace(entry, file=_kept(source, line, rows), hidden_cases=hidden)
     except ProblemError as error:
-        return Entry(question_id[:80], number, **asdict(facts), refused=str(error))
+        return Entry(question_id=question_id[:80], row=number, **asdict(facts), refused=str(error))
 
 
 def _check_id(question_id: str) -> None:

@@ -6,25 +6,17 @@ Files are fetched into the hub's own cache, where a broken-off download resumes;
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
 from problems.problem import ProblemError, reason
 
 
-@dataclass(frozen=True, slots=True)
-class Download:
-    """Names downloaded files: `paths` on this disk, and `revision`, their commit."""
+def download(repository: str, revision: str, patterns: Sequence[str], name: str) -> tuple[list[Path], str]:
+    """Returns the files of a dataset repository that match `patterns`, in their order, and their commit.
 
-    paths: tuple[Path, ...]
-    revision: str
-
-
-def download(repository: str, revision: str, patterns: Sequence[str], name: str) -> Download:
-    """Returns the files of a dataset repository that match `patterns`, in their order; raises ProblemError.
-
-    `revision` is a branch, a tag, a pull request's reference or a commit; `name` is what the user pulls.
+    `revision` is a branch, a tag, a pull request's reference or a commit; `name` is what the user pulls. Raises
+    ProblemError.
     """
     from datasets import DownloadManager
     from huggingface_hub import HfApi
@@ -41,7 +33,7 @@ def download(repository: str, revision: str, patterns: Sequence[str], name: str)
             f"can't download {repository} at {revision} ({type(error).__name__}: {reason(error)}): fetch its files "
             f"elsewhere and give them, `ttsd problems pull {name} --from FILE_OR_FOLDER`"
         ) from error
-    return Download(tuple(map(Path, paths)), commit)
+    return list(map(Path, paths)), commit
 
 
 def parquet_rows(path: Path, max_group_bytes: int) -> Iterator[Mapping[str, object]]:

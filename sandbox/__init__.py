@@ -38,7 +38,6 @@ them. `unsafe=True` keeps the processes and limits and drops all confinement.
 
 from sandbox.canaries import Row
 from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
-from sandbox.pool import Sandbox
-from sandbox.probe import probe
+from sandbox.pool import Sandbox, probe
 
 __all__ = ["Ending", "Limits", "Outcome", "Program", "Row", "Sandbox", "SandboxFault", "probe"]

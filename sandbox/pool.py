@@ -111,6 +111,25 @@ class Sandbox:
             return await anext(outcomes)
 
 
+def probe(python: str | None = None) -> list[canaries.Row]:
+    """Tries to break out of a sandbox of one slot, for people to read. Must not be called inside a running event loop.
+
+    Returns what holds on this machine, row by row.
+    """
+
+    async def rows() -> list[canaries.Row]:
+        sandbox = Sandbox(slots=1, python=python)
+        try:
+            await sandbox.start()
+            return [canaries.Row("confined by", True, sandbox.tier), *await canaries.rows(sandbox.once)]
+        except SandboxFault as fault:
+            return [canaries.Row("confined by", False, str(fault))]
+        finally:
+            sandbox.stop()
+
+    return asyncio.run(rows())
+
+
 async def _persistently(slot: Slot, program: Program, data: bytes, limits: Limits) -> Outcome:
     for attempt in range(ATTEMPTS):
         try:

@@ -44,9 +44,8 @@ def test_what_was_pulled_is_found_by_name(tmp_path: Path, cache: Path) -> None:
     path.unlink()
     assert collection.index("lcb") == pulled
     assert (pulled.origin, pulled.revision, pulled.release) == (str(path), "", "")
-    assert pulled.entries[1] == Entry(
-        "2", 1, "Two", "2025-02-01T00:00:00", "easy", "atcoder", file=pulled.entries[1].file
-    )
+    facts = ("Two", "2025-02-01T00:00:00", "easy", "atcoder")
+    assert pulled.entries[1] == Entry(*facts, question_id="2", row=1, file=pulled.entries[1].file)
     problem = problems.load("lcb:2")
     assert (problem.name, problem.title, problem.default_split, len(problem.cases)) == ("lcb:2", "Two", "half", 3)
     assert problems.reference("lcb:2") is None
@@ -205,7 +204,14 @@ DAYS = ("2025-01-31", "2025-02-01", "2025-04-30", "2025-05-01")
 
 def some(*, refused: int | None = None) -> Index:
     entries = [
-        Entry(str(n), n, date=f"{day}T00:00:00", difficulty=["easy", "hard"][n % 2], platform="atcoder", file="f")
+        Entry(
+            question_id=str(n),
+            row=n,
+            date=f"{day}T00:00:00",
+            difficulty=["easy", "hard"][n % 2],
+            platform="atcoder",
+            file="f",
+        )
         for n, day in enumerate(DAYS)
     ]
     if refused is not None:
