@@ -1,1 +1,1 @@
-"""Samples completions: the protocol, and a sampler on vLLM and one on transformers."""
+"""Samples completions: the protocol, and samplers on vLLM, on transformers and at an endpoint."""

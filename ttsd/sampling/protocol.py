@@ -1,7 +1,6 @@
 """What the loop needs of a sampler: prompt tokens in, one completion out, adapters pushed as versions.
 
-Two modules answer to this protocol: `vllm_sampler` (the default), and `transformers_sampler` where vLLM is missing.
-This one loads nothing heavy.
+`kinds` lists the modules that answer to this protocol. This one loads nothing heavy.
 """
 
 from __future__ import annotations
