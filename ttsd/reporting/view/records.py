@@ -94,7 +94,7 @@ class Records:
         found = []
         for source in self.sources.values():
             with source.store() as store:
-                found.append((source, run_rows(store)[::-1], {run: last for run, last in store.query(taught)}))
+                found.append((source, run_rows(store)[::-1], dict(store.query(taught))))
         return found
 
     def run(self, name: str, run: int) -> Row:
