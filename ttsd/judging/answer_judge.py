@@ -57,7 +57,8 @@ class AnswerJudge:
         return without_thinking(text).strip()[:MAX_ANSWER_CHARACTERS]
 
     async def _judged(self, answer: str, *, truncated: bool = False) -> Verdict:
-        score = await self._scorer.asked(answer, f"judge {self._problem.judge!r} of {self._problem.name}")
+        called = f"judge {self._problem.judge!r} of {self._problem.name}"
+        score = await self._scorer.asked(answer, called, f"answer {clip(answer, MAX_FIELD_CHARACTERS)!r}")
         if score.value is None:
             status = Status.TIME_LIMIT if score.ended == "time" else Status.MEMORY_LIMIT
             return _verdict(status, limit_feedback(status))

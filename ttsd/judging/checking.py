@@ -19,6 +19,7 @@ from problems.checker import EXACT, TOKENS, Checker
 from problems.problem import Case, Problem
 from problems.values import strict_json
 from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
+from ttsd.judging.feedback import MAX_FIELD_CHARACTERS, clip
 from ttsd.judging.same_output import same_output, same_result, too_long
 from ttsd.judging.scoring import Scorer, open_scorer
 
@@ -146,8 +147,8 @@ class OwnCheck:
         if text is None or (self._problem.entry_point is not None and not await asyncio.to_thread(_is_json, text)):
             return WRONG
         request = {"input": case.input, "output": text, "expected": case.expected}
-        checker = f"checker {self._problem.comparison.program!r} of {self._problem.name}"
-        score = await self._scorer.asked(request, checker)
+        called = f"checker {self._problem.comparison.program!r} of {self._problem.name}"
+        score = await self._scorer.asked(request, called, f"output {clip(text, MAX_FIELD_CHARACTERS)!r}")
         if score.value is None:
             return Checked(0.0, NOT_CHECKED)
         return Checked(min(max(score.value, 0.0), 1.0), score.feedback)

@@ -113,12 +113,13 @@ class Scorer:
                     await worker.end()
         return score
 
-    async def asked(self, request: Request, name: str) -> Score:
-        """Returns the score of one request; UserError, which names the scorer, where that is at fault."""
+    async def asked(self, request: Request, called: str, judged: str) -> Score:
+        """Returns the score of one request. UserError: the scorer `called` fails on `judged`; both are for people."""
         try:
             return await self(request)
         except ScorerError as error:
-            raise UserError(f"the {name} failed ({error}); correct it") from None
+            remedy = f"correct the {called.partition(' ')[0]} and run the same command again"
+            raise UserError(f"the {called} failed ({error}) on the {judged}; {remedy}") from None
 
     async def start(self) -> None:
         """Starts a process that will be used later, so that ScorerError is raised now if the scorer can't be loaded."""
