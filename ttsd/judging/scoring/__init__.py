@@ -105,7 +105,7 @@ class Scorer:
             worker = self._idle.pop() if self._idle else await self._started()
             score = None
             try:
-                score = await self._asked(worker, request)
+                score = await self._exchanged(worker, request)
             finally:
                 if score is not None and score.value is not None:
                     self._idle.append(worker)
@@ -154,7 +154,7 @@ class Scorer:
             raise
         return worker
 
-    async def _asked(self, worker: _Worker, request: Request) -> Score:
+    async def _exchanged(self, worker: _Worker, request: Request) -> Score:
         try:
             line = await _answered(worker.process, json.dumps(request).encode() + b"\n", self._seconds)
         except TimeoutError:
