@@ -232,8 +232,6 @@ def test_a_full_disk_is_the_machines_fault(tmp_path: Path) -> None:
         "alter table attempts drop column dollars",
         "alter table runs add column mark text",
         "drop table examples",
-        "pragma user_version = 0",
-        "pragma user_version = 2",
     ],
 )
 def test_a_file_of_another_version_is_refused_and_left_as_it_was(tmp_path: Path, change: str) -> None:

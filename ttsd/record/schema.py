@@ -1,7 +1,4 @@
-"""The database's schema, in SQL, and whether a database has it.
-
-`VERSION` is the schema's number: 1 is that of ttsd 0.2.0. A change of the schema after a release takes the next number.
-"""
+"""The database's schema, in SQL, and whether a database has it."""
 
 from __future__ import annotations
 
@@ -9,9 +6,8 @@ from functools import cache
 
 from ttsd.record.tables import sqlite_utils
 
-VERSION = 1
 TABLES = ("runs", "steps", "prompts", "attempts", "examples")
-SCHEMA = f"""
+SCHEMA = """
 create table runs (
     run integer primary key, question text not null, method text not null, seed integer not null,
     label text,  -- the user's own name for the run
@@ -71,7 +67,6 @@ create view question_summary as select question, method, count(*) as runs,
     sum(discovery_attempt is not null) as discovered, min(discovery_attempt) as first_discovery,
     sum(attempts) as attempts, sum(visible_only) as visible_only
     from run_summary group by question, method;
-pragma user_version = {VERSION}
 """
 
 
@@ -91,14 +86,13 @@ def foreign(db: sqlite_utils.Database) -> str | None:
     return None
 
 
-def _columns(db: sqlite_utils.Database) -> tuple[object, ...]:
-    """Returns the schema's number, and the names and types of the columns of our tables."""
-    columns = [(table, *db.execute(f"pragma table_info({table})").fetchall()) for table in TABLES]
-    return *db.execute("pragma user_version").fetchone(), *columns
+def _columns(db: sqlite_utils.Database) -> list[list[str]]:
+    """Returns the names of the columns of our tables, in order."""
+    return [[name for _, name, *_ in db.execute(f"pragma table_info({table})")] for table in TABLES]
 
 
 @cache
-def _own_columns() -> tuple[object, ...]:
+def _own_columns() -> list[list[str]]:
     db = sqlite_utils.Database(memory=True)
     create(db)
     return _columns(db)

@@ -304,7 +304,6 @@ async def _local_engine(
                     engine.trainer,
                     tokenizer.chat(PROBE),
                     longest=longest_prompt(config, engine.trainer.base.length),
-                    top_p=config.sampling.top_p,
                     quantised=differs_in_bits(config.model),
                 )
         if (init := config.lora.init) is not None:
