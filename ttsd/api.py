@@ -282,9 +282,6 @@ class _Listener(QuietView):
         super().__init__()
         self._pass_on = pass_on
 
-    def say(self, text: str) -> None:
-        """Says nothing: talk is for terminals."""
-
     def show(self, event: Event) -> None:
         super().show(event)
         if self._pass_on:
