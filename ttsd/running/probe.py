@@ -127,11 +127,6 @@ def span(one: Comparison) -> list[float | None]:
     return [short(value) for value in (one.difference, one.bounds.low, one.bounds.high)]
 
 
-def cell(value: object) -> object:
-    """Writes a difference with its interval in one cell."""
-    return "{} ({} to {})".format(*value) if isinstance(value, list) else value
-
-
 def advice(measured: Sequence[Measured]) -> str:
     """Says in one sentence whether feedback helps this model and which method that speaks for."""
     found = effects(measured)
