@@ -63,7 +63,7 @@ def layered(sources: Sequence[str], overrides: Sequence[str] = (), *, model: str
     """
     layers = [*_usual(), *(Layer(f"-c {source}", _file(source)) for source in sources)]
     if model is not None:
-        layers.append(Layer("-m", _model(model)))
+        layers.append(Layer("-m", {"model": {"path": model}}))
     layers += [Layer("--set", _override(override)) for override in overrides]
     path = flat(_merged(layers)).get("model.path")
     if path in (None, BUNDLED_MODEL):
@@ -112,11 +112,6 @@ def _say(values: Mapping[str, Any]) -> None:
     risky = [f"{place}={values[place]!r}" for place in DISTRUSTED if place in values]
     names = [*risky, *(place for place in values if place not in DISTRUSTED)]
     print(f"ttsd: {Path(FOLDER_CONFIG).absolute()} sets {', '.join(names) or 'nothing'}", file=sys.stderr)
-
-
-def _model(name: str) -> dict[str, Any]:
-    """Returns the settings that `--model` stands for: a hub name, a folder, a GGUF file, or the bundled `micro`."""
-    return {"model": {"path": name}}
 
 
 def _merged(layers: Sequence[Layer]) -> dict[str, Any]:

@@ -62,11 +62,9 @@ class Pair:
     completion_ids: tuple[int, ...]
 
 
-def pairs_of(
-    sources: Sequence[Source], tokenizer: CodingTokenizer, config: Config, count: int, seed: int = 0
-) -> list[Pair]:
+def pairs_of(sources: Sequence[Source], tokenizer: CodingTokenizer, config: Config, count: int) -> list[Pair]:
     """Returns at most `count` different pairs, one of each question before a second one of any."""
-    random, found, idle = Random(seed), dict[Pair, None](), 0
+    random, found, idle = Random(0), dict[Pair, None](), 0
     makers = [_Maker(source, tokenizer, config, random) for source in sources]
     while idle < IDLE_PASSES:
         before = len(found)

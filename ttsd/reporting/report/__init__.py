@@ -62,11 +62,6 @@ def build_report(store: Store, out_dir: Path) -> ReportFiles:
     )
 
 
-def summary_rows(store: Store) -> list[Row]:
-    """Returns one row a method for the terminal, in the words of the report, without writing one."""
-    return [_summary(row) for row in find(read(store)).methods]
-
-
 def _summary(row: Row) -> Row:
     from ttsd.reporting.report.page import number, percent, span
 

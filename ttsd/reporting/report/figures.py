@@ -58,7 +58,7 @@ PANELS: dict[str, str] = {
 }
 
 
-def discovery_chart(methods: Sequence[str], cost: Cost, *, height: int = 320, width: int | str = "container") -> Spec:
+def discovery_chart(methods: Sequence[str], cost: Cost, *, width: int | str = "container") -> Spec:
     """Shows pooled discovery against a cost: a line and a band a method, the values under the pointer, a clickable
     legend.
     """
@@ -72,7 +72,7 @@ def discovery_chart(methods: Sequence[str], cost: Cost, *, height: int = 320, wi
     near = {"type": "point", "fields": ["at"], "nearest": True, "on": "pointerover", "clear": "pointerout"}
     chosen = {"name": "chosen", "select": {"type": "point", "fields": ["method"]}, "bind": "legend", "views": ["bands"]}
     params = [{"name": "near", "select": near, "views": ["dots"]}, chosen]
-    return _spec({"layer": layers, "encoding": _shared(methods, UNITS[cost], legend), "params": params}, height, width)
+    return _spec({"layer": layers, "encoding": _shared(methods, UNITS[cost], legend), "params": params}, 320, width)
 
 
 def question_chart(methods: Sequence[str]) -> Spec:
