@@ -118,7 +118,7 @@ def test_bad_files_are_named(tmp_path: Path, source: str, said: str, monkeypatch
         ("distillation.distillation_topk=None", None),
         ("budget.attempts=1_000", 1000),
         ("lora.lr=2", 2.0),
-        ("extensions.history_shows_attempts=True", True),
+        ("extensions.return_to_best=True", True),
         ('lora.target_modules=["q_proj", "v_proj"]', ["q_proj", "v_proj"]),
     ],
 )

@@ -311,7 +311,6 @@ def scripted(seed: int) -> tuple[list[tuple[str, int]], Rules, MethodOnQuestion]
     own = settings(
         history_length=pick.choice([None, 1, 3]),
         feedback_items=pick.choice([1, 4]),
-        history_shows_attempts=pick.random() < 0.3,
     )
     return words, rules, method(pick.choice(list(METHODS)), own)
 

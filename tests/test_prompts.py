@@ -159,7 +159,7 @@ def test_an_attempt_that_passed_or_was_aborted_shows_nothing() -> None:
 
 
 def test_attempts_and_feedback_stand_together_where_asked() -> None:
-    (prompt,) = rows_of([failed(1, "one is wrong")], history_shows_attempts=True)
+    prompt = writer().with_feedback("feedback", [failed(1, "one is wrong")], answers=[1])
     assert "Attempt:\n\nprogram 1\n\nFeedback:\n\none is wrong" in text_of(prompt)
 
 

@@ -83,7 +83,7 @@ class PromptWriter:
     ) -> Prompt:
         """Returns the question with the feedback on `attempts`, in their order; the last one's with a hint.
 
-        `answers`: numbers of the attempts that are shown themselves, whatever `history_shows_attempts` says.
+        `answers`: numbers of the attempts that are shown themselves, each with its feedback below it.
         """
         items = [self._item(attempt, attempt.number in answers) for attempt in attempts]
         items[-1] += f"\n\n{_fill(HINT_TEMPLATE, hint=hint.text)}" if hint else ""
@@ -101,7 +101,7 @@ class PromptWriter:
 
     def _item(self, attempt: Attempt, answer: bool) -> str:
         text = attempt.verdict.feedback
-        if not (answer or self.extensions.history_shows_attempts):
+        if not answer:
             return text
         return _fill(ATTEMPT_TEMPLATE, attempt=without_thinking(attempt.completion.text).strip(), feedback=text)
 

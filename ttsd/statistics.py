@@ -103,10 +103,9 @@ Evidence = Pool | Times
 
 
 def pass_at_k(n: int, c: int, k: ArrayLike) -> Array:
-    """Returns pass@k, 1 - C(n - c, k) / C(n, k): the chance that k of n attempts, c of them successes, hold one (Chen
-    et al.
+    """Returns pass@k, 1 - C(n - c, k) / C(n, k): the chance that k of n attempts, c of them successes, hold one.
 
-    2021).
+    Chen et al. 2021. NaN where k is above n.
     """
     from scipy.special import gammaln
 

@@ -154,7 +154,6 @@ class Extensions(Section):
         "feedback items in a multi-turn prompt: the newest, and those that add most to it; none: all that fit",
         ge=1,
     )
-    history_shows_attempts: bool = setting(False, "each feedback item stands below the attempt that it is about")
     reward: Literal["success", "visible-fraction"] = setting(
         "success", "reward of an attempt, for GRPO: 1 or 0, or the share of the visible cases that it passed"
     )

@@ -13,8 +13,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from ttsd.nouns import Attempt
 from ttsd.statistics import Interval, Pool, proportion_interval
 
@@ -109,7 +107,7 @@ def rows(measured: Sequence[Measured]) -> list[dict[str, Any]]:
 
 def short(value: float | None) -> float | None:
     """Rounds to three significant digits."""
-    return None if value is None else float(np.format_float_positional(value, 3, fractional=False))
+    return None if value is None else float(f"{value:.3g}")
 
 
 def write_subsets(measured: Sequence[Measured], out: Path) -> list[Path]:
