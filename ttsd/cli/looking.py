@@ -58,7 +58,7 @@ def show(
     if attempt is None and (tokens or html is not None):
         raise UserError(f"{'--tokens' if tokens else '--html'} needs an attempt, as in --attempt 17")
     settings = settings_of(config, set_)
-    with _reading(settings) as store:
+    with _opened(settings) as store:
         if run is None:
             answers.show_runs(store, {"question": question, "method": method, "status": state}, limit, as_json)
         elif attempt is not None:
@@ -71,7 +71,7 @@ def show(
             answers.show_run(store, run, limit, as_json)
 
 
-def _reading(settings: Config) -> Store:
+def _opened(settings: Config) -> Store:
     from ttsd.record.store import Store
 
     return Store.read_only(settings.store.path, settings.store.state_dir)
@@ -103,7 +103,7 @@ def report(
     from ttsd.reporting.report import build_report
 
     settings = settings_of(config, set_)
-    with _reading(settings) as store:
+    with _opened(settings) as store:
         files = build_report(store, out)
     if as_json:
         print(files.json.read_text("utf-8"))
@@ -122,7 +122,7 @@ def delete(
     from ttsd.record.store import Store
 
     settings = settings_of(config, set_)
-    _reading(settings).close()  # it is there, and ours
+    _opened(settings).close()  # it is there, and ours
     with Store(settings.store.path, settings.store.state_dir) as store:
         answer = store.answer(run)
         store.delete(run)
@@ -151,7 +151,7 @@ def export(
     if push is not None:
         check_push(push)
     settings = settings_of(config, set_)
-    with _reading(settings) as store:
+    with _opened(settings) as store:
         print(work(store, run, out, settings.model.path, step=step, best=best, merge=merge))
     if push is not None:
         print(upload(out, push))

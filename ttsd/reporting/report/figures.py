@@ -59,9 +59,7 @@ PANELS: dict[str, str] = {
 
 
 def discovery_chart(methods: Sequence[str], cost: Cost, *, width: int | str = "container") -> Spec:
-    """Shows pooled discovery against a cost: a line and a band a method, the values under the pointer, a clickable
-    legend.
-    """
+    """Shows pooled discovery against a cost: a line and a band a method, its values under the pointer, and a legend."""
     y, strength = "discovered (probability)", 0.16 if len(methods) <= FEW else 0.05
     legend = {"orient": "top", "columns": 2, "symbolType": "stroke", "symbolStrokeWidth": 3, "symbolOpacity": 1}
     layers = [
