@@ -139,9 +139,8 @@ def test_the_page_shows_what_the_files_have(store: Store, findings: Findings, tm
     shown = json.loads(re.search(r'id="data">(.*?)</script>', files.html.read_text(), re.S)[1])  # type: ignore[index]
     assert [row for cost in COSTS for row in shown["pooled"][cost]] == findings.pooled_curves
     assert len(files.verdicts) == 3
-    assert files.svg is not None
-    assert files.png is not None
-    assert files.png.read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "discovery.svg").is_file()
+    assert (tmp_path / "discovery.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_words_go_no_further_than_intervals(findings: Findings) -> None:
