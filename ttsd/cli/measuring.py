@@ -106,8 +106,7 @@ def warm_up(
         typer.Option(help="Questions kept out, with all that are alike to them: a subset.", metavar="SUBSET"),
     ] = None,
     attempts: Annotated[int, typer.Option(min=2, help="Attempts sampled on each question.")] = 8,
-    pairs: Annotated[int, typer.Option(min=8, help="Pairs to learn from at most.")] = 1000,
-    epochs: Annotated[int, typer.Option(min=1, help="Times that each pair is learned from.")] = 1,
+    pairs: Annotated[int, typer.Option(min=8, help="Pairs to learn from at most, each once.")] = 1000,
     lr: Annotated[float, typer.Option(help="Learning rate of the first step; it falls to zero.")] = 1e-4,
     minutes: Annotated[float | None, typer.Option(help="Training ends after these, with what is learned.")] = None,
     held_out: Annotated[int, typer.Option(min=1, help="Questions to check with, and a quarter of all at most.")] = 40,
@@ -137,7 +136,7 @@ def warm_up(
 
     settings = settings_of(config, set_, unsafe_no_sandbox, model=model)
     _check_folder(out)
-    options = work.Options(attempts, pairs, epochs, lr, held_out, check, minutes and 60 * minutes, licence)
+    options = work.Options(attempts, pairs, lr, held_out, check, minutes and 60 * minutes, licence)
     names, kept_out = questions(subset), questions(exclude) if exclude else []
     settings = fit(settings, names, [*METHODS.values()])
     with overview_for_stderr() as overview:

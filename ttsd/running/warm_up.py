@@ -49,7 +49,6 @@ class Options:
 
     attempts: int = 8
     pairs: int = 1000
-    epochs: int = 1
     lr: float = 1e-4
     held_out: int = 40
     check: int = 8
@@ -258,7 +257,7 @@ async def take_steps(
     overview: Overview,
 ) -> tuple[int, float | None]:
     """Takes the steps that are left, at a rate that falls to zero; returns their number and the last loss."""
-    order = [pair for epoch in range(options.epochs) for pair in Random(epoch).sample(pairs, len(pairs))]
+    order = Random(0).sample(pairs, len(pairs))
     batches = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
     saved = max(work.glob("step-*"), key=_number, default=None)
     done, begun = _number(saved) if saved else 0, time.monotonic()
