@@ -51,6 +51,7 @@ def problems_list(
     as_json: Annotated[bool, typer.Option("--json", help="Answer with a JSON list.")] = False,
 ) -> None:
     """List the questions of a subset or of a source that was pulled, one a line, its name first."""
+    from problems import collection
     from problems.collection import SOURCES
     from problems.rows import SUFFIXES
     from problems.selection import Filter
@@ -68,14 +69,9 @@ def problems_list(
     if subset is not None and subset.endswith(SUFFIXES) and not as_json:
         _print_file(subset)
         return
-    names = [*shipped(), *_pulled()] if subset is None else questions([subset])
+    pulled = [scheme for scheme in SOURCES if collection.pulled(scheme) is not None]
+    names = [*shipped(), *pulled] if subset is None else questions([subset])
     print(json_text(names) if as_json else "\n".join(map(one_line, names)))
-
-
-def _pulled() -> list[str]:
-    from problems.collection import SOURCES, pulled
-
-    return [scheme for scheme in SOURCES if pulled(scheme) is not None]
 
 
 def _print_file(file: str) -> None:
@@ -106,11 +102,8 @@ def _row(scheme: str, entry: Entry) -> dict[str, object]:
 
 
 def _cells(entry: Entry) -> list[str]:
-    values = (
-        *(entry.date[:10], entry.difficulty, entry.platform),
-        *(entry.comparison, SEVERAL * entry.several_answers),
-    )
-    return [one_line(value) for value in values]
+    several = SEVERAL * entry.several_answers
+    return list(map(one_line, (entry.date[:10], entry.difficulty, entry.platform, entry.comparison, several)))
 
 
 def _print_columns(rows: list[list[str]]) -> None:
