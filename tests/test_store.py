@@ -250,6 +250,12 @@ def test_a_file_of_another_program_is_refused_and_left_as_it_was(tmp_path: Path)
     refuses(path)
 
 
+def test_a_file_without_tables_is_nothing_to_read(tmp_path: Path) -> None:
+    (tmp_path / "a.sqlite").touch()
+    with pytest.raises(UserError, match="was not written by this version of ttsd"):
+        Store.read_only(tmp_path / "a.sqlite")
+
+
 def refuses(path: Path) -> None:
     before = path.read_bytes()
     for opening in (Store, Store.read_only):

@@ -77,11 +77,11 @@ def create(db: sqlite_utils.Database) -> None:
             db.execute(statement)
 
 
-def foreign(db: sqlite_utils.Database) -> str | None:
-    """Explains in a clause why `db` can't be used; None: it is empty, or has the tables of this version."""
+def foreign(db: sqlite_utils.Database, *, may_be_new: bool) -> str | None:
+    """Explains in a clause why `db` can't be used; None: it has the tables of this version, or none and may be new."""
     if strange := _strange(db):
         return f"has {strange} that ttsd did not make; give a database of ttsd's own"
-    if db.table_names() and _columns(db) != _own_columns():
+    if _columns(db) != _own_columns() and (db.table_names() or not may_be_new):
         return "was not written by this version of ttsd; read it with the version that wrote it"
     return None
 

@@ -67,7 +67,7 @@ class Store:
             self._disk = filesystem_of(self.path) if filesystem is None else filesystem
             connection = self._reader() if read_only else self._writer()
             self._db = sqlite_utils.Database(connection)
-            if reason := foreign(self._db):
+            if reason := foreign(self._db, may_be_new=not read_only):
                 self._db.close()
                 raise UserError(f"{self.path} {reason}, or give another store.path")
             if not read_only:
