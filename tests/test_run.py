@@ -146,3 +146,9 @@ def test_a_run_keeps_its_weights_and_its_date(store: Store, tmp_path: Path) -> N
     other = weights_digest(str(write_model(tmp_path / "b", seed=1)))
     with pytest.raises(UserError, match="other weights than when this run began"):
         as_begun(recorded, {**begun, "weights": other}, tokenizer)
+
+
+@pytest.mark.parametrize("label", ["bad\udcff", "two\nlines", "\x1b[2J"])
+def test_a_label_can_be_printed_in_one_line(label: str) -> None:
+    with pytest.raises(UserError, match="can't be printed"):
+        replace(run_of(), label=label)
