@@ -147,8 +147,11 @@ def warm_up(
 
 def _print_warm_up(found: WarmUp, as_json: bool) -> None:
     from ttsd.reporting.live import print_table
+    from ttsd.running.probe import feedback_rows, gap, span
 
-    rows, gaps = _rows(found), _gaps(found)
+    probes = {"before": found.before, "after": found.after}
+    rows = [{"when": when, **row} for when, measured in probes.items() for row in feedback_rows(measured)]
+    gaps = {when: None if (one := gap(measured)) is None else span(one) for when, measured in probes.items()}
     if as_json:
         print(json_text({"adapter": str(found.folder), "record": found.record, "held_out": rows, "gaps": gaps}))
         return
@@ -157,21 +160,6 @@ def _print_warm_up(found: WarmUp, as_json: bool) -> None:
         added = "nothing known" if one is None else _in_cells({"gap": one})["gap"]
         print(f"{when}: true feedback adds {added} to the accuracy with shuffled feedback")
     print(f"use it with --set lora.init={found.folder}")
-
-
-def _rows(found: WarmUp) -> list[dict[str, Any]]:
-    from ttsd.running.probe import feedback_rows
-
-    probes = {"before": found.before, "after": found.after}
-    return [{"when": when, **row} for when, measured in probes.items() for row in feedback_rows(measured)]
-
-
-def _gaps(found: WarmUp) -> dict[str, list[float | None] | None]:
-    """Returns what true feedback adds to shuffled feedback, before and after, with its 90 % interval."""
-    from ttsd.running.probe import gap, span
-
-    gaps = {"before": gap(found.before), "after": gap(found.after)}
-    return {when: None if one is None else span(one) for when, one in gaps.items()}
 
 
 def _check_folder(out: Path) -> None:
