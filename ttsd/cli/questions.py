@@ -162,7 +162,7 @@ def problems_pull(
         say(one_line(f"left out {entry.question_id}: {entry.refused}"))
     pinned = f" at {pulled.revision}" if pulled.revision else ""
     unconfirmed = sum(not entry.hidden_cases for entry in usable)
-    counts = f"{len(usable)} questions of {pulled.origin}{pinned}, {len(refused)} left out, {_no_hidden(unconfirmed)}"
+    counts = f"{len(usable)} questions of {pulled.origin}{pinned}, {len(refused)} left out, {unconfirmed} without hidden cases"
     print(f"{counts}: ttsd problems list {found.scheme}")
 
 
@@ -201,13 +201,8 @@ async def _check(names: list[str], settings: Config, as_json: bool) -> int:
             checked, unconfirmed = checked + 1, unconfirmed + (not finding.wrong and finding.visible == finding.cases)
             print(json_text({"ok": not finding.wrong, **asdict(finding)}) if as_json else _line(finding), flush=True)
     if checked > 1:
-        say(f"{checked} questions, {_no_hidden(unconfirmed)}")
+        say(f"{checked} questions, {unconfirmed} without hidden cases")
     return status
-
-
-def _no_hidden(count: int) -> str:
-    """Says how many questions have nothing that confirms a discovery."""
-    return f"{count} without hidden cases"
 
 
 def _line(finding: Finding) -> str:
