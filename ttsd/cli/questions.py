@@ -162,8 +162,8 @@ def problems_pull(
         say(one_line(f"left out {entry.question_id}: {entry.refused}"))
     pinned = f" at {pulled.revision}" if pulled.revision else ""
     unconfirmed = sum(not entry.hidden_cases for entry in usable)
-    counts = f"{len(usable)} questions of {pulled.origin}{pinned}, {len(refused)} left out, {unconfirmed} without hidden cases"
-    print(f"{counts}: ttsd problems list {found.scheme}")
+    counts = f"{len(usable)} questions of {pulled.origin}{pinned}, {len(refused)} left out"
+    print(f"{counts}, {unconfirmed} without hidden cases: ttsd problems list {found.scheme}")
 
 
 @app.command("check")
