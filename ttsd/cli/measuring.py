@@ -151,14 +151,14 @@ def _print_warm_up(found: WarmUp, as_json: bool) -> None:
 
     probes = {"before": found.before, "after": found.after}
     rows = [{"when": when, **row} for when, measured in probes.items() for row in feedback_rows(measured)]
-    gaps = {when: None if (one := gap(measured)) is None else span(one) for when, measured in probes.items()}
+    gaps = {when: (added := gap(measured)) and span(added) for when, measured in probes.items()}
     if as_json:
         print(json_text({"adapter": str(found.folder), "record": found.record, "held_out": rows, "gaps": gaps}))
         return
     print_table(list(map(_in_cells, rows)))
     for when, one in gaps.items():
-        added = "nothing known" if one is None else _in_cells({"gap": one})["gap"]
-        print(f"{when}: true feedback adds {added} to the accuracy with shuffled feedback")
+        more = _in_cells({"gap": one})["gap"] if one else "nothing known"
+        print(f"{when}: true feedback adds {more} to the accuracy with shuffled feedback")
     print(f"use it with --set lora.init={found.folder}")
 
 
