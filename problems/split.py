@@ -9,7 +9,7 @@ from typing import get_args
 from problems.problem import Problem, ProblemError, Split, SplitMode
 
 
-def split(problem: Problem, mode: SplitMode, seed: int) -> Split:
+def split(problem: Problem, mode: SplitMode, seed: int = 0) -> Split:
     """Returns case indices of `problem`, each side in the question's own order; at least one case is visible.
 
     `all`: everything is visible. `public`: the cases of the statement are visible, the rest is hidden. `half`: of

@@ -76,7 +76,6 @@ def test_there_are_shipped_configurations() -> None:
         ("budget.attempts=many", "budget.attempts"),
         ("model.device=tpu", "tpu is no device"),
         ("store.path=$TTSD_NO_SUCH/x", "$TTSD_NO_SUCH, and the environment has no such variable"),
-        ("reprompt.feedback_template=nothing", "{feedback_raw}"),
         ("lora.lr=nan", "lora.lr"),
         ("model.quantization=int3", "'none', 'fp8', 'nf4' or 'fp8+nf4'"),
         ("store.path=", "store.path is empty"),
@@ -119,7 +118,7 @@ def test_bad_files_are_named(tmp_path: Path, source: str, said: str, monkeypatch
         ("distillation.distillation_topk=None", None),
         ("budget.attempts=1_000", 1000),
         ("lora.lr=2", 2.0),
-        ("extensions.history_shows_attempts=True", True),
+        ("extensions.return_to_best=True", True),
         ('lora.target_modules=["q_proj", "v_proj"]', ["q_proj", "v_proj"]),
     ],
 )
@@ -192,17 +191,17 @@ def test_config_show_says_what_differs_from_the_defaults_and_where_it_comes_from
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TTSD_CONFIG", "user.toml")
-    Path("user.toml").write_text("[lora]\nrank = 5\n[sampling]\ntop_p = 0.5\n")
+    Path("user.toml").write_text("[lora]\nrank = 5\n[sampling]\ntemperature = 0.5\n")
     Path("ttsd.toml").write_text("[lora]\nrank = 6\n")
     Path("mine.toml").write_text("[teacher]\nteacher_update_rate = 0.5\n")
     shown = ttsd("config", "show", "-c", "micro", "-c", "mine.toml", "--set", "budget.attempts=64")
     for line in (
         "attempts = 64  # --set; default: 512",
         "rank = 16  # -c micro; default: 32",
-        "top_p = 0.5  # TTSD_CONFIG=user.toml; default: 1.0",
+        "temperature = 0.5  # TTSD_CONFIG=user.toml; default: 1.0",
         "teacher_update_rate = 0.5  # -c mine.toml; default: 0.01",
         "tensor_parallel_size = 1  # fit",
-        "split_seed = 0",
+        "memory_mib = 1024",
     ):
         assert f"\n{line}\n" in shown
     assert tomllib.loads(shown)["budget"]["attempts"] == 64

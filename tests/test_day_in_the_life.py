@@ -36,7 +36,7 @@ OURS = re.compile(r"\x1b\[[0-9;]*m")  # rich's own: bold and colours
 MOST_BYTES = 2 << 30
 EACH = """
 import json, os, sys
-import altair, torch, transformers, ttsd.cli.commands, ttsd.training.trainer, ttsd.reporting.report.page
+import torch, transformers, ttsd.cli.commands, ttsd.training.trainer, ttsd.reporting.report.page
 from ttsd.cli import main
 for command in json.loads(sys.argv[1]):
     child = os.fork()

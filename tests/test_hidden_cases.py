@@ -102,7 +102,7 @@ async def test_nothing_that_is_read_shown_or_kept_has_a_hidden_case(
     answers = [f"```python\n{program}\n```" for program in PROGRAMS.values()]
     answers += answers[: -len(answers) % 4]
     policy, tokenizer = ScriptedPolicy(answers), ByteTokenizer()
-    extensions = {"feedback_items": 4, "history_shows_attempts": True}
+    extensions = {"feedback_items": 4}
     sections = {"sampling": {"group_size": 4, "max_prompt_len": 4096}, "extensions": extensions}
     run = Run(problem, Config.model_validate({"method": method, "budget": {"attempts": len(answers)}, **sections}))
     on = MethodOnQuestion(run.method, PromptWriter(problem, tokenizer, run.config))

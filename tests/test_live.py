@@ -89,7 +89,7 @@ def test_an_overview_says_what_all_runs_still_take(capsys: pytest.CaptureFixture
         run.add(attempt(number, "x", FAILED))
     left = overview.left()
     assert left is not None
-    assert left.attempts == 2 * 6 + 2  # the second has made more than the first did: at most its budget
+    assert left.attempts == 4 * 6 - 14
     assert " tokens left | a | failed" in capsys.readouterr().err
     overview.end("b", Failure("q sdpo seed 0", "OSError: gone"))
     overview.expect(2)  # of another list

@@ -163,7 +163,7 @@ async def test_a_fault_of_the_trainer_ends_the_loop(one_step_off: bool) -> None:
 
 
 WORDS = [f"w{number}" for number in range(1, 17)]
-GROWING = settings(history_length=9, feedback_items=1, round_growth=1.0)
+GROWING = settings(history_length=9, feedback_items=1)
 ROUNDS = Rules(group_size=8, budget=16, round_size=lambda known: min(known, 4))
 
 
@@ -201,15 +201,12 @@ async def test_no_round_is_begun_after_a_discovery() -> None:
     assert [(a.number, a.verdict.status) for a in attempts[2:]] == [(3, Status.ACCEPTED), (4, Status.ABORTED)]
 
 
-@pytest.mark.parametrize(
-    ("growth", "sizes"), [(1.0, [1, 1, 2, 4, 8, 8]), (0.5, [1, 1, 1, 1, 2, 3, 4, 6, 8]), (0.25, [1] * 8 + [2, 2, 3, 3])]
-)
-def test_rounds_grow_with_what_is_known(growth: float, sizes: list[int]) -> None:
-    config = settings(round_growth=growth)
+def test_rounds_grow_with_what_is_known() -> None:
+    config = settings()
     rules, found = METHODS["multi-turn+sdpo"].rules(config), list[int]()
-    while len(found) < len(sizes):
+    while len(found) < 12:
         found.append(rules.next_round(sum(found), 8))
-    assert found == sizes
+    assert found == [*[1] * 8, 2, 2, 3, 3]
     assert METHODS["sdpo"].rules(config).next_round(5, 16) == 16
     assert METHODS["multi-turn"].rules(config).next_round(100, 16) == 1
 
@@ -314,7 +311,6 @@ def scripted(seed: int) -> tuple[list[tuple[str, int]], Rules, MethodOnQuestion]
     own = settings(
         history_length=pick.choice([None, 1, 3]),
         feedback_items=pick.choice([1, 4]),
-        history_shows_attempts=pick.random() < 0.3,
     )
     return words, rules, method(pick.choice(list(METHODS)), own)
 

@@ -66,7 +66,7 @@ async def gain(engine: Engine, sandbox: Sandbox, config: Config, question: str, 
     await policy.begin()
     before = sum(trainer.logprobs(f"effect-{silent}", tokenizer.chat(asked), right))
     method = MethodOnQuestion(METHODS["sdpo"], PromptWriter(run.problem, tokenizer, config))
-    nothing = Prompt(tokenizer.chat(context_text(asked, config.reprompt)))
+    nothing = Prompt(tokenizer.chat(context_text(asked)))
     learned: Method = Silent(method, nothing) if silent else method
     judge = Judge(sandbox, run.problem, run.split, limits=limits_of(config))
     async for _ in learn(policy, judge, learned, run.method.rules(config)):

@@ -11,7 +11,7 @@ from tests.fakes import QUESTION, ByteTokenizer, attempt, failed
 from ttsd.config import Config
 from ttsd.nouns import Attempt, Status, Verdict
 from ttsd.prompts import PromptWriter, selected
-from ttsd.running.pairs import KEEP, MOST_ITEMS, REPAIR, Pair, Source, counts, pairs_of
+from ttsd.running.pairs import KEEP, MOST_ITEMS, REPAIR, Pair, Source, pairs_of
 from ttsd.running.pairs import QUESTION as ALONE
 
 
@@ -40,14 +40,12 @@ def said(pair: Pair) -> str:
 
 def test_the_prompts_are_those_that_the_methods_write() -> None:
     found = [pair for pair in made([*WRONG, right(7)]) if pair.kind == REPAIR]
-    config = Config()
-    writers = [
-        PromptWriter(QUESTION, Coding(), config.changed("extensions", history_shows_attempts=shown))
-        for shown in (False, True)
-    ]
+    writer, numbers = PromptWriter(QUESTION, Coding(), Config()), [own.number for own in WRONG]
     written = {
-        (shown, count): {writer.with_feedback("feedback", selected(own, WRONG, count)).token_ids for own in WRONG}
-        for shown, writer in enumerate(writers)
+        (bool(shown), count): {
+            writer.with_feedback("feedback", selected(own, WRONG, count), shown).token_ids for own in WRONG
+        }
+        for shown in ([], numbers)
         for count in range(1, MOST_ITEMS + 1)
     }
     assert {pair.prompt_ids for pair in found} <= set().union(*written.values())
@@ -57,7 +55,7 @@ def test_the_prompts_are_those_that_the_methods_write() -> None:
 def test_a_success_of_the_models_own_is_what_is_to_be_said() -> None:
     found = made([*WRONG, right(7, "mine"), right(8, "mine too")], reference="theirs")
     assert {said(pair) for pair in found} == {"mine", "mine too"}
-    assert set(counts(found)) == {REPAIR, KEEP, ALONE}
+    assert {pair.kind for pair in found} == {REPAIR, KEEP, ALONE}
     shown = {Coding().decode(pair.prompt_ids) for pair in found if pair.kind == KEEP}
     assert all("Correct solution:\n\nmine" in text for text in shown)
     assert {Coding().decode(pair.prompt_ids) for pair in found if pair.kind == ALONE} == {QUESTION.statement}

@@ -13,6 +13,7 @@ from tests.commands import attempts, finish, refused, rows, ttsd
 from ttsd.running.hardness import Measured, Sample, write_subsets
 from ttsd.running.hardness import rows as rows_of
 from ttsd.running.probe import SHUFFLED, advice, feedback_rows, gap
+from ttsd.statistics import proportion_interval
 
 SETTINGS = ["--config", "micro", "--set", "model.sampler=transformers"]
 
@@ -32,7 +33,7 @@ def test_bands_and_interval() -> None:
     assert [one.band for one in (none, some, most, rare, few)] == ["very-hard", "hard", "easy", "very-hard", "easy"]
     assert some.pass_at_64 == pytest.approx(1 - (1 - 64 / 3000) ** 3, rel=0.02)
     for one in (none, some, most, rare, few):
-        assert one.interval().low <= one.pass_at_64 <= one.interval().high
+        assert one.interval.low <= one.pass_at_64 <= one.interval.high
     assert [one.certain for one in (none, rare, measured("e", 99_999, 1), few)] == [False, False, True, True]
     assert rows_of([some])[0]["pass@64"] == pytest.approx(some.pass_at_64, abs=5e-4)
 
@@ -122,8 +123,8 @@ def test_known_pass_rates_are_within_the_interval_and_nothing_is_sampled_twice(t
     answer = json.loads(out)
     assert [row["question"] for row in answer["questions"]] == questions
     for row in answer["questions"]:
-        wide = measured(row["question"], row["attempts"], row["successes"]).interval(1, level=0.999)
-        assert wide.low <= recorded[row["question"]] <= wide.high
+        low, high = proportion_interval(row["successes"], row["attempts"], 0.999)
+        assert low <= recorded[row["question"]] <= high
     assert attempts(tmp_path / "ttsd.sqlite") == 256 + 2 * 2 * 4
     assert [row["method"] for row in answer["feedback"]] == ["best-of-k", "multi-turn", SHUFFLED]
     assert answer["advice"]

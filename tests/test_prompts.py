@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes import QUESTION, ByteTokenizer, attempt, failed, settings, text_of, writer
-from ttsd.config import Config, Reprompt
+from ttsd.config import Config
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Case, History, Problem, Prompt, Status, Verdict
 from ttsd.prompts import SIBLINGS, PromptWriter, context_text, feedback, question, question_text, search, selected
@@ -38,8 +38,8 @@ def test_no_case_is_part_of_the_prompt(problem: Problem) -> None:
     assert "SECRET" not in question_text(problem)
 
 
-def context(prompt: str, solution: str | None = None, feedback: list[str] | None = None, **templates: str) -> str:
-    return context_text(prompt, Reprompt.model_validate(templates), solution=solution, feedback=feedback or [])
+def context(prompt: str, solution: str | None = None, feedback: list[str] | None = None) -> str:
+    return context_text(prompt, solution=solution, feedback=feedback or [])
 
 
 def test_context_is_a_demonstration_and_feedback() -> None:
@@ -68,15 +68,6 @@ def test_placeholders_in_values_stay_as_they_are(prompt: str, solution: str, ite
     assert text.startswith(prompt)
     for value in (prompt, solution, item):
         assert value in text
-
-
-def test_templates_are_settings() -> None:
-    templates = {
-        "reprompt_template": "{feedback}|{solution}|{prompt}",
-        "solution_template": "s:{successful_previous_attempt}",
-        "feedback_template": "f:{feedback_raw}",
-    }
-    assert context("Q", "D", ["F"], **templates) == "f:F|s:D|Q"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +159,7 @@ def test_an_attempt_that_passed_or_was_aborted_shows_nothing() -> None:
 
 
 def test_attempts_and_feedback_stand_together_where_asked() -> None:
-    (prompt,) = rows_of([failed(1, "one is wrong")], history_shows_attempts=True)
+    prompt = writer().with_feedback("feedback", [failed(1, "one is wrong")], answers=[1])
     assert "Attempt:\n\nprogram 1\n\nFeedback:\n\none is wrong" in text_of(prompt)
 
 

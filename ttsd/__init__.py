@@ -4,32 +4,11 @@ The names of `ttsd.api`, and `ttsd.losses` (the losses as pure functions of tens
 their first use, so that the command line starts at once.
 """
 
+# ruff: noqa: F403, F405 (each name is in __all__)
+
 TYPE_CHECKING = False  # that of `typing`, which is not in memory yet: see search_path
 if TYPE_CHECKING:
-    from ttsd.api import (
-        Answer,
-        Attempt,
-        Config,
-        Event,
-        Frames,
-        InfrastructureError,
-        Preview,
-        Problem,
-        Step,
-        TtsdError,
-        UserError,
-        Verdict,
-        aevents,
-        apreview,
-        asolve,
-        events,
-        export,
-        load_config,
-        preview,
-        question,
-        read_record,
-        solve,
-    )
+    from ttsd.api import *
     from ttsd.training import losses
 
 __all__ = [

@@ -119,7 +119,7 @@ async def asolve(
     configuration, or a file. `method`: a name of the table; None: the one that the settings name. `label`: your own
     name for the run.
     """
-    view = view or _Listener()
+    view = view or QuietView()
     run, line = await _asked(question, config, method, seed)
     if line:
         view.say(line)
@@ -278,17 +278,13 @@ def export(run: int, folder: str | Path, path: str | Path = "ttsd.sqlite", *, mo
 class _Listener(QuietView):
     """Passes on what it is shown."""
 
-    def __init__(self, pass_on: Callable[[Event], None] | None = None) -> None:
+    def __init__(self, pass_on: Callable[[Event], None]) -> None:
         super().__init__()
         self._pass_on = pass_on
 
-    def say(self, text: str) -> None:
-        """Says nothing: talk is for terminals."""
-
     def show(self, event: Event) -> None:
         super().show(event)
-        if self._pass_on:
-            self._pass_on(event)
+        self._pass_on(event)
 
 
 def _place(judge: Callable[[str], Score]) -> str:

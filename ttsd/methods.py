@@ -47,6 +47,8 @@ class Column:
     teaches: bool = False
 
 
+ROUND_GROWTH = 0.25  # a learning conversation samples this share of the verdicts known together
+
 QUESTION = Row("the question", question, waits=False)
 FEEDBACK = Row("the question and feedback on earlier attempts", feedback, waits=True)
 SEARCH = Row("the question, one earlier attempt and its feedback", search, waits=True, together=SIBLINGS)
@@ -95,7 +97,7 @@ class Method:
         attempt after the other, as in the paper; a learning one samples rounds that grow with the verdicts known. A
         search does the same with all siblings in place of one attempt.
         """
-        growth, together = config.extensions.round_growth if self.learns else 0.0, self.row.together
+        growth, together = ROUND_GROWTH if self.learns else 0.0, self.row.together
         return Rules(
             group_size=config.sampling.group_size,
             budget=config.budget.attempts,

@@ -13,25 +13,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from problems.problem import Case, Problem, Split
-
-__all__ = [
-    "Attempt",
-    "Case",
-    "CaseResult",
-    "Charge",
-    "Completion",
-    "Example",
-    "Hint",
-    "History",
-    "Problem",
-    "Prompt",
-    "Split",
-    "Status",
-    "Step",
-    "TokenAdvantages",
-    "Verdict",
-]
+from problems.problem import Case as Case
+from problems.problem import Problem as Problem
+from problems.problem import Split as Split
 
 # Attempt -> the teacher's minus the student's log-probability of each of its tokens, in nats.
 TokenAdvantages = Mapping[int, Sequence[float]]

@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import cycle, islice
 from typing import Protocol
 
-from ttsd.config import Config, Reprompt
+from ttsd.config import Config
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Hint, History, Problem, Prompt
 from ttsd.thinking import without_thinking
@@ -36,6 +36,11 @@ Give the final answer on the last line, after the word `Answer:`, or in \\boxed{
 ATTEMPT_TEMPLATE = "Attempt:\n\n{attempt}\n\nFeedback:\n\n{feedback}"
 
 HINT_TEMPLATE = "Hint:\n\n{hint}"
+
+# Of a prompt with context, in the words of the paper's code.
+REPROMPT = "{prompt}{solution}{feedback}\n\nCorrectly solve the original question."
+SOLUTION = "\n\nCorrect solution:\n\n{successful_previous_attempt}"
+FEEDBACK = "\n\nThe following is feedback from your unsuccessful earlier attempt:\n\n{feedback_raw}"
 
 SIBLINGS = 4  # attempts that one choice of a parent gets; 1, 2, 4, 8: 31, 41, 50, 50 % (Policy of Thoughts, 2601.20379)
 EXPLORATION = 1.41  # PUCT's constant there
@@ -62,7 +67,7 @@ class PromptWriter:
     def __init__(self, problem: Problem, tokenizer: ChatTokenizer, config: Config) -> None:
         """Checks the lengths. UserError: the question is longer than `sampling.max_prompt_len`."""
         self._tokenizer = tokenizer
-        self.settings, self.extensions = config.reprompt, config.extensions
+        self.extensions = config.extensions
         self._question = question_text(problem)
         self._limit = _context_limit(config, tokenizer.length)
         self.question = Prompt(tokenizer.chat(self._question), self._question)
@@ -78,7 +83,7 @@ class PromptWriter:
     ) -> Prompt:
         """Returns the question with the feedback on `attempts`, in their order; the last one's with a hint.
 
-        `answers`: numbers of the attempts that are shown themselves, whatever `history_shows_attempts` says.
+        `answers`: numbers of the attempts that are shown themselves, each with its feedback below it.
         """
         items = [self._item(attempt, attempt.number in answers) for attempt in attempts]
         items[-1] += f"\n\n{_fill(HINT_TEMPLATE, hint=hint.text)}" if hint else ""
@@ -96,7 +101,7 @@ class PromptWriter:
 
     def _item(self, attempt: Attempt, answer: bool) -> str:
         text = attempt.verdict.feedback
-        if not (answer or self.extensions.history_shows_attempts):
+        if not answer:
             return text
         return _fill(ATTEMPT_TEMPLATE, attempt=without_thinking(attempt.completion.text).strip(), feedback=text)
 
@@ -104,13 +109,13 @@ class PromptWriter:
         return text if fits(text) else text[: _longest(len(text), lambda count: fits(text[:count]))]
 
     def _fits(self, *, solution: str | None = None, feedback: Sequence[str] = ()) -> bool:
-        text = context_text(self._question, self.settings, solution=solution, feedback=feedback)
+        text = context_text(self._question, solution=solution, feedback=feedback)
         return len(self._tokenizer.chat(text)) <= self._limit
 
     def _prompt(
         self, row: str, shown: Sequence[Attempt], *, solution: str | None = None, feedback: Sequence[str] = ()
     ) -> Prompt:
-        text = context_text(self._question, self.settings, solution=solution, feedback=feedback)
+        text = context_text(self._question, solution=solution, feedback=feedback)
         return Prompt(self._tokenizer.chat(text), text, row, tuple(attempt.number for attempt in shown))
 
 
@@ -217,17 +222,15 @@ def question_text(problem: Problem) -> str:
     return f"{statement}\n\n{_fill(FUNCTION_FORMAT, starter_code=problem.starter_code.rstrip())}"
 
 
-def context_text(
-    question: str, settings: Reprompt, *, solution: str | None = None, feedback: Sequence[str] = ()
-) -> str:
+def context_text(question: str, *, solution: str | None = None, feedback: Sequence[str] = ()) -> str:
     """Returns the user turn with context: a successful attempt, feedback items joined by blank lines, or both.
 
     Templates are filled by replacement, never by `str.format`: attempts and statements are full of braces.
     """
     joined = "\n\n".join(feedback)
-    shown = "" if solution is None else _fill(settings.solution_template, successful_previous_attempt=solution)
-    said = _fill(settings.feedback_template, feedback_raw=joined) if joined else ""
-    return _fill(settings.reprompt_template, prompt=question, solution=shown, feedback=said)
+    shown = "" if solution is None else _fill(SOLUTION, successful_previous_attempt=solution)
+    said = _fill(FEEDBACK, feedback_raw=joined) if joined else ""
+    return _fill(REPROMPT, prompt=question, solution=shown, feedback=said)
 
 
 def _context_limit(config: Config, own: int | None) -> int:

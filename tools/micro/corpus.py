@@ -18,12 +18,10 @@ from typing import Any
 
 from problems.micro import Question, guess, problem, program, question
 from problems.micro.families import FAMILIES, Operation, evaluate
-from ttsd.config import Reprompt
 from ttsd.judging.feedback import NO_PROGRAM, TRUNCATED, feedback_text
 from ttsd.nouns import CaseResult, Status
 from ttsd.prompts import context_text, question_text
 
-TEMPLATES = Reprompt()
 _FILE = "<a failing line>"
 
 
@@ -76,13 +74,13 @@ def example(rng: random.Random, stage: Stage) -> tuple[str, str]:
     if kind < 0:
         return text, right
     if kind < stage.demonstration:
-        return context_text(text, TEMPLATES, solution=right), right
+        return context_text(text, solution=right), right
     if kind < stage.demonstration + stage.empty:
-        return context_text(text, TEMPLATES), right
+        return context_text(text), right
     follows, luck = rng.choice((0.0, 0.5, 0.9, 1.0)), rng.choice((0.0, 0.0, 0.3, 0.6))
     marked = stage.marked > 0 and rng.random() < stage.marked
     items = conversation(asked, rng.choice(stage.attempts), rng, follows=follows, luck=luck, marked=marked)
-    return context_text(text, TEMPLATES, feedback=items), right
+    return context_text(text, feedback=items), right
 
 
 def training_question(rng: random.Random, rules: int) -> Question:

@@ -21,7 +21,7 @@ import torch  # noqa: TID253
 import problems.micro
 from problems.micro import Part, Question, named, problem, program
 from problems.micro.families import FAMILIES, MAX_RULES
-from tools.micro.corpus import TEMPLATES, answer, conversation
+from tools.micro.corpus import answer, conversation
 from tools.micro.model import MicroModel, token_losses
 from tools.micro.tokenizer import encode
 from tools.micro.training import padded
@@ -92,8 +92,8 @@ def prompts(asked: Question, rng: random.Random, follows: float) -> list[str]:
     """Returns the prompts behind COLUMNS."""
     text = question_text(problem(asked, ""))
     items = [conversation(asked, count, rng, follows=follows, luck=0.0) for count in ATTEMPTS]
-    demonstrated = context_text(text, TEMPLATES, solution=answer(program(asked)))
-    return [text, *(context_text(text, TEMPLATES, feedback=some) for some in items), demonstrated]
+    demonstrated = context_text(text, solution=answer(program(asked)))
+    return [text, *(context_text(text, feedback=some) for some in items), demonstrated]
 
 
 def markdown(rows: dict[str, list[float]]) -> str:

@@ -13,8 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from problems.micro.families import ARGUMENTS, FAMILIES, Family, evaluate
-from ttsd.config.sections import FEEDBACK_TEMPLATE, REPROMPT_TEMPLATE, SOLUTION_TEMPLATE
-from ttsd.prompts import FUNCTION_FORMAT, STDIN_FORMAT
+from ttsd.prompts import FEEDBACK, FUNCTION_FORMAT, REPROMPT, SOLUTION, STDIN_FORMAT
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -46,9 +45,9 @@ def phrases() -> list[str]:
     found = [family.intro + "\n" for family in FAMILIES.values()]
     found += ["\n\n" + STDIN_FORMAT, "\n\n" + before, after]
     found += [
-        FEEDBACK_TEMPLATE.replace("{feedback_raw}", ""),
-        SOLUTION_TEMPLATE.replace("{successful_previous_attempt}", ""),
-        REPROMPT_TEMPLATE.replace("{prompt}{solution}{feedback}", ""),
+        FEEDBACK.replace("{feedback_raw}", ""),
+        SOLUTION.replace("{successful_previous_attempt}", ""),
+        REPROMPT.replace("{prompt}{solution}{feedback}", ""),
     ]
     found += ["```python\n", "Wrong Answer\nInput:\n", "\nOutput:\n", "\nExpected:\n", "Runtime Error\n", "\nInput:\n"]
     found += ["\n\nWrong Answer\nInput:\n", "\n\nRuntime Error\n", 'File "solution.py", line ', "\n```"]

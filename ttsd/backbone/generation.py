@@ -34,7 +34,6 @@ def generate(
     *,
     max_tokens: int,
     temperature: float = 1.0,
-    top_p: float = 1.0,
     stop_token_ids: Sequence[int] = (),
     seed: int | None = None,
     should_stop: Callable[[int], bool] = lambda row: False,
@@ -62,7 +61,7 @@ def generate(
                 logits, cache, mask = _joined(base, [(logits, cache, mask), _prefill(base, prepared, late, known)])
             rows += [_Row(index) for index in range(len(rows), len(rows) + len(late))]
             alive += rows[-len(late) :]
-        tokens, logprobs = _sample(logits, temperature, top_p, generator)
+        tokens, logprobs = _sample(logits, temperature, generator)
         for row, token, logprob in zip(alive, tokens.tolist(), logprobs.tolist(), strict=True):
             if row.take(token, logprob, max_tokens, stop_token_ids, should_stop):
                 on_end(row.index, row.generated)
@@ -168,14 +167,9 @@ def _decode(base: Base, prepared: Prepared, tokens: Tensor, cache: Any, mask: Te
     return prepared.head(output.last_hidden_state[:, -1])
 
 
-def _sample(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _sample(logits: Tensor, temperature: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Samples one token per row of logits (n, vocab); returns it and its log-probability under that distribution."""
     log_probs = torch.log_softmax(logits.float() / temperature, dim=-1)
-    if top_p < 1:
-        ordered, order = log_probs.sort(dim=-1, descending=True)
-        before = ordered.exp().cumsum(dim=-1) - ordered.exp()
-        dropped = torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before >= top_p)
-        log_probs = torch.log_softmax(log_probs.masked_fill(dropped, -torch.inf), dim=-1)
     tokens = _inverted(log_probs.exp(), generator)
     return tokens[:, 0], log_probs.gather(-1, tokens)[:, 0]
 

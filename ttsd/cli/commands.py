@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ttsd.cli import config, looking, machine, probe, questions, running, view, warm_up
+from ttsd.cli import config, looking, machine, measuring, questions, running
 from ttsd.cli.start import Commands, global_options
 
 app = typer.Typer(
@@ -23,13 +23,13 @@ for command in (
     running.judge,
     looking.show,
     looking.report,
-    view.view,
+    looking.view,
     looking.export,
     looking.delete,
     config.methods,
     machine.doctor,
-    probe.probe,
-    warm_up.warm_up,
+    measuring.probe,
+    measuring.warm_up,
 ):
     app.command()(command)
 app.add_typer(questions.app, name="problems")

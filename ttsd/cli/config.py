@@ -108,31 +108,29 @@ def _origin(origin: str, note: str = "") -> str:
 @app.command()
 def reference(as_json: JsonOption = False) -> None:
     """Print every setting with its default, its values, its meaning and its names elsewhere, as Markdown."""
-    print(json_text(list(_settings())) if as_json else _markdown())
+    if not as_json:
+        print(_markdown())
+        return
+    settings = [(f"{name}.{key}".strip("."), field) for name, _, fields in _sections() for key, field in fields.items()]
+    print(json_text([{"setting": place, **_facts(field)} for place, field in settings]))
 
 
-def _settings() -> Iterator[dict[str, Any]]:
-    """Returns one entry a setting, in the order of the sections."""
+def _sections() -> Iterator[tuple[str, str, Mapping[str, FieldInfo]]]:
+    """Yields each section's name, description and settings; the settings above all sections have the name ""."""
     from ttsd.config import Config
     from ttsd.config.setting import section
 
-    own = Config.model_fields["method"]
-    names = {"paper": "", "code": ""}
-    yield {"setting": "method", "default": own.default, "values": "text", "description": own.description, **names}
-    for name in Config.model_fields:
-        kind = section(Config, name)
-        if kind is None:
-            continue
-        for key, field in kind.model_fields.items():
-            elsewhere = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-            yield {
-                "setting": f"{name}.{key}",
-                "default": field.default,
-                "values": _values(field),
-                "description": field.description or "",
-                "paper": elsewhere.get("paper", ""),
-                "code": elsewhere.get("code", ""),
-            }
+    kinds = {name: section(Config, name) for name in Config.model_fields}
+    yield "", "", {name: field for name, field in Config.model_fields.items() if kinds[name] is None}
+    for name, kind in kinds.items():
+        if kind is not None:
+            yield name, kind.__doc__ or "", kind.model_fields
+
+
+def _facts(field: FieldInfo) -> dict[str, Any]:
+    elsewhere = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    facts = {"default": field.default, "values": _values(field), "description": field.description or ""}
+    return facts | {name: elsewhere.get(name, "") for name in ("paper", "code")}
 
 
 def _values(field: FieldInfo) -> str:
@@ -158,23 +156,22 @@ def _values(field: FieldInfo) -> str:
 
 
 def _markdown() -> str:
-    from ttsd.config import Config
-    from ttsd.config.setting import section, written
+    from ttsd.config.setting import written
 
     lines = [_HEAD]
-    table = ""
-    for entry in _settings():
-        name, dot, key = entry["setting"].partition(".")
-        if not dot:
-            lines += [f"`{name}` (default `{entry['default']}`) stands above all sections: {entry['description']}", ""]
+    for name, about, fields in _sections():
+        if not name:
+            lines += [
+                f"`{key}` (default `{one.default}`) stands above all sections: {one.description}"
+                for key, one in fields.items()
+            ]
             continue
-        if name != table:
-            table, kind = name, section(Config, name)
-            about = (kind.__doc__ or "").strip() if kind else ""
-            lines += ["", f"## {name}", "", about, ""] if table != "model" else [f"## {name}", "", about, ""]
-            lines += ["| setting | default | values | meaning | paper | lasgroup/SDPO |", "|---|---|---|---|---|---|"]
-        default = "none" if entry["default"] is None else written(entry["default"]).strip('"')
-        code = f"`{entry['code']}`" if entry["code"] else ""
-        cells = [f"`{key}`", f"`{default}`", entry["values"], entry["description"], entry["paper"], code]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines += ["", f"## {name}", "", about.strip(), ""]
+        lines += ["| setting | default | values | meaning | paper | lasgroup/SDPO |", "|---|---|---|---|---|---|"]
+        for key, field in fields.items():
+            facts = _facts(field)
+            default = "none" if facts["default"] is None else written(facts["default"]).strip('"')
+            code = f"`{facts['code']}`" if facts["code"] else ""
+            cells = [f"`{key}`", f"`{default}`", facts["values"], facts["description"], facts["paper"], code]
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)

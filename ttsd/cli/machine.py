@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ttsd.cli.options import INFRASTRUCTURE, ConfigOption, JsonOption, ModelOption, SetOption, run, settings_of
 from ttsd.terminal import json_text
-
-if TYPE_CHECKING:
-    from ttsd.config import Config
-    from ttsd.machine.doctor import Finding
 
 
 def doctor(
@@ -32,36 +28,21 @@ def doctor(
 
     Exit status 0 if it is, 3 if not.
     """
-    from ttsd.machine.doctor import Finding
+    from ttsd.machine.doctor import Finding, conclusion
+    from ttsd.machine.version import described
+    from ttsd.reporting.live import print_table
     from ttsd.running.fitting import examined
+    from ttsd.running.hot_swap import hot_swap as swapped
 
     findings, settings = examined(settings_of(config, set_, model=model), every_promise=sandbox or report)
-    findings.append(_hot_swap(settings) if hot_swap else Finding("adapter hot-swap", None, "--hot-swap tries it"))
+    untried = Finding("adapter hot-swap", None, "--hot-swap tries it")
+    findings.append(run(swapped(settings)) if hot_swap else untried)
     if report:
-        _print_report(findings, settings)
-    else:
-        _print_findings(findings, as_json)
-
-
-def _print_report(findings: list[Finding], settings: Config) -> None:
-    from ttsd.machine.version import described
-
-    print(described(findings, settings))
-
-
-def _print_findings(findings: list[Finding], as_json: bool) -> None:
-    from ttsd.machine.doctor import conclusion
-    from ttsd.reporting.live import print_table
-
+        print(described(findings, settings))
+        return
     if as_json:
         print(json_text([asdict(finding) for finding in findings]))
     else:
         print_table([{"what": one.what, "works": one.answer, "detail": one.detail} for one in findings])
         print(f"\n{conclusion(findings)}")
     raise typer.Exit(INFRASTRUCTURE if any(one.works is False for one in findings) else 0)
-
-
-def _hot_swap(settings: Config) -> Finding:
-    from ttsd.running.hot_swap import hot_swap
-
-    return run(hot_swap(settings))

@@ -51,6 +51,7 @@ def problems_list(
     as_json: Annotated[bool, typer.Option("--json", help="Answer with a JSON list.")] = False,
 ) -> None:
     """List the questions of a subset or of a source that was pulled, one a line, its name first."""
+    from problems import collection
     from problems.collection import SOURCES
     from problems.rows import SUFFIXES
     from problems.selection import Filter
@@ -68,14 +69,9 @@ def problems_list(
     if subset is not None and subset.endswith(SUFFIXES) and not as_json:
         _print_file(subset)
         return
-    names = [*shipped(), *_pulled()] if subset is None else questions([subset])
+    pulled = [scheme for scheme in SOURCES if collection.pulled(scheme) is not None]
+    names = [*shipped(), *pulled] if subset is None else questions([subset])
     print(json_text(names) if as_json else "\n".join(map(one_line, names)))
-
-
-def _pulled() -> list[str]:
-    from problems.collection import SOURCES, pulled
-
-    return [scheme for scheme in SOURCES if pulled(scheme) is not None]
 
 
 def _print_file(file: str) -> None:
@@ -106,11 +102,8 @@ def _row(scheme: str, entry: Entry) -> dict[str, object]:
 
 
 def _cells(entry: Entry) -> list[str]:
-    values = (
-        *(entry.date[:10], entry.difficulty, entry.platform),
-        *(entry.comparison, SEVERAL * entry.several_answers),
-    )
-    return [one_line(value) for value in values]
+    several = SEVERAL * entry.several_answers
+    return list(map(one_line, (entry.date[:10], entry.difficulty, entry.platform, entry.comparison, several)))
 
 
 def _print_columns(rows: list[list[str]]) -> None:
@@ -169,8 +162,8 @@ def problems_pull(
         say(one_line(f"left out {entry.question_id}: {entry.refused}"))
     pinned = f" at {pulled.revision}" if pulled.revision else ""
     unconfirmed = sum(not entry.hidden_cases for entry in usable)
-    counts = f"{len(usable)} questions of {pulled.origin}{pinned}, {len(refused)} left out, {_no_hidden(unconfirmed)}"
-    print(f"{counts}: ttsd problems list {found.scheme}")
+    counts = f"{len(usable)} questions of {pulled.origin}{pinned}, {len(refused)} left out"
+    print(f"{counts}, {unconfirmed} without hidden cases: ttsd problems list {found.scheme}")
 
 
 @app.command("check")
@@ -208,13 +201,8 @@ async def _check(names: list[str], settings: Config, as_json: bool) -> int:
             checked, unconfirmed = checked + 1, unconfirmed + (not finding.wrong and finding.visible == finding.cases)
             print(json_text({"ok": not finding.wrong, **asdict(finding)}) if as_json else _line(finding), flush=True)
     if checked > 1:
-        say(f"{checked} questions, {_no_hidden(unconfirmed)}")
+        say(f"{checked} questions, {unconfirmed} without hidden cases")
     return status
-
-
-def _no_hidden(count: int) -> str:
-    """Says how many questions have nothing that confirms a discovery."""
-    return f"{count} without hidden cases"
 
 
 def _line(finding: Finding) -> str:

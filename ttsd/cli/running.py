@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import aclosing
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,12 +38,11 @@ from ttsd.errors import UserError
 from ttsd.terminal import json_text, print_answer, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from problems import Problem
     from ttsd.config import Config
-    from ttsd.record.run import Run
-    from ttsd.running.batch import Overview, Results
+    from ttsd.running.batch import Results
     from ttsd.running.preview import Preview
 
 DEMO = "micro:lists:6:61"
@@ -132,6 +132,7 @@ def batch(
     from ttsd.methods import methods_named
     from ttsd.reporting.live import overview_for_stderr
     from ttsd.running import batch as work
+    from ttsd.running import cluster
     from ttsd.running.preview import preview
 
     settings, names = settings_of(config, set_, unsafe_no_sandbox, model=model, budget=budget), questions(subset)
@@ -144,9 +145,9 @@ def batch(
     wanted = [replace(one, config=work.configured(settings, one.method), label=label) for one in wanted]
     if dry_run:
         return _print_preview(run(preview(wanted, settings)), as_json)
+    of_engines = work.batch if ray is None else partial(cluster.batch, address=ray, workers=ray_workers)
     with overview_for_stderr() as overview:
-        work_on = _all_of(wanted, settings, ray, ray_workers, at_once, overview)
-        results = run(work_on, afterwards=RESUMABLE)
+        results = run(of_engines(wanted, settings, runs_at_once=at_once, overview=overview), afterwards=RESUMABLE)
     _print_results(results, as_json=as_json)
 
 
@@ -156,24 +157,6 @@ def _warn_of_several_answers(found: Iterable[Problem]) -> None:
 
     if warning := several_answers_warning(found):
         say(warning)
-
-
-async def _all_of(
-    wanted: Sequence[Run],
-    settings: Config,
-    address: str | None,
-    workers: int | None,
-    at_once: int | None,
-    overview: Overview,
-) -> Results:
-    from ttsd.running import batch as here
-    from ttsd.running import cluster
-
-    if address is None:
-        return await here.batch(wanted, settings, runs_at_once=at_once, overview=overview)
-    return await cluster.batch(
-        wanted, settings, address=address, workers=workers, runs_at_once=at_once, overview=overview
-    )
 
 
 def _print_preview(preview: Preview, as_json: bool) -> None:

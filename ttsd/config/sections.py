@@ -16,10 +16,6 @@ from pydantic import field_validator, model_validator
 from ttsd.config.model import Model, check_url
 from ttsd.config.setting import Section, expanded, setting
 
-REPROMPT_TEMPLATE = "{prompt}{solution}{feedback}\n\nCorrectly solve the original question."
-SOLUTION_TEMPLATE = "\n\nCorrect solution:\n\n{successful_previous_attempt}"
-FEEDBACK_TEMPLATE = "\n\nThe following is feedback from your unsuccessful earlier attempt:\n\n{feedback_raw}"
-
 
 class Sampling(Section):
     """Says how attempts are sampled."""
@@ -36,7 +32,6 @@ class Sampling(Section):
         ge=1,
     )
     temperature: float = setting(1.0, "sampling temperature", paper="temperature", code="rollout.temperature", gt=0)
-    top_p: float = setting(1.0, "nucleus sampling: the share of probability kept", code="rollout.top_p", gt=0, le=1)
     pipeline: Literal["on-policy", "one-step-off"] = setting(
         "on-policy", "one-step-off: the next group is sampled with the old adapter while a step is taken"
     )
@@ -133,20 +128,6 @@ class Reprompt(Section):
         code="self_distillation.max_reprompt_len",
         ge=1,
     )
-    reprompt_template: str = setting(
-        REPROMPT_TEMPLATE,
-        "the whole prompt, of {prompt}, {solution} and {feedback}",
-        code="self_distillation.reprompt_template",
-    )
-    solution_template: str = setting(
-        SOLUTION_TEMPLATE,
-        "its demonstration, of {successful_previous_attempt}",
-        code="self_distillation.solution_template",
-    )
-    feedback_template: str = setting(
-        FEEDBACK_TEMPLATE, "its feedback, of {feedback_raw}", code="self_distillation.feedback_template"
-    )
-
     hints: str | None = setting(
         None,
         "URL of an OpenAI-compatible endpoint that writes a hint on each failed attempt for the self-teacher's prompt",
@@ -161,19 +142,6 @@ class Reprompt(Section):
             check_url("hints", self.hints)
         return self
 
-    @model_validator(mode="after")
-    def _placeholders(self) -> Reprompt:
-        wanted = {
-            "reprompt_template": ("{prompt}", "{solution}", "{feedback}"),
-            "solution_template": ("{successful_previous_attempt}",),
-            "feedback_template": ("{feedback_raw}",),
-        }
-        for name, placeholders in wanted.items():
-            for placeholder in placeholders:
-                if placeholder not in getattr(self, name):
-                    raise ValueError(f"{name} lacks the placeholder {placeholder}; add it")
-        return self
-
 
 class Extensions(Section):
     """Holds what is ours and not the paper's. With these defaults `sdpo` is the paper's method."""
@@ -185,13 +153,6 @@ class Extensions(Section):
         None,
         "feedback items in a multi-turn prompt: the newest, and those that add most to it; none: all that fit",
         ge=1,
-    )
-    history_shows_attempts: bool = setting(False, "each feedback item stands below the attempt that it is about")
-    round_growth: float = setting(
-        0.25,
-        "multi-turn methods that learn sample this share of the verdicts known together, from 1 to the group's size",
-        ge=0,
-        le=1,
     )
     reward: Literal["success", "visible-fraction"] = setting(
         "success", "reward of an attempt, for GRPO: 1 or 0, or the share of the visible cases that it passed"
@@ -209,7 +170,6 @@ class JudgeSection(Section):
     split: Literal["auto", "all", "half", "public"] = setting(
         "auto", "which cases drive training; auto: half for LiveCodeBench, all elsewhere"
     )
-    split_seed: int = setting(0, "seed of the division into visible and hidden cases")
     cpu_seconds: float = setting(6.0, "processor time of a program on one case", code="TIME_LIMIT", gt=0)
     wall_seconds: float = setting(
         24.0, "time of a program on one case, waiting included; all its cases together may wait no longer", gt=0

@@ -64,7 +64,7 @@ def layered(sources: Sequence[str], overrides: Sequence[str] = (), *, model: str
     """
     layers = [*_usual(), *(Layer(f"-c {source}", _file(source)) for source in sources)]
     if model is not None:
-        layers.append(Layer("-m", _model(model)))
+        layers.append(Layer("-m", {"model": {"path": model}}))
     layers += [Layer("--set", _override(override)) for override in overrides]
     path = flat(_merged(layers)).get("model.path")
     if path in (None, BUNDLED_MODEL):
@@ -117,11 +117,6 @@ def _say(values: Mapping[str, Any]) -> None:
             f"--set or in a file that {VARIABLE} names"
         )
     print(f"ttsd: {file} sets {', '.join(values) or 'nothing'}", file=sys.stderr)
-
-
-def _model(name: str) -> dict[str, Any]:
-    """Returns the settings that `--model` stands for: a hub name, a folder, a GGUF file, or the bundled `micro`."""
-    return {"model": {"path": name}}
 
 
 def _merged(layers: Sequence[Layer]) -> dict[str, Any]:

@@ -66,31 +66,22 @@ class Past:
 
 
 class RunDatabase(Protocol):
-    """Where a run is stored and from where it resumes. Each call returns once its rows are safe."""
+    """Where a run is stored and from where it resumes. Each call returns once its rows are safe; see `store.Store`."""
 
-    def new_run(self, run: Run, environment: Mapping[str, Any]) -> int:
-        """Starts a run; returns its number."""
+    def new_run(self, run: Run, environment: Mapping[str, Any]) -> int: ...
 
-    def answer(self, run: int) -> Answer:
-        """Returns what is stored about a run."""
+    def answer(self, run: int) -> Answer: ...
 
-    def spent(self, run: int) -> Spent:
-        """Returns what counts towards the run's budgets; its seconds are those of its finished steps."""
+    def spent(self, run: int) -> Spent: ...
 
-    def past(self, run: int) -> Past:
-        """Returns where the run stands."""
+    def past(self, run: int) -> Past: ...
 
-    def claim(self, run: int) -> AbstractContextManager[Path]:
-        """Holds the run's own folder against other processes. RunHeld: another process has it."""
+    def claim(self, run: int) -> AbstractContextManager[Path]: ...
 
-    def add_attempt(self, run: int, attempt: Attempt) -> None:
-        """Writes one judged attempt and its prompt."""
+    def add_attempt(self, run: int, attempt: Attempt) -> None: ...
 
-    def add_step(self, run: int, step: Step, state: Path | None, advantages: TokenAdvantages) -> None:
-        """Writes a finished step, what it learned, and the learner's state that continues from it."""
+    def add_step(self, run: int, step: Step, state: Path | None, advantages: TokenAdvantages) -> None: ...
 
-    def resume(self, run: int, config: Mapping[str, Any]) -> None:
-        """Stores the settings under which a run continues: its budget may have grown."""
+    def resume(self, run: int, config: Mapping[str, Any]) -> None: ...
 
-    def finish(self, run: int, ended: str) -> None:
-        """Closes a run; `ended` says by what: discovery, or the budget that is spent."""
+    def finish(self, run: int, ended: str) -> None: ...

@@ -57,11 +57,6 @@ class Run:
                 f"{self.method} trains the model, and the one at {self.config.model.path} can only be asked; choose "
                 f"one of {able} (--method), or a model on this machine (model.path)"
             )
-        if self.method.learns and (share := self.config.sampling.top_p) < 1:
-            raise UserError(
-                f"sampling.top_p={share} cuts tokens off, and {self.method} could not correct for that; "
-                "use 1, or lower sampling.temperature"
-            )
         if self.label is not None and not self.label.isprintable():
             raise UserError(f"the label {self.label!r} has a character that can't be printed; leave that out")
 
@@ -82,7 +77,7 @@ class Run:
     def split(self) -> Split:
         """Returns the division into visible and hidden cases, as the settings or the question's source want it."""
         mode = self.problem.default_split if self.config.judge.split == "auto" else self.config.judge.split
-        return split(self.problem, mode, self.config.judge.split_seed)
+        return split(self.problem, mode)
 
     @property
     def fingerprint(self) -> str:

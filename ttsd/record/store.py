@@ -35,7 +35,7 @@ from ttsd.record.rows import (
     prompt_row,
 )
 from ttsd.record.run import Run, wants_more
-from ttsd.record.schema import foreign, migrations
+from ttsd.record.schema import create, foreign
 from ttsd.record.tables import sqlite_utils
 
 __all__ = ["Answer", "Row", "Store"]
@@ -67,11 +67,11 @@ class Store:
             self._disk = filesystem_of(self.path) if filesystem is None else filesystem
             connection = self._reader() if read_only else self._writer()
             self._db = sqlite_utils.Database(connection)
-            if reason := foreign(self._db):
+            if reason := foreign(self._db, may_be_new=not read_only):
                 self._db.close()
                 raise UserError(f"{self.path} {reason}, or give another store.path")
             if not read_only:
-                self._migrate()
+                self._create()
 
     def _reader(self) -> sqlite3.Connection:
         """Opens the file to read it. In a folder that can't be written SQLite must be assured that nobody writes."""
@@ -92,17 +92,16 @@ class Store:
                     raise
         return connection
 
-    def _migrate(self) -> None:
-        """Brings the tables up to date. SQLite does not wait where another process does the same at this moment."""
+    def _create(self) -> None:
+        """Creates what is missing. SQLite does not wait where another process does the same at this moment."""
         patience = time.monotonic() + BUSY_MILLISECONDS / 1000
         while True:
             try:
                 self._db.disable_wal() if is_network(self._disk) else self._db.enable_wal()
-                migrations.apply(self._db)
+                create(self._db)
                 return
-            except sqlite3.DatabaseError as error:
-                theirs = any(word in str(error) for word in ("locked", "already exists", "UNIQUE"))
-                if not theirs or time.monotonic() > patience:
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > patience:
                     raise
                 time.sleep(0.02)
 

@@ -13,9 +13,8 @@ if _hidden:
     sys.modules["pandas"] = None  # type: ignore[assignment]
 try:
     import sqlite_utils
-    from sqlite_utils.migrations import Migrations
 finally:
     if _hidden:
         del sys.modules["pandas"]
 
-__all__ = ["Migrations", "sqlite_utils"]
+__all__ = ["sqlite_utils"]

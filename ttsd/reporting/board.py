@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 from ttsd.loop import Event
 from ttsd.nouns import Attempt, Status, Step
@@ -117,6 +118,15 @@ class QuietView:
 
     def __init__(self) -> None:
         self.board = Board()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        return None
+
+    def say(self, text: str) -> None:
+        """Says nothing: talk is for terminals."""
 
     def begin(self, number: int, run: Run, past: Past, meter: Meter) -> None:
         """Starts where `past` ended."""

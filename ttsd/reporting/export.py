@@ -27,52 +27,6 @@ from ttsd.terminal import json_text, one_line, readable
 SCHEMES = ("micro", *SOURCES)  # of questions whose names are no paths
 HUB_NAME = r"[\w-][\w.-]*/[\w-][\w.-]*"
 Tokens = tuple[int, ...]
-CARD = """\
----
-{origin}library_name: {library}
-pipeline_tag: text-generation
-tags: [lora, sdpo, test-time-training]
----
-
-# {question}
-
-{what} that `ttsd` trained at test time, on this one question, with {method} (seed {seed}).
-
-| | |
-|---|---|
-| question | {question} |
-| base model | {base} |
-| revision of the base | {revision} |
-| method | {method} |
-| exported after | step {step} |
-| gradient steps | {updates} in {steps} steps |
-| attempts | {attempts} |
-| largest share passed | {share} |
-| discovery | {discovery} |
-
-It has seen the visible cases of one question and is meant for that question; nothing is known about others.
-
-## Use
-
-{use}{program}
-## Configuration
-
-{config}
-## Environment
-
-{environment}"""
-USE_ADAPTER = """\
-    vllm serve {path} --enable-lora --max-lora-rank {rank} --lora-modules {name}=PATH_OF_THIS_FOLDER
-
-    from peft import PeftModel
-    model = PeftModel.from_pretrained(base_model, "PATH_OF_THIS_FOLDER")
-"""
-USE_MERGED = """\
-    vllm serve PATH_OF_THIS_FOLDER
-
-    from transformers import AutoModelForCausalLM
-    model = AutoModelForCausalLM.from_pretrained("PATH_OF_THIS_FOLDER")
-"""
 COMPARED_TOKENS = 64  # of a prompt, and of its completion
 MAX_DIFFERENCE = {"float32": 1e-3}  # nats, mean over tokens
 MAX_DIFFERENCE_ROUNDED = 0.1  # the same in 16 bits, whose rounding alone makes half of it in small models
@@ -195,36 +149,30 @@ def card(store: Store, row: Row, name: str, *, step: int, merged: bool = False) 
 
     What a question or a program wrote is code in it, never Markdown.
     """
-    answer, base = store.answer(row["run"]), _base(row)
-    found = answer.discovery_attempt
-    settings = {section: value for section, value in row["config"].items() if section != "store"}
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    base, config = _base(row), row["config"]
+    settings = {section: value for section, value in config.items() if section != "store"}
     settings["model"] = settings["model"] | {"path": base}
-    program = f"\n## The discovered program\n\n{_fenced(readable(answer.program), 'python')}" if answer.program else ""
-    updates = sum((step["metrics"] or {}).get("updated", 0) > 0 for step in store.steps(row["run"]))
-    use = USE_MERGED if merged else USE_ADAPTER
-    return CARD.format(
-        origin=f"base_model: {row['model']}\n" if _is_hub_name(row["model"]) else "",
-        base=_code(base),
-        library="transformers" if merged else "peft",
-        what="A model with a LoRA adapter merged into it" if merged else "A LoRA adapter",
-        revision=_code(row["config"]["model"]["revision"] or "as downloaded"),
-        step=step,
-        share=f"{answer.best:.0%}",
+    loader = PackageLoader("ttsd.reporting.report")
+    jinja = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
+    jinja.filters |= {"code": _code, "fenced": _fenced, "shell": lambda text: one_line(shlex.quote(text))}
+    return jinja.get_template("card.md.jinja").render(
+        hub=_is_hub_name(row["model"]),
+        model=row["model"],
+        base=base,
+        revision=config["model"]["revision"],
         question=_code(_shared(row["question"])),
         method=_code(row["method"]),
         seed=_code(row["seed"]),
-        updates=updates,
-        steps=answer.steps,
-        attempts=answer.attempts,
-        discovery=f"attempt {_code(found)}" if found is not None else "none",
-        use=use.format(
-            path=one_line(shlex.quote(base)),
-            rank=next(rank for rank in (*LORA_RANKS, math.inf) if rank >= row["config"]["lora"]["rank"]),
-            name=one_line(shlex.quote(name)),
-        ),
-        program=program,
-        config=_fenced(json_text(_shared(settings), indent=1), "json"),
-        environment=_fenced(json_text(_shared(row["environment"]), indent=1), "json"),
+        step=step,
+        merged=merged,
+        name=name,
+        rank=next(rank for rank in (*LORA_RANKS, math.inf) if rank >= config["lora"]["rank"]),
+        answer=store.answer(row["run"]),
+        updates=sum((step["metrics"] or {}).get("updated", 0) > 0 for step in store.steps(row["run"])),
+        settings=json_text(_shared(settings), indent=1),
+        environment=json_text(_shared(row["environment"]), indent=1),
     )
 
 
@@ -272,7 +220,7 @@ def _shared(value: Any) -> Any:
 
 def _fenced(text: str, language: str) -> str:
     fence = "`" * max(3, _longest_ticks(text) + 1)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}\n"
+    return f"{fence}{language}\n{readable(text).rstrip()}\n{fence}"
 
 
 def _code(value: object) -> str:

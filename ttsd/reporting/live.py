@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from types import TracebackType
 
 from rich.cells import cell_len
 from rich.console import Console, Group
@@ -29,7 +28,6 @@ from ttsd.terminal import keep_streams_clean, one_line, readable, say, unwrapped
 # Columns of the overview of many runs; a narrow terminal shows the first ones.
 TITLES = ("run", "attempts", "best", "discovery", "doing", "loss", "adapter", "tokens/s")
 NARROW, SHOWN_NARROW = 90, 5
-TEXT = 10  # columns of longer texts may be cut to this
 
 
 class PlainView(QuietView):
@@ -39,18 +37,12 @@ class PlainView(QuietView):
         super().__init__()
         self._warned: set[str] = set()
 
-    def __enter__(self) -> PlainView:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
     def say(self, text: str) -> None:
         say(text)
 
     def begin(self, number: int, run: Run, past: Past, meter: Meter) -> None:
         """Says which run begins, and where."""
-        self.board.begin(number, run, past, meter)
+        super().begin(number, run, past, meter)
         made = self.board.attempts
         resumed = f", resumed after {made} attempts and {past.history.steps} steps" if made else ""
         self.say(f"run {number}: {run}{resumed}")
@@ -84,21 +76,16 @@ def _line(board: Board, step: Step) -> str:
     return " | ".join(part for part in parts if part)
 
 
-class RichView:
+class RichView(QuietView):
     """A panel that renews itself in place."""
 
     def __init__(self) -> None:
-        self.board = Board()
+        super().__init__()
         self._console = _on_stderr()
         self._started = time.monotonic()
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=4)
 
-    def __enter__(self) -> RichView:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.board.end()
         else:
@@ -110,7 +97,7 @@ class RichView:
 
     def begin(self, number: int, run: Run, past: Past, meter: Meter) -> None:
         """Starts the panel."""
-        self.board.begin(number, run, past, meter)
+        super().begin(number, run, past, meter)
         self._started = time.monotonic()
         _start(self._live)
 
@@ -177,29 +164,19 @@ class PlainOverview:
         self._ended.append(_made(self.boards.pop(name, None), answer))
         elapsed, left = time.monotonic() - self._started, self.left()
         parts = [f"{len(self._ended)}/{self._total}", f"{elapsed:.0f} s", f"about {left}" if left else "", name]
-        self.say(" | ".join(part for part in [*parts, _ending(answer)] if part))
+        how = one_line(f"failed: {answer.error}") if isinstance(answer, Failure) else ending(answer)
+        self.say(" | ".join(part for part in [*parts, how] if part))
 
     def left(self) -> Left | None:
-        """Estimates what all runs still take, if the others make as many attempts as those that ended; None: unknown.
-
-        A run that has made more than some of them did is expected to be like the rest of them.
-        """
+        """Estimates what all runs still take if the rest are like those that ended; None: unknown."""
         running = [board.meter for view in self.boards.values() if (board := view.board).meter is not None]
         attempts = sum(made for made, _ in self._ended) + sum(meter.made for meter in running)
         tokens = sum(of_run for _, of_run in self._ended) + sum(meter.made_tokens for meter in running)
         if not attempts:
             return None
         usual = [made for made, _ in self._ended] or [meter.budget.attempts for meter in running]
-        waiting = self._total - len(self._ended) - len(running)
-        left = waiting * fmean(usual) + sum(_still(meter, usual) for meter in running)
+        left = max(0.0, self._total * fmean(usual) - attempts)
         return Left(left, left * (time.monotonic() - self._started) / attempts, left * tokens / attempts)
-
-
-def _still(meter: Meter, usual: Sequence[int]) -> float:
-    """Returns the attempts that a run will still make."""
-    at_most = found.attempts if (found := meter.left()) else float(meter.budget.attempts)
-    longer = [made - meter.made for made in usual if made > meter.made]
-    return min(at_most, fmean(longer)) if longer else at_most
 
 
 class RichOverview(PlainOverview):
@@ -254,12 +231,6 @@ def _made(view: QuietView | None, answer: Answer | Failure) -> tuple[int, int]:
     return (answer.attempts, 0) if isinstance(answer, Answer) else (0, 0)
 
 
-def _ending(answer: Answer | Failure) -> str:
-    if isinstance(answer, Failure):
-        return one_line(f"failed: {answer.error}")
-    return ending(answer)
-
-
 def overview_for_stderr() -> PlainOverview:
     return RichOverview() if _renews() else PlainOverview()
 
@@ -276,35 +247,23 @@ def _renews() -> bool:
 def print_table(rows: Sequence[Mapping[str, object]], *, less: Sequence[str] = ()) -> None:
     """Prints rows with the same keys as a table on stdout.
 
-    Where the terminal is too narrow, columns of `less` are left out, the first of them first; then the longest texts
-    are cut, with a sign. Numbers are never cut.
+    Where the terminal is too narrow, columns of `less` are left out, the first of them first; then texts are cut, with
+    a sign, before any number is.
     """
     console = Console(file=unwrapped(sys.stdout), width=None if sys.stdout.isatty() else 200)
     names = list(rows[0]) if rows else ["nothing yet"]
     cells = [{name: "" if row[name] is None else one_line(str(row[name])) for name in names} for row in rows]
     widths = {name: max([cell_len(name), *(cell_len(row[name]) for row in cells)]) for name in names}
     for name in less:
-        if name in widths and _excess(widths, console.width) > 0:
+        if name in widths and sum(widths.values()) + 2 * len(widths) > console.width:
             del widths[name]
-    for name in _by_length(widths, rows):
-        widths[name] = max(TEXT, cell_len(name), widths[name] - max(0, _excess(widths, console.width)))
     table = Table(box=None, header_style="bold")
-    for name, width in widths.items():
-        table.add_column(name.replace("_", " "), no_wrap=True, overflow="ellipsis", width=width)
+    for name in widths:
+        numbers = not any(isinstance(row[name], str) for row in rows)
+        table.add_column(name.replace("_", " "), no_wrap=numbers)  # rich narrows the other columns first
     for row in cells:
-        table.add_row(*(Text(row[name]) for name in widths))
+        table.add_row(*(Text(row[name], no_wrap=True, overflow="ellipsis") for name in widths))
     console.print(table)
-
-
-def _excess(widths: Mapping[str, int], width: int) -> int:
-    """Counts the characters that columns and the spaces around them have too many."""
-    return sum(widths.values()) + 2 * len(widths) - width
-
-
-def _by_length(widths: Mapping[str, int], rows: Sequence[Mapping[str, object]]) -> list[str]:
-    """Returns the columns of text that may be cut, the longest first."""
-    texts = [name for name in widths if widths[name] > TEXT and any(isinstance(row[name], str) for row in rows)]
-    return sorted(texts, key=lambda name: -widths[name])
 
 
 def _on_stderr() -> Console:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from ttsd.config import Config, load_config
-from ttsd.config.model import BUNDLED_MODEL
+from ttsd.config import BUNDLED_MODEL, Config, flat, load_config
 from ttsd.judging.feedback import clip
 from ttsd.nouns import Attempt, Prompt
 from ttsd.record.store import Row
@@ -79,14 +78,9 @@ def _beginning(text: str) -> list[str]:
 def run_text(row: Row, steps: Sequence[Row] = ()) -> str:
     """Writes what stands above a run's attempts: what it is, settings that aren't the defaults, alarms of `steps`."""
     config, usual = row["config"], load_config(BUNDLED_MODEL) if row["model"] == BUNDLED_MODEL else Config()
-    plain = usual.model_dump()
-    changed = [
-        f"{section}.{name}={_short(value)}"
-        for section, settings in config.items()
-        if isinstance(settings, dict) and section != "store"
-        for name, value in settings.items()
-        if value != plain.get(section, {}).get(name)
-    ]
+    plain = flat(usual.model_dump(exclude={"method", "store"}))
+    own = flat({name: value for name, value in config.items() if name not in ("method", "store")})
+    changed = [f"{place}={_short(value)}" for place, value in own.items() if value != plain.get(place)]
     lines = [
         run_line(row),
         one_line(

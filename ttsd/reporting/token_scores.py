@@ -88,14 +88,10 @@ def scored_tokens(store: Store, run: int, attempt: int) -> tuple[list[Token], st
 
 def token_rows(tokens: Sequence[Token]) -> list[Row]:
     """Returns tokens as rows of a table."""
+    names = {"sampler": "sampler", "student": "student", "teacher": "teacher", "teacher - student": "advantage"}
     return [
-        {
-            "token": repr(token.text)[1:-1],
-            "sampler": _logprob(token.sampler),
-            "student": _logprob(token.student),
-            "teacher": _logprob(token.teacher),
-            "teacher - student": _logprob(token.advantage),
-        }
+        {"token": repr(token.text)[1:-1]}
+        | {title: "" if (value := getattr(token, name)) is None else f"{value:.3f}" for title, name in names.items()}
         for token in tokens
     ]
 
@@ -112,7 +108,3 @@ def _state_before(store: Store, run: int, step: int) -> tuple[Path | None, str]:
         )
     exact = kept[0] == step - 1
     return folders[kept[0]], "the weights it was sampled from" if exact else f"the weights after step {kept[0]}"
-
-
-def _logprob(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"

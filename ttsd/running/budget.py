@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from ttsd.config import Budget
 from ttsd.nouns import Attempt
@@ -33,21 +33,17 @@ class Meter:
         self.budget = budget
         self.made = self.made_tokens = 0
         self.made_dollars = 0.0
-        self._spent, self._clock, self._start = spent, clock, clock()
+        self._spent, self._clock, self._start = asdict(spent), clock, clock()
 
     @property
     def seconds(self) -> float:
         """Returns wall time of the run, but not of the time between its resumptions."""
-        return self._spent.seconds + self.made_seconds
+        return self._total("seconds")
 
     @property
     def dollars(self) -> float:
         """Returns what endpoints charged for the run so far."""
-        return self._spent.dollars + self.made_dollars
-
-    @property
-    def made_seconds(self) -> float:
-        return self._clock() - self._start
+        return self._total("dollars")
 
     def add(self, attempt: Attempt) -> None:
         self.made += 1
@@ -55,34 +51,30 @@ class Meter:
         self.made_dollars += attempt.dollars
 
     def left(self) -> Left | None:
-        """Returns what the run will take at most, as its attempts have since it was begun or resumed; None: it made
-        none.
-        """
+        """Returns what the run will take at most, by the pace since it was begun or resumed; None: it made nothing."""
         if not self.made:
             return None
-        budget, spent = self.budget, self._spent
-        seconds, tokens = self.made_seconds / self.made, self.made_tokens / self.made
-        attempts = float(max(0, budget.attempts - spent.attempts - self.made))
-        if budget.seconds is not None and seconds:
-            attempts = min(attempts, max(0.0, budget.seconds - self.seconds) / seconds)
-        if budget.tokens is not None and tokens:
-            attempts = min(attempts, max(0.0, budget.tokens - spent.tokens - self.made_tokens) / tokens)
-        if budget.dollars is not None and self.made_dollars:
-            attempts = min(attempts, max(0.0, budget.dollars - self.dollars) / (self.made_dollars / self.made))
-        return Left(attempts, attempts * seconds, attempts * tokens)
+        made = self._made()
+        pace = {name: amount / self.made for name, amount in made.items() if amount}
+        limits = [(limit - self._total(name)) / pace[name] for name, limit in self._limits() if name in pace]
+        attempts = max(0.0, min(limits))
+        return Left(attempts, attempts * made["seconds"] / self.made, attempts * made["tokens"] / self.made)
 
     def ended_by(self) -> str | None:
         """Returns which budget is spent; None: none is."""
-        budget = self.budget
-        if self._spent.attempts + self.made >= budget.attempts:
-            return "attempts"
-        if budget.tokens is not None and self._spent.tokens + self.made_tokens >= budget.tokens:
-            return "tokens"
-        if budget.seconds is not None and self.seconds >= budget.seconds:
-            return "seconds"
-        if budget.dollars is not None and self.dollars >= budget.dollars:
-            return "dollars"
-        return None
+        return next((name for name, limit in self._limits() if self._total(name) >= limit), None)
+
+    def _limits(self) -> list[tuple[str, float]]:
+        limits = ((name, getattr(self.budget, name)) for name in ("attempts", "tokens", "seconds", "dollars"))
+        return [(name, limit) for name, limit in limits if limit is not None]
+
+    def _made(self) -> dict[str, float]:
+        seconds = self._clock() - self._start
+        return {"attempts": self.made, "tokens": self.made_tokens, "seconds": seconds, "dollars": self.made_dollars}
+
+    def _total(self, name: str) -> float:
+        total: float = self._spent[name] + self._made()[name]
+        return total
 
 
 def duration(seconds: float) -> str:

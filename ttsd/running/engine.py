@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
@@ -234,21 +234,17 @@ def load_tokenizer(config: Config) -> Tokenizer | PlainText:
     return Tokenizer.load(resolve(model.path, model.revision), **model.template_settings)
 
 
-@asynccontextmanager
-async def open_engine(
+def open_engine(
     config: Config, tokenizer: Tokenizer | PlainText, *, learns: bool = True, adapters: int = 1, seed: int = 0
-) -> AsyncGenerator[Engine, None]:
+) -> AbstractAsyncContextManager[Engine]:
     """Starts what samples and, where a method `learns`, what trains; closes both at the end.
 
     `adapters`: how many questions will share the engine.
     UserError: no such model, or a model that can't be used; InfrastructureError: the sampler or the check failed.
     """
     if isinstance(tokenizer, PlainText):
-        opened = _endpoint_engine(config, tokenizer)
-    else:
-        opened = _local_engine(config, tokenizer, learns=learns, adapters=adapters, seed=seed)
-    async with opened as engine:
-        yield engine
+        return _endpoint_engine(config, tokenizer)
+    return _local_engine(config, tokenizer, learns=learns, adapters=adapters, seed=seed)
 
 
 @asynccontextmanager
@@ -304,7 +300,6 @@ async def _local_engine(
                     engine.trainer,
                     tokenizer.chat(PROBE),
                     longest=longest_prompt(config, engine.trainer.base.length),
-                    top_p=config.sampling.top_p,
                     quantised=differs_in_bits(config.model),
                 )
         if (init := config.lora.init) is not None:

@@ -13,10 +13,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from ttsd.nouns import Attempt
-from ttsd.statistics import LEVEL, Interval, Pool, proportion_interval
+from ttsd.statistics import Interval, Pool, proportion_interval
 
 AT = 64
 HARD, VERY_HARD = 0.5, 0.03  # pass@64 below
@@ -67,10 +65,11 @@ class Measured:
             return float(1 - (1 - sample.accuracy) ** AT)
         return float(Pool(sample.attempts, sample.successes).discovered(AT))
 
-    def interval(self, k: int = AT, level: float = LEVEL) -> Interval:
-        """Returns bounds on pass@k: those on one attempt's chance, carried to k attempts."""
-        bounds = proportion_interval(self.plain.successes, self.plain.attempts, level)
-        return Interval(*(float(1 - (1 - bound) ** k) for bound in bounds))
+    @property
+    def interval(self) -> Interval:
+        """Returns bounds on pass@64: those on one attempt's chance, carried to 64 attempts."""
+        bounds = proportion_interval(self.plain.successes, self.plain.attempts)
+        return Interval(*(float(1 - (1 - bound) ** AT) for bound in bounds))
 
     @property
     def band(self) -> str:
@@ -79,8 +78,7 @@ class Measured:
     @property
     def certain(self) -> bool:
         """Tells whether the whole interval is within the band."""
-        interval = self.interval()
-        return band_of(interval.low) == band_of(interval.high)
+        return band_of(self.interval.low) == band_of(self.interval.high)
 
 
 def band_of(pass_at_64: float) -> str:
@@ -97,8 +95,8 @@ def rows(measured: Sequence[Measured]) -> list[dict[str, Any]]:
             "accuracy": short(one.plain.accuracy),
             "visible": short(fmean(one.plain.visible)),
             "pass@64": short(one.pass_at_64),
-            "low": short(one.interval().low),
-            "high": short(one.interval().high),
+            "low": short(one.interval.low),
+            "high": short(one.interval.high),
             "band": one.band,
             "certain": one.certain,
             "tokens": round(one.plain.tokens),
@@ -109,7 +107,7 @@ def rows(measured: Sequence[Measured]) -> list[dict[str, Any]]:
 
 def short(value: float | None) -> float | None:
     """Rounds to three significant digits."""
-    return None if value is None else float(np.format_float_positional(value, 3, fractional=False))
+    return None if value is None else float(f"{value:.3g}")
 
 
 def write_subsets(measured: Sequence[Measured], out: Path) -> list[Path]:

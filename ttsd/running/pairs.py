@@ -8,14 +8,13 @@ success, which is to be kept; some the question alone, so that it is not forgott
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
 from ttsd.config import Config
-from ttsd.nouns import Attempt, Problem
+from ttsd.nouns import Attempt, Problem, Prompt
 from ttsd.prompts import ChatTokenizer, PromptWriter, selected
 
 MOST_ITEMS = 4  # feedback items of a prompt
@@ -62,11 +61,9 @@ class Pair:
     completion_ids: tuple[int, ...]
 
 
-def pairs_of(
-    sources: Sequence[Source], tokenizer: CodingTokenizer, config: Config, count: int, seed: int = 0
-) -> list[Pair]:
+def pairs_of(sources: Sequence[Source], tokenizer: CodingTokenizer, config: Config, count: int) -> list[Pair]:
     """Returns at most `count` different pairs, one of each question before a second one of any."""
-    random, found, idle = Random(seed), dict[Pair, None](), 0
+    random, found, idle = Random(0), dict[Pair, None](), 0
     makers = [_Maker(source, tokenizer, config, random) for source in sources]
     while idle < IDLE_PASSES:
         before = len(found)
@@ -79,20 +76,12 @@ def pairs_of(
     return list(found)
 
 
-def counts(pairs: Sequence[Pair]) -> dict[str, int]:
-    """Counts the pairs of each kind."""
-    return dict(Counter(pair.kind for pair in pairs))
-
-
 class _Maker:
     """Makes random pairs of one question."""
 
     def __init__(self, source: Source, tokenizer: CodingTokenizer, config: Config, random: Random) -> None:
         self._source, self._tokenizer, self._random = source, tokenizer, random
-        self._writers = [
-            PromptWriter(source.problem, tokenizer, config.changed("extensions", history_shows_attempts=shown))
-            for shown in (False, True)
-        ]
+        self._writer = PromptWriter(source.problem, tokenizer, config)
         self._length = config.model.max_model_len or tokenizer.length
         self._failed, self._successes = source.failed, source.successes
         self._completions = [one.completion.token_ids for one in self._successes] or list(self._reference())
@@ -104,23 +93,20 @@ class _Maker:
         if not self._kinds:
             return None
         (kind,) = self._random.choices(self._kinds, [SHARES[kind] for kind in self._kinds])
-        prompts: dict[str, Callable[[PromptWriter], tuple[int, ...]]] = {
-            REPAIR: self._repair,
-            KEEP: self._keep,
-            QUESTION: lambda writer: writer.question.token_ids,
-        }
-        prompt = prompts[kind](self._random.choice(self._writers))
+        prompt = self._prompt(kind).token_ids
         completion = self._random.choice(self._completions)
         if self._length is not None and len(prompt) + len(completion) > self._length:
             return None
         return Pair(self._source.problem.name, kind, prompt, completion)
 
-    def _repair(self, writer: PromptWriter) -> tuple[int, ...]:
+    def _prompt(self, kind: str) -> Prompt:
+        if kind == QUESTION:
+            return self._writer.question
+        if kind == KEEP:
+            return self._writer.with_demonstration("teacher", self._random.choice(self._successes))
         shown = selected(self._random.choice(self._failed), self._failed, self._random.randint(1, MOST_ITEMS))
-        return writer.with_feedback("feedback", shown).token_ids
-
-    def _keep(self, writer: PromptWriter) -> tuple[int, ...]:
-        return writer.with_demonstration("teacher", self._random.choice(self._successes)).token_ids
+        answers = [one.number for one in shown] if self._random.random() < 0.5 else []
+        return self._writer.with_feedback("feedback", shown, answers)
 
     def _reference(self) -> Iterator[tuple[int, ...]]:
         """Yields the reference as a model would write it, in a code block."""

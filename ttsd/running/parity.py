@@ -59,14 +59,13 @@ async def check_parity(
     prompt_ids: Sequence[int],
     *,
     longest: int | None = None,
-    top_p: float = 1.0,
     quantised: bool = False,
 ) -> dict[str, float]:
     """Returns findings in nats per token: how far the ways are apart, and how far the adapter moves the output.
 
     InfrastructureError, in one sentence, if the sampler ignores the adapter, or if two ways disagree.
-    `longest`: tokens of the longest prompt of a run. `top_p`: what the sampler samples with; its log-probabilities are
-    those of the truncated distribution. `quantised`: sampler and trainer hold the base in different numbers of bits.
+    `longest`: tokens of the longest prompt of a run. `quantised`: sampler and trainer hold the base in different
+    numbers of bits.
     """
     prompt = tuple(prompt_ids)
     long = tuple(islice(cycle(prompt), max(longest or 0, len(prompt))))
@@ -87,7 +86,7 @@ async def check_parity(
             await sampler.drop(ref)
             await in_thread(trainer.drop, NAME)
     said = [value for completion in completions for value in completion.logprobs]
-    findings = compare(said, adapted, base, top_p) | compare_ways(ways)
+    findings = compare(said, adapted, base) | compare_ways(ways)
     dtype = "fewer bits" if quantised else sampler.info["dtype"]
     judge_ways(findings, dtype)
     judge(findings, dtype)
@@ -130,12 +129,9 @@ def _explained(findings: dict[str, float]) -> float:
     return ROUNDINGS * max(findings.get("rounding", math.inf), LEAST_ROUNDING)
 
 
-def compare(
-    sampler: Sequence[float], adapted: Sequence[float], base: Sequence[float], top_p: float
-) -> dict[str, float]:
+def compare(sampler: Sequence[float], adapted: Sequence[float], base: Sequence[float]) -> dict[str, float]:
     """Distances between the log-probabilities of the same tokens: the sampler's, the trainer's and the base model's."""
-    slack = -math.log(top_p)  # truncation to a mass of top_p raises a log-probability by no more
-    gaps = [max(theirs - ours - slack, ours - theirs, 0.0) for theirs, ours in zip(sampler, adapted, strict=True)]
+    gaps = [abs(theirs - ours) for theirs, ours in zip(sampler, adapted, strict=True)]
     moves = [abs(with_it - without) for with_it, without in zip(adapted, base, strict=True)]
     missed = [abs(theirs - without) for theirs, without in zip(sampler, base, strict=True)]
     effect = [(theirs - b, ours - b) for theirs, ours, b in zip(sampler, adapted, base, strict=True)]

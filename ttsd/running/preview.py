@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,17 +43,10 @@ class Preview:
     prompts: tuple[NextPrompt, ...] = ()
 
 
-@contextmanager
-def looking_at(config: Config) -> Iterator[Store]:
-    """Opens the run database without writing to it, or an empty one in memory where there is none yet."""
-    path = Path(config.store.path)
-    with Store.read_only(path, config.store.state_dir) if path.is_file() else Store(":memory:") as store:
-        yield store
-
-
 async def preview(runs: Sequence[Run], config: Config, *, fresh: bool = False) -> Preview:
     """Returns what `solve` or `batch` would begin with."""
-    with looking_at(config) as store:
+    path, states = Path(config.store.path), config.store.state_dir
+    with Store.read_only(path, states) if path.is_file() else Store(":memory:") as store:
         left = [(run, Past()) for run in runs] if fresh else unfinished(store, runs)
         if not left:
             return Preview()

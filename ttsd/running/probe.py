@@ -78,11 +78,10 @@ def effects(measured: Sequence[Measured]) -> dict[str, tuple[Comparison, Compari
     for name in (TRUE, SHUFFLED):
         having = [one for one in measured if name in one.feedback and one.feedback[name].attempts]
         if having:
-            resamples = Resamples(len(having))
             pairs = [(one.feedback[name], one.plain) for one in having]
             found[name] = (
-                compare(*_columns([(mine.accuracy, plain.accuracy) for mine, plain in pairs]), resamples),
-                compare(*_columns([(fmean(mine.visible), fmean(plain.visible)) for mine, plain in pairs]), resamples),
+                _compared([(mine.accuracy, plain.accuracy) for mine, plain in pairs]),
+                _compared([(fmean(mine.visible), fmean(plain.visible)) for mine, plain in pairs]),
             )
     return found
 
@@ -91,11 +90,12 @@ def gap(measured: Sequence[Measured]) -> Comparison | None:
     """Returns what true feedback adds to shuffled feedback, in accuracy, by question; None: nothing was measured."""
     kinds = [(one.feedback.get(TRUE), one.feedback.get(SHUFFLED)) for one in measured]
     pairs = [(a.accuracy, b.accuracy) for a, b in kinds if a is not None and b is not None and a.attempts * b.attempts]
-    return compare(*_columns(pairs), Resamples(len(pairs))) if pairs else None
+    return _compared(pairs) if pairs else None
 
 
-def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[Any, Any]:
-    return np.array([mine for mine, _ in pairs]), np.array([plain for _, plain in pairs])
+def _compared(pairs: Sequence[tuple[float, float]]) -> Comparison:
+    mine, other = np.array(pairs, dtype=float).T
+    return compare(mine, other, Resamples(len(pairs)))
 
 
 def feedback_rows(measured: Sequence[Measured]) -> list[dict[str, Any]]:
@@ -125,11 +125,6 @@ def _row(name: str, samples: Sequence[Sample]) -> dict[str, Any]:
 def span(one: Comparison) -> list[float | None]:
     """Returns a difference and its bounds."""
     return [short(value) for value in (one.difference, one.bounds.low, one.bounds.high)]
-
-
-def cell(value: object) -> object:
-    """Writes a difference with its interval in one cell."""
-    return "{} ({} to {})".format(*value) if isinstance(value, list) else value
 
 
 def advice(measured: Sequence[Measured]) -> str:

@@ -6,9 +6,11 @@ Off by default. The database stays the record; a tracker sees numbers and verdic
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ttsd.config import Store
 from ttsd.errors import UserError
@@ -18,51 +20,12 @@ PROJECT = "ttsd"
 PACKAGES = {"wandb": "wandb", "tensorboard": "torch.utils.tensorboard", "trackio": "trackio"}
 
 
-class Tracker(Protocol):
-    """Shows curves."""
+@dataclass(frozen=True, slots=True)
+class Tracker:
+    """Shows curves; as it stands it is the tracker that nobody asked for."""
 
-    def log(self, step: Step) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Nobody:
-    """The tracker that nobody asked for."""
-
-    def log(self, step: Step) -> None:
-        return None
-
-    def close(self) -> None:
-        return None
-
-
-class Client:
-    """A run of W&B or of trackio: both have `log` and `finish`, and their packages a `Table`."""
-
-    def __init__(self, run: Any, table: Callable[..., Any], *, text: bool) -> None:
-        self._run, self._table, self._text = run, table, text
-
-    def log(self, step: Step) -> None:
-        rows = attempt_rows(step, text=self._text)
-        table = self._table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
-        self._run.log({**step_values(step), "attempt_table": table}, step=step.number)
-
-    def close(self) -> None:
-        self._run.finish()
-
-
-class EventFiles:
-    """A folder of TensorBoard's event files."""
-
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
-
-    def log(self, step: Step) -> None:
-        for name, value in step_values(step).items():
-            self._writer.add_scalar(name, value, step.number)
-
-    def close(self) -> None:
-        self._writer.close()
+    log: Callable[[Step], object] = lambda step: None
+    close: Callable[[], object] = lambda: None
 
 
 def check_tracker(kind: str) -> None:
@@ -78,16 +41,28 @@ def open_tracker(settings: Store, name: str, tracker_id: str, facts: Mapping[str
     settings, `folder` its place for files. UserError: the client is not installed.
     """
     if settings.track == "none":
-        return Nobody()
+        return Tracker()
     client = _client(settings.track)
     if settings.track == "tensorboard":
-        return EventFiles(client.SummaryWriter(str(folder / "tensorboard")))
+        writer = client.SummaryWriter(str(folder / "tensorboard"))
+        return Tracker(partial(_add_scalars, writer), writer.close)
     options = {"project": PROJECT, "config": dict(facts), "resume": "allow"}
     if settings.track == "wandb":
         run = client.init(name=name, id=tracker_id, dir=str(folder), reinit="create_new", **options)
     else:
         run = client.init(name=f"{name} {tracker_id}", **options)  # trackio finds a run by its name
-    return Client(run, client.Table, text=settings.track_text)
+    return Tracker(partial(_log_table, run, client.Table, text=settings.track_text), run.finish)
+
+
+def _add_scalars(writer: Any, step: Step) -> None:
+    for name, value in step_values(step).items():
+        writer.add_scalar(name, value, step.number)
+
+
+def _log_table(run: Any, table: Callable[..., Any], step: Step, *, text: bool) -> None:
+    rows = attempt_rows(step, text=text)
+    attempts = table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
+    run.log({**step_values(step), "attempt_table": attempts}, step=step.number)
 
 
 def _client(kind: str) -> Any:

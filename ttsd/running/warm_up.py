@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from ttsd.record.store import Store
 from ttsd.running.batch import Overview, batch, planned
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.hardness import Measured
-from ttsd.running.pairs import Pair, Source, counts, pairs_of
+from ttsd.running.pairs import Pair, Source, pairs_of
 from ttsd.running.probe import PLAIN, Probe, probe
 from ttsd.running.references import references
 from ttsd.sampling.background import in_thread
@@ -48,7 +49,6 @@ class Options:
 
     attempts: int = 8
     pairs: int = 1000
-    epochs: int = 1
     lr: float = 1e-4
     held_out: int = 40
     check: int = 8
@@ -211,7 +211,7 @@ def _write_plan(work: Path, facts: dict[str, Any], made: Sequence[Pair], sources
 
     own = {source.problem.name for source in sources if source.successes}
     made_of = {
-        "pairs_by_kind": counts(made),
+        "pairs_by_kind": Counter(pair.kind for pair in made),
         "pairs_with_own_success": sum(pair.question in own for pair in made),
         "questions_with_pairs": sorted({pair.question for pair in made}),
     }
@@ -257,7 +257,7 @@ async def take_steps(
     overview: Overview,
 ) -> tuple[int, float | None]:
     """Takes the steps that are left, at a rate that falls to zero; returns their number and the last loss."""
-    order = [pair for epoch in range(options.epochs) for pair in Random(epoch).sample(pairs, len(pairs))]
+    order = Random(0).sample(pairs, len(pairs))
     batches = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
     saved = max(work.glob("step-*"), key=_number, default=None)
     done, begun = _number(saved) if saved else 0, time.monotonic()

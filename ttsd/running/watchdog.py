@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ttsd.running.shared_time import Shared, Spending
 from ttsd.terminal import say
@@ -21,11 +21,8 @@ QUIET_SECONDS = 300.0
 LOOKS = 10  # in that time
 
 
-def _on_stderr(line: str) -> None:
-    say(f"ttsd: {line}")
-
-
-speaker: ContextVar[Callable[[str], None]] = ContextVar("speaker", default=_on_stderr)  # who says the lines
+# Who says the lines.
+speaker: ContextVar[Callable[[str], None]] = ContextVar("speaker", default=lambda line: say(f"ttsd: {line}"))
 
 
 @dataclass(slots=True)
@@ -52,29 +49,20 @@ class Watched:
         return silent
 
 
-@dataclass(slots=True)
-class Watchdog:
-    """Looks at things that runs share; `look` returns what is to be said at the moment `now`."""
-
-    watched: Sequence[Watched]
-    quiet_seconds: float = QUIET_SECONDS
-    clock: Callable[[], float] = field(default=time.time)
-
-    def look(self) -> list[str]:
-        now, lines = self.clock(), []
-        for one in self.watched:
-            if (silent := one.look(now, self.quiet_seconds)) is not None:
-                since = time.strftime("%H:%M:%S", time.localtime(now - silent))
-                lines.append(
-                    f"no progress for {silent:.0f} s: {one.shared.users} waiting for the {one.who} since {since}"
-                )
-        return lines
+def silent_things(watched: Iterable[Watched], now: float, quiet_seconds: float) -> list[str]:
+    """Returns a line for each thing that has been silent for too long. `now`: seconds since 1970."""
+    lines = []
+    for one in watched:
+        if (silent := one.look(now, quiet_seconds)) is not None:
+            since = time.strftime("%H:%M:%S", time.localtime(now - silent))
+            lines.append(f"no progress for {silent:.0f} s: {one.shared.users} waiting for the {one.who} since {since}")
+    return lines
 
 
 @asynccontextmanager
-async def watching(watched: Iterable[Watched], quiet_seconds: float = QUIET_SECONDS) -> AsyncGenerator[None, None]:
+async def watching(watched: Sequence[Watched], quiet_seconds: float = QUIET_SECONDS) -> AsyncGenerator[None, None]:
     """Watches while inside."""
-    task = asyncio.create_task(_watch(Watchdog(list(watched), quiet_seconds)))
+    task = asyncio.create_task(_watch(watched, quiet_seconds))
     try:
         yield
     finally:
@@ -90,8 +78,8 @@ async def waiting_for(who: str, quiet_seconds: float = QUIET_SECONDS) -> AsyncGe
         yield
 
 
-async def _watch(watchdog: Watchdog) -> None:
+async def _watch(watched: Sequence[Watched], quiet_seconds: float) -> None:
     while True:
-        for line in watchdog.look():
+        for line in silent_things(watched, time.time(), quiet_seconds):
             speaker.get()(line)
-        await asyncio.sleep(watchdog.quiet_seconds / LOOKS)
+        await asyncio.sleep(quiet_seconds / LOOKS)

@@ -46,7 +46,6 @@ class HfSettings:
     max_tokens: int
     stop_token_ids: tuple[int, ...]
     temperature: float = 1.0
-    top_p: float = 1.0
     max_model_len: int | None = None
     seed: int = 0
 
@@ -212,7 +211,6 @@ class HfSampler:
             [request.prompt_ids for request in batch],
             max_tokens=batch[0].max_tokens,
             temperature=self.settings.temperature,
-            top_p=self.settings.top_p,
             stop_token_ids=self.settings.stop_token_ids,
             seed=self.settings.seed + next(self._batches),
             should_stop=given_up,
@@ -253,7 +251,6 @@ def made(parts: SamplerParts) -> HfSampler:
         max_tokens=sampling.max_tokens,
         stop_token_ids=parts.tokenizer.stop_token_ids,
         temperature=sampling.temperature,
-        top_p=sampling.top_p,
         max_model_len=model.max_model_len,
         seed=parts.seed,
     )

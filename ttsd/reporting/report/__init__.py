@@ -24,13 +24,10 @@ HEADERS = {"comparisons": ("method", "against", "questions", "k", "difference", 
 
 @dataclass(frozen=True, slots=True)
 class ReportFiles:
-    """What was written (no figure where there is no curve), and what a terminal can say of it."""
+    """Where the report is, and what a terminal can say of it."""
 
     html: Path
     json: Path
-    csv: tuple[Path, ...]
-    svg: Path | None
-    png: Path | None
     summary: list[Row]  # one row a method
     verdicts: list[str]  # one sentence a pair of methods: what the numbers support
 
@@ -44,27 +41,18 @@ def build_report(store: Store, out_dir: Path) -> ReportFiles:
     texts = {"report.html": render(store, record, findings), "report.json": _json(findings)}
     texts |= {f"{name}.csv": _csv(getattr(findings, name), HEADERS.get(name, ())) for name in TABLES}
     contents = {name: text.encode() for name, text in texts.items()} | _figure(record.methods, findings)
-    paths = {name: out_dir / name for name in contents}
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            paths[name].write_bytes(content)
+            (out_dir / name).write_bytes(content)
     except OSError as error:
         raise UserError(f"can't write the report to {out_dir} ({error.strerror}); choose another folder") from None
     return ReportFiles(
-        html=paths["report.html"],
-        json=paths["report.json"],
-        csv=tuple(paths[f"{name}.csv"] for name in TABLES),
-        svg=paths.get("discovery.svg"),
-        png=paths.get("discovery.png"),
+        html=out_dir / "report.html",
+        json=out_dir / "report.json",
         summary=[_summary(row) for row in findings.methods],
         verdicts=[sentence(row) for row in findings.comparisons],
     )
-
-
-def summary_rows(store: Store) -> list[Row]:
-    """Returns one row a method for the terminal, in the words of the report, without writing one."""
-    return [_summary(row) for row in find(read(store)).methods]
 
 
 def _summary(row: Row) -> Row:

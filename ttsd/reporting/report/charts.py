@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from ttsd.record.store import Row, Store
 from ttsd.reporting.report import figures
@@ -29,7 +31,7 @@ def discovery_charts(methods: Sequence[str], pooled: Sequence[Row], questions: S
     return {
         "specs": specs | {"question": figures.question_chart(methods)},
         "pooled": {cost: [row for row in pooled if row["cost"] == cost] for cost in COSTS},
-        "questions": _grouped(questions, "question"),
+        "questions": grouped(questions),
     }
 
 
@@ -40,11 +42,9 @@ def learning_charts(curves: Mapping[int, Sequence[Row]]) -> Row:
     }
 
 
-def _grouped(rows: Sequence[Row], name: str) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row[name], []).append(row)
-    return groups
+def grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Returns rows by their question; those of one question are neighbours."""
+    return {question: list(own) for question, own in groupby(rows, key=itemgetter("question"))}
 
 
 def _columns(points: Sequence[Row]) -> dict[str, list[float | None]]:

@@ -1,4 +1,4 @@
-"""The charts, as Vega-Lite specifications whose rows are filled in later. The door to altair and vl-convert.
+"""The charts, as Vega-Lite specifications whose rows are filled in later. The door to vl-convert.
 
 Texts and rules take the colour of the page around them, so that one specification serves light, dark and paper.
 """
@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ttsd.record.store import Row
 from ttsd.reporting.report.record import Cost
 
-if TYPE_CHECKING:
-    import altair as alt
-
 Spec = dict[str, Any]
 
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.4.1.json"
 ROWS = "rows"  # the name of every chart's data set
+SHARES = {"domain": [0, 1]}
 COLOURS = (
     "#d1495b", "#edae49", "#3d7dca", "#2a9d8f", "#9b5de5", "#8d6e63", "#6c757d", "#f28ab2", "#111827", "#84cc16",
     "#0891b2", "#7f1d1d",
@@ -59,63 +58,40 @@ PANELS: dict[str, str] = {
 }
 
 
-def discovery_chart(methods: Sequence[str], cost: Cost, *, height: int = 320, width: int | str = "container") -> Spec:
-    """Shows pooled discovery against a cost: a line and a band a method, the values under the pointer, a clickable
-    legend.
-    """
-    import altair as alt
-
-    chosen = alt.selection_point(fields=["method"], bind="legend", name="chosen")
-    near = alt.selection_point(
-        fields=["at"], nearest=True, on="pointerover", clear="pointerout", empty=False, name="near"
-    )
-    shown = alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.12))
-    base = _base(methods, UNITS[cost])
-    strength = 0.16 if len(methods) <= FEW else 0.05
-    band = base.mark_area(interpolate="step-after").encode(
-        y=_share("low"), y2="high:Q", opacity=alt.when(chosen).then(alt.value(strength)).otherwise(alt.value(0.02))
-    )
-    line = base.mark_line(interpolate="step-after", strokeWidth=2.5).encode(y=_share("discovery"), opacity=shown)
-    dot = base.mark_point(filled=True, size=70).encode(
-        y=_share("discovery"), tooltip=_tooltip(cost), opacity=alt.when(near).then(alt.value(1)).otherwise(alt.value(0))
-    )
-    return _spec(alt.layer(band, line, dot.add_params(near)).add_params(chosen), width=width, height=height)
+def discovery_chart(methods: Sequence[str], cost: Cost, *, width: int | str = "container") -> Spec:
+    """Shows pooled discovery against a cost: a line and a band a method, its values under the pointer, and a legend."""
+    y, strength = "discovered (probability)", 0.16 if len(methods) <= FEW else 0.05
+    legend = {"orient": "top", "columns": 2, "symbolType": "stroke", "symbolStrokeWidth": 3, "symbolOpacity": 1}
+    layers = [
+        {"name": "bands", **_band(y, opacity=_where("chosen", strength, 0.02))},
+        _line(y, 2.5, opacity=_where("chosen", 1, 0.12)),
+        {"name": "dots", **_dots(y, cost, {"size": 70}, opacity=_where("near", 1, 0, empty=False))},
+    ]
+    near = {"type": "point", "fields": ["at"], "nearest": True, "on": "pointerover", "clear": "pointerout"}
+    chosen = {"name": "chosen", "select": {"type": "point", "fields": ["method"]}, "bind": "legend", "views": ["bands"]}
+    params = [{"name": "near", "select": near, "views": ["dots"]}, chosen]
+    return _spec({"layer": layers, "encoding": _shared(methods, UNITS[cost], legend), "params": params}, 320, width)
 
 
 def question_chart(methods: Sequence[str]) -> Spec:
     """Shows one question's discovery against attempts, small."""
-    import altair as alt
-
-    title = "probability"
-    base = _base(methods, "attempts per run (k)", legend=False)
-    band = base.mark_area(interpolate="step-after", opacity=0.12).encode(y=_share("low", title), y2="high:Q")
-    line = base.mark_line(interpolate="step-after", strokeWidth=2).encode(y=_share("discovery", title))
-    dot = base.mark_point(filled=True, size=80, opacity=0).encode(
-        y=_share("discovery", title), tooltip=_tooltip("attempts")
-    )
-    return _spec(alt.layer(band, line, dot), height=130)
+    y, dots = "probability", {"size": 80, "opacity": 0}
+    layers = [_band(y, {"opacity": 0.12}), _line(y, 2), _dots(y, "attempts", dots)]
+    return _spec({"layer": layers, "encoding": _shared(methods, UNITS["attempts"], None)}, 130)
 
 
 def learning_chart(name: str) -> Spec:
     """Shows one quantity of a run's learning curve against its attempts."""
-    import altair as alt
-
     share = PANELS[name].endswith("(share)")
-    scale = alt.Scale(domain=[0, 1]) if share else alt.Scale(zero=False)
-    line = (
-        alt.Chart(alt.NamedData(name=ROWS))
-        .mark_line(point={"size": 22}, color=COLOURS[2], strokeWidth=1.5)
-        .encode(
-            x=alt.X("attempt:Q", title="attempt", axis=alt.Axis(tickCount=4, tickMinStep=1, format="~s")),
-            y=alt.Y(f"{name}:Q", title=None, scale=scale, axis=alt.Axis(tickCount=4, format=".0%" if share else "~g")),
-            tooltip=[
-                alt.Tooltip("attempt:Q", title="up to attempt"),
-                alt.Tooltip(f"{name}:Q", title=PANELS[name], format=".4~g"),
-            ],
-        )
-        .properties(title=alt.Title(PANELS[name], anchor="start", fontSize=11, fontWeight="normal"))
-    )
-    return _spec(line, height=90)
+    axis = {"tickCount": 4, "format": ".0%" if share else "~g"}
+    encoding = {
+        "x": _number("attempt", "attempt", axis={"tickCount": 4, "tickMinStep": 1, "format": "~s"}),
+        "y": _number(name, None, scale=SHARES if share else {"zero": False}, axis=axis),
+        "tooltip": [_number("attempt", "up to attempt"), _number(name, PANELS[name], format=".4~g")],
+    }
+    mark = {"type": "line", "point": {"size": 22}, "color": COLOURS[2], "strokeWidth": 1.5}
+    title = {"text": PANELS[name], "anchor": "start", "fontSize": 11, "fontWeight": "normal"}
+    return _spec({"mark": mark, "encoding": encoding, "title": title}, 90)
 
 
 def static_images(spec: Spec, rows: Sequence[Row]) -> tuple[str, bytes]:
@@ -141,47 +117,52 @@ def scripts() -> str:
     return bundle
 
 
-def _base(methods: Sequence[str], title: str, *, legend: bool = True) -> alt.Chart:
-    import altair as alt
-
+def _shared(methods: Sequence[str], title: str, legend: Spec | None) -> Spec:
+    """Returns what all layers of a discovery chart have in common: costs to the right, a colour a method."""
     colours = [COLOURS[place % len(COLOURS)] for place in range(len(methods))]
-    return alt.Chart(alt.NamedData(name=ROWS)).encode(
-        x=alt.X(
-            "at:Q",
-            title=title,
-            scale=alt.Scale(type="log", nice=False),
-            axis=alt.Axis(format="~s", labelOverlap=True, labelSeparation=6, tickCount=6, grid=False),
-        ),
-        color=alt.Color(
-            "method:N",
-            title=None,
-            scale=alt.Scale(domain=list(methods), range=colours),
-            legend=alt.Legend(orient="top", columns=2, symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1)
-            if legend
-            else None,
-        ),
-    )
+    axis = {"format": "~s", "labelOverlap": True, "labelSeparation": 6, "tickCount": 6, "grid": False}
+    color = {"field": "method", "type": "nominal", "title": None, "legend": legend}
+    return {
+        "x": _number("at", title, scale={"type": "log", "nice": False}, axis=axis),
+        "color": color | {"scale": {"domain": list(methods), "range": colours}},
+    }
 
 
-def _share(name: str, title: str = "discovered (probability)") -> alt.Y:
-    import altair as alt
-
-    axis = alt.Axis(format=".0%", tickCount=5)
-    return alt.Y(f"{name}:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=axis)
+def _band(title: str, mark: Spec | None = None, **encoding: Any) -> Spec:
+    y = {"y": _share("low", title), "y2": {"field": "high"}}
+    return {"mark": {"type": "area", "interpolate": "step-after", **(mark or {})}, "encoding": y | encoding}
 
 
-def _tooltip(cost: Cost) -> list[alt.Tooltip]:
-    import altair as alt
+def _line(title: str, width: float, **encoding: Any) -> Spec:
+    mark = {"type": "line", "interpolate": "step-after", "strokeWidth": width}
+    return {"mark": mark, "encoding": {"y": _share("discovery", title), **encoding}}
 
-    return [
-        alt.Tooltip("method:N", title="method"),
-        alt.Tooltip("at:Q", title=cost, format=",.0f"),
-        alt.Tooltip("discovery:Q", title="discovery", format=".1%"),
-        alt.Tooltip("low:Q", title="90 % interval from", format=".1%"),
-        alt.Tooltip("high:Q", title="to", format=".1%"),
+
+def _dots(title: str, cost: Cost, mark: Spec, **encoding: Any) -> Spec:
+    """Returns the points that show their values under the pointer."""
+    tooltip = [
+        {"field": "method", "type": "nominal", "title": "method"},
+        _number("at", cost, format=",.0f"),
+        _number("discovery", "discovery", format=".1%"),
+        _number("low", "90 % interval from", format=".1%"),
+        _number("high", "to", format=".1%"),
     ]
+    y = {"y": _share("discovery", title), "tooltip": tooltip}
+    return {"mark": {"type": "point", "filled": True, **mark}, "encoding": y | encoding}
 
 
-def _spec(chart: alt.Chart | alt.LayerChart | alt.FacetChart, *, height: int, width: int | str = "container") -> Spec:
-    whole: Spec = chart.properties(width=width, height=height).to_dict(validate=False)
-    return whole | {"background": "transparent", "config": CONFIG}
+def _share(field: str, title: str) -> Spec:
+    return _number(field, title, scale=SHARES, axis={"format": ".0%", "tickCount": 5})
+
+
+def _number(field: str, title: str | None, **options: Any) -> Spec:
+    return {"field": field, "type": "quantitative", "title": title, **options}
+
+
+def _where(param: str, value: float, otherwise: float, **options: Any) -> Spec:
+    return {"condition": {"param": param, "value": value, **options}, "value": otherwise}
+
+
+def _spec(chart: Spec, height: int, width: int | str = "container") -> Spec:
+    whole = {"$schema": SCHEMA, "data": {"name": ROWS}, "width": width, "height": height}
+    return whole | chart | {"background": "transparent", "config": CONFIG}

@@ -95,11 +95,9 @@ def _method(book: Book, method: str, common: Sequence[str], budget: int | None, 
     return row | {
         "k": budget,
         "discovery": rounded(curves(pooled, at).mean()),
-        "discovery_low": rounded(low[0]),
-        "discovery_high": rounded(high[0]),
+        **_bounds("discovery", low[0], high[0]),
         "capped_mean_attempts": rounded(capped.mean()),
-        "capped_mean_low": rounded(float(capped_low)),
-        "capped_mean_high": rounded(float(capped_high)),
+        **_bounds("capped_mean", capped_low, capped_high),
         **_milestones(pooled, resamples),
     }
 
@@ -116,8 +114,7 @@ def _milestones(pooled: Sequence[Evidence], resamples: Resamples) -> Row:
     for level in LEVELS:
         name = f"attempts_at_{level:.0%}".removesuffix("%")
         low, high = resamples.bounds(_first(level, resampled, at), widened=False)
-        row |= {name: rounded(float(_first(level, mean, at)))}
-        row |= {f"{name}_low": rounded(float(low)), f"{name}_high": rounded(float(high))}
+        row |= {name: rounded(float(_first(level, mean, at))), **_bounds(name, low, high)}
     return row
 
 
@@ -145,14 +142,12 @@ def _comparison(book: Book, one: str, other: str) -> Row:
         "questions": len(questions),
         "k": budget,
         "difference": rounded(gained.difference),
-        "difference_low": None if unseen else rounded(gained.bounds.low),
-        "difference_high": None if unseen else rounded(gained.bounds.high),
+        **_bounds("difference", gained.bounds.low, gained.bounds.high, known=not unseen),
         "p": rounded(gained.p) if not single else None,
         "questions_better": gained.better,
         "questions_worse": gained.worse,
         "capped_mean_ratio": rounded(average),
-        "capped_mean_ratio_low": None if single else rounded(bounds.low),
-        "capped_mean_ratio_high": None if single else rounded(bounds.high),
+        **_bounds("capped_mean_ratio", bounds.low, bounds.high, known=not single),
     }
     return row | {name: value for cost in COSTS for name, value in _speed_up(book, one, other, cost).items()}
 
@@ -164,11 +159,9 @@ def _speed_up(book: Book, one: str, other: str, cost: Cost) -> Row:
     mine, theirs = book.across(questions, one, cost), book.across(questions, other, cost)
     at = grid([*mine, *theirs], cost, reach([*mine, *theirs]))
     found = speed_up(curves(mine, at), curves(theirs, at), at, Resamples(len(questions)))
-    single = len(questions) == 1
     return {
         f"speed_up_{cost}": rounded(found.ratio),
-        f"speed_up_{cost}_low": None if single else rounded(found.bounds.low),
-        f"speed_up_{cost}_high": None if single else rounded(found.bounds.high),
+        **_bounds(f"speed_up_{cost}", found.bounds.low, found.bounds.high, known=len(questions) > 1),
         f"speed_up_{cost}_at": rounded(found.at),
     }
 
@@ -194,8 +187,7 @@ def _question(book: Book, question: str) -> list[Row]:
                 "attempts": sum(run.attempts for run in runs),
                 "k": int(at),
                 "discovery": rounded(found.discovered([at])[0]),
-                "discovery_low": rounded(low),
-                "discovery_high": rounded(high),
+                **_bounds("discovery", low, high),
                 "capped_mean_attempts": rounded(found.capped_mean(int(at))),
                 "visible_only_attempts": sum(run.visible_only for run in runs),
                 "best_visible": rounded(max(run.best_visible for run in runs)),
@@ -203,6 +195,11 @@ def _question(book: Book, question: str) -> list[Row]:
             }
         )
     return rows
+
+
+def _bounds(name: str, low: Array | float, high: Array | float, *, known: bool = True) -> Row:
+    """Returns the ends of an interval of `name`."""
+    return {f"{name}_{end}": rounded(float(one)) if known else None for end, one in (("low", low), ("high", high))}
 
 
 def _log_rank(book: Book, question: str, method: str) -> Row:

@@ -10,7 +10,7 @@ from typing import Any
 from ttsd.config import flat
 from ttsd.record.store import Row, Store
 from ttsd.reporting.report import figures
-from ttsd.reporting.report.charts import discovery_charts, learning_charts
+from ttsd.reporting.report.charts import discovery_charts, grouped, learning_charts
 from ttsd.reporting.report.findings import Findings
 from ttsd.reporting.report.record import COSTS, Tally
 
@@ -137,12 +137,9 @@ def _feedback(store: Store, run: int, attempt: int) -> list[Row]:
 
 def _by_question(findings: Findings) -> list[Row]:
     """Returns the rows of each question together."""
-    groups: dict[str, list[Row]] = {}
-    for row in findings.questions:
-        groups.setdefault(row["question"], []).append(row)
     return [
         {"question": q, "solved": rows[0]["solved_by_any"], "several": rows[0]["several_answers"], "rows": rows}
-        for q, rows in groups.items()
+        for q, rows in grouped(findings.questions).items()
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -147,13 +148,7 @@ def rank(method: str) -> tuple[int, str]:
 
 def natural(name: str) -> list[tuple[int, int | str]]:
     """Sorts q2 before q10."""
-    parts: list[str] = []
-    for character in name:
-        if parts and parts[-1][-1].isdigit() == character.isdigit():
-            parts[-1] += character
-        else:
-            parts.append(character)
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
 
 
 # Attempts of a step in progress end in any order, the short ones first. A fair sample is what comes before the first
@@ -166,28 +161,27 @@ found as (select run, min(attempt) as discovery from judged where discovered gro
 
 
 def _counts(store: Store) -> dict[int, Row]:
-    sql = f"""{JUDGED} select a.run, count(*), sum(verdict != 'aborted'), sum(discovered), min(f.discovery),
-        sum(not discovered and visible_total > 0 and visible_passed = visible_total),
-        max(visible_fraction), sum(prompt_tokens), sum(completion_tokens),
-        sum(case when attempt <= f.discovery then prompt_tokens + completion_tokens end),
-        max(round), max(case when attempt <= f.discovery then round end),
-        sum(sample_seconds), sum(judge_seconds), sum(cpu_seconds)
+    sql = f"""{JUDGED} select a.run, count(*) as attempts, sum(verdict != 'aborted') as answered,
+        sum(discovered) as successes, min(f.discovery) as discovery,
+        sum(not discovered and visible_total > 0 and visible_passed = visible_total) as visible_only,
+        max(visible_fraction) as best_visible, sum(prompt_tokens) as prompt_tokens,
+        sum(completion_tokens) as completion_tokens,
+        sum(case when attempt <= f.discovery then prompt_tokens + completion_tokens end) as tokens_until,
+        max(round) as rounds, max(case when attempt <= f.discovery then round end) as rounds_until,
+        sum(sample_seconds) as sample_seconds, sum(judge_seconds) as judge_seconds,
+        sum(cpu_seconds) as judge_cpu_seconds
         from judged a left join found f on f.run = a.run group by a.run"""
-    names = (
-        "attempts", "answered", "successes", "discovery", "visible_only", "best_visible", "prompt_tokens",
-        "completion_tokens", "tokens_until", "rounds", "rounds_until", "sample_seconds", "judge_seconds",
-        "judge_cpu_seconds",
-    )  # fmt: skip
-    return {run: dict(zip(names, values, strict=True)) for run, *values in store.query(sql)}
+    return {row["run"]: row for row in store.rows(sql)}
 
 
-def _seconds(store: Store) -> dict[int, dict[str, float | None]]:
+def _seconds(store: Store) -> dict[int, Row]:
     """Returns wall seconds of each run's steps, in all and up to the step that discovered."""
     sql = f"""{JUDGED}, timed as (select run, first_attempt, coalesce(json_extract(seconds, '$.group'), 0) as grouped,
         coalesce(json_extract(seconds, '$.step'), 0) as stepped from steps)
-        select t.run, sum(grouped), sum(stepped), sum(case when first_attempt <= discovery then grouped + stepped end)
+        select t.run, sum(grouped) as "group", sum(stepped) as step,
+        sum(case when first_attempt <= discovery then grouped + stepped end) as until
         from timed t left join found f on f.run = t.run group by t.run"""
-    return {run: {"group": group, "step": step, "until": until} for run, group, step, until in store.query(sql)}
+    return {row["run"]: row for row in store.rows(sql)}
 
 
 def _run(row: Row, variant: str, counts: Row, seconds: Mapping[str, float | None]) -> Run:
@@ -238,24 +232,20 @@ def learning_curves(store: Store, only: int | None = None) -> dict[int, list[Row
     chosen = "" if only is None else f"where run = {only:d}"
     sizes = f"with sizes as (select run, max(step) as steps from attempts {chosen} group by run)"
     sql = f"""{sizes}
-        select a.run, (a.step - 1) * {BINS} / max(s.steps, {BINS}) as bin, max(a.attempt),
-        avg(a.visible_fraction), avg(nullif(a.completion_tokens, 0)),
-        avg(a.finish_reason = 'length'), count(distinct a.program_hash) * 1.0 / count(*)
-        from attempts a join sizes s on s.run = a.run group by a.run, bin"""
-    names = ("attempt", "visible_fraction", "completion_tokens", "truncated", "distinct_programs")
-    bins: dict[tuple[int, int], Row] = {
-        (run, number): dict(zip(names, values, strict=True)) for run, number, *values in store.query(sql)
-    }
-    for run, number, *values in store.query(f"{sizes} {_METRICS_SQL}"):
-        if (run, number) in bins:
-            bins[run, number] |= dict(zip(METRICS, values, strict=True))
+        select a.run, (a.step - 1) * {BINS} / max(s.steps, {BINS}) as bin, max(a.attempt) as attempt,
+        avg(a.visible_fraction) as visible_fraction, avg(nullif(a.completion_tokens, 0)) as completion_tokens,
+        avg(a.finish_reason = 'length') as truncated,
+        count(distinct a.program_hash) * 1.0 / count(*) as distinct_programs
+        from attempts a join sizes s on s.run = a.run group by a.run, bin order by a.run, bin"""
+    learned = {(row.pop("run"), row.pop("bin")): row for row in store.rows(f"{sizes} {_METRICS_SQL}")}
     curves: dict[int, list[Row]] = defaultdict(list)
-    for (run, _), point in sorted(bins.items()):
-        curves[run].append(point)
+    for row in store.rows(sql):
+        run = row.pop("run")
+        curves[run].append(row | learned.get((run, row.pop("bin")), {}))
     return dict(curves)
 
 
-_MEANS = ", ".join(f"""avg(json_extract(t.metrics, '$."{path}"'))""" for path in METRICS.values())
+_MEANS = ", ".join(f"""avg(json_extract(t.metrics, '$."{path}"')) as {name}""" for name, path in METRICS.items())
 _METRICS_SQL = f"""select t.run, (t.step - 1) * {BINS} / max(s.steps, {BINS}) as bin, {_MEANS}
     from steps t join sizes s on s.run = t.run where t.metrics != '{{}}' group by t.run, bin"""
 

@@ -57,7 +57,7 @@ def build_app(records: Records, secret: str) -> Starlette:
         Route("/{record}/curves.json", pages.discovery),
         Route("/{record}/run/{run:number}/curves.json", pages.learning),
         Route("/{record}/run/{run:number}", pages.run),
-        Route("/{record}/run/{run:number}/step/{step:number}", pages.step),
+        Route("/{record}/run/{run:number}/step/{step:number}", pages.run),
         Route("/{record}/run/{run:number}/attempt/{attempt:number}", pages.attempt),
         Route("/{record}/run/{run:number}/attempt/{attempt:number}/tokens", pages.tokens),
     ]
@@ -80,12 +80,11 @@ class Pages:
         return self._page(request, "runs.html.jinja", title="Runs", databases=self._records.runs())
 
     def run(self, request: Request) -> Response:
-        row, at = self._run(request)
-        return self._page(request, "run.html.jinja", title=run_line(row), row=row, at=at, **self._shown(at, row, None))
-
-    def step(self, request: Request) -> Response:
-        row, at = self._run(request)
-        shown = self._shown(at, row, request.path_params["step"])
+        """Shows a run with the step that the address names, or its newest."""
+        record, run = request.path_params["record"], request.path_params["run"]
+        row = self._records.run(record, run)
+        shown = self._shown(record, row, request.path_params.get("step"))
+        at = f"{self._root}{record}/run/{run}"
         return self._page(request, "run.html.jinja", title=run_line(row), row=row, at=at, **shown)
 
     def attempt(self, request: Request) -> Response:
@@ -158,14 +157,9 @@ class Pages:
         said = str(error) if isinstance(error, UserError | ProblemError) else "there is no such page"
         return self._page(request, "missing.html.jinja", status=404, title="Not found", said=said)
 
-    def _run(self, request: Request) -> tuple[Row, str]:
-        record, run = request.path_params["record"], request.path_params["run"]
-        return self._records.run(record, run), f"{self._root}{record}/run/{run}"
-
-    def _shown(self, at: str, row: Row, step: int | None) -> dict[str, Any]:
+    def _shown(self, record: str, row: Row, step: int | None) -> dict[str, Any]:
         """Returns the step whose attempts are shown: the one asked for, else the newest."""
         steps = [one["step"] for one in row["steps"]]
-        record = at.removeprefix(self._root).partition("/")[0]
         chosen = step if step is not None else steps[-1] if steps else None
         attempts = [] if chosen is None else self._records.step(record, row["run"], chosen)
         place = steps.index(chosen) if chosen in steps else 0

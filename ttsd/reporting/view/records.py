@@ -115,11 +115,11 @@ class Records:
 
     def discovery(self, name: str) -> Row:
         """Returns the report's discovery curves, as of now."""
-        return self._charting.call(_discovery, self.source(name))
+        return self._charting.call(_read, self.source(name), discovery_data)
 
     def learning(self, name: str, run: int) -> Row:
         """Returns the report's learning curves of a run, as of now."""
-        return self._charting.call(_learning, self.source(name), run)
+        return self._charting.call(_read, self.source(name), learning_data, run)
 
     @cached_property
     def chart_script(self) -> str:
@@ -150,31 +150,21 @@ class Records:
         """Returns the attempt's tokens with their advantages. UserError: only the database names the model."""
         with self.source(name).store() as store:
             check_model(store, run, self._model)
-        return self._tokenizing.call(_tokens, self.source(name), run, attempt)
+        return self._tokenizing.call(_read, self.source(name), recorded_tokens, run, attempt)
 
 
-def _tokens(source: Database, run: int, attempt: int) -> list[Token]:
+def _read(source: Database, function: Callable[..., T], *numbers: int) -> T:
     with source.store() as store:
-        return recorded_tokens(store, run, attempt)
-
-
-def _discovery(source: Database) -> Row:
-    with source.store() as store:
-        return discovery_data(store)
-
-
-def _learning(source: Database, run: int) -> Row:
-    with source.store() as store:
-        return learning_data(store, run)
+        return function(store, *numbers)
 
 
 def _steps(store: Store, run: int) -> list[Row]:
     """Returns every step that has an attempt, finished or not, with what its attempts passed."""
-    sql = """select step, count(*), min(attempt), max(attempt), max(visible_fraction), avg(visible_fraction),
-        sum(discovered) from attempts where run = ? group by step order by step"""
-    names = ("step", "attempts", "first", "last", "best", "mean", "discovered")
+    sql = """select step, count(*) as attempts, min(attempt) as first, max(attempt) as last,
+        max(visible_fraction) as best, avg(visible_fraction) as mean, sum(discovered) as discovered
+        from attempts where run = ? group by step order by step"""
     finished = {row["step"]: row for row in store.steps(run)}
-    rows = [dict(zip(names, values, strict=True)) for values in store.query(sql, [run])]
+    rows = store.rows(sql, [run])
     for row in rows:
         known: Mapping[str, Any] = finished.get(row["step"], {})
         row |= {"finished": bool(known), "loss": known.get("loss"), "metrics": known.get("metrics") or {}}

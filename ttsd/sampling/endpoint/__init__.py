@@ -47,7 +47,7 @@ class EndpointSampler:
             system=self._model.system_prompt,
             max_tokens=limit,
             temperature=self._sampling.temperature,
-            top_p=self._sampling.top_p,
+            top_p=1.0,  # a server may have another default
             logprobs=True,
             chat_template_kwargs={"enable_thinking": self._model.enable_thinking, **self._model.chat_template_kwargs},
         )

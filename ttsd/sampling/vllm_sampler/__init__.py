@@ -142,7 +142,6 @@ class VllmSampler:
         return SamplingParams(
             max_tokens=max_tokens,
             temperature=self.settings.temperature,
-            top_p=self.settings.top_p,
             stop_token_ids=list(self.settings.stop_token_ids),
             ignore_eos=True,  # the stop tokens are said above; the model's own opinion may differ
             logprobs=0,  # of the sampled token only
@@ -193,7 +192,6 @@ def made(parts: SamplerParts) -> VllmSampler:
         adapters=parts.adapters,
         max_lora_rank=parts.config.lora.rank,
         temperature=sampling.temperature,
-        top_p=sampling.top_p,
         dtype=model.dtype,
         device=model.sampler_on[0],
         quantization=model.sampler_bits,

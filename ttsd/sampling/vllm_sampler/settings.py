@@ -32,7 +32,6 @@ class VllmSettings:
     adapters: int = 1
     max_lora_rank: int = 32
     temperature: float = 1.0
-    top_p: float = 1.0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
     quantization: Literal["none", "fp8"] = "none"

@@ -46,7 +46,7 @@ async function showCharts(fresh) {
 
 // The small charts share one legend.
 function showLegend(element) {
-  const { domain, range } = data.specs.question.layer[0].encoding.color.scale;
+  const { domain, range } = data.specs.question.encoding.color.scale;
   element.innerHTML = domain.map((_, i) => `<span><i style="background:${range[i]}"></i></span>`).join("");
   element.querySelectorAll("span").forEach((span, i) => span.append(domain[i]));
 }
