@@ -217,11 +217,21 @@ def _on_base(
     config: Config, shape: Shape, width: int, lengths: Lengths, questions: int, hardware: Hardware
 ) -> list[Need]:
     """Returns what a sampler needs that uses the trainer's weights and decodes a group without paging."""
-    cache = shape.kv_bytes(lengths.group * (lengths.prompt + lengths.completion), width)
-    needs = [Need("sampler", KV_CACHE, cache, "of one group, all at full length")]
-    if hardware.is_cpu:  # packed for the processor
-        copied = shape.embedding if width == 2 else shape.linear
-        needs.append(Need("sampler", "weights to decode with", copied * width, "a copy"))
+    from ttsd.backbone import KEPT_PROMPTS_BYTES
+
+    tokens, own = lengths.group * (lengths.prompt + lengths.completion), width * shape.adapter(config.lora.rank)
+    one_layer = shape.kv_bytes(tokens, width) / shape.layers
+    copies = 1.0 + (0.0 if hardware.is_cpu else shape.queries / shape.keys)
+    needs = [
+        Need("sampler", KV_CACHE, _SLACK * shape.layers * one_layer, "of one group, all at full length"),
+        Need("sampler", "attention", copies * one_layer, "keys and values of one layer, grown and for each query"),
+        Need("sampler", "prompts for the next group", KEPT_PROMPTS_BYTES),
+    ]
+    if hardware.is_cpu and width == 4:
+        needs.append(Need("sampler", "weights to decode with", shape.linear * width, "a copy, the adapter merged"))
+    else:
+        packed = shape.embedding * width if hardware.is_cpu else 0
+        needs.append(Need("sampler", "weights to decode with", packed + own, "the adapter, and on a CPU the head"))
     return needs
 
 
