@@ -111,11 +111,16 @@ def test_in_16_bits_only_what_rounding_explains_passes(mean: float, agree: bool)
             parity.judge_ways(findings, "bfloat16")
 
 
-@pytest.mark.parametrize("kind", ["mamba", "recurrent_gemma"])
-async def test_states_that_the_sampler_does_not_find_are_refused_at_its_start(tmp_path: Path, kind: str) -> None:
+MAMBA2 = {"num_heads": 8, "head_dim": 8, "state_size": 8, "n_groups": 1}
+
+
+@pytest.mark.parametrize(("kind", "settings"), [("mamba", {}), ("mamba2", MAMBA2), ("recurrent_gemma", {})])
+async def test_states_that_the_sampler_does_not_find_are_refused_at_its_start(
+    tmp_path: Path, kind: str, settings: dict[str, int]
+) -> None:
     from ttsd.backbone import load_base
 
-    folder = str(write_family(kind, tmp_path, {}))
+    folder = str(write_family(kind, tmp_path, settings))
     sampler = HfSampler(
         HfSettings(max_tokens=8, stop_token_ids=()), str, lambda: load_base(folder, dtype="float32", threads=1)
     )

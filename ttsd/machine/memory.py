@@ -6,6 +6,7 @@ what the other one leaves, or nearly all of a GPU of their own.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -222,10 +223,11 @@ def _on_base(
     tokens, own = lengths.group * (lengths.prompt + lengths.completion), width * shape.adapter(config.lora.rank)
     one_layer = shape.kv_bytes(tokens, width) / shape.layers
     copies = 1.0 + (0.0 if hardware.is_cpu else shape.queries / shape.keys)
+    prompts = shape.kv_bytes(lengths.prompt, width) * (questions if lengths.shared else math.inf)
     needs = [
         Need("sampler", KV_CACHE, _SLACK * shape.layers * one_layer, "of one group, all at full length"),
         Need("sampler", "attention", copies * one_layer, "keys and values of one layer, grown and for each query"),
-        Need("sampler", "prompts for the next group", KEPT_PROMPTS_BYTES),
+        Need("sampler", "prompts for the next group", min(KEPT_PROMPTS_BYTES, prompts)),
     ]
     if hardware.is_cpu and width == 4:
         needs.append(Need("sampler", "weights to decode with", shape.linear * width, "a copy, the adapter merged"))
