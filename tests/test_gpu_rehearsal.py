@@ -55,7 +55,7 @@ def test_a_step_takes_the_memory_that_is_planned(found: Any, what: str, checkpoi
 
 
 def test_decoding_takes_the_memory_that_is_planned(found: Any) -> None:
-    """Also without the weights, which are most of it: nothing is learned here, so of the trainer there is an adapter."""
+    """Also without the weights, which are most of it. Nothing is learned, so the trainer has but an adapter."""
     plan = planned("decoded", decoding())
     adapter = plan["trainer adapters and optimizer"] / 5  # without gradient, moments and teacher
     weights = plan["trainer base weights"]

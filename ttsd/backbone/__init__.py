@@ -19,7 +19,13 @@ from ttsd.backbone.lora import Adapter, LoraShape
 from ttsd.backbone.model_folder import resolve
 from ttsd.backbone.peft_folder import check_loads
 from ttsd.backbone.prefixes import KEPT_PROMPTS_BYTES, Prefixes
-from ttsd.backbone.processor import cpu_computes_bfloat16, cpu_threads, device_named, resolved_dtype
+from ttsd.backbone.processor import (
+    cpu_computes_bfloat16,
+    cpu_threads,
+    device_named,
+    resolved_dtype,
+    return_freed_memory,
+)
 from ttsd.backbone.tokenizer import Tokenizer
 from ttsd.backbone.weights import weights_digest
 
@@ -51,6 +57,7 @@ __all__ = [
     "replacing",
     "resolve",
     "resolved_dtype",
+    "return_freed_memory",
     "weights_digest",
     "write_merged",
 ]

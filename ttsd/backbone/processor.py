@@ -62,6 +62,12 @@ def keep_freed_memory() -> bool:
     return tell is not None and bool(tell(_M_MMAP_MAX, 0) and tell(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
+def return_freed_memory() -> None:
+    """Gives memory that is kept (`keep_freed_memory`) back to the system: what comes next has other sizes."""
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
+
+
 def cpu_threads(wanted: int | None, *, alone: bool, cores: int | None = None) -> int:
     """Threads of the sampler and of the trainer, each, on a CPU. `wanted`: `model.threads`, which decides if given.
 
