@@ -87,6 +87,50 @@ FAMILIES = {
     "seed-oss": Family("Seed-OSS", "seed_oss", True),
 }
 
+_MLA = {
+    "q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8,
+    "num_key_value_heads": 4, "head_dim": 4,
+}  # fmt: skip
+_ROUTED = {
+    **EXPERTS, "n_routed_experts": 4, "n_shared_experts": 1, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1,
+}  # fmt: skip
+_STATES = {"mamba_n_heads": 4, "mamba_d_state": 8, "mamba_n_groups": 1}
+_YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 64}
+_GEMMA3N = {
+    **WINDOW, "num_hidden_layers": 5, "layer_types": ["sliding_attention"] * 4 + ["full_attention"],
+    "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 320, "num_kv_shared_layers": 0,
+    "intermediate_size": 64, "laurel_rank": 4, "altup_num_inputs": 2, "activation_sparsity_pattern": None,
+}  # fmt: skip
+_LLAMA4 = {**EXPERTS, "attention_chunk_size": 16, "intermediate_size_mlp": 64, "no_rope_layers": [1, 1, 1, 0]}
+OTHERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "DeepSeek V2": ("deepseek_v2", {**_MLA, **_ROUTED}),
+    "DeepSeek V3": ("deepseek_v3", {**_MLA, **_ROUTED}),
+    "GLM-4.5": ("glm4_moe", _ROUTED),
+    "GLM-4.7-Flash": ("glm4_moe_lite", {**_MLA, **_ROUTED}),
+    "MiniCPM 3": ("minicpm3", _MLA),
+    "Hunyuan-MoE": ("hunyuan_v1_moe", {"num_experts": 4, "moe_topk": 2, "moe_intermediate_size": 32}),
+    "ERNIE 4.5 MoE": ("ernie4_5_moe", {"moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 32}),
+    "Nemotron": ("nemotron", {}),
+    "Nemotron-H": ("nemotron_h", {"mamba_num_heads": 4, "mamba_head_dim": 16, "ssm_state_size": 8, "n_groups": 1}),
+    "StableLM": ("stablelm", {}),
+    "Bamba": ("bamba", {**_STATES, "mamba_d_head": 16, "attn_layer_indices": [1, 3]}),
+    "Falcon-H1": ("falcon_h1", {**_STATES, "mamba_d_head": 8, "mamba_d_ssm": 32, "lm_head_multiplier": 0.5}),
+    "OLMo-Hybrid": ("olmo_hybrid", LINEAR),
+    "OLMo 1 with clipped projections": ("olmo", {"clip_qkv": 0.5}),
+    "Command R7B": ("cohere2", WINDOW),
+    "EXAONE 4": ("exaone4", WINDOW),
+    "Llama 4 (text)": ("llama4_text", _LLAMA4),
+    "Llama with YaRN": ("llama", {"rope_parameters": _YARN}),
+    "Gemma 3n (text)": ("gemma3n_text", _GEMMA3N),
+    "Mixtral": ("mixtral", {**EXPERTS, "sliding_window": None}),
+    "Mixtral with a window": ("mixtral", {**EXPERTS, **WINDOW}),
+    "MiniMax-M2": ("minimax_m2", EXPERTS),
+    "MiMo-V2-Flash": ("mimo_v2_flash", {**_ROUTED, **WINDOW}),
+    "Granite 3 MoE": ("granitemoe", {**EXPERTS, "logits_scaling": 6.0}),
+    "Qwen2 with windows": ("qwen2", {**WINDOW, "use_sliding_window": True, "max_window_layers": 1}),
+}
+OWN_CACHE: Mapping[str, Mapping[str, Any]] = {"kimi_linear": {**_MLA, **_ROUTED}, "minimax": EXPERTS}
+
 # What vLLM 0.32.0's CPU build did once with a larger model of each family, in float32: the parity check of a start.
 _EXACT = "same, 1e-5"
 _TRITON = "not on a CPU (Triton)"
@@ -157,6 +201,11 @@ def sequences() -> list[tuple[int, ...]]:
         start + branch + tokens(25),
         tokens(15),
     ]
+
+
+def others() -> str:
+    """Returns the sentence of the documentation about families that are not in its table."""
+    return f"The same is tested for {', '.join(list(OTHERS)[:-1])} and {list(OTHERS)[-1]}."
 
 
 def table() -> str:

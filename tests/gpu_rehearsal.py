@@ -29,7 +29,8 @@ from torch.utils._pytree import tree_leaves  # noqa: TID253
 from torch.utils.flop_counter import FlopCounterMode  # noqa: TID253
 from torch.utils.weak import WeakIdKeyDictionary  # noqa: TID253
 
-from ttsd.backbone import Base, frozen
+from ttsd.backbone import Base, LoraShape, check_decodes, frozen, generate
+from ttsd.backbone.lora import Adapter
 from ttsd.config import Config
 from ttsd.machine.shape import KNOWN
 from ttsd.nouns import Example, Prompt
@@ -39,7 +40,8 @@ aten = torch.ops.aten
 GPU = torch.device("cuda:0")
 NAME = "Qwen/Qwen3-8B"
 GROUP, PROMPT, COMPLETION = 2, 2048, 3072
-LAYERS = {"step": 8, "checkpointed": 36, "counted": 4}  # all of them where that takes seconds
+LAYERS = {"step": 8, "checkpointed": 36, "counted": 4, "decoded": 36}  # all of them where that takes seconds
+LATE = 2  # of a group of completions, the last ones are asked for while the others are decoded
 
 
 @dataclass
@@ -62,7 +64,13 @@ class Gpu(TorchDispatchMode):
         if func is aten.empty.memory_format and list(args[0]) == [2, 1, 1]:
             with _disable_current_modes():  # a CausalBias can't be made of a tensor without numbers
                 return torch.Tensor._make_subclass(CausalBias, torch.empty(0))
+        if torch.is_inference_mode_enabled() and func.namespace == "aten":
+            with self:  # here a function comes whole, and what it allocates inside counts too
+                if (output := func.decompose(*args, **(kwargs or {}))) is not NotImplemented:
+                    return output
         output = func(*args, **(kwargs or {}))
+        if func is aten.lift_fresh.default:
+            output.constant = None  # a number that the mode remembers would really be copied to the GPU
         if func is aten.any.default:  # "all are finite" is true, "any is" of those that were spoiled is not
             self._no[output] = None
         for leaf in tree_leaves(output):
@@ -142,6 +150,33 @@ def step(base: Base, config: Config) -> None:
     trainer.snapshot("question")
 
 
+def decoding() -> Config:
+    """A group of short completions: each token takes a second here."""
+    lengths = {"group_size": 8, "max_prompt_len": PROMPT // 2, "max_tokens": 12}
+    return settings(False).changed("sampling", **lengths).changed("reprompt", max_reprompt_len=PROMPT // 2)
+
+
+def decode(base: Base, config: Config) -> None:
+    """Samples a group that two join later, with a prompt of the same beginning; one is given up at the end."""
+    sampling, lora = config.sampling, config.lora
+    base.wire(LoraShape.of(lora.rank, lora.alpha, lora.target_modules))
+    check_decodes(base)
+    adapter, prompt = Adapter(base.shapes, base.fresh_values(0)), tuple(range(sampling.max_prompt_len))
+    late = [(*prompt[: PROMPT // 4], *prompt[PROMPT // 4 :][::-1])] * LATE
+    asked = [0] * sampling.group_size
+
+    def given_up(row: int) -> bool:
+        asked[row] += 1
+        return row == 0 and asked[row] == sampling.max_tokens - 1
+
+    completions = generate(
+        base, adapter, [prompt] * (sampling.group_size - LATE), max_tokens=sampling.max_tokens, top_p=0.9, seed=0,
+        should_stop=given_up, more=lambda now: [late.pop() for _ in late[:]] if asked[0] else [],
+    )  # fmt: skip
+    lengths = [len(ids) for ids, _, _ in completions]
+    assert lengths == [sampling.max_tokens - 1] + [sampling.max_tokens] * (sampling.group_size - 1)
+
+
 def rehearsed(what: Callable[[Base, Config], None], config: Config, layers: int, counted: Any) -> int:
     """Returns the most bytes that are there at one time; within `counted`."""
     with FakeTensorMode(), Gpu() as gpu, Kernels():
@@ -158,6 +193,7 @@ def main() -> None:
     peaks = {
         "step": rehearsed(step, settings(False), LAYERS["step"], nullcontext()),
         "checkpointed": rehearsed(step, settings(True), LAYERS["checkpointed"], nullcontext()),
+        "decoded": rehearsed(decode, decoding(), LAYERS["decoded"], nullcontext()),
     }
     counter = FlopCounterMode(display=False)  # it keeps what is checkpointed, so memory is counted without it
     rehearsed(step, settings(False), LAYERS["counted"], counter)

@@ -9,9 +9,10 @@ import pytest
 import torch  # noqa: TID253
 
 from tests.commands import ROOT
-from tests.families import FAMILIES, sequences, table, write_family
-from ttsd.backbone import generate, load_base, plain_logprobs, plain_model, write_merged
+from tests.families import FAMILIES, OTHERS, OWN_CACHE, others, sequences, table, write_family
+from ttsd.backbone import check_decodes, generate, load_base, plain_logprobs, plain_model, write_merged
 from ttsd.backbone.lora import Adapter, LoraShape
+from ttsd.errors import UserError
 
 if TYPE_CHECKING:
     from ttsd.backbone import Base
@@ -36,21 +37,51 @@ def ours(base: Base, rows: list[tuple[int, ...]]) -> list[torch.Tensor]:
     return [logits[forest.rows(at)] for at in range(len(rows))]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_family_is_computed_as_transformers_computes_it(tmp_path: Path, name: str) -> None:
-    folder, rows = write_family(name, tmp_path), sequences()
-    base = load_base(str(folder), dtype="float32", threads=1)
+def check_computed(base: Base, folder: Path, exact: float = EXACT) -> None:
+    """Compares trainer and sampler with transformers; `exact` in nats."""
+    rows = sequences()
     base.wire(SHAPE)
-    assert (base.not_packed is None) == FAMILIES[name].packs
     with base.attached(None), torch.no_grad():
         for found, row in zip(ours(base, rows), rows, strict=True):
-            torch.testing.assert_close(found, truth(folder, row), atol=EXACT, rtol=0)
+            torch.testing.assert_close(found, truth(folder, row), atol=exact, rtol=0)
     prompts = [rows[0][:30], rows[1][:22], rows[4], rows[0][:30]]
     for prompt, (ids, logprobs, _) in zip(prompts, generate(base, None, prompts, max_tokens=20, seed=0), strict=True):
         wanted = truth(folder, (*prompt, *ids))[len(prompt) - 1 : -1]
         found = torch.tensor(logprobs, dtype=torch.float64)
-        torch.testing.assert_close(found, wanted[range(len(ids)), list(ids)], atol=EXACT, rtol=0)
+        torch.testing.assert_close(found, wanted[range(len(ids)), list(ids)], atol=exact, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_is_computed_as_transformers_computes_it(tmp_path: Path, name: str) -> None:
+    folder = write_family(name, tmp_path)
+    base = load_base(str(folder), dtype="float32", threads=1)
+    assert (base.not_packed is None) == FAMILIES[name].packs
+    check_computed(base, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_family_outside_the_table_is_computed_so_too(tmp_path: Path, name: str) -> None:
+    """Whether it packs is what the model itself says, and its gradient pass computes what evaluation does."""
+    folder, rows = write_family(OTHERS[name][0], tmp_path, OTHERS[name][1]), sequences()[:2]
+    base = load_base(str(folder), dtype="float32", threads=1)
+    check_computed(base, folder, 1e-4)
+    adapter, forest = Adapter(base.shapes, base.fresh_values(0), trainable=True), base.pack(rows)
+    with base.attached(None), torch.no_grad():
+        bare = base.hidden(forest)
+    with base.attached(adapter, learns=True):
+        hidden = base.hidden(forest)
+        (hidden @ base.head.T).log_softmax(-1)[:, 5].sum().backward()
+    assert torch.equal(hidden, bare)
+    assert adapter.gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", OWN_CACHE)
+def test_a_model_with_a_cache_of_its_own_is_refused_before_it_samples(tmp_path: Path, kind: str) -> None:
+    folder = write_family(kind, tmp_path, OWN_CACHE[kind])
+    with pytest.raises(UserError, match=r"does not decode with transformers' own cache .* use model\.sampler=vllm"):
+        check_decodes(load_base(str(folder), dtype="float32", threads=1))
 
 
 @pytest.mark.slow
@@ -188,3 +219,4 @@ def test_an_adapter_of_a_model_that_reads_weights_itself_is_the_same_in_peft_and
 def test_the_table_of_the_documentation_is_that_of_these_tests() -> None:
     page = (ROOT / "docs" / "models.md").read_text("utf-8")
     assert table() in page, "put this into docs/models.md:\n" + table()
+    assert others() in page, "put this into docs/models.md:\n" + others()

@@ -14,7 +14,8 @@ import pytest
 import torch  # noqa: TID253
 
 from tests.commands import ROOT
-from tests.gpu_rehearsal import COMPLETION, GROUP, LAYERS, NAME, PROMPT, settings
+from tests.gpu_rehearsal import COMPLETION, GROUP, LAYERS, NAME, PROMPT, decoding, settings
+from ttsd.config import Config
 from ttsd.machine.gpus import machine_named
 from ttsd.machine.memory import memory_of
 from ttsd.machine.shape import KNOWN, Shape
@@ -39,19 +40,27 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return json.loads(ran.stdout.splitlines()[-1])
 
 
-def planned(what: str, checkpointing: bool) -> dict[str, float]:
+def planned(what: str, config: Config) -> dict[str, float]:
     """Bytes of each part that has tensors."""
     shape = Shape.read({**KNOWN[NAME], "num_hidden_layers": LAYERS[what]})
-    config = settings(checkpointing)
     memory = memory_of(config, shape, machine_named("h100-80").used_by(config.model), questions=1)
-    return {part.what: part.bytes for part in memory.parts if part.what != "process"}
+    return {f"{part.where} {part.what}": part.bytes for part in memory.parts if part.what != "process"}
 
 
 @pytest.mark.parametrize(("what", "checkpointing"), [("step", False), ("checkpointed", True)])
 def test_a_step_takes_the_memory_that_is_planned(found: Any, what: str, checkpointing: bool) -> None:
-    plan = planned(what, checkpointing)
-    del plan["KV cache, at least"]
-    assert found["peaks"][what] == pytest.approx(sum(plan.values()), rel=0.15)
+    plan = planned(what, settings(checkpointing))
+    trainer = sum(size for part, size in plan.items() if part.startswith("trainer"))
+    assert found["peaks"][what] == pytest.approx(trainer, rel=0.15)
+
+
+def test_decoding_takes_the_memory_that_is_planned(found: Any) -> None:
+    """Also without the weights, which are most of it. Nothing is learned, so the trainer has but an adapter."""
+    plan = planned("decoded", decoding())
+    adapter = plan["trainer adapters and optimizer"] / 5  # without gradient, moments and teacher
+    weights = plan["trainer base weights"]
+    sampler = sum(size for part, size in plan.items() if part.startswith("sampler"))
+    assert found["peaks"]["decoded"] - weights == pytest.approx(sampler + adapter, rel=0.15)
 
 
 def test_a_step_takes_the_operations_of_its_products(found: Any) -> None:

@@ -206,7 +206,7 @@ def test_attempts_that_read_feedback_have_a_long_prompt_each() -> None:
     assert (alone.student, reading.student) == (2048 + 16 * 8192, 16 * 12_000)
 
 
-def test_the_transformers_sampler_shares_the_weights_and_nothing_else() -> None:
+def test_the_transformers_sampler_shares_the_weights_and_decodes_with_little_more() -> None:
     small = settings(
         model={"sampler": "transformers", "quantization": "nf4"},
         sampling={"group_size": 4, "max_tokens": 4096},
@@ -215,7 +215,9 @@ def test_the_transformers_sampler_shares_the_weights_and_nothing_else() -> None:
     )
     found = memory(small, RTX4090)
     assert found.fits
-    assert [one.what for one in found.parts if one.where == "sampler"] == [KV_CACHE]
+    sampler = [one.what for one in found.parts if one.where == "sampler"]
+    assert sampler == [KV_CACHE, "attention", "prompts for the next group", "weights to decode with"]
+    assert found.needs["sampler"] < 1.3 * found.least_cache
     assert found.limits["sampler"] == GPU_SHARE * RTX4090.gpu - found.needs["trainer"]
 
 

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 PROMPT, LONGEST = (5, 6, 7, 8, 9, 10), 60
 
 
-def trainer(folder: Path, name: str, dtype: str) -> Trainer:
+def trainer(folder: Path, name: str, dtype: str, **distillation: int) -> Trainer:
     from ttsd.training.trainer import Trainer
 
     model = {"dtype": dtype, "path": str(write_family(name, folder))}
-    return Trainer(str(folder), Config.model_validate({"model": model, "lora": {"rank": 4, "alpha": 8.0}}), threads=1)
+    settings = {"model": model, "lora": {"rank": 4, "alpha": 8.0}, "distillation": distillation}
+    return Trainer(str(folder), Config.model_validate(settings), threads=1)
 
 
 async def check(made: Trainer) -> dict[str, float]:
@@ -43,6 +44,26 @@ async def test_three_ways_agree(tmp_path: Path, name: str, dtype: str) -> None:
     findings = await check(trainer(tmp_path, name, dtype))
     if dtype == "float32":
         assert max(findings[f"{way}/max"] for way in ("gap", "packed", "gradient")) < 1e-4
+
+
+async def test_the_longest_prompt_is_computed_five_times(tmp_path: Path) -> None:
+    """By the sampler, by the trainer with the adapter and without, with gradients, and by transformers."""
+    made, passes = trainer(tmp_path, "qwen3", "float32"), []
+    made.base.model.get_decoder().embed_tokens.register_forward_hook(
+        lambda module, args, output: passes.append(output.shape[1])
+    )
+    await check(made)
+    assert sum(tokens >= LONGEST - len(PROMPT) for tokens in passes) == 5
+
+
+async def test_the_check_takes_no_larger_pass_than_a_step(tmp_path: Path) -> None:
+    made, sizes = trainer(tmp_path, "mistral 0.1", "float32", token_budget=100), []
+    made.base.model.get_decoder().embed_tokens.register_forward_hook(
+        lambda module, args, output: sizes.append(output.shape[0] * output.shape[1])
+    )
+    findings = await check(made)
+    assert max(sizes) <= 100
+    assert findings["gap/max"] < 1e-4
 
 
 @pytest.mark.slow
@@ -90,11 +111,16 @@ def test_in_16_bits_only_what_rounding_explains_passes(mean: float, agree: bool)
             parity.judge_ways(findings, "bfloat16")
 
 
-@pytest.mark.parametrize("kind", ["mamba", "recurrent_gemma"])
-async def test_states_that_the_sampler_does_not_find_are_refused_at_its_start(tmp_path: Path, kind: str) -> None:
+MAMBA2 = {"num_heads": 8, "head_dim": 8, "state_size": 8, "n_groups": 1}
+
+
+@pytest.mark.parametrize(("kind", "settings"), [("mamba", {}), ("mamba2", MAMBA2), ("recurrent_gemma", {})])
+async def test_states_that_the_sampler_does_not_find_are_refused_at_its_start(
+    tmp_path: Path, kind: str, settings: dict[str, int]
+) -> None:
     from ttsd.backbone import load_base
 
-    folder = str(write_family(kind, tmp_path, {}))
+    folder = str(write_family(kind, tmp_path, settings))
     sampler = HfSampler(
         HfSettings(max_tokens=8, stop_token_ids=()), str, lambda: load_base(folder, dtype="float32", threads=1)
     )

@@ -18,8 +18,14 @@ from ttsd.backbone.generation import FinishReason, Generated, check_decodes, gen
 from ttsd.backbone.lora import Adapter, LoraShape
 from ttsd.backbone.model_folder import resolve
 from ttsd.backbone.peft_folder import check_loads
-from ttsd.backbone.prefixes import Prefixes
-from ttsd.backbone.processor import cpu_computes_bfloat16, cpu_threads, device_named, resolved_dtype
+from ttsd.backbone.prefixes import KEPT_PROMPTS_BYTES, Prefixes
+from ttsd.backbone.processor import (
+    cpu_computes_bfloat16,
+    cpu_threads,
+    device_named,
+    resolved_dtype,
+    return_freed_memory,
+)
 from ttsd.backbone.tokenizer import Tokenizer
 from ttsd.backbone.weights import weights_digest
 
@@ -27,6 +33,7 @@ from ttsd.backbone.weights import weights_digest
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 __all__ = [
+    "KEPT_PROMPTS_BYTES",
     "Adapter",
     "Base",
     "FinishReason",
@@ -50,6 +57,7 @@ __all__ = [
     "replacing",
     "resolve",
     "resolved_dtype",
+    "return_freed_memory",
     "weights_digest",
     "write_merged",
 ]

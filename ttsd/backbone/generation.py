@@ -16,7 +16,7 @@ from ttsd.backbone.cache import check_filled, join, new_cache, only_keys, select
 from ttsd.backbone.head import body_of
 from ttsd.backbone.lora import Adapter, Prepared
 from ttsd.backbone.prefixes import Prefixes
-from ttsd.errors import InfrastructureError
+from ttsd.errors import InfrastructureError, UserError
 
 _TOKENS_BETWEEN_JOINS = 8  # a join copies the cache
 _BLOCK = 256  # words of the vocabulary that are summed first
@@ -81,9 +81,14 @@ def generate(
 @torch.no_grad()
 def check_decodes(base: Base) -> None:
     """Reads two tokens. UserError: the model keeps states where this sampler can't find or join them."""
-    cache = new_cache(base.model)
-    with base.attached(None):
-        body_of(base.model)(input_ids=torch.tensor([[3, 4]], device=base.device), past_key_values=cache, use_cache=True)
+    cache, ids = new_cache(base.model), torch.tensor([[3, 4]], device=base.device)
+    try:
+        with base.attached(None):
+            body_of(base.model)(input_ids=ids, past_key_values=cache, use_cache=True)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"the model does not decode with transformers' own cache ({error}); use model.sampler=vllm"
+        ) from error
     check_filled(base.model, cache)
 
 

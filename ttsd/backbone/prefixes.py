@@ -10,13 +10,13 @@ from torch import Tensor  # noqa: TID253
 Tokens = tuple[int, ...]
 Layers = list[tuple[Tensor, Tensor]]  # keys and values of each layer, (1, heads, tokens, size)
 
-_MOST_BYTES = 256 << 20
+KEPT_PROMPTS_BYTES = 256 << 20
 
 
 class Prefixes:
     """Keeps those of one base with one adapter; a change of either needs new ones. The newest prompts are kept."""
 
-    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+    def __init__(self, most_bytes: int = KEPT_PROMPTS_BYTES) -> None:
         self._most_bytes = most_bytes
         self._read: dict[Tokens, Layers] = {}
 

@@ -56,10 +56,16 @@ def keep_freed_memory() -> bool:
     """Has this process keep the memory of freed tensors for the next ones; False: its C library has no such setting.
 
     Else glibc gives each large tensor back to the system, which has to clear it again for the next: a tenth to a third
-    of the time of decoding. What the process holds at its peak stays the same.
+    of the time of decoding. What is kept and does not fit what comes next adds to the peak (`return_freed_memory`).
     """
     tell = getattr(ctypes.CDLL(None), "mallopt", None)
     return tell is not None and bool(tell(_M_MMAP_MAX, 0) and tell(_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def return_freed_memory() -> None:
+    """Gives memory that is kept (`keep_freed_memory`) back to the system: what comes next has other sizes."""
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
 
 
 def cpu_threads(wanted: int | None, *, alone: bool, cores: int | None = None) -> int:

@@ -6,6 +6,7 @@ what the other one leaves, or nearly all of a GPU of their own.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -114,7 +115,7 @@ def memory_of(config: Config, shape: Shape, hardware: Hardware, *, questions: in
     learns, own_weights = method_named(config.method).learns, sampler_named(config.model.sampler).own_weights
     parts = (
         *(_base(config, shape, width) if learns or not own_weights else ()),
-        *(_learning(config, shape, width, lengths, questions) if learns else ()),
+        *(_learning(config, shape, width, lengths, questions, hardware) if learns else ()),
         *(_own_process if own_weights else _on_base)(config, shape, width, lengths, questions, hardware),
     )
     return Memory(parts, _limits(config, hardware, Memory(parts, {}).needs))
@@ -192,7 +193,9 @@ def _base(config: Config, shape: Shape, width: int) -> list[Need]:
     ]
 
 
-def _learning(config: Config, shape: Shape, width: int, lengths: Lengths, questions: int) -> list[Need]:
+def _learning(
+    config: Config, shape: Shape, width: int, lengths: Lengths, questions: int, hardware: Hardware
+) -> list[Need]:
     """Returns what gradient steps add to it: the adapters, and the activations of the largest micro-batch."""
     distillation, numbers = config.distillation, f"{shape.adapter(config.lora.rank) / 1e6:.0f} M numbers"
     row = max(lengths.prompt + lengths.completion, min(distillation.token_budget, lengths.student))
@@ -202,14 +205,15 @@ def _learning(config: Config, shape: Shape, width: int, lengths: Lengths, questi
     again = (1 - keeps) * row * shape.layers * shape.hidden * width + (keeps < 1) * row * layer
     kept = keeps * row * shape.layers * layer + again
     passing = max(lengths.teacher_prompt + lengths.completion, min(distillation.token_budget, lengths.teacher))
-    logits = 3 * width + 3 * 4  # student, teacher, gradient; their float32 log-softmaxes
-    chunk = f"{LOGITS_AT_ONCE // shape.vocab} tokens at a time"
+    at_once = min(lengths.group * lengths.completion, LOGITS_AT_ONCE // shape.vocab)
+    logits = 3 * width * (1 if config.sampling.temperature == 1.0 else 2)  # student, teacher, gradient; divided by it
+    logits += 0 if hardware.is_cpu else 3 * 4  # their float32 log-softmaxes; a CPU makes those of a few rows
     return [
         Need("trainer", "adapters and optimizer", questions * learner_bytes(config, shape), numbers),
         Need("trainer", "student activations", kept * _SLACK, f"{row} tokens{', checkpointed' * (keeps < 1)}"),
         Need("trainer", "teacher activations", passing * layer / 2 * _SLACK, f"{passing} tokens, one layer at a time"),
         Need("trainer", "hidden states", 3.0 * row * shape.hidden * width, "student, its gradient, teacher"),
-        Need("trainer", "logits", float(LOGITS_AT_ONCE * logits), chunk),
+        Need("trainer", "logits", float(at_once * shape.vocab * logits), f"{at_once} tokens at a time"),
     ]
 
 
@@ -217,11 +221,22 @@ def _on_base(
     config: Config, shape: Shape, width: int, lengths: Lengths, questions: int, hardware: Hardware
 ) -> list[Need]:
     """Returns what a sampler needs that uses the trainer's weights and decodes a group without paging."""
-    cache = shape.kv_bytes(lengths.group * (lengths.prompt + lengths.completion), width)
-    needs = [Need("sampler", KV_CACHE, cache, "of one group, all at full length")]
-    if hardware.is_cpu:  # packed for the processor
-        copied = shape.embedding if width == 2 else shape.linear
-        needs.append(Need("sampler", "weights to decode with", copied * width, "a copy"))
+    from ttsd.backbone import KEPT_PROMPTS_BYTES
+
+    tokens, own = lengths.group * (lengths.prompt + lengths.completion), width * shape.adapter(config.lora.rank)
+    one_layer = shape.kv_bytes(tokens, width) / shape.layers
+    copies = 1.0 + (0.0 if hardware.is_cpu else shape.queries / shape.keys)
+    prompts = shape.kv_bytes(lengths.prompt, width) * (questions if lengths.shared else math.inf)
+    needs = [
+        Need("sampler", KV_CACHE, _SLACK * shape.layers * one_layer, "of one group, all at full length"),
+        Need("sampler", "attention", copies * one_layer, "keys and values of one layer, grown and for each query"),
+        Need("sampler", "prompts for the next group", min(KEPT_PROMPTS_BYTES, prompts)),
+    ]
+    if hardware.is_cpu and width == 4:
+        needs.append(Need("sampler", "weights to decode with", shape.linear * width, "a copy, the adapter merged"))
+    else:
+        packed = shape.embedding * width if hardware.is_cpu else 0
+        needs.append(Need("sampler", "weights to decode with", packed + own, "the adapter, and on a CPU the head"))
     return needs
 
 

@@ -266,7 +266,7 @@ async def _local_engine(
 ) -> AsyncGenerator[Engine, None]:
     """Loads the model into sampler and trainer side by side and checks that they agree."""
     await in_thread(import_module, "ttsd.training.trainer")
-    from ttsd.backbone import cpu_threads, model_sizes, resolve
+    from ttsd.backbone import cpu_threads, model_sizes, resolve, return_freed_memory
     from ttsd.training.trainer import Trainer
 
     path = resolve(config.model.path, config.model.revision)
@@ -302,6 +302,7 @@ async def _local_engine(
                     longest=longest_prompt(config, engine.trainer.base.length),
                     quantised=differs_in_bits(config.model),
                 )
+            return_freed_memory()
         if (init := config.lora.init) is not None:
             engine.init = AdapterRef("init", 0, Path(init).absolute())
             await sampler.swap(None, engine.init)

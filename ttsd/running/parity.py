@@ -74,19 +74,17 @@ async def check_parity(
         await in_thread(_make_scratch, trainer, prompt, ref.path)
         try:
             await sampler.swap(None, ref)
-            asked = [(prompt, ref), (prompt, None)] * COMPLETIONS + [(long, ref)]
+            asked = [(prompt, ref)] * COMPLETIONS + [(long, ref)] + [(prompt, None)] * COMPLETIONS
             completions = await asyncio.gather(*(sampler.complete(ids, who, max_tokens=TOKENS) for ids, who in asked))
-            names = [NAME if who else None for _, who in asked]
             sampled = [(ids, one.token_ids) for (ids, _), one in zip(asked, completions, strict=True)]
-            adapted = await in_thread(_read, trainer, names, sampled)
-            base = await in_thread(_read, trainer, [None] * len(names), sampled)
-            own = [pair for pair, name in zip(sampled, names, strict=True) if name]
-            ways = await in_thread(trainer.logprobs_each_way, NAME, own)
+            own, others = sampled[: COMPLETIONS + 1], sampled[COMPLETIONS + 1 :]
+            ways = await in_thread(trainer.logprobs_each_way, NAME, own, others)
         finally:
             await sampler.drop(ref)
             await in_thread(trainer.drop, NAME)
     said = [value for completion in completions for value in completion.logprobs]
-    findings = compare(said, adapted, base) | compare_ways(ways)
+    adapted = [*ways["packed"], *ways["base"][len(ways["packed"]) :]]
+    findings = compare(said, adapted, ways["base"]) | compare_ways(ways)
     dtype = "fewer bits" if quantised else sampler.info["dtype"]
     judge_ways(findings, dtype)
     judge(findings, dtype)
@@ -187,11 +185,3 @@ def _make_scratch(trainer: Trainer, prompt: tuple[int, ...], folder: Path) -> No
         if fmean(abs(one - other) for one, other in zip(adapted, base, strict=True)) > ENOUGH:
             break
     trainer.export(NAME, folder)
-
-
-def _read(trainer: Trainer, names: Sequence[str | None], pairs: Sequence[tuple[Tokens, Tokens]]) -> list[float]:
-    """Returns the trainer's log-probabilities of all sampled tokens, each completion under its own adapter."""
-    found = (
-        trainer.logprobs(name, prompt, completion) for name, (prompt, completion) in zip(names, pairs, strict=True)
-    )
-    return [value for values in found for value in values]

@@ -121,34 +121,43 @@ class Trainer:
         with self.base.attached(adapter), torch.no_grad():
             return self._sampled_logprobs([(tuple(prompt_ids), tuple(completion_ids))]).tolist()
 
-    def logprobs_each_way(self, name: str, pairs: Sequence[Pair]) -> dict[str, list[float]]:
+    def logprobs_each_way(self, name: str, pairs: Sequence[Pair], others: Sequence[Pair]) -> dict[str, list[float]]:
         """Returns the log-probabilities of all completion tokens of `pairs` as the student has them, in several ways.
 
         `packed` as in a step, `gradient` the same with gradients on, `plain` by transformers' own forward pass, one
-        sequence at a time, `rounded` the same with each layer's output rounded once more.
+        sequence at a time, `rounded` the same for the first pair with each layer's output rounded once more; and under
+        the base alone (`base`) those of `pairs` and of `others`. No pass is larger than a step's micro-batch.
         InfrastructureError: the model's layers have no finite gradient.
         """
         student = self._learners[name].student
         with self.base.attached(student), torch.no_grad():
-            packed, plain = self._sampled_logprobs(pairs), self._plain_logprobs(pairs)
+            packed, plain = self._in_parts(self._sampled_logprobs, pairs), self._plain_logprobs(pairs)
             with self.base.rounded_again():
                 rounded = self._plain_logprobs(pairs[:1])
         with self.base.attached(student, learns=True):
-            learning = self._probed_gradient(student, pairs)
-        found = {"packed": packed, "gradient": learning, "plain": plain, "rounded": rounded}
+            learning = self._in_parts(self._probed_gradient, pairs)
+        finite = bool(student.gradient.isfinite().all()) and bool(student.gradient.any())
+        student.gradient.zero_()
+        if not finite:
+            raise InfrastructureError("the model's layers give no finite gradient; choose another model")
+        with self.base.attached(None), torch.no_grad():
+            base = self._in_parts(self._sampled_logprobs, [*pairs, *others])
+        found = {"packed": packed, "gradient": learning, "plain": plain, "rounded": rounded, "base": base}
         return {way: values.tolist() for way, values in found.items()}
 
-    def _probed_gradient(self, student: Adapter, pairs: Sequence[Pair]) -> Tensor:
+    def _in_parts(self, way: Callable[[Sequence[Pair]], Tensor], pairs: Sequence[Pair]) -> Tensor:
+        """Returns what `way` gives for all pairs, one micro-batch at a time."""
+        parts = self.base.batches([joined(*pair) for pair in pairs], self._config.distillation.token_budget)
+        return torch.cat([way([pairs[at] for at in part]) for part in parts])
+
+    def _probed_gradient(self, pairs: Sequence[Pair]) -> Tensor:
+        """Adds to the attached adapter's gradient; returns the log-probabilities of the pass."""
         forest, at, ids = self._packed(pairs)
         try:
             hidden = self.base.hidden(forest)[at]
             torch.autograd.backward(hidden.float().square().mean())
         except (RuntimeError, ValueError, TypeError) as error:
             raise InfrastructureError(f"the model's layers can't be trained: {error}; choose another model") from error
-        finite = bool(student.gradient.isfinite().all()) and bool(student.gradient.any())
-        student.gradient.zero_()
-        if not finite:
-            raise InfrastructureError("the model's layers give no finite gradient; choose another model")
         return self._logprobs_of(hidden.detach(), ids)
 
     def _plain_logprobs(self, pairs: Sequence[Pair]) -> Tensor:
