@@ -270,6 +270,7 @@ async def test_a_broken_judge_is_the_users_mistake(tmp_path: Path, function: str
     with pytest.raises(UserError, match=said) as caught:
         await judged(own_judge(tmp_path, function), "a")
     assert str(tmp_path) in str(caught.value)
+    assert "on the answer 'a'" in str(caught.value)
 
 
 @pytest.mark.slow

@@ -228,8 +228,9 @@ async def test_a_checker_gets_a_functions_values(tmp_path: Path, sandbox: Sandbo
 async def test_a_broken_checker_is_the_users_mistake(tmp_path: Path, sandbox: Sandbox, body: str, said: str) -> None:
     check = f"def check(input, output, expected):\n    {body}\n"
     problem = folder(tmp_path, 'checker = "check.py"', check__py=check)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=said) as caught:
         await judged(problem, "print(2)", sandbox)
+    assert "on the output '2\\n'; correct" in str(caught.value)
 
 
 async def test_a_score_in_between_is_partial_credit(tmp_path: Path, sandbox: Sandbox) -> None:

@@ -235,14 +235,30 @@ def test_the_models_option_beats_files_and_the_bundled_settings_are_for_the_bund
     assert load_config(mine, model="micro").lora == load_config("micro").lora
 
 
-def test_a_folders_own_settings_are_named_and_what_weakens_the_sandbox_first(
+def test_a_folders_own_settings_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("ttsd.toml").write_text('[budget]\nattempts = 3\n[judge]\npython = "./python"\nunsafe_no_sandbox = true\n')
-    assert load_config().judge.unsafe_no_sandbox
-    risky = "judge.unsafe_no_sandbox=True, judge.python='./python', budget.attempts"
-    assert capsys.readouterr().err == f"ttsd: {tmp_path}/ttsd.toml sets {risky}\n"
+    Path("ttsd.toml").write_text("[budget]\nattempts = 3\n[judge]\nslots = 1\n")
+    assert load_config().budget.attempts == 3
+    assert capsys.readouterr().err == f"ttsd: {tmp_path}/ttsd.toml sets budget.attempts, judge.slots\n"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *("judge.unsafe_no_sandbox = true", 'judge.python = "./python"'),
+        *('model.path = "http://somebody/v1"', 'reprompt.hints = "https://somebody/v1"'),
+    ],
+)
+def test_a_folders_own_settings_may_not_weaken_the_sandbox_or_ask_for_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ttsd.toml").write_text(setting)
+    for sources in ([], ["micro"], ["ttsd.toml"]):
+        with pytest.raises(UserError, match=r"ttsd\.toml sets \w+\.\w+, which a folder's own file may not"):
+            load_config(sources)
 
 
 @pytest.mark.parametrize("place", ["model.path", "store.path", "store.state_dir", "judge.python"])

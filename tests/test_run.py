@@ -154,3 +154,9 @@ def test_a_method_that_learns_samples_from_the_whole_distribution() -> None:
     with pytest.raises(UserError, match=r"sampling\.top_p=0\.9 cuts tokens off, and sdpo"):
         run_of("q", config=load_config("micro", ["sampling.top_p=0.9"]))
     run_of("q", "best-of-k", config=load_config("micro", ["sampling.top_p=0.9"]))
+
+
+@pytest.mark.parametrize("label", ["bad\udcff", "two\nlines", "\x1b[2J"])
+def test_a_label_can_be_printed_in_one_line(label: str) -> None:
+    with pytest.raises(UserError, match="can't be printed"):
+        replace(run_of(), label=label)

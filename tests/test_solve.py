@@ -110,3 +110,26 @@ def test_a_tracker_that_cant_start_leaves_no_run(tmp_path: Path) -> None:
     ended = ttsd("solve", EASY, *FAST, "--set", "store.track=wandb", cwd=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
     assert "pip install wandb" in refused(ended)
     assert not list(tmp_path.glob("*.sqlite"))
+
+
+def test_a_judge_that_fails_on_one_attempt_loses_no_other_and_can_be_corrected(tmp_path: Path) -> None:
+    folder = tmp_path / "short"
+    folder.mkdir()
+    (folder / "statement.md").write_text("Write a short program.")
+    (folder / "problem.toml").write_text('judge = "judge.py:score"\n')
+    judge = folder / "judge.py"
+    body = "    if count == 7:\n        raise KeyError('colour')\n    return 0.25, f'{count} attempts'\n"
+    judge.write_text(f"count = 0\ndef score(answer):\n    global count\n    count += 1\n{body}")
+    command = ["solve", "./short", *FAST, "--method", "multi-turn", "--budget", "16", "--set", "judge.slots=1"]
+    status, out, err = finish(*command, cwd=tmp_path)
+    assert (status, out) == (2, ""), err
+    assert "KeyError: 'colour') on the answer '" in err
+    database = tmp_path / "ttsd.sqlite"
+    before = rows(database, "select attempt, program, created from attempts order by attempt")
+    assert len(before) == 6
+    judge.write_text("def score(answer):\n    return 0.25, 'shorter'\n")
+    status, out, err = finish(*command, cwd=tmp_path)
+    assert (status, out) == (1, ""), err
+    after = rows(database, "select attempt, program, created from attempts order by attempt")
+    assert after[:6] == before
+    assert [row[0] for row in after] == list(range(1, 17))

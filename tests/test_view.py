@@ -92,6 +92,8 @@ def test_runs_steps_and_attempts_have_addresses(served: Served) -> None:
     assert QUESTION in runs
     assert "default-src 'none'" in headers["content-security-policy"]
     assert '/1/run/1"' in runs
+    assert re.search(r'/1/run/3/attempt/\d+">what the teacher saw</a>', runs)
+    assert "/1/run/1/attempt/" not in runs  # nothing was taught there
     assert "Step 2" in served.get("1/run/1/step/2")[1]
     attempt = served.get("1/run/1/attempt/3")[1]
     assert "Feedback" in attempt

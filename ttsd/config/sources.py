@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from problems.values import plain_text, plain_toml
-from ttsd.config.model import BUNDLED_MODEL
+from ttsd.config.model import BUNDLED_MODEL, is_url
 from ttsd.config.sections import Config
 from ttsd.config.setting import expanded, explain, flat, read, section, suggest
 from ttsd.errors import UserError
@@ -58,8 +58,9 @@ def load_config(
 def layered(sources: Sequence[str], overrides: Sequence[str] = (), *, model: str | None = None) -> Layered:
     """Returns what `load_config` does, with the origin of each setting.
 
-    `ttsd.toml` is said on stderr with all that it sets: the current folder may be somebody else's. A configuration in
-    which nobody names a model has the bundled one, and `model.path` is then not among the fields that are set.
+    `ttsd.toml` is said on stderr with all that it sets, and may not set everything: the current folder may be somebody
+    else's. A configuration in which nobody names a model has the bundled one, and `model.path` is then not among the
+    fields that are set.
     """
     layers = [*_usual(), *(Layer(f"-c {source}", _file(source)) for source in sources)]
     if model is not None:
@@ -108,10 +109,14 @@ def _usual() -> list[Layer]:
 
 
 def _say(values: Mapping[str, Any]) -> None:
-    """Names what `ttsd.toml` sets on stderr, first what weakens the sandbox."""
-    risky = [f"{place}={values[place]!r}" for place in DISTRUSTED if place in values]
-    names = [*risky, *(place for place in values if place not in DISTRUSTED)]
-    print(f"ttsd: {Path(FOLDER_CONFIG).absolute()} sets {', '.join(names) or 'nothing'}", file=sys.stderr)
+    """Names what `ttsd.toml` sets on stderr. UserError: it weakens the sandbox, or an address would get your key."""
+    file = Path(FOLDER_CONFIG).absolute()
+    if risky := [place for place, value in values.items() if place in DISTRUSTED or is_url(value)]:
+        raise UserError(
+            f"{file} sets {' and '.join(risky)}, which a folder's own file may not; remove that, and give it with "
+            f"--set or in a file that {VARIABLE} names"
+        )
+    print(f"ttsd: {file} sets {', '.join(values) or 'nothing'}", file=sys.stderr)
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -73,7 +73,8 @@ class AnswerJudge:
             return await self._scorer(answer)
         except ScorerError as error:
             raise UserError(
-                f"the judge {self._problem.judge!r} of {self._problem.name} failed ({error}); correct it"
+                f"the judge {self._problem.judge!r} of {self._problem.name} failed ({error}) on the answer "
+                f"{clip(answer, MAX_FIELD_CHARACTERS)!r}; correct the judge and run the same command again"
             ) from None
 
 

@@ -20,6 +20,7 @@ from problems.problem import Case, Problem
 from problems.values import strict_json
 from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
 from ttsd.errors import UserError
+from ttsd.judging.feedback import MAX_FIELD_CHARACTERS, clip
 from ttsd.judging.same_output import same_output, same_result, too_long
 from ttsd.judging.scoring import Score, Scorer, ScorerError, open_scorer
 
@@ -157,7 +158,9 @@ class OwnCheck:
             return await self._scorer(request)
         except ScorerError as error:
             raise UserError(
-                f"the checker {self._problem.comparison.program!r} of {self._problem.name} failed ({error}); correct it"
+                f"the checker {self._problem.comparison.program!r} of {self._problem.name} failed ({error}) on the "
+                f"output {clip(request['output'], MAX_FIELD_CHARACTERS)!r}; correct the checker and run the same "
+                "command again"
             ) from None
 
 

@@ -43,7 +43,7 @@ FREE_SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A question with its tests, the seed, and all settings. UserError: its method can't train this."""
+    """A question with its tests, the seed, and all settings. UserError: its method can't train this, or a bad label."""
 
     problem: Problem
     config: Config
@@ -57,12 +57,13 @@ class Run:
                 f"{self.method} trains the model, and the one at {self.config.model.path} can only be asked; choose "
                 f"one of {able} (--method), or a model on this machine (model.path)"
             )
-
         if self.method.learns and (share := self.config.sampling.top_p) < 1:
             raise UserError(
                 f"sampling.top_p={share} cuts tokens off, and {self.method} could not correct for that; "
                 "use 1, or lower sampling.temperature"
             )
+        if self.label is not None and not self.label.isprintable():
+            raise UserError(f"the label {self.label!r} has a character that can't be printed; leave that out")
 
     def __str__(self) -> str:
         return one_line(f"{self.question} {self.method} seed {self.seed}")

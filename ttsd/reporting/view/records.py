@@ -88,12 +88,13 @@ class Records:
             raise UserError(f"there is no database {name!r} here; those are numbered 1 to {len(self.sources)}")
         return self.sources[name]
 
-    def runs(self) -> list[tuple[Database, list[Row]]]:
-        """Returns every database with one row a run, the newest first."""
+    def runs(self) -> list[tuple[Database, list[Row], dict[int, int]]]:
+        """Returns every database with one row a run, the newest first, and the last attempt of a run with colours."""
+        taught = "select run, max(attempt) from examples where token_advantages is not null group by run"
         found = []
         for source in self.sources.values():
             with source.store() as store:
-                found.append((source, run_rows(store)[::-1]))
+                found.append((source, run_rows(store)[::-1], dict(store.query(taught))))
         return found
 
     def run(self, name: str, run: int) -> Row:
