@@ -60,7 +60,10 @@ async def test_a_hint_is_asked_for_again_and_given_up_in_one_sentence() -> None:
     again = {"Retry_After": "0"}
     faults = [status(429, **again), status(500, **again), stream(piece("x"), wait=30.0)]
     async with writer(*faults, answer(HINT), timeout_seconds=0.5) as (write, server):
-        assert await write(failed) == Hint(HINT, 140, 0.1 + 0.02)  # dollars: what was cut off costs too
+        hint = await write(failed)
+        assert hint is not None
+        assert (hint.text, hint.tokens) == (HINT, 140)
+        assert 0.1 < hint.dollars < 0.4  # what was cut off costs too
         assert len(server.asked) == 4
     async with writer(status(500, **again), retries=1) as (write, server):
         with pytest.raises(InfrastructureError, match="failed 2 times, at last so: status 500"):

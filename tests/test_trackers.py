@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT
+from tests.commands import ROOT, rows, ttsd
+from tests.endpoint_server import Scripted, answer
 from tests.fakes import attempt
 from ttsd.config import load_config
 from ttsd.errors import UserError
@@ -80,6 +81,30 @@ def test_a_resumed_run_is_the_same_run_of_wandb(offline: Path) -> None:
     files = list(offline.rglob("run-0123456789abcdef.wandb"))
     assert len(files) == 2
     assert len(list(offline.rglob("*.table.json"))) == 2
+
+
+@pytest.mark.slow
+def test_a_run_that_a_larger_budget_extends_goes_on_in_wandb(tmp_path: Path, impossible: str) -> None:
+    if find_spec("wandb") is None:
+        pytest.skip("wandb is not installed")
+    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.sdk.internal.datastore import DataStore
+
+    with Scripted(answer("```python\nprint(0)\n```")).running() as server:
+        settings = [f"model.path={server.url}", "model.name=m", "sampling.group_size=2", "store.track=wandb"]
+        command = ["solve", impossible, "--method", "best-of-k", *(part for one in settings for part in ("--set", one))]
+        for budget in ("4", "6"):
+            ended = ttsd(*command, "--budget", budget, cwd=tmp_path, WANDB_MODE="offline")
+            assert ended.returncode == 1, ended.stderr
+    ((tracker_id,),) = rows(tmp_path / "ttsd.sqlite", "select tracker_id from runs")
+    seen = []
+    for file in sorted(tmp_path.rglob(f"run-{tracker_id}.wandb"), key=lambda file: file.parent.name):
+        store, record = DataStore(), Record()
+        store.open_for_scan(str(file))
+        while data := store.scan_data():
+            record.ParseFromString(data)
+            seen += [int(one.value_json) for one in record.history.item if "_step" in (one.key, *one.nested_key)]
+    assert seen == [1, 2, 3]
 
 
 def test_a_resumed_run_is_the_same_run_of_trackio(offline: Path) -> None:

@@ -64,10 +64,12 @@ def strike(scene: Scene, way: str, attempts: int) -> str:
     status = process.wait(timeout=180)
     settled(scene)
     _, left = psutil.wait_procs(family, timeout=30)
+    names = []
     for one in left:
+        names += [" ".join(one.cmdline())]
         one.kill()
     scene._check()
-    return f"{way}: status {status}, {len(scene.attempts)} attempts, {len(left)} processes outlived it"
+    return f"{way}: status {status}, {len(scene.attempts)} attempts, outlived by {names}"
 
 
 def settled(scene: Scene) -> None:
