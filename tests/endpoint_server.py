@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -111,16 +111,23 @@ class Scripted:
         async def models(_: Request) -> Response:
             return self.models({})
 
-        routes = [Route("/v1/chat/completions", self.complete, methods=["POST"]), Route("/v1/models", models)]
-        config = uvicorn.Config(Starlette(routes=routes), port=0, log_level="critical", lifespan="off", ws="none")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        self.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
-        try:
+        complete = Route("/v1/chat/completions", self.complete, methods=["POST"])
+        with listening([complete, Route("/v1/models", models)]) as address:
+            self.url = f"{address}/v1"
             yield self
-        finally:
-            server.force_exit = server.should_exit = True
-            thread.join()
+
+
+@contextmanager
+def listening(routes: Iterable[Route]) -> Iterator[str]:
+    """Serves `routes` on a free port while inside; gives the address."""
+    config = uvicorn.Config(Starlette(routes=list(routes)), port=0, log_level="critical", lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.force_exit = server.should_exit = True
+        thread.join()

@@ -37,6 +37,7 @@ MOST_BYTES = 2 << 30
 EACH = """
 import json, os, sys
 import torch, transformers, ttsd.cli.commands, ttsd.training.trainer, ttsd.reporting.report.page
+import transformers.models.auto.tokenization_auto, transformers.models.qwen3.modeling_qwen3  # what each would import
 from ttsd.cli import main
 for command in json.loads(sys.argv[1]):
     child = os.fork()

@@ -153,7 +153,7 @@ async def test_the_servers_own_pause_is_kept() -> None:
     ("reply", "said"),
     [
         (status(400, "maximum context length is 2048"), "maximum context length is 2048.*model.max_model_len"),
-        (status(404, "no such model"), "no such model.*check the model's name"),
+        (status(404, "no such model"), r"no such model.*check URL and name of the model m \(it serves m\)"),
         (status(401, f"Incorrect API key provided: {KEY}"), "refuses the key; put one that it knows into MY_KEY"),
         (status(422, f"you sent {KEY}"), r"you sent \(key\)"),
     ],
@@ -260,6 +260,12 @@ async def test_a_server_without_a_list_of_models_is_asked_all_the_same(models: R
         await made.start()
         assert (await complete(made)).text == ANSWER
         await made.health()
+        await made.close()
+    with Scripted(status(404), models=models).running() as server:
+        made = EndpointSampler(settings(server.url))
+        await made.start()
+        with pytest.raises(UserError, match=r"check URL and name of the model m \(most URLs end in /v1\)"):
+            await complete(made)
         await made.close()
     with pytest.raises(InfrastructureError):
         await EndpointSampler(settings(server.url)).health()

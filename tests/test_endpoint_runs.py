@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from starlette.responses import JSONResponse
 
 from tests.commands import finish, refused, rows, start, ttsd, wait_for, wait_until_gone
 from tests.endpoint_server import Scripted, answer, piece, plain, status, stream, usage
@@ -70,6 +71,13 @@ def test_a_budget_of_dollars_ends_a_run_and_a_larger_one_extends_it(tmp_path: Pa
         _, out, err = finish(*command, "--set", "budget.dollars=0.5", cwd=tmp_path)
         assert (json.loads(out)["attempts"], len(server.asked)) == (12, 12)
         assert "$0.6" in err
+        batch = ["batch", impossible, "--methods", "best-of-k,multi-turn", "--seeds", "2", *on(server, *prices)]
+        ended = ttsd(*batch, "--set", "budget.dollars=0.3", "--set", "budget.attempts=40", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    sql = "select method, ended, count(*), round(sum(a.dollars), 9) from attempts a join runs using (run)"
+    made = rows(tmp_path / "ttsd.sqlite", f"{sql} where run > 1 group by run")
+    both = [("best-of-k", "dollars", 8, 0.4), ("multi-turn", "dollars", 6, 0.3)]  # whose rounds are smaller
+    assert made == [*both, *both]
     shown = ttsd("show", "1", "--attempt", "3", cwd=tmp_path).stdout
     assert "prompt of 100 tokens, answer of 40 (stop), $0.05" in shown
 
@@ -137,6 +145,40 @@ def test_what_needs_a_model_on_this_machine_says_so(tmp_path: Path, folder: Path
     assert "has no teacher" in refused_after(ttsd("show", "1", "--attempt", "1", "--tokens", *settings, cwd=tmp_path))
     gone = json.loads(ttsd("doctor", "--json", *settings, cwd=tmp_path).stdout)
     assert "no endpoint answers" in next(one["detail"] for one in gone if one["what"] == "endpoint")
+
+
+@pytest.mark.slow
+def test_an_address_that_is_not_right_is_one_sentence(tmp_path: Path, folder: Path) -> None:
+    def said(code: int, url: str, *more: str) -> str:
+        chosen = [part for one in ("sampling.group_size=2", *more) for part in ("--set", one)]
+        return refused(
+            ttsd("solve", str(folder), "-m", url, "--method", "best-of-k", *chosen, cwd=tmp_path, OPENAI_API_KEY=KEY),
+            code,
+        )
+
+    assert "no endpoint answers at http://127.0.0.1:9/v1" in said(3, "http://127.0.0.1:9/v1", "model.name=m")
+    several = {"object": "list", "data": [{"id": name, "object": "model"} for name in ("a", "b")]}
+    with Scripted(status(404, "no model x"), models=lambda _: JSONResponse(several)).running() as server:
+        assert f"name a model that {server.url} serves (a, b)" in said(2, server.url)
+        assert "no model x); check URL and name of the model x (it serves a, b)" in said(2, server.url, "model.name=x")
+        assert "(most URLs end in /v1)" in said(2, server.url.removesuffix("/v1"), "model.name=a")
+    with Scripted(models=status(401, f"wrong key {KEY}")).running() as server:
+        refusal = said(2, server.url, "model.name=m")
+        assert "refuses the key; put one that it knows into OPENAI_API_KEY" in refusal
+        assert KEY not in refusal
+
+
+@pytest.mark.slow
+def test_engines_of_a_ray_cluster_share_the_endpoint(tmp_path: Path, folder: Path, impossible: str) -> None:
+    pytest.importorskip("ray", reason='ray is not installed: pip install "ttsd[ray]"')
+    with Scripted(answer(WRONG)).running() as server:
+        settings = on(server, "budget.attempts=4", "endpoint.key_variable=TTSD_TEST_KEY")
+        command = ["batch", str(folder), impossible, "--methods", "best-of-k", "--ray", "local", "--ray-workers", "2"]
+        ended = ttsd(*command, *settings, cwd=tmp_path, TTSD_TEST_KEY=KEY)
+        assert ended.returncode == 0, ended.stderr
+        assert len(server.asked) == 8
+        assert {one["authorization"] for one in server.headers} == {f"Bearer {KEY}"}
+    assert rows(tmp_path / "ttsd.sqlite", "select run, count(*) from attempts group by run") == [(1, 4), (2, 4)]
 
 
 def refused_after(ended: subprocess.CompletedProcess[str]) -> str:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.commands import finish, refused, rows, ttsd
-from tests.endpoint_server import Reply, Scripted, answer, piece, stream, usage
+from tests.endpoint_server import Reply, Scripted, answer, piece, status, stream, usage
 from tests.fakes import ScriptedPolicy, attempt, judge_by_word, method, text_of
 from tests.records import begin
 from ttsd.config import Config
+from ttsd.errors import InfrastructureError
 from ttsd.loop import learn
 from ttsd.methods import METHODS
 from ttsd.nouns import Attempt, Hint, Status, Step, Verdict
@@ -27,9 +28,12 @@ HINT = "Mind the empty list."
 
 
 @asynccontextmanager
-async def writer(*replies: Reply) -> AsyncIterator[tuple[WriteHint, Scripted]]:
+async def writer(*replies: Reply, **endpoint: float) -> AsyncIterator[tuple[WriteHint, Scripted]]:
     with Scripted(*replies).running() as server:
-        sections = {"reprompt": {"hints": server.url, "hints_model": "m"}, "endpoint": {"prompt_price": 1000}}
+        sections = {
+            "reprompt": {"hints": server.url, "hints_model": "m"},
+            "endpoint": {"prompt_price": 1000, **endpoint},
+        }
         async with hint_client(Config.model_validate(sections), learns=True) as client:
             assert client is not None
             yield hint_writer(client, "the question", 99), server
@@ -49,6 +53,21 @@ async def test_a_hint_is_asked_for_with_question_answer_and_feedback() -> None:
         assert await write(attempt(2, "print(1)", Verdict(Status.ACCEPTED, 2, 2, 1, 1))) is None
         assert await write(attempt(3, "x", Verdict(Status.WRONG_ANSWER, 2, 2, 0, 1, first_failure=2))) is None
         assert len(server.asked) == 1
+
+
+async def test_a_hint_is_asked_for_again_and_given_up_in_one_sentence() -> None:
+    failed = attempt(1, "print(0)", Verdict(Status.WRONG_ANSWER, 0, 2, 0, 1, feedback="no"))
+    again = {"Retry_After": "0"}
+    faults = [status(429, **again), status(500, **again), stream(piece("x"), wait=30.0)]
+    async with writer(*faults, answer(HINT), timeout_seconds=0.5) as (write, server):
+        hint = await write(failed)
+        assert hint is not None
+        assert (hint.text, hint.tokens) == (HINT, 140)
+        assert 0.1 < hint.dollars < 0.4  # what was cut off costs too
+        assert len(server.asked) == 4
+    async with writer(status(500, **again), retries=1) as (write, server):
+        with pytest.raises(InfrastructureError, match="failed 2 times, at last so: status 500"):
+            await write(failed)
 
 
 async def learned(name: str, write: WriteHint | None) -> tuple[ScriptedPolicy, list[Attempt]]:
@@ -111,7 +130,8 @@ def secretive(tmp_path: Path) -> str:
 
 @pytest.mark.slow
 def test_a_run_learns_with_hints_and_resumes_with_them(tmp_path: Path, secretive: str) -> None:
-    with Scripted(answer(HINT, prompt=30, completion=10)).running() as server:
+    hint = answer(HINT, prompt=30, completion=10)
+    with Scripted(hint, status(500), hint).running() as server:
         settings = ["model.sampler=transformers", "sampling.group_size=2", f"reprompt.hints={server.url}"]
         settings += ["endpoint.prompt_price=1", "judge.split=public"]
         chosen = [part for one in settings for part in ("--set", one)]
@@ -119,14 +139,18 @@ def test_a_run_learns_with_hints_and_resumes_with_them(tmp_path: Path, secretive
         unnamed = refused(ttsd(*command, cwd=tmp_path))
         assert "reprompt.hints_model is none; name a model that" in unnamed
         command += ["--set", "reprompt.hints_model=m", "--json", "--set"]
+        code, out, err = finish(*command, "budget.attempts=2", "--set", "endpoint.retries=0", cwd=tmp_path)
+        assert (code, out) == (3, ""), err
+        assert "failed 1 times, at last so: status 500" in err.splitlines()[-1]
         for budget in (2, 4):
             code, out, err = finish(*command, f"budget.attempts={budget}", cwd=tmp_path)
             assert (code, json.loads(out)["run"], json.loads(out)["attempts"]) == (1, 1, budget), err
-        assert len(server.asked) == 4
+        asked = len(server.asked)
+        assert asked in (5, 6)  # four attempts, the failure, and the one that was under way then
         assert "sentinel" not in json.dumps(server.asked)
         best_of_k = [*command[: command.index("sdpo")], "best-of-k", *chosen, "--set", "budget.attempts=2"]
         assert finish(*best_of_k, cwd=tmp_path)[0] == 1
-        assert len(server.asked) == 4  # nobody reads hints there
+        assert len(server.asked) == asked  # nobody reads hints there
     database = tmp_path / "ttsd.sqlite"
     assert (
         rows(database, "select hint, hint_tokens, hint_dollars, dollars from attempts where run = 1")

@@ -46,9 +46,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 TORCH = ("torch", "torch-*.dist-info", "torchgen", "functorch")  # one of the few that have no package index in common
 
 
-@pytest.fixture(scope="module", params=["*.whl", "*.tar.gz"])
-def installed(built: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """An environment with a distribution and what that one requires, and nothing else of the one that the tests run in.
+@pytest.fixture(scope="module")
+def environment(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel and what it requires, and nothing else of the one that the tests run in.
 
     Only torch is the tests' own, because where its CPU build is found differs from machine to machine.
     """
@@ -57,16 +57,31 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory, request: py
     site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
     none = folder / "none.txt"  # uv would write through a link, and replace the torch that it leads to
     none.write_text("torch; sys_platform == 'never'\n")
-    command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]
-    (file,) = built.glob(request.param)
-    ended = subprocess.run(
-        [*command, "--constraint", str(ROOT / "requirements.lock"), "--override", str(none), str(file)],
-        cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
+    install(folder, built, "*.whl", "--constraint", str(ROOT / "requirements.lock"), "--override", str(none))
     for place in (place for name in TORCH for place in libraries.glob(name)):
         (site / place.name).symlink_to(place)
     return folder
+
+
+@pytest.fixture(params=["*.whl", "*.tar.gz"])
+def installed(environment: Path, built: Path, request: pytest.FixtureRequest) -> Path:
+    """The environment with a distribution. The source's requires what the wheel's does, so it only takes its place."""
+    install(environment, built, request.param, "--no-deps", "--reinstall")
+    return environment
+
+
+def install(environment: Path, built: Path, pattern: str, *options: str) -> None:
+    (file,) = built.glob(pattern)
+    command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(environment / "bin" / "python")]
+    ended = subprocess.run(
+        [*command, *options, str(file)], cwd=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def requirements(metadata: bytes) -> list[str]:
+    """Returns what a distribution requires."""
+    return sorted(line for line in metadata.decode().splitlines() if line.startswith("Requires-"))
 
 
 def ttsd(environment: Path, *arguments: str, cwd: Path, statuses: tuple[int, ...] = (0,)) -> str:
@@ -84,8 +99,14 @@ def test_the_wheel_has_every_file_of_the_packages(built: Path) -> None:
     wanted = {name for name in tracked() if name.split("/")[0] in PACKAGES}
     with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
         assert wanted - set(wheel.namelist()) == set()
+        required = requirements(wheel.read(next(name for name in wheel.namelist() if name.endswith("/METADATA"))))
     with tarfile.open(next(built.glob("*.tar.gz"))) as source:
         names = {name.partition("/")[2] for name in source.getnames()}
+        (metadata,) = (
+            source.extractfile(name) for name in source.getnames() if name.count("/") == 1 and "PKG-INFO" in name
+        )
+        assert metadata is not None
+        assert requirements(metadata.read()) == required != []
     assert (wanted | {"README.md", "LICENSE", "pyproject.toml"}) - names == set()
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,8 @@ from typing import Any
 import pytest
 
 import problems
-from tests.commands import finish
+from tests.commands import ROOT, finish, ttsd
+from tests.hub_server import Uploads
 from tests.tiny import write_model
 from ttsd.backbone import Tokenizer
 from ttsd.config import load_config
@@ -25,7 +29,7 @@ from ttsd.prompts import PromptWriter
 from ttsd.record.run import Run
 from ttsd.record.store import Store
 from ttsd.reporting.attempt import attempt_view, run_row, run_rows, step_view
-from ttsd.reporting.export import _compare, card, check_push, export, push
+from ttsd.reporting.export import _compare, card, check_push, export
 from ttsd.reporting.report.attempt_page import attempt_page
 from ttsd.reporting.report.record import learning_curves, read
 from ttsd.reporting.show import attempt_text, difference_text, run_text, step_text
@@ -377,30 +381,45 @@ def test_an_adapter_that_computes_otherwise_is_refused() -> None:
     _compare("the adapter", [-1.0, -2.0], [-1.02, -2.01], "bfloat16")
 
 
-@dataclass
-class Hub:
-    """What `push` needs of huggingface_hub's HfApi."""
-
-    fault: Exception | None = None
-    calls: list[tuple[Any, ...]] = field(default_factory=list)
-
-    def create_repo(self, name: str, *, private: bool, exist_ok: bool) -> str:
-        if self.fault:
-            raise self.fault
-        self.calls.append((name, private, exist_ok))
-        return f"https://hub/{name}"
-
-    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
-        self.calls.append((repo_id, sorted(file.name for file in folder_path.iterdir()), commit_message))
+PUSH = """
+import sys
+from pathlib import Path
+from ttsd.errors import InfrastructureError
+from ttsd.reporting.export import push
+try:
+    print(push(Path(sys.argv[1]), sys.argv[2]))
+except InfrastructureError as error:
+    print(error)
+"""
 
 
+@pytest.mark.slow
 def test_a_folder_is_pushed_to_a_private_repository(world: World, tmp_path: Path) -> None:
-    hub, folder = Hub(), export(world.store, world.number, tmp_path / "adapter", world.run.config.model.path)
-    assert push(folder, "me/sum", hub) == "https://hub/me/sum"
-    files = ["README.md", "adapter_config.json", "adapter_model.safetensors"]
-    assert hub.calls == [("me/sum", True, True), ("me/sum", files, "Export of ttsd")]
-    with pytest.raises(InfrastructureError, match=r"can't push to me/sum .no route"):
-        push(folder, "me/sum", Hub(OSError("no route\nto host")))
+    settings = [f"store.path={world.store.path}", f"model.path={world.run.config.model.path}"]
+    chosen = [part for one in settings for part in ("--set", one)]
+    folder = tmp_path / "adapter"
+    with Uploads("hf_known", forbidden="other").running() as hub:
+        hubs = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "hf_known"}
+        hubs |= {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}  # the server has only the hub's older way
+        ended = ttsd("export", str(world.number), str(folder), "--push", "me/sum", *chosen, **hubs)
+        assert (ended.returncode, ended.stdout.split()) == (0, [str(folder), f"{hub.url}/me/sum"]), ended.stderr
+
+        def pushed(name: str, **changed: str) -> str:
+            command = [sys.executable, "-c", PUSH, str(folder), name]
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), **hubs, **changed}
+            return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout.strip()
+
+        (folder / "README.md").write_text("---\n---\nmore")
+        assert pushed("me/sum") == f"{hub.url}/me/sum"
+        assert hub.files["me/sum"] == {file.name: file.read_bytes() for file in folder.iterdir()}
+        assert hub.private == {"me/sum": True}
+        for said, refused in {
+            "401": pushed("me/x", HF_TOKEN="hf_wrong"),
+            "403": pushed("other/x"),
+            "Connection refused": pushed("me/x", HF_ENDPOINT="http://127.0.0.1:9"),
+        }.items():
+            assert re.match(rf"can't push to .*{said}.*; {folder} stays: log in with `hf auth login`", refused), refused
+            assert "hf_wrong" not in refused
     with pytest.raises(UserError, match="ORG/NAME"):
         check_push("sum")
 

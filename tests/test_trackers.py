@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT
+from tests.commands import ROOT, rows, ttsd
+from tests.endpoint_server import Scripted, answer
 from tests.fakes import attempt
 from ttsd.config import load_config
 from ttsd.errors import UserError
@@ -80,6 +81,24 @@ def test_a_resumed_run_is_the_same_run_of_wandb(offline: Path) -> None:
     files = list(offline.rglob("run-0123456789abcdef.wandb"))
     assert len(files) == 2
     assert len(list(offline.rglob("*.table.json"))) == 2
+
+
+@pytest.mark.slow
+def test_a_run_that_a_larger_budget_extends_goes_on_in_wandb(tmp_path: Path, impossible: str) -> None:
+    if find_spec("wandb") is None:
+        pytest.skip("wandb is not installed")
+    with Scripted(answer("```python\nprint(0)\n```")).running() as server:
+        settings = [f"model.path={server.url}", "model.name=m", "sampling.group_size=2", "store.track=wandb"]
+        command = ["solve", impossible, "--method", "best-of-k", *(part for one in settings for part in ("--set", one))]
+        for budget in ("4", "6"):
+            ended = ttsd(*command, "--budget", budget, cwd=tmp_path, WANDB_MODE="offline")
+            assert ended.returncode == 1, ended.stderr
+    ((tracker_id,),) = rows(tmp_path / "ttsd.sqlite", "select tracker_id from runs")
+    starts = [file.parent for file in tmp_path.rglob(f"run-{tracker_id}.wandb")]
+    tables = [[json.loads(table.read_text()) for table in start.rglob("*.table.json")] for start in starts]
+    numbers = [sorted(row[one["columns"].index("attempt")] for one in ones for row in one["data"]) for ones in tables]
+    assert sorted(numbers) == [[1, 2, 3, 4], [5, 6]]  # each start sends its own attempts
+    assert len(list(tmp_path.rglob("*.wandb"))) == 2
 
 
 def test_a_resumed_run_is_the_same_run_of_trackio(offline: Path) -> None:

@@ -13,7 +13,6 @@ import argparse
 import os
 import random
 import signal
-import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -60,11 +59,17 @@ def strike(scene: Scene, way: str, attempts: int) -> str:
             victims[0].kill()
         time.sleep(3)
         way += f" ({len(victims)} there)"
+    family = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGINT if way == "interrupt" else signal.SIGKILL)
     status = process.wait(timeout=180)
     settled(scene)
+    _, left = psutil.wait_procs(family, timeout=30)
+    names = []
+    for one in left:
+        names += [" ".join(one.cmdline())]
+        one.kill()
     scene._check()
-    return f"{way}: status {status}, {len(scene.attempts)} attempts"
+    return f"{way}: status {status}, {len(scene.attempts)} attempts, outlived by {names}"
 
 
 def settled(scene: Scene) -> None:
@@ -100,7 +105,6 @@ def main() -> None:
         way = WAYS[number % len(WAYS)]
         print(f"{number + 1} {strike(scene, way, chance.randint(2, 16))}", flush=True)
         ways[way] += 1
-        subprocess.run(["pkill", "-f", str(folder)], check=False)
     scene.finish()
     print(f"finished: {len(scene.attempts)} attempts, {dict(ways)}", flush=True)
     throughput(folder, options.budget)

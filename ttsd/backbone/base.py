@@ -218,7 +218,7 @@ class Base:
         with replacing(folder) as draft:
             save_file(tensors, draft / "adapter_model.safetensors", metadata={"format": "pt"})
             config = peft_config(self.model, self._shape, self._layers.keys(), self.path)
-            config.save_pretrained(draft)
+            (draft / "adapter_config.json").write_text(json.dumps(config, indent=2), "utf-8")
 
     def load_adapter(self, folder: Path) -> Adapter:
         """Returns the adapter in a PEFT folder; the base is wired for it if it is not yet wired.

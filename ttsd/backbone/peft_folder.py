@@ -19,8 +19,12 @@ def keeps_target(model: Any, name: str) -> bool:
     In some mixtures of experts it takes the names of dense layers for those of experts, so these get no adapter; nor
     does a layer of Mamba whose weight the model reads without calling the layer, as PEFT's adapter does nothing there.
     """
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
     if name == "dt_proj":
         return False
+    if get_checkpoint_conversion_mapping(model.config.model_type) is None:
+        return True  # PEFT changes no names of such a model, and its import takes seconds
     from peft import LoraConfig
     from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 
@@ -32,26 +36,28 @@ def keeps_target(model: Any, name: str) -> bool:
     return list(config.target_modules) == [name]
 
 
-def peft_config(model: Any, shape: LoraShape, layers: Collection[str], path: str) -> Any:
-    """Returns the adapter's configuration. `layers`: of the model, by their whole names.
+def peft_config(model: Any, shape: LoraShape, layers: Collection[str], path: str) -> dict[str, object]:
+    """Returns what adapter_config.json says. `layers`: of the model, by their whole names.
 
-    PEFT finds them by their last names, or by whole ones where other layers have those names too.
+    PEFT finds them by their last names, or by whole ones where other layers have those names too. It is not asked for
+    the rest, its defaults, because its import takes seconds in every command that learns.
     """
-    from peft import LoraConfig
-
     alike = {
         name
         for name, module in model.named_modules()
         if isinstance(module, nn.Module) and name.rpartition(".")[2] in shape.target_modules
     }
-    return LoraConfig(
-        r=shape.rank,
-        lora_alpha=shape.alpha,
-        target_modules=sorted(layers) if alike - set(layers) else list(shape.target_modules),
-        lora_dropout=0.0,
-        task_type="CAUSAL_LM",
-        base_model_name_or_path=path,
-    )
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": path,
+        "r": shape.rank,
+        "lora_alpha": shape.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": sorted(layers) if alike - set(layers) else list(shape.target_modules),
+        "inference_mode": True,
+    }
 
 
 def check_loads(folder: Path, path: str) -> None:

@@ -48,7 +48,8 @@ def open_tracker(settings: Store, name: str, tracker_id: str, facts: Mapping[str
         return Tracker(partial(_add_scalars, writer), writer.close)
     options = {"project": PROJECT, "config": dict(facts), "resume": "allow"}
     if settings.track == "wandb":
-        run = client.init(name=name, id=tracker_id, dir=str(folder), reinit="create_new", **options)
+        place = str(folder.absolute())  # a process that runs in another folder may write there
+        run = client.init(name=name, id=tracker_id, dir=place, reinit="create_new", **options)
     else:
         run = client.init(name=f"{name} {tracker_id}", **options)  # trackio finds a run by its name
     return Tracker(partial(_log_table, run, client.Table, text=settings.track_text), run.finish)

@@ -69,6 +69,7 @@ class Client:
         self._settings, self._pause_seconds = settings, pause_seconds
         self._gate = asyncio.Semaphore(settings.requests)
         self._left_out: set[str] = set()
+        self._names = ""
         self._length_name = "max_tokens"
         self._most_bytes = LEAST_BYTES
         self._key = os.environ.get(settings.key_variable, "").strip()
@@ -87,9 +88,9 @@ class Client:
             raise UserError(f"there is no {variable} in the environment; export it, or leave out endpoint.key_variable")
         if not (self._key.isascii() and self._key.isprintable()):
             raise UserError(f"what {variable} has in the environment can't be a key; export it again")
-        served = await self.served(f"; start it, or correct {url_setting}")
+        self._names = ", ".join((await self.served(f"; start it, or correct {url_setting}"))[:8])
         if self.model is None:
-            names = ", ".join(served[:8]) or "it does not say which it has"
+            names = self._names or "it does not say which it has"
             raise UserError(f"{name_setting} is none; name a model that {self.url} serves ({names})")
 
     async def served(self, remedy: str = "") -> list[str]:
@@ -188,9 +189,10 @@ class Client:
     def _refusal(self, error: openai.APIStatusError) -> UserError:
         if error.status_code in (401, 403):
             return self._refused_key()
-        advice = (
-            "check the model's name" if error.status_code == 404 else "lower the lengths or set model.max_model_len"
-        )
+        advice = "lower the lengths or set model.max_model_len"
+        if error.status_code == 404:
+            served = f"it serves {self._names}" if self._names else "most URLs end in /v1"
+            advice = f"check URL and name of the model {self.model} ({served})"
         return UserError(f"the endpoint {self.url} refuses the request ({self._said(error)}); {advice}")
 
     def _refused_key(self) -> UserError:
