@@ -273,8 +273,15 @@ def test_reading_writes_nothing(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="can't write"):
             store.finish(1, "attempts")
     assert (tmp_path / "a.sqlite").read_bytes() == before
-    with pytest.raises(UserError, match="there is no database"):
-        Store.read_only(tmp_path / "b.sqlite")
+
+
+def test_messages_name_a_database_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"there is no database {tmp_path}/b.sqlite"):
+        Store.read_only("b.sqlite")
+    Path("c.sqlite").write_text("no database")
+    with pytest.raises(UserError, match=f"{tmp_path}/c.sqlite is not a usable"):
+        Store.read_only("c.sqlite")
 
 
 WRITER = """

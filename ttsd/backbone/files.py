@@ -24,7 +24,8 @@ def check_tokenizer_files(path: str) -> None:
     folder = Path(path)
     if folder.is_dir() and not any(folder.glob("tokenizer*")) and (folder / "config.json").is_file():
         raise UserError(
-            f"the folder {path!r} has no tokenizer files; copy tokenizer.json and its settings of the model there"
+            f"the folder '{folder.absolute()}' has no tokenizer files; copy tokenizer.json and its settings of the "
+            "model there"
         )
 
 
@@ -33,7 +34,8 @@ def check_weight_files(path: str) -> None:
     folder = Path(path)
     if folder.is_dir() and not any(one for kind in ("*.safetensors", "*.bin") for one in folder.glob(kind)):
         raise UserError(
-            f"the folder {path!r} has no weights (model.safetensors); fetch the model again, or check model.path"
+            f"the folder '{folder.absolute()}' has no weights (model.safetensors); fetch the model again, or check "
+            "model.path"
         )
 
 

@@ -28,7 +28,8 @@ def pretrained(kind: Kind, path: str, **options: Any) -> Any:
     """
     if _looks_local(path) and not Path(path).exists():
         raise UserError(
-            f"there is no model folder {path!r}; give an existing folder or a Hugging Face name (org/model)"
+            f"there is no model folder '{Path(path).absolute()}'; give an existing folder or a Hugging Face name "
+            "(org/model)"
         )
     _check_sizes(Path(path))
     loader = getattr(import_module("transformers"), kind)
@@ -37,7 +38,7 @@ def pretrained(kind: Kind, path: str, **options: Any) -> Any:
     except Exception as error:  # a stranger's folder: transformers raises whatever it stumbles over
         if Path(path).is_dir() and not (Path(path) / "config.json").is_file() and "gguf_file" not in options:
             raise UserError(
-                f"the folder {path!r} has no config.json, so it holds no model; check model.path"
+                f"the folder '{Path(path).absolute()}' has no config.json, so it holds no model; check model.path"
             ) from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "trust_remote_code" in str(error):

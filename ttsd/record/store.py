@@ -59,7 +59,7 @@ class Store:
         read_only: bool = False,
         filesystem: str | None = None,
     ) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # messages name it in full
         # A folder that the user names may be a link; one that merely stands next to the database may not (claims.py).
         self.state_dir = Path(state_dir).resolve() if state_dir else self.path.with_name(self.path.name + ".state")
         with faults_in_words(self.path):
@@ -137,7 +137,8 @@ class Store:
     @classmethod
     def read_only(cls, path: str | Path, state_dir: str | Path | None = None) -> Store:
         """Opens an existing database without ever writing to it. UserError: there is none, or it is not ours."""
-        if not Path(path).is_file():
+        path = Path(path).absolute()
+        if not path.is_file():
             raise UserError(f"there is no database {path}; `ttsd solve` makes it, and store.path names another")
         return cls(path, state_dir, read_only=True)
 
