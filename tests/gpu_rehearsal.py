@@ -170,7 +170,7 @@ def decode(base: Base, config: Config) -> None:
         return row == 0 and asked[row] == sampling.max_tokens - 1
 
     completions = generate(
-        base, adapter, [prompt] * (sampling.group_size - LATE), max_tokens=sampling.max_tokens, top_p=0.9, seed=0,
+        base, adapter, [prompt] * (sampling.group_size - LATE), max_tokens=sampling.max_tokens, seed=0,
         should_stop=given_up, more=lambda now: [late.pop() for _ in late[:]] if asked[0] else [],
     )  # fmt: skip
     lengths = [len(ids) for ids, _, _ in completions]
