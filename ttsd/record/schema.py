@@ -81,7 +81,8 @@ def foreign(db: sqlite_utils.Database, *, may_be_new: bool) -> str | None:
     """Explains in a clause why `db` can't be used; None: it has the tables of this version, or none and may be new."""
     if strange := _strange(db):
         return f"has {strange} that ttsd did not make; give a database of ttsd's own"
-    if _columns(db) != _own_columns() and (db.table_names() or not may_be_new):
+    new = may_be_new and not db.table_names()  # asked first: another process may create them at this moment
+    if not new and _columns(db) != _own_columns():
         return "was not written by this version of ttsd; read it with the version that wrote it"
     return None
 
