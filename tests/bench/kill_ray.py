@@ -66,7 +66,7 @@ def strike(scene: Scene, way: str, attempts: int) -> str:
     _, left = psutil.wait_procs(family, timeout=30)
     names = []
     for one in left:
-        names += [" ".join(one.cmdline())]
+        names += [" ".join(one.cmdline()).strip()]
         one.kill()
     scene._check()
     return f"{way}: status {status}, {len(scene.attempts)} attempts, outlived by {names}"
