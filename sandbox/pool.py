@@ -11,8 +11,8 @@ from contextlib import aclosing
 from typing import Self
 
 from sandbox import canaries
+from sandbox.imports import PACKAGES
 from sandbox.interface import Limits, Outcome, Program, SandboxFault
-from sandbox.library import PACKAGES
 from sandbox.slot import Slot, SlotLost
 
 ATTEMPTS = 4  # at one test, before a fault of ours stops the run

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from sandbox import child, confinement, kernel, library, threads, wire
+from sandbox import child, confinement, imports, kernel, threads, wire
 from sandbox.confinement import Confinement
 
 
@@ -36,7 +36,7 @@ def supervise(
     os.set_blocking(written, False)
     text = os.pread(source, os.fstat(source).st_size, 0)
     os.close(source)
-    library.import_mentioned(text)
+    imports.import_mentioned(text)
     already_mapped = confinement.address_space()
     if shield:
         shield.lower_supervisor()

@@ -16,7 +16,7 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-from sandbox import child, confinement, kernel, library, rights, wire
+from sandbox import child, confinement, imports, kernel, rights, wire
 from sandbox.confinement import Confinement
 from sandbox.supervisor import supervise
 
@@ -63,7 +63,7 @@ def deepen_stack() -> None:
 
 def warm_up(packages: list[str]) -> dict[str, Any]:
     """Imports what every program may need, and returns the names that programs need not import."""
-    library.preload(packages)
+    imports.preload(packages)
     names = child.equip()
     gc.collect()
     gc.freeze()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -131,3 +132,12 @@ def listening(routes: Iterable[Route]) -> Iterator[str]:
     finally:
         server.force_exit = server.should_exit = True
         thread.join()
+
+
+def answers(url: str) -> bool:
+    """Tells whether a server answers there."""
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False

@@ -9,14 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 from starlette.responses import JSONResponse
 
 from tests.commands import finish, refused, rows, start, ttsd, wait_for, wait_until_gone
-from tests.endpoint_server import Scripted, answer, piece, plain, status, stream, usage
+from tests.endpoint_server import Scripted, answer, answers, piece, plain, status, stream, usage
 from ttsd.backbone import resolve
 from ttsd.config import load_config
 from ttsd.machine.capacity import endpoint_capacity
@@ -238,7 +237,7 @@ def test_vllms_own_server_samples(tmp_path: Path, folder: Path) -> None:
         )
         try:
             url = f"http://127.0.0.1:{port}/v1"
-            while serving.poll() is None and not _answers(f"{url}/models"):
+            while serving.poll() is None and not answers(f"{url}/models"):
                 time.sleep(0.5)
             log.seek(0)
             assert serving.poll() is None, log.read()[-2000:]
@@ -257,11 +256,3 @@ def test_vllms_own_server_samples(tmp_path: Path, folder: Path) -> None:
         assert 0 < int(str(tokens)) <= 48
         assert abs(int(str(tokens)) - int(str(logprobs))) <= 1  # the end of the turn may have none
         assert (finite, prompt) == (1, 1)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5):
-            return True
-    except OSError:
-        return False

@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from pathlib import Path
 import psutil
 
 from tests.bench.scene import ROOT
+from tests.endpoint_server import answers
 from ttsd.backbone import resolve
 
 GROUP = 16
@@ -47,21 +47,13 @@ def serving(model: str, length: int, log: Path) -> Iterator[tuple[str, psutil.Pr
         )  # fmt: skip
     try:
         url = f"http://127.0.0.1:{port}/v1"
-        while not _answers(f"{url}/models"):
+        while not answers(f"{url}/models"):
             assert server.poll() is None, log.read_text()[-2000:]
             time.sleep(0.5)
         yield url, psutil.Process(server.pid)
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5):
-            return True
-    except OSError:
-        return False
 
 
 def cpu_seconds(server: psutil.Process) -> float:
