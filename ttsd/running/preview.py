@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ttsd.config import Config
 from ttsd.loop import Group
@@ -46,7 +47,7 @@ class Preview:
 async def preview(runs: Sequence[Run], config: Config, *, fresh: bool = False) -> Preview:
     """Returns what `solve` or `batch` would begin with."""
     path, states = Path(config.store.path), config.store.state_dir
-    with Store.read_only(path, states) if path.is_file() else Store(":memory:") as store:
+    with TemporaryDirectory() as none, _opened(path, states, Path(none)) as store:
         left = [(run, Past()) for run in runs] if fresh else unfinished(store, runs)
         if not left:
             return Preview()
@@ -63,6 +64,11 @@ async def preview(runs: Sequence[Run], config: Config, *, fresh: bool = False) -
             for (_, attempts), (names, prompt) in made.items()
         ),
     )
+
+
+def _opened(path: Path, states: str | None, none: Path) -> Store:
+    """Opens the run database to read it; where there is none, an empty one in the folder `none`."""
+    return Store.read_only(path, states) if path.is_file() else Store(none / "empty.sqlite")
 
 
 def unfinished(store: Store, runs: Sequence[Run]) -> list[tuple[Run, Past]]:
