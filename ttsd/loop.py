@@ -190,15 +190,12 @@ class Group:
         try:
             for number in prompts:
                 if number > first:
-                    yield self._add(self._aborted(number, prompts[number], policy.adapter_version))
+                    yield self._add(self._aborted(policy, number, prompts))
             while tasks:
                 finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in sorted(finished, key=tasks.__getitem__):
                     number = tasks.pop(task)
-                    if task.cancelled():
-                        attempt = self._aborted(number, prompts[number], policy.adapter_version)
-                    else:
-                        attempt = task.result()
+                    attempt = self._aborted(policy, number, prompts) if task.cancelled() else task.result()
                     yield self._add(attempt)
                     if self._rules.found([attempt]):
                         for other in [other for other, later in tasks.items() if later > number]:
@@ -214,9 +211,10 @@ class Group:
         attempt = Attempt(number, self.step, round_, prompt, completion, program, verdict, time.monotonic() - start)
         return attempt if self._rules.hint is None else replace(attempt, hint=await self._rules.hint(attempt))
 
-    def _aborted(self, number: int, prompt: Prompt, adapter_version: int) -> Attempt:
-        completion = Completion((), "", (), "abort", adapter_version)
-        return Attempt(number, self.step, self.round, prompt, completion, None, Verdict(Status.ABORTED, 0, 0, 0, 0))
+    def _aborted(self, policy: Policy, number: int, prompts: Mapping[int, Prompt]) -> Attempt:
+        nothing = Completion((), "", (), "abort", policy.adapter_version)
+        verdict = Verdict(Status.ABORTED, 0, 0, 0, 0)
+        return Attempt(number, self.step, self.round, prompts[number], nothing, None, verdict)
 
     def _add(self, attempt: Attempt) -> Attempt:
         self._made[attempt.number] = attempt
