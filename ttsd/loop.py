@@ -47,6 +47,7 @@ class Method(Protocol):
 
 Judge = Callable[[Completion], Awaitable[tuple[str | None, Verdict]]]
 Event = Attempt | Step
+Attempts = AsyncGenerator[Attempt, None]
 NOTHING = History()
 
 
@@ -161,9 +162,7 @@ class Group:
         self.round, self._next = self.round + 1, self._next + size
         return {number: prompt for number, prompt in prompts.items() if number not in self._made}
 
-    async def fill(
-        self, policy: Policy, judge: Judge, method: Method, spent: Callable[[], bool]
-    ) -> AsyncGenerator[Attempt, None]:
+    async def fill(self, policy: Policy, judge: Judge, method: Method, spent: Callable[[], bool]) -> Attempts:
         """Samples round by round; each round knows the verdicts of all rounds before it. A discovery is the end."""
         while not self.begun:
             async with aclosing(self._sample(policy, judge, self.begin_round(method))) as sampling:
@@ -173,9 +172,7 @@ class Group:
             if self._rules.found(self.attempts) or (all_begun and spent()):
                 return
 
-    async def _sample(
-        self, policy: Policy, judge: Judge, prompts: Mapping[int, Prompt]
-    ) -> AsyncGenerator[Attempt, None]:
+    async def _sample(self, policy: Policy, judge: Judge, prompts: Mapping[int, Prompt]) -> Attempts:
         """Makes the attempts of one round; yields each in the order in which they end.
 
         A discovery aborts the attempts with higher numbers while lower ones run to their end, so that the discovery is
