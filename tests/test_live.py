@@ -163,6 +163,18 @@ def test_a_table_fits_the_terminal_and_never_cuts_a_number(width: int, monkeypat
     assert ("…" in row) == (width < 200)
 
 
+def test_a_text_that_must_be_whole_goes_on_in_the_next_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    detail = "trainer 10.0 GiB, sampler 0.7 GiB, of 9.5 GiB of free memory; this DOES NOT FIT"
+    print_table([{"what": "memory", "detail": detail}], whole=("detail",))
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, [heading, *lines])) <= 40
+    assert " ".join(" ".join(lines).split()) == f"memory {detail}"
+
+
 def test_a_resumed_run_shows_the_totals_of_the_run() -> None:
     view = RichView()
     past = Past(History((attempt(1, "x", FAILED), attempt(2, "x", FAILED))), begun=(attempt(3, "y", PASSED),))

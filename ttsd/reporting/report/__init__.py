@@ -29,12 +29,12 @@ class ReportFiles:
     html: Path
     json: Path
     summary: list[Row]  # one row a method
-    verdicts: list[str]  # one sentence a pair of methods: what the numbers support
+    verdicts: list[str]  # what the numbers support, one sentence a pair of methods, and what confirms nothing
 
 
 def build_report(store: Store, out_dir: Path) -> ReportFiles:
     """Writes the report of everything in `store` into `out_dir`. UserError: the folder can't be written."""
-    from ttsd.reporting.report.page import render, sentence
+    from ttsd.reporting.report.page import render, sentence, unconfirmed
 
     record = read(store)
     findings = find(record)
@@ -51,7 +51,7 @@ def build_report(store: Store, out_dir: Path) -> ReportFiles:
         html=out_dir / "report.html",
         json=out_dir / "report.json",
         summary=[_summary(row) for row in findings.methods],
-        verdicts=[sentence(row) for row in findings.comparisons],
+        verdicts=[*(sentence(row) for row in findings.comparisons), *unconfirmed(findings)],
     )
 
 

@@ -58,6 +58,7 @@ class Run:
     until: Mapping[Cost, float | None]
     work: Mapping[str, float]
     pooled: bool
+    hidden_cases: int = 0  # 0: nothing confirms its discovery
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +217,7 @@ def _run(row: Row, variant: str, counts: Row, seconds: Mapping[str, float | None
         until={cost: until[cost] or None for cost in COSTS},
         work={name: counts[name] or 0.0 for name in work} | {"group_seconds": group, "step_seconds": step},
         pooled=is_iid(row["method"]) and bool(budget.get("continue_after_discovery", False)),
+        hidden_cases=len((row["split"] or {}).get("hidden", ())),
     )
 
 
