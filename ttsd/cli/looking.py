@@ -110,7 +110,7 @@ def report(
         print(files.json.read_text("utf-8"))
         return
     print_table(files.summary)
-    print("\n".join(files.verdicts))
+    print("\n".join([*files.verdicts, *files.unconfirmed]))
     print(f"{files.html}", file=sys.stderr)
 
 

@@ -29,7 +29,8 @@ class ReportFiles:
     html: Path
     json: Path
     summary: list[Row]  # one row a method
-    verdicts: list[str]  # what the numbers support, one sentence a pair of methods, and what confirms nothing
+    verdicts: list[str]  # one sentence a pair of methods: what the numbers support
+    unconfirmed: list[str]  # a sentence on discoveries that no hidden case confirms, if there are any
 
 
 def build_report(store: Store, out_dir: Path) -> ReportFiles:
@@ -51,7 +52,8 @@ def build_report(store: Store, out_dir: Path) -> ReportFiles:
         html=out_dir / "report.html",
         json=out_dir / "report.json",
         summary=[_summary(row) for row in findings.methods],
-        verdicts=[*(sentence(row) for row in findings.comparisons), *unconfirmed(findings)],
+        verdicts=[sentence(row) for row in findings.comparisons],
+        unconfirmed=unconfirmed(findings),
     )
 
 

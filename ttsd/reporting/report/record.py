@@ -200,7 +200,7 @@ def _run(row: Row, variant: str, counts: Row, seconds: Mapping[str, float | None
         question=row["question"],
         method=variant,
         seed=row["seed"],
-        status=row["status"],
+        status=f"{row['ended'] or 'attempts'} spent" if row["status"] == "exhausted" else row["status"],
         budget=max(budget.get("attempts", 0), counts["attempts"]),
         attempts=counts["attempts"],
         answered=counts["answered"],
