@@ -17,6 +17,7 @@ A TOML subset lists its questions, or filters those of a source that were pulled
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -99,7 +100,7 @@ def _listed(text: str, name: str) -> list[str]:
         return _filtered(filter_, name)
     if not isinstance(listed, list) or not all(isinstance(question, str) for question in listed):
         raise ProblemError(f'the subset {name!r} has no list `questions` of names; write questions = ["..."]')
-    return listed
+    return [os.path.expandvars(os.path.expanduser(question)) for question in listed]
 
 
 def _filtered(table: object, name: str) -> list[str]:

@@ -61,6 +61,29 @@ def test_a_question_without_cases_is_refused() -> None:
         ttsd.question("Double it.", name="double")
 
 
+@pytest.mark.parametrize(
+    ("cases", "entry_point", "said"),
+    [
+        ([("1",)], None, "is no pair of an input and an output"),
+        (["12"], None, "is no pair of an input and an output"),
+        ([("1", "2")], "f", "is no pair of a list of arguments and a result"),
+        ([([1], {2})], "f", "can't be written as JSON"),
+    ],
+)
+def test_cases_that_are_no_pairs_are_refused(cases: list[Any], entry_point: str | None, said: str) -> None:
+    with pytest.raises(ttsd.UserError, match=said):
+        ttsd.question("x", name="a", cases=cases, entry_point=entry_point)
+
+
+def test_a_question_has_a_name() -> None:
+    with pytest.raises(ttsd.UserError, match="the question has no name"):
+        ttsd.question("x", name=" ", cases=[("1", "2")])
+
+
+def test_a_single_setting_needs_no_list() -> None:
+    assert ttsd.load_config("micro", "budget.attempts=3").budget.attempts == 3
+
+
 def test_a_question_that_is_not_there_is_refused_in_the_same_way() -> None:
     with pytest.raises(ttsd.UserError, match="there is no question 'nowhere'"):
         ttsd.solve("nowhere", "micro")

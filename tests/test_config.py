@@ -260,12 +260,24 @@ def test_a_folders_own_settings_may_not_weaken_the_sandbox_or_ask_for_a_key(
             load_config(sources)
 
 
-@pytest.mark.parametrize("place", ["model.path", "store.path", "store.state_dir", "judge.python"])
+@pytest.mark.parametrize("place", ["model.path", "store.path", "store.state_dir", "judge.python", "lora.init"])
 def test_a_home_folder_and_variables_in_a_path_are_replaced(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     monkeypatch.setenv("SCRATCH", "/scratch")
     for given, meant in (("~/a", "/home/somebody/a"), ("$SCRATCH/a", "/scratch/a"), ("${SCRATCH}/a", "/scratch/a")):
         assert flat(load_config(None, [f"{place}={given}"]).model_dump())[place] == meant
+
+
+@pytest.mark.parametrize(("text", "said"), [(None, "No such file"), ("a = [", "is not valid TOML")])
+def test_a_configuration_that_cant_be_read_is_named_in_full(
+    text: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if text is not None:
+        (tmp_path / "a.toml").write_text(text)
+    with pytest.raises(UserError, match=said) as refused:
+        load_config("~/a.toml")
+    assert str(tmp_path / "a.toml") in str(refused.value)
 
 
 def test_a_real_question_asks_for_a_model() -> None:

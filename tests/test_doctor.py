@@ -96,6 +96,31 @@ def test_a_model_without_template_or_of_another_kind_is_found(model: Path, tmp_p
     assert found(load_config("micro", [f"model.path={unknown}"]))["LoRA"].works is None
 
 
+@pytest.mark.parametrize("fault", ["none", "cut", "part", "file"])
+def test_a_model_without_all_of_its_weights_is_not_ready(fault: str, model: Path, tmp_path: Path) -> None:
+    other = changed(model, tmp_path / "other")
+    weights, path = other / "model.safetensors", other
+    if fault == "none":
+        weights.unlink()
+    elif fault == "cut":
+        weights.write_bytes(weights.read_bytes()[:-8])
+    elif fault == "part":
+        index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+        (other / "model.safetensors.index.json").write_text(json.dumps(index))
+    else:
+        path = other / "tokenizer.json"
+    finding = found(load_config("micro", [f"model.path={path}"]))["model"]
+    assert finding.works is False
+    assert str(other) in finding.detail  # in full
+    said = {
+        "none": "has no weights",
+        "cut": "fetch them again",
+        "part": "lacks model-2.safetensors",
+        "file": "is a file",
+    }
+    assert said[fault] in finding.detail
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_here_is_found_and_the_rest_is_examined_too(model: Path) -> None:
     findings = found(load_config("micro", [f"model.path={model}", "model.device=cuda:0+cuda:1", "model.sampler=vllm"]))
@@ -115,7 +140,9 @@ def test_the_last_line_says_whether_this_machine_is_ready_and_why() -> None:
     good, bad, unseen = Finding("a", True, "1"), Finding("b", False, "missing"), Finding("c", None, "not here")
     assert conclusion([good]) == "ready"
     assert conclusion([good, unseen]) == "ready; not checked: c"
-    assert conclusion([good, bad, unseen, bad]) == "not ready: b: missing; b: missing"
+    worse = Finding("d", False, "broken")
+    assert conclusion([good, bad, unseen, worse]) == "not ready: b: missing; d: broken"
+    assert conclusion([bad, Finding("d", False, "missing")]) == "not ready: b: missing"  # a fault is said once
 
 
 @pytest.mark.slow

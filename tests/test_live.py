@@ -145,22 +145,33 @@ def test_an_overview_counts_what_ends(capsys: pytest.CaptureFixture[str]) -> Non
     assert "q sdpo seed 1" in shown(table)
 
 
-@pytest.mark.parametrize("width", [40, 60, 80, 200])
-def test_a_table_fits_the_terminal_and_never_cuts_a_number(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [{"run": 12345678, "question": "micro:lists:6:61" * 3, "model": "m" * 30, "feedback": "Expected: 21 " * 7}]
-    monkeypatch.setenv("COLUMNS", str(width))
-    command = "from ttsd.reporting.live import print_table; import sys; print_table(eval(sys.argv[1]), less=('model',))"
+def table_on_a_terminal(rows: list[dict[str, object]], width: int, options: str) -> list[str]:
+    """The lines of a table on a terminal of that width, without colours."""
+    command = f"from ttsd.reporting.live import print_table; import sys; print_table(eval(sys.argv[1]), {options})"
     reader, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-    subprocess.run([sys.executable, "-c", command, repr(rows)], stdout=terminal, check=True)
+    environment = {**os.environ, "COLUMNS": str(width)}
+    subprocess.run([sys.executable, "-c", command, repr(rows)], stdout=terminal, check=True, env=environment)
     os.close(terminal)
-    text = re.sub(r"\x1b\[[\d;]*m", "", os.read(reader, 1 << 16).decode())
-    heading, row = text.splitlines()
+    return re.sub(r"\x1b\[[\d;]*m", "", os.read(reader, 1 << 16).decode()).splitlines()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_a_table_fits_the_terminal_and_never_cuts_a_number(width: int) -> None:
+    rows = [{"run": 12345678, "question": "micro:lists:6:61" * 3, "model": "m" * 30, "feedback": "Expected: 21 " * 7}]
+    heading, row = table_on_a_terminal(rows, width, "less=('model',)")
     assert max(len(heading), len(row)) <= width
     assert "12345678" in row
     assert ("model" in heading) == (width == 200)
     assert "question" in heading
     assert ("…" in row) == (width < 200)
+
+
+def test_a_text_that_must_be_whole_goes_on_in_the_next_line() -> None:
+    detail = "trainer 10.0 GiB, sampler 0.7 GiB, of 9.5 GiB of free memory; this DOES NOT FIT"
+    heading, *lines = table_on_a_terminal([{"what": "memory", "detail": detail}], 40, "whole=('detail',)")
+    assert max(map(len, [heading, *lines])) <= 40
+    assert " ".join(" ".join(lines).split()) == f"memory {detail}"
 
 
 def test_a_resumed_run_shows_the_totals_of_the_run() -> None:

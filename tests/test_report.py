@@ -198,6 +198,18 @@ def test_questions_with_several_right_answers_are_flagged(tmp_path: Path) -> Non
     assert f"{questions['several']}: the statement seems to allow several right answers" in html
 
 
+def test_discoveries_that_no_hidden_case_confirms_are_counted(tmp_path: Path) -> None:
+    with fresh(tmp_path) as store:
+        populate(store, {"a": {"sdpo": 1.0}, "b": {"sdpo": 1.0}, "c": {"sdpo": 0.0}}, World(seeds=1, budget=8))
+        store._db.execute("""update runs set split = '{"visible": [0], "hidden": [1]}' where question = 'a'""")
+        files, rows = build_report(store, tmp_path / "out"), find(read(store)).runs
+    said = "1 of 2 discoveries passed visible cases only: their questions have no hidden cases."
+    assert [row["hidden_cases"] for row in rows] == [1, 0, 0]
+    assert files.unconfirmed == [said]
+    assert said in files.html.read_text("utf-8")
+    assert [row["status"] for row in rows] == ["discovered", "discovered", "attempts spent"]  # as `ttsd show` says it
+
+
 def test_alarms_know_the_failing_signatures() -> None:
     fine = {"visible_fraction": 0.5, "truncated": 0.0, "distinct_programs": 0.9}
     failing = {"visible_fraction": 0.0, "truncated": 0.9, "distinct_programs": 0.1}

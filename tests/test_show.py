@@ -32,7 +32,7 @@ from ttsd.reporting.attempt import attempt_view, run_row, run_rows, step_view
 from ttsd.reporting.export import _compare, card, check_push, export
 from ttsd.reporting.report.attempt_page import attempt_page
 from ttsd.reporting.report.record import learning_curves, read
-from ttsd.reporting.show import attempt_text, difference_text, run_text, step_text
+from ttsd.reporting.show import attempt_line, attempt_text, difference_text, run_line, run_text, step_text
 from ttsd.reporting.token_scores import recorded_tokens, scored_tokens, token_rows, tokens_of
 from ttsd.reporting.view.records import Records, opened
 from ttsd.training.trainer import Trainer
@@ -181,6 +181,17 @@ def test_a_runs_head_names_model_start_budget_and_changed_settings(world: World)
     assert "warning: the last steps had nothing to learn from" in run_text(run_row(world.store, world.number), idle)
 
 
+def test_a_discovery_says_how_strong_it_is(world: World) -> None:
+    row = run_row(world.store, world.number) | {"discovery_attempt": 4}
+    assert run_line(row).endswith("discovered at attempt 4 (1 visible, no hidden cases)")
+    confirmed = {**row, "split": {"visible": [0, 1], "hidden": [2]}}
+    assert run_line(confirmed).endswith("discovered at attempt 4")
+    (one,) = world.store.attempts(world.number, last=1)
+    assert ", hidden 0/1;" in attempt_line(one)
+    bare = replace(one.verdict, hidden_total=0)
+    assert ", no hidden cases;" in attempt_line(replace(one, verdict=bare))
+
+
 def test_a_run_that_nobody_works_on_is_interrupted(world: World, question: Path) -> None:
     run = another(world, *world.store.attempts(world.number, last=1), seed=7)
     assert attempt_text(attempt_view(world.store, run, 1)).splitlines()[0].endswith("interrupted")
@@ -262,7 +273,7 @@ def test_json_is_answered_wherever_it_is_accepted(world: World) -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (("--state", "gone"), "no run is ever 'gone'; a run is running, interrupted"),
+        (("--state", "gone"), "there is no state 'gone'; choose one of running, interrupted"),
         (("--method", "sdpp"), "did you mean 'sdpo'"),
         (("--attempt", "3"), "with a run's number"),
         (("1", "--attempt", "3", "--step", "1"), "give one of --attempt, --step and --diff"),

@@ -275,6 +275,19 @@ def test_reading_writes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "a.sqlite").read_bytes() == before
 
 
+def test_a_strangers_database_is_refused_and_its_folder_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("pragma journal_mode = wal")
+        db.execute("create table runs (run integer)")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(UserError, match="was not written by this version of ttsd"):
+        Store.read_only(path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    with pytest.raises(UserError, match=f"{tmp_path} is a folder; store.path names a file"):
+        Store.read_only(tmp_path)
+
+
 def test_messages_name_a_database_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=f"there is no database {tmp_path}/b.sqlite"):

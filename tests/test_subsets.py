@@ -17,6 +17,17 @@ from ttsd.errors import UserError
 PAPER = ("lcb-paper", "lcb-paper-hard", "lcb-paper-very-hard")
 
 
+def test_a_home_folder_and_variables_in_a_list_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("SCRATCH", "/scratch")
+    (tmp_path / "a.toml").write_text('questions = ["~/double", "${SCRATCH}/double", "micro:numbers:5:7"]')
+    assert questions([str(tmp_path / "a.toml")]) == [
+        "/home/somebody/double",
+        "/scratch/double",
+        "micro:numbers:5:7",
+    ]
+
+
 @pytest.fixture
 def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """131 questions of February to April 2025 with others around them, pulled."""

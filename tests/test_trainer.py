@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 import torch  # noqa: TID253
+from safetensors.torch import save_file
 from torch import Tensor  # noqa: TID253
 
 from tests.loss_reference import distillation_loss
 from tests.tiny import write_model
 from ttsd.backbone import generate
 from ttsd.config import Config, Lora
-from ttsd.errors import UserError
+from ttsd.errors import InfrastructureError, UserError
 from ttsd.nouns import Example, Prompt
 from ttsd.training.rows import weighted
+from ttsd.training.state import _read
 from ttsd.training.token_stats import TokenStats
 from ttsd.training.trainer import Trainer
 
@@ -455,3 +457,17 @@ def test_the_gradient_of_imitation_is_that_of_plain_cross_entropy(folder: Path) 
         logits = made.base.model(input_ids=torch.tensor([(*prompt, *completion[:-1])])).logits[0, -len(completion) :]
         torch.nn.functional.cross_entropy(logits, torch.tensor(completion)).backward()
     torch.testing.assert_close(found, student.gradient, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("part", ["state.json", "state.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"updates": 1', b"[]", b"\xff" * 100])
+def test_a_damaged_state_is_one_sentence_with_its_folder_and_a_remedy(
+    part: str, content: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "state.json").write_text('{"updates": 1}')
+    tensors = {name: torch.zeros(1) for name in ("student", "mean", "square")}
+    save_file(tensors, tmp_path / "state.safetensors")
+    (tmp_path / part).write_bytes(content)
+    with pytest.raises(InfrastructureError, match="or start another run with --fresh") as refused:
+        _read(tmp_path, "cpu")
+    assert repr(str(tmp_path)) in str(refused.value)

@@ -94,13 +94,25 @@ def question(
     """
     if judge is not None:
         made, place = [Case("", "", public=True)], _place(judge)
-    elif entry_point is None:
-        made, place = [Case(str(given), str(expected)) for given, expected in cases], None
     else:
-        calls = [("\n".join(map(json.dumps, given)), json.dumps(expected)) for given, expected in cases]
-        made, place = [Case(given, expected) for given, expected in calls], None
+        made, place = [_case(pair, entry_point is not None) for pair in cases], None
+    if not name.strip():
+        raise UserError("the question has no name; give one with name=, by which the run database knows it")
     with _refusals():
         return checked(Problem(name, title or name, statement, tuple(made), entry_point, judge=place))
+
+
+def _case(pair: Any, of_function: bool) -> Case:
+    """Returns a case made of a pair. UserError: it is none, or has what JSON can't say."""
+    form = "a list of arguments and a result" if of_function else "an input and an output"
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or (of_function and not isinstance(pair[0], tuple | list)):
+        raise UserError(f"the case {pair!r} is no pair of {form}; give each case as ({form.replace(' and ', ', ')})")
+    if not of_function:
+        return Case(str(pair[0]), str(pair[1]))
+    try:
+        return Case("\n".join(map(json.dumps, pair[0])), json.dumps(pair[1]))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the case {pair!r} can't be written as JSON ({error}); use numbers, texts and lists") from None
 
 
 async def asolve(

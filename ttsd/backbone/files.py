@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -30,13 +31,33 @@ def check_tokenizer_files(path: str) -> None:
 
 
 def check_weight_files(path: str) -> None:
-    """Checks that a model's folder holds weights. UserError: it doesn't."""
+    """Checks that a model's folder holds weights, each file to its end. UserError: it doesn't."""
+    from safetensors import SafetensorError, safe_open
+
     folder = Path(path)
     if folder.is_dir() and not any(one for kind in ("*.safetensors", "*.bin") for one in folder.glob(kind)):
         raise UserError(
             f"the folder '{folder.absolute()}' has no weights (model.safetensors); fetch the model again, or check "
             "model.path"
         )
+    for file in filter(Path.is_file, sorted(folder.glob("*.safetensors"))):
+        try:
+            with safe_open(file, "numpy"):  # reads the header only, and compares it with the file's size
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"can't read the weights {str(file.absolute())!r} ({error}); fetch them again") from None
+    if missing := sorted(name for name in _named_parts(folder) if not (folder / name).exists()):
+        raise UserError(f"the folder '{folder.absolute()}' lacks {missing[0]} of its weights; fetch the model again")
+
+
+def _named_parts(folder: Path) -> set[str]:
+    """Returns the files that the index of the weights names, where there is one that can be read."""
+    index = folder / "model.safetensors.index.json"
+    try:
+        parts = json.loads(index.read_bytes())["weight_map"].values() if index.is_file() else ()
+        return {name for name in parts if isinstance(name, str)}
+    except (ValueError, KeyError, AttributeError, TypeError, OSError, RecursionError):  # the loader says what is wrong
+        return set()
 
 
 @contextmanager

@@ -31,6 +31,11 @@ def pretrained(kind: Kind, path: str, **options: Any) -> Any:
             f"there is no model folder '{Path(path).absolute()}'; give an existing folder or a Hugging Face name "
             "(org/model)"
         )
+    if Path(path).is_file():
+        raise UserError(
+            f"'{Path(path).absolute()}' is a file that holds no model; give a folder with config.json, a GGUF file or "
+            "a Hugging Face name (org/model)"
+        )
     _check_sizes(Path(path))
     loader = getattr(import_module("transformers"), kind)
     try:
@@ -43,14 +48,19 @@ def pretrained(kind: Kind, path: str, **options: Any) -> Any:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "trust_remote_code" in str(error):
             reason = "it would run code of its own; ttsd runs models that transformers knows"
-        named = Path(path, options["gguf_file"]) if "gguf_file" in options else path
-        raise UserError(f"can't load the {_WHAT[kind]} of {str(named)!r} ({reason}); check model.path") from error
+        named = in_full(str(Path(path, options["gguf_file"])) if "gguf_file" in options else path)
+        raise UserError(f"can't load the {_WHAT[kind]} of {named!r} ({reason}); check model.path") from error
     if kind == "AutoConfig" and _asks_for_kernels(found):
         raise UserError(
             f"the configuration of {path!r} asks for attention from a hub, which would run code from there; take "
             "attn_implementation out of its config.json"
         )
     return found
+
+
+def in_full(path: str) -> str:
+    """Returns the full path of a file or folder; a name on the hub as it is."""
+    return str(Path(path).absolute()) if Path(path).exists() else path
 
 
 def _check_sizes(folder: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ttsd.backbone.bounded import bounded
 from ttsd.backbone.files import check_tokenizer_files
-from ttsd.backbone.pretrained import pretrained
+from ttsd.backbone.pretrained import in_full, pretrained
 from ttsd.backbone.rope import own_length
 from ttsd.backbone.user_text import UserText
 from ttsd.errors import UserError
@@ -75,7 +75,7 @@ class Tokenizer:
         inner = pretrained("AutoTokenizer", path)
         if inner.chat_template is None:
             raise UserError(
-                f"the tokenizer of {path!r} has no chat template; choose an instruction-tuned model, "
+                f"the tokenizer of {in_full(path)!r} has no chat template; choose an instruction-tuned model, "
                 "or put a chat_template.jinja next to its tokenizer.json"
             )
         if not inner.is_fast:
@@ -228,8 +228,8 @@ def _check_vocabulary(tokenizer: Tokenizer, path: str) -> None:
     if foreign or (unknown and len(unknown) == len(ends)):
         fault = f"gives token {foreign[0]}" if foreign else f"lacks the model's end token {unknown[0]}"
         raise UserError(
-            f"the tokenizer in {path!r} belongs to another model: it {fault}, of {settings.vocab_size} tokens of the "
-            "model; copy the model's own tokenizer files there"
+            f"the tokenizer in {in_full(path)!r} belongs to another model: it {fault}, of {settings.vocab_size} tokens "
+            "of the model; copy the model's own tokenizer files there"
         )
 
 

@@ -44,7 +44,8 @@ def methods(as_json: JsonOption = False) -> None:
         return
     from ttsd.reporting.live import print_table
 
-    print_table([{**row, "learns": f"{'from ' * METHODS[row['method']].learns}{row['learns']}"} for row in rows])
+    shown = [{**row, "learns": f"{'from ' * METHODS[row['method']].learns}{row['learns']}"} for row in rows]
+    print_table(shown, whole=("method", "reads", "learns"))
 
 
 @app.command()

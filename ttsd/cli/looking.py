@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ttsd.config import Config
     from ttsd.record.store import Store
 
-STATES = ("running", "interrupted", "discovered", "attempts spent", "tokens spent", "seconds spent")
+SPENT = tuple(f"{budget} spent" for budget in ("attempts", "tokens", "seconds", "dollars"))
+STATES = ("running", "interrupted", "discovered", *SPENT)
 
 
 def show(
@@ -82,7 +83,7 @@ def _check_filters(method: str | None, state: str | None) -> None:
     from ttsd.methods import METHODS, method_named
 
     if state is not None and not any(state in known for known in STATES):
-        raise UserError(f"no run is ever {state!r}; a run is {', '.join(STATES)}")
+        raise UserError(f"there is no state {state!r}; choose one of {', '.join(STATES)}, or spent for all the last")
     if method is not None and not any(method in name for name in METHODS):
         method_named(method)
 
@@ -109,7 +110,7 @@ def report(
         print(files.json.read_text("utf-8"))
         return
     print_table(files.summary)
-    print("\n".join(files.verdicts))
+    print("\n".join([*files.verdicts, *files.unconfirmed]))
     print(f"{files.html}", file=sys.stderr)
 
 

@@ -43,6 +43,7 @@ def doctor(
     if as_json:
         print(json_text([asdict(finding) for finding in findings]))
     else:
-        print_table([{"what": one.what, "works": one.answer, "detail": one.detail} for one in findings])
+        rows = [{"what": one.what, "works": one.answer, "detail": one.detail} for one in findings]
+        print_table(rows, whole=("what", "detail"))
         print(f"\n{conclusion(findings)}")
     raise typer.Exit(INFRASTRUCTURE if any(one.works is False for one in findings) else 0)

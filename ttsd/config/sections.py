@@ -99,6 +99,11 @@ class Lora(Section):
     weight_decay: float = setting(0.01, "AdamW's decay", paper="weight decay", code="optim.weight_decay", ge=0)
     grad_clip: float = setting(1.0, "the gradient's norm at most", paper="gradient clip norm", code="grad_clip", gt=0)
 
+    @field_validator("init")
+    @classmethod
+    def _expand(cls, path: str | None) -> str | None:
+        return path and expanded(path)
+
 
 class Teacher(Section):
     """Says which weights the self-teacher has."""

@@ -46,13 +46,14 @@ class Layered:
 
 
 def load_config(
-    sources: str | Sequence[str] | None = None, overrides: Sequence[str] = (), *, model: str | None = None
+    sources: str | Sequence[str] | None = None, overrides: str | Sequence[str] = (), *, model: str | None = None
 ) -> Config:
     """Returns the configuration that `sources` name, merged left to right, with `section.key=value` overrides.
 
     UserError: there is no such configuration, or a setting is unknown or has a wrong value.
     """
-    return layered([sources] if isinstance(sources, str) else sources or [], overrides, model=model).config
+    given = [overrides] if isinstance(overrides, str) else overrides
+    return layered([sources] if isinstance(sources, str) else sources or [], given, model=model).config
 
 
 def layered(sources: Sequence[str], overrides: Sequence[str] = (), *, model: str | None = None) -> Layered:
@@ -129,7 +130,7 @@ def _merged(layers: Sequence[Layer]) -> dict[str, Any]:
 
 
 def _file(source: str) -> dict[str, Any]:
-    text, name = _text(source), repr(source)
+    text, name = _text(source), repr(source if source in shipped_configs() else _whole(source))
     try:
         return plain_toml(text)
     except ValueError as error:
@@ -145,10 +146,16 @@ def _text(source: str) -> str:
             )
         return (resources.files("configs") / f"{source}.toml").read_text("utf-8")
     try:
-        return plain_text(Path(expanded(source)))
+        return plain_text(Path(_whole(source)))
     except (OSError, UnicodeDecodeError) as error:
         cause = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UserError(f"can't read the configuration {source!r} ({cause}); give the path of a TOML file") from None
+        raise UserError(
+            f"can't read the configuration {_whole(source)!r} ({cause}); give the path of a TOML file"
+        ) from None
+
+
+def _whole(path: str) -> str:
+    return str(Path(expanded(path)).absolute())
 
 
 def _override(override: str) -> dict[str, Any]:

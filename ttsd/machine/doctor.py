@@ -56,17 +56,21 @@ def examine(config: Config, *, every_promise: bool = False) -> list[Finding]:
 
 def conclusion(findings: Sequence[Finding]) -> str:
     """Returns whether a run can start here, and why not or what was not checked, in one line."""
-    if broken := [f"{one.what}: {one.detail}" for one in findings if one.works is False]:
-        return f"not ready: {'; '.join(broken)}"
+    if broken := {one.detail: one.what for one in reversed(findings) if one.works is False}:
+        return f"not ready: {'; '.join(f'{what}: {detail}' for detail, what in reversed(broken.items()))}"
     unchecked = ", ".join(one.what for one in findings if one.works is None)
     return f"ready; not checked: {unchecked}" if unchecked else "ready"
 
 
 def examine_model(config: Config) -> list[Finding]:
     """Examines whether the configured model is here, can be trained, and has room."""
+    from ttsd.backbone import check_weight_files
+
     try:
         sizes, place = model_facts(config.model.path, config.model.revision)
         absent = place == ABSENT.format(config.model.path)
+        if not absent:
+            check_weight_files(model_folder(config.model.path, config.model.revision) or config.model.path)
         return [
             Finding("model", None if absent else True, place),
             _template(config),

@@ -37,6 +37,16 @@ class Answer:
     hidden_cases: int = 0  # 0: nothing confirms a discovery
     label: str | None = None
 
+    @property
+    def strength(self) -> str:
+        """Says how strong a discovery is where no hidden case confirms it."""
+        return unconfirmed(self.visible_cases, self.hidden_cases)
+
+
+def unconfirmed(visible: int, hidden: int) -> str:
+    """Returns what follows the word "discovered" where no hidden case confirms that; "": some do."""
+    return "" if hidden else f" ({visible} visible, no hidden cases)"
+
 
 @dataclass(frozen=True, slots=True)
 class Spent:

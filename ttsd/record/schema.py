@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from functools import cache
+from pathlib import Path
 
 from ttsd.record.tables import sqlite_utils
 
@@ -85,6 +88,18 @@ def foreign(db: sqlite_utils.Database, *, may_be_new: bool) -> str | None:
     if not new and _columns(db) != _own_columns():
         return "was not written by this version of ttsd; read it with the version that wrote it"
     return None
+
+
+def foreign_file(path: Path, longest: int) -> str | None:
+    """Explains, as `foreign` does, why the file at `path` can't be read; None: it can, or some program has it open.
+
+    Nothing is left next to the file, as SQLite does when it reads one in WAL mode. `longest`: bytes of a value.
+    """
+    if path.with_name(f"{path.name}-wal").exists():
+        return None
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, longest)
+        return foreign(sqlite_utils.Database(connection), may_be_new=False)
 
 
 def _columns(db: sqlite_utils.Database) -> list[list[str]]:

@@ -35,7 +35,7 @@ from ttsd.record.rows import (
     prompt_row,
 )
 from ttsd.record.run import Run, wants_more
-from ttsd.record.schema import create, foreign
+from ttsd.record.schema import create, foreign, foreign_file
 from ttsd.record.tables import sqlite_utils
 
 __all__ = ["Answer", "Row", "Store"]
@@ -65,13 +65,17 @@ class Store:
         with faults_in_words(self.path):
             check_files(self.path)
             self._disk = filesystem_of(self.path) if filesystem is None else filesystem
-            connection = self._reader() if read_only else self._writer()
-            self._db = sqlite_utils.Database(connection)
+            self._check(foreign_file(self.path, MAX_VALUE_BYTES) if read_only else None)
+            self._db = sqlite_utils.Database(self._reader() if read_only else self._writer())
             if reason := foreign(self._db, may_be_new=not read_only):
                 self._db.close()
-                raise UserError(f"{self.path} {reason}, or give another store.path")
+            self._check(reason)
             if not read_only:
                 self._create()
+
+    def _check(self, reason: str | None) -> None:
+        if reason:
+            raise UserError(f"{self.path} {reason}, or give another store.path")
 
     def _reader(self) -> sqlite3.Connection:
         """Opens the file to read it. In a folder that can't be written SQLite must be assured that nobody writes."""
@@ -138,6 +142,8 @@ class Store:
     def read_only(cls, path: str | Path, state_dir: str | Path | None = None) -> Store:
         """Opens an existing database without ever writing to it. UserError: there is none, or it is not ours."""
         path = Path(path).absolute()
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; store.path names a file, as in {path / 'ttsd.sqlite'}")
         if not path.is_file():
             raise UserError(f"there is no database {path}; `ttsd solve` makes it, and store.path names another")
         return cls(path, state_dir, read_only=True)

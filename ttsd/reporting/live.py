@@ -244,11 +244,11 @@ def _renews() -> bool:
     return sys.stderr.isatty() and not _on_stderr().is_dumb_terminal
 
 
-def print_table(rows: Sequence[Mapping[str, object]], *, less: Sequence[str] = ()) -> None:
+def print_table(rows: Sequence[Mapping[str, object]], *, less: Sequence[str] = (), whole: Sequence[str] = ()) -> None:
     """Prints rows with the same keys as a table on stdout.
 
     Where the terminal is too narrow, columns of `less` are left out, the first of them first; then texts are cut, with
-    a sign, before any number is.
+    a sign, before any number is. Those of `whole` go on in the next line instead.
     """
     console = Console(file=unwrapped(sys.stdout), width=None if sys.stdout.isatty() else 200)
     names = list(rows[0]) if rows else ["nothing yet"]
@@ -262,7 +262,12 @@ def print_table(rows: Sequence[Mapping[str, object]], *, less: Sequence[str] = (
         numbers = not any(isinstance(row[name], str) for row in rows)
         table.add_column(name.replace("_", " "), no_wrap=numbers)  # rich narrows the other columns first
     for row in cells:
-        table.add_row(*(Text(row[name], no_wrap=True, overflow="ellipsis") for name in widths))
+        table.add_row(
+            *(
+                Text(row[name], no_wrap=name not in whole, overflow="fold" if name in whole else "ellipsis")
+                for name in widths
+            )
+        )
     console.print(table)
 
 

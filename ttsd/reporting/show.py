@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ttsd.config import BUNDLED_MODEL, Config, flat, load_config
 from ttsd.judging.feedback import clip
 from ttsd.nouns import Attempt, Prompt
+from ttsd.record.protocol import unconfirmed
 from ttsd.record.store import Row
 from ttsd.reporting.alarms import alarms
 from ttsd.reporting.attempt import AttemptView, StepView
@@ -48,7 +49,11 @@ def step_text(view: StepView) -> str:
     if own is None:
         return "\n".join([*lines, "not finished"])
     numbers = {**(own["metrics"] or {}), **{f"seconds/{k}": v for k, v in (own["seconds"] or {}).items()}}
-    lines += [f"{name:24} {value:.4g}" for name, value in sorted(numbers.items()) if value is not None]
+    lines += [
+        f"{name:{max(map(len, numbers), default=0)}}  {value:.4g}"
+        for name, value in sorted(numbers.items())
+        if value is not None
+    ]
     return "\n".join([*lines, loss_line(view.steps, view.step)])
 
 
@@ -107,7 +112,8 @@ def _short(value: object) -> str:
 def run_line(row: Row) -> str:
     """Says in one line which run this is and how it stands."""
     found = row["discovery_attempt"]
-    end = row["status"] if found is None else f"discovered at attempt {found}"
+    cases = (len((row["split"] or {}).get(name, ())) for name in ("visible", "hidden"))
+    end = row["status"] if found is None else f"discovered at attempt {found}{unconfirmed(*cases)}"
     label = f" ({row['label']})" if row["label"] else ""
     return one_line(f"run {row['run']}{label}: {row['question']}, {row['method']}, seed {row['seed']}, {end}")
 
@@ -116,10 +122,11 @@ def attempt_line(attempt: Attempt) -> str:
     """Says in one line how an attempt went."""
     verdict, completion = attempt.verdict, attempt.completion
     score = "" if verdict.score is None else f", score {verdict.score:.3g}"
+    hidden = f"hidden {verdict.hidden_passed}/{verdict.hidden_total}" if verdict.hidden_total else "no hidden cases"
     return (
         f"attempt {attempt.number}, step {attempt.step}, adapter version {completion.adapter_version}: "
         f"{verdict.status.value.replace('_', ' ')}, visible {verdict.visible_passed}/{verdict.visible_total}, "
-        f"hidden {verdict.hidden_passed}/{verdict.hidden_total}{score}; prompt of {attempt.prompt_tokens} tokens, "
+        f"{hidden}{score}; prompt of {attempt.prompt_tokens} tokens, "
         f"answer of {completion.tokens} ({completion.finish_reason})"
         f"{f', ${attempt.dollars:.3g}' if attempt.dollars else ''}"
         f"{', sampled with feedback' if attempt.prompt.shows else ''}"

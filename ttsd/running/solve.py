@@ -61,8 +61,7 @@ def ending(answer: Answer) -> str:
 
 def discovery(answer: Answer) -> str:
     """Says where the discovery is, and what it passed where no hidden case confirmed it."""
-    strength = "" if answer.hidden_cases else f" ({answer.visible_cases} visible, no hidden cases)"
-    return f"discovered at attempt {answer.discovery_attempt}{strength}"
+    return f"discovered at attempt {answer.discovery_attempt}{answer.strength}"
 
 
 def show_command(answer: Answer, config: Config) -> str:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
@@ -79,13 +80,7 @@ class LearnerState:
     @classmethod
     def load(cls, base: Base, folder: Path, facts: Facts) -> LearnerState:
         """Reads what a snapshot wrote. UserError: it has other `facts`; InfrastructureError: it can't be read."""
-        from safetensors.torch import load_file
-
-        try:
-            found = json.loads((folder / "state.json").read_text("utf-8"))
-            state = load_file(folder / "state.safetensors", device=str(base.device))
-        except (OSError, ValueError) as error:
-            raise InfrastructureError(f"can't read the saved state in {str(folder)!r}: {error}") from error
+        found, state = _read(folder, str(base.device))
         updates = found.pop("updates")
         if found != facts:
             raise UserError(
@@ -131,3 +126,21 @@ class LearnerState:
     def _of(cls, base: Base, student: Tensor, teacher: Tensor | None, mean: Tensor, square: Tensor) -> LearnerState:
         averaged = None if teacher is None else Adapter(base.shapes, teacher)
         return cls(Adapter(base.shapes, student, trainable=True), averaged, mean, square)
+
+
+def _read(folder: Path, device: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Returns the facts and the tensors of a saved state. InfrastructureError: they can't be read."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        found = json.loads((folder / "state.json").read_text("utf-8"))
+        state = load_file(folder / "state.safetensors", device=device)
+        if "updates" not in found or not {"student", "mean", "square"} <= set(state):
+            raise ValueError("it is not complete")
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise InfrastructureError(
+            f"can't read the saved state in {str(folder)!r} ({error}); restore that folder from a copy, or start "
+            "another run with --fresh"
+        ) from error
+    return found, state

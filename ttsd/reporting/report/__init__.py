@@ -30,11 +30,12 @@ class ReportFiles:
     json: Path
     summary: list[Row]  # one row a method
     verdicts: list[str]  # one sentence a pair of methods: what the numbers support
+    unconfirmed: list[str]  # a sentence on discoveries that no hidden case confirms, if there are any
 
 
 def build_report(store: Store, out_dir: Path) -> ReportFiles:
     """Writes the report of everything in `store` into `out_dir`. UserError: the folder can't be written."""
-    from ttsd.reporting.report.page import render, sentence
+    from ttsd.reporting.report.page import render, sentence, unconfirmed
 
     record = read(store)
     findings = find(record)
@@ -52,6 +53,7 @@ def build_report(store: Store, out_dir: Path) -> ReportFiles:
         json=out_dir / "report.json",
         summary=[_summary(row) for row in findings.methods],
         verdicts=[sentence(row) for row in findings.comparisons],
+        unconfirmed=unconfirmed(findings),
     )
 
 

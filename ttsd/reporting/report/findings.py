@@ -221,6 +221,7 @@ def _run_row(record: Tally, run: Run) -> Row:
         "status": run.status,
         "attempts": run.attempts,
         "discovery_attempt": run.discovery,
+        "hidden_cases": run.hidden_cases,
         "tokens": run.spent["tokens"],
         "tokens_until_discovery": run.until["tokens"],
         "seconds": rounded(run.spent["seconds"]),

@@ -28,6 +28,7 @@ def render(store: Store, record: Tally, findings: Findings) -> str:
             findings=findings,
             record=record,
             verdicts=[sentence(row) for row in findings.comparisons],
+            unconfirmed=unconfirmed(findings),
             unsolved=[row for row in _by_question(findings) if not row["solved"]],
             by_question=_by_question(findings),
             several=[row["question"] for row in _by_question(findings) if row["several"]],
@@ -44,6 +45,14 @@ def render(store: Store, record: Tally, findings: Findings) -> str:
         )
     )
     return html
+
+
+def unconfirmed(findings: Findings) -> list[str]:
+    """Returns a sentence on the discoveries that no hidden case confirms, if there are any."""
+    found = [row for row in findings.runs if row["discovery_attempt"] is not None]
+    weak = sum(not row["hidden_cases"] for row in found)
+    text = f"{weak} of {len(found)} discoveries passed visible cases only: their questions have no hidden cases."
+    return [text] if weak else []
 
 
 def sentence(row: Row) -> str:

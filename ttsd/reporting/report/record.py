@@ -58,6 +58,7 @@ class Run:
     until: Mapping[Cost, float | None]
     work: Mapping[str, float]
     pooled: bool
+    hidden_cases: int = 0  # 0: nothing confirms its discovery
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,7 @@ def _run(row: Row, variant: str, counts: Row, seconds: Mapping[str, float | None
         question=row["question"],
         method=variant,
         seed=row["seed"],
-        status=row["status"],
+        status=f"{row['ended'] or 'attempts'} spent" if row["status"] == "exhausted" else row["status"],
         budget=max(budget.get("attempts", 0), counts["attempts"]),
         attempts=counts["attempts"],
         answered=counts["answered"],
@@ -216,6 +217,7 @@ def _run(row: Row, variant: str, counts: Row, seconds: Mapping[str, float | None
         until={cost: until[cost] or None for cost in COSTS},
         work={name: counts[name] or 0.0 for name in work} | {"group_seconds": group, "step_seconds": step},
         pooled=is_iid(row["method"]) and bool(budget.get("continue_after_discovery", False)),
+        hidden_cases=len((row["split"] or {}).get("hidden", ())),
     )
 
 
