@@ -14,7 +14,7 @@ from tests.tiny import write_model
 from ttsd.config import Config, load_config
 from ttsd.errors import UserError
 from ttsd.nouns import Case, Step
-from ttsd.record.run import Run, adapter_digest, changed_settings
+from ttsd.record.run import Run, adapter_digest
 from ttsd.record.store import Store
 
 CONFIG = load_config("micro")
@@ -65,14 +65,6 @@ def test_a_run_is_called_by_question_method_and_seed() -> None:
         _ = Run(problem("q"), CONFIG.model_copy(update={"method": "ppo"})).method
 
 
-def test_changed_settings_are_named(store: Store) -> None:
-    before = store.run(add(store, run_of(config=CONFIG), 0))["config"]
-    assert changed_settings(before, CONFIG.model_copy(update={"method": "sdpo"})) == []
-    assert changed_settings(before, CONFIG.changed("lora", lr=0.5).model_copy(update={"method": "sdpo"})) == [
-        "lora.lr (0.003 before, now 0.5)"
-    ]
-
-
 def test_a_stopped_run_is_found_again_and_others_are_not(store: Store) -> None:
     number, other = add(store, run_of(config=CONFIG), 3), run_of(config=CONFIG.changed("lora", lr=0.5))
     found = store.newest(run_of(config=CONFIG))
@@ -80,10 +72,6 @@ def test_a_stopped_run_is_found_again_and_others_are_not(store: Store) -> None:
     assert found["run"] == number
     assert store.settled(found, run_of(config=CONFIG)) is None
     assert store.newest(other) is None
-    stopped = store.stopped_otherwise(other)
-    assert stopped is not None
-    assert stopped["run"] == number
-    assert store.stopped_otherwise(run_of(config=CONFIG)) is None
 
 
 def test_a_larger_budget_resumes_and_the_same_one_is_finished(store: Store) -> None:
