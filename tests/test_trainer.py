@@ -18,7 +18,8 @@ from ttsd.backbone import generate
 from ttsd.config import Config, Lora
 from ttsd.errors import UserError
 from ttsd.nouns import Example, Prompt
-from ttsd.training.rows import weighted
+from ttsd.training import losses
+from ttsd.training.rows import Weighted, weighted
 from ttsd.training.token_stats import TokenStats
 from ttsd.training.trainer import Trainer
 
@@ -52,6 +53,17 @@ def examples(folder: Path) -> list[Example]:
         )
         for attempt, (tokens, logprobs, _) in enumerate(drawn, start=1)
     ]  # fmt: skip
+
+
+def per_token(made: Trainer, name: str, example: Example) -> tuple[list[float], list[float]]:
+    """Returns student's and teacher's log-probabilities of the example's tokens; the teacher's may be empty."""
+    student = made.logprobs(name, example.prompt_ids, example.completion_ids)
+    if example.teacher is None:
+        return student, []
+    with torch.no_grad():
+        of_teacher = made._teacher_logits(made._learners[name], [Weighted(example, 1.0, 0.0)], TokenStats())
+        ids = torch.tensor(example.completion_ids)
+        return student, losses.log_probs_at(of_teacher(slice(None)), ids[:, None])[:, 0].tolist()
 
 
 def rewarded(examples: Sequence[Example], right: int = 2) -> list[Example]:
@@ -115,7 +127,7 @@ def test_a_step_leaves_what_teacher_and_student_made_of_each_token(
 ) -> None:
     made = trainer(folder, distillation={"token_budget": token_budget})
     made.step("q", examples)
-    scores = {example.attempt: made.per_token("q", example) for example in examples if example.teacher}
+    scores = {example.attempt: per_token(made, "q", example) for example in examples if example.teacher}
     made.step("q", examples)
     found = made.snapshot("q").token_advantages
     assert found.keys() == scores.keys()
@@ -192,16 +204,16 @@ def test_every_regularised_teacher_draws_the_student_to_itself(
 ) -> None:
     made = trainer(folder, teacher={"teacher_regularization": kind, "teacher_update_rate": 0.1})
     example = examples[0]
-    student, teacher = made.per_token("q", example)
+    student, teacher = per_token(made, "q", example)
     for _ in range(10):
         made.step("q", [example])
-    after, _ = made.per_token("q", example)
+    after, _ = per_token(made, "q", example)
 
     def distance(values: list[float]) -> float:
         return sum((value - wanted) ** 2 for value, wanted in zip(values, teacher, strict=True))
 
     assert distance(after) < distance(student)
-    assert made.per_token("q", replace(example, teacher=None)) == (after, [])
+    assert per_token(made, "q", replace(example, teacher=None)) == (after, [])
 
 
 def test_a_live_teacher_is_the_student_with_the_teachers_prompt(folder: Path, examples: list[Example]) -> None:
@@ -210,7 +222,7 @@ def test_a_live_teacher_is_the_student_with_the_teachers_prompt(folder: Path, ex
     example = examples[0]
     assert example.teacher is not None
     student = made.logprobs("q", example.teacher.token_ids, example.completion_ids)
-    assert made.per_token("q", example)[1] == pytest.approx(student, abs=1e-5)
+    assert per_token(made, "q", example)[1] == pytest.approx(student, abs=1e-5)
 
 
 def test_the_mean_teacher_starts_as_a_copy_and_follows_at_its_rate(folder: Path, examples: list[Example]) -> None:
@@ -417,7 +429,7 @@ def test_a_teacher_without_weights_of_its_own_starts_from_there_too(
 ) -> None:
     made = warm(folder, tmp_path, teacher={"teacher_regularization": teacher})
     own = replace(examples[0], teacher=Prompt(examples[0].prompt_ids))
-    student, taught = made.per_token("q", own)
+    student, taught = per_token(made, "q", own)
     assert taught == pytest.approx(student, abs=1e-5)
 
 

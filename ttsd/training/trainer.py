@@ -168,18 +168,6 @@ class Trainer:
             found.append(losses.log_probs_at(self._tempered(logits), ids[:, None])[:, 0])
         return torch.cat(found)
 
-    def per_token(self, name: str, example: Example) -> tuple[list[float], list[float]]:
-        """Returns student's and teacher's log-probabilities of the example's tokens; the teacher's may be empty."""
-        student = self.logprobs(name, example.prompt_ids, example.completion_ids)
-        if example.teacher is None:
-            return student, []
-        with self.base.lock, torch.no_grad():
-            logits = self._teacher_logits(self._learners[name], [Weighted(example, 1.0, 0.0)], TokenStats())(
-                slice(None)
-            )
-            ids = torch.tensor(example.completion_ids, device=logits.device)
-            return student, losses.log_probs_at(logits, ids[:, None])[:, 0].tolist()
-
     def export(self, name: str, folder: Path) -> None:
         """Writes the student as a PEFT folder, atomically."""
         self.base.export(self._learners[name].student, folder)
