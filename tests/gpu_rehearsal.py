@@ -159,7 +159,7 @@ def decoding() -> Config:
 def decode(base: Base, config: Config) -> None:
     """Samples a group that two join later, with a prompt of the same beginning; one is given up at the end."""
     sampling, lora = config.sampling, config.lora
-    base.wire(LoraShape.of(lora.rank, lora.alpha, lora.target_modules))
+    base.wire(LoraShape(lora.rank, lora.alpha))
     check_decodes(base)
     adapter, prompt = Adapter(base.shapes, base.fresh_values(0)), tuple(range(sampling.max_prompt_len))
     late = [(*prompt[: PROMPT // 4], *prompt[PROMPT // 4 :][::-1])] * LATE

@@ -151,7 +151,7 @@ def test_a_base_serves_one_shape_of_adapter(base: Base) -> None:
 
 
 def test_unknown_layers_are_named(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"w_proj.*choose from.*q_proj"):
+    with pytest.raises(UserError, match=r"w_proj.*name one for.*q_proj"):
         load_base(str(folder)).wire(LoraShape(4, 8.0, ("w_proj",)))
 
 

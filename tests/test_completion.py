@@ -41,10 +41,9 @@ def answered(folder: Path, **environment: str) -> list[str]:
 
 
 def in_bash(folder: Path, *words: str) -> list[str]:
-    """What bash is told of the last of `words`, which it splits at colons."""
-    split = [part for word in words for part in word.replace(":", "\n:\n").split("\n") if part or word == ""]
-    at = str(len(split) - 1)
-    return answered(folder, _TTSD_COMPLETE="complete_bash", COMP_WORDS="\n".join(split), COMP_CWORD=at)
+    """What bash is told of the last of `words`."""
+    at = str(len(words) - 1)
+    return answered(folder, _TTSD_COMPLETE="complete_bash", COMP_WORDS="\n".join(words), COMP_CWORD=at)
 
 
 def in_fish(folder: Path, line: str) -> list[str]:
@@ -57,13 +56,6 @@ def in_fish(folder: Path, line: str) -> list[str]:
 def test_bundled_questions_are_completed(tmp_path: Path) -> None:
     assert in_fish(tmp_path, f"ttsd solve {VERY_HARD[:-1]}")[0].startswith(VERY_HARD[:-1])
     assert VERY_HARD in in_fish(tmp_path, "ttsd problems show micro:")
-
-
-def test_bash_is_told_what_stands_behind_the_last_colon(tmp_path: Path) -> None:
-    start, _, end = VERY_HARD.rpartition(":")
-    assert end in in_bash(tmp_path, "ttsd", "solve", f"{start}:")
-    assert end in in_bash(tmp_path, "ttsd", "batch", "micro-hard", f"{start}:{end[:1]}")
-    assert VERY_HARD.partition(":")[2] in in_bash(tmp_path, "ttsd", "judge", "micro:")
 
 
 @pytest.mark.parametrize("command", ["batch", "probe", "problems list", "problems check"])

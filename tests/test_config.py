@@ -16,8 +16,10 @@ from ttsd.cli.commands import app
 from ttsd.config import Config, flat, load_config, shipped_configs
 from ttsd.config.setting import section
 from ttsd.errors import UserError
-from ttsd.record.run import changed_settings
+from ttsd.record.run import binding
 from ttsd.running.fitting import check_named
+from ttsd.training.state import GRAD_CLIP
+from ttsd.training.trainer import LOG_RATIO_CLIP
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,9 +30,9 @@ def test_defaults_are_the_papers_run_on_lora() -> None:
     assert (config.method, config.sampling.group_size, config.sampling.temperature) == ("sdpo", 16, 1.0)
     assert (config.sampling.max_prompt_len, config.sampling.max_tokens) == (2048, 8192)
     assert (config.distillation.alpha, config.distillation.distillation_topk) == (1.0, 20)
-    assert (config.distillation.log_ratio_clip, config.distillation.rollout_is_threshold) == (5.0, 2.0)
+    assert (LOG_RATIO_CLIP, config.distillation.rollout_is_threshold) == (5.0, 2.0)
     assert (config.teacher.teacher_regularization, config.teacher.teacher_update_rate) == ("ema", 0.01)
-    assert (config.lora.lr, config.lora.weight_decay, config.lora.grad_clip) == (1e-5, 0.01, 1.0)
+    assert (config.lora.lr, config.lora.weight_decay, GRAD_CLIP) == (1e-5, 0.01, 1.0)
     assert config.reprompt.max_reprompt_len == 10240
     assert config.extensions.feedback_items == 1
 
@@ -44,11 +46,11 @@ def test_file_beats_default_and_override_beats_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text("[budget]\nattempts = 7\n[lora]\nrank = 4\n")
     config = load_config(
-        str(file), ["budget.attempts=9", "model.sampler=transformers", "distillation.log_ratio_clip=none"]
+        str(file), ["budget.attempts=9", "model.sampler=transformers", "distillation.distillation_topk=none"]
     )
     assert (config.budget.attempts, config.lora.rank) == (9, 4)
     assert config.model.sampler == "transformers"
-    assert config.distillation.log_ratio_clip is None
+    assert config.distillation.distillation_topk is None
 
 
 def test_the_bundled_model_comes_with_its_own_settings() -> None:
@@ -79,11 +81,8 @@ def test_there_are_shipped_configurations() -> None:
         ("lora.lr=nan", "lora.lr"),
         ("model.quantization=int3", "'none', 'fp8', 'nf4' or 'fp8+nf4'"),
         ("store.path=", "store.path is empty"),
-        ("lora.target_modules=q_proj", """--set 'lora.target_modules=["q_proj"]'"""),
-        (
-            "lora.target_modules=q_proj, k_proj",
-            """write all-linear, or a list, as in --set 'lora.target_modules=["q_pr""",
-        ),
+        ("judge.packages=numpy", """--set 'judge.packages=["numpy"]'"""),
+        ("judge.packages=numpy, scipy", """write a list, as in --set 'judge.packages=["numpy", "scipy"]'"""),
     ],
 )
 def test_mistakes_are_one_sentence_with_the_remedy(override: str, said: str) -> None:
@@ -119,7 +118,7 @@ def test_bad_files_are_named(tmp_path: Path, source: str, said: str, monkeypatch
         ("budget.attempts=1_000", 1000),
         ("lora.lr=2", 2.0),
         ("extensions.return_to_best=True", True),
-        ('lora.target_modules=["q_proj", "v_proj"]', ["q_proj", "v_proj"]),
+        ('judge.packages=["numpy", "scipy"]', ["numpy", "scipy"]),
     ],
 )
 def test_an_override_is_read_by_its_settings_type(override: str, value: object) -> None:
@@ -180,7 +179,7 @@ def test_what_config_show_prints_is_a_configuration_file(source: str | None, tmp
     arguments = [*(["-c", source] if source else []), *(f"--set={override}" for override in overrides)]
     (tmp_path / "shown.toml").write_text(ttsd("config", "show", *arguments))
     shown, plain = load_config(str(tmp_path / "shown.toml")), load_config(source, overrides)
-    assert changed_settings(plain.model_dump(), shown) == []
+    assert binding(shown.model_dump()) == binding(plain.model_dump())
     again = json.loads(ttsd("config", "show", "--json", "-c", str(tmp_path / "shown.toml")))
     assert again["settings"] == shown.model_dump()
     assert "fit" not in again["from"].values()

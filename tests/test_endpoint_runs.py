@@ -141,7 +141,8 @@ def test_what_needs_a_model_on_this_machine_says_so(tmp_path: Path, folder: Path
         assert {"device", "memory", "chat template"} & set(about) == set()
         assert finish("solve", str(folder), *settings, "--method", "best-of-k", cwd=tmp_path)[0] == 1
     assert "run 1 (best-of-k) has no adapter" in refused(ttsd("export", "1", "out", *settings, cwd=tmp_path))
-    assert "has no teacher" in refused_after(ttsd("show", "1", "--attempt", "1", "--tokens", *settings, cwd=tmp_path))
+    shown = ttsd("show", "1", "--attempt", "1", "--tokens", *settings, cwd=tmp_path)
+    assert "sampled by an endpoint" in refused_after(shown)
     gone = json.loads(ttsd("doctor", "--json", *settings, cwd=tmp_path).stdout)
     assert "no endpoint answers" in next(one["detail"] for one in gone if one["what"] == "endpoint")
 

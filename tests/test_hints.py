@@ -22,7 +22,7 @@ from ttsd.nouns import Attempt, Hint, Status, Step, Verdict
 from ttsd.record.protocol import Spent
 from ttsd.record.store import Store
 from ttsd.running.budget import Meter
-from ttsd.running.hints import WriteHint, hint_client, hint_writer
+from ttsd.running.hints import HINT_TOKENS, WriteHint, hint_client, hint_writer
 
 HINT = "Mind the empty list."
 
@@ -36,7 +36,7 @@ async def writer(*replies: Reply, **endpoint: float) -> AsyncIterator[tuple[Writ
         }
         async with hint_client(Config.model_validate(sections), learns=True) as client:
             assert client is not None
-            yield hint_writer(client, "the question", 99), server
+            yield hint_writer(client, "the question"), server
 
 
 async def test_a_hint_is_asked_for_with_question_answer_and_feedback() -> None:
@@ -48,7 +48,7 @@ async def test_a_hint_is_asked_for_with_question_answer_and_feedback() -> None:
         said = asked["messages"][0]["content"]
         assert all(part in said for part in ("the question", "print(0)", "no"))
         assert "draft" not in said
-        assert asked["max_tokens"] == 99
+        assert asked["max_tokens"] == HINT_TOKENS
         assert {"temperature", "logprobs", "chat_template_kwargs"} & set(asked) == set()
         assert await write(attempt(2, "print(1)", Verdict(Status.ACCEPTED, 2, 2, 1, 1))) is None
         assert await write(attempt(3, "x", Verdict(Status.WRONG_ANSWER, 2, 2, 0, 1, first_failure=2))) is None

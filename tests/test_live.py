@@ -1,4 +1,4 @@
-"""The views: their numbers, their lines, and that the panel can be shown at any moment."""
+"""The views: their numbers, their lines, and that the table can be shown at any moment."""
 
 from __future__ import annotations
 
@@ -57,16 +57,15 @@ def test_what_is_left_is_renewed_with_each_step(capsys: pytest.CaptureFixture[st
     panel = RichView()
     for one in (view, panel):
         one.begin(1, run_of("q"), Past(), run)
-    assert re.search(r"left +-", shown(panel))
     for number, second in ((1, 30.0), (2, 600.0)):
         now[0], one_attempt = second, attempt(number, "x", FAILED)
         run.add(one_attempt)
         view.show(one_attempt)
         view.show(Step(number, (one_attempt,), 0, (), {}, {"group": 1.0}))
-    first, second_line = capsys.readouterr().err.splitlines()[1:]
+    first, second_line = (line for line in capsys.readouterr().err.splitlines() if line.startswith("step "))
     assert "| at most 4.5 min, " in first
     assert "| at most 40 min, " in second_line
-    assert re.search(r"left +at most 40 min, ", shown(panel))
+    assert "\nat most 40 min, " in shown(panel)
 
 
 def test_an_overview_says_what_all_runs_still_take(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,16 +107,16 @@ def test_an_alarm_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.count("warning: the last steps had nothing to learn from") == 1
 
 
-def test_the_panel_can_be_shown_before_and_after_anything_happens() -> None:
+def test_the_table_can_be_shown_before_and_after_anything_happens() -> None:
     view = RichView()
-    assert "none yet" in shown(view)
+    assert "attempts" in shown(view)
     view.board.begin(1, run_of("my question", config=load_config("micro", ["sampling.group_size=2"])), Past(), meter(4))
     for number in (1, 2):
         view.board.add(attempt(number, "x", FAILED))
     assert "distilling" in shown(view)
     view.board.add(Step(1, (attempt(1, "x", FAILED),), 1, (), {"loss": 0.5}, {"group": 1.0}))
     text = shown(view)
-    for said in ("my question", "2 of 4", "wrong answer 2", "50% of the visible cases", "0.5000", "adapter v1"):
+    for said in ("my question", "2/4", "50%", "0.5000", "v1"):
         assert said in text
 
 
@@ -178,35 +177,25 @@ def test_a_resumed_run_shows_the_totals_of_the_run() -> None:
     view = RichView()
     past = Past(History((attempt(1, "x", FAILED), attempt(2, "x", FAILED))), begun=(attempt(3, "y", PASSED),))
     view.board.begin(1, run_of("q"), past, meter(8))
-    assert "wrong answer 2, accepted 1" in shown(view)
+    assert "3/8" in shown(view)
     assert view.board.best_fraction == 1.0
 
 
 @pytest.mark.parametrize(("verdict", "said"), [(FAILED, "budget spent"), (PASSED, "discovered")])
-def test_the_panel_ends_in_its_final_state(verdict: Verdict, said: str) -> None:
+def test_the_table_ends_in_its_final_state(verdict: Verdict, said: str) -> None:
     view = RichView()
     with view:
         view.begin(1, run_of("q"), Past(), meter(1))
         one = attempt(1, "x", verdict)
         view.show(one)
         view.show(Step(1, (one,), 0, (), {}, {"group": 1.0}))
-    assert re.search(rf"adapter v0 +{said}", shown(view))
+    assert re.search(rf"1/1 .* {said} ", shown(view))
     assert "left" not in shown(view)
 
 
 def test_tables_of_nothing_are_fine(capsys: pytest.CaptureFixture[str]) -> None:
     print_table([])
     assert "nothing yet" in capsys.readouterr().out
-
-
-def test_a_narrow_terminal_shows_the_whole_panel() -> None:
-    view = RichView()
-    view.board.begin(1, run_of("micro:numbers:5:7"), Past(), meter(512))
-    view.board.add(attempt(1, "x", FAILED))
-    text = shown(view, width=60)
-    assert max(map(len, text.splitlines())) <= 60
-    for said in ("micro:numbers:5:7", "1 of 512", "wrong answer 1", "50% of the visible cases"):
-        assert said in text
 
 
 def test_a_narrow_overview_leaves_columns_out() -> None:

@@ -33,7 +33,7 @@ from ttsd.reporting.export import _compare, card, check_push, export
 from ttsd.reporting.report.attempt_page import attempt_page
 from ttsd.reporting.report.record import learning_curves, read
 from ttsd.reporting.show import attempt_line, attempt_text, difference_text, run_line, run_text, step_text
-from ttsd.reporting.token_scores import recorded_tokens, scored_tokens, token_rows, tokens_of
+from ttsd.reporting.token_scores import token_rows, tokens_of
 from ttsd.reporting.view.records import Records, opened
 from ttsd.training.trainer import Trainer
 
@@ -135,8 +135,6 @@ def test_what_is_shown_was_read_and_depends_on_nothing_else(world: World, questi
     assert (view.attempt.prompt, view.example) == (prompt, None)
     assert "--- prompt, shows attempts 7 ---\nlong gone" in attempt_text(view)
     assert "sampled with feedback" in attempt_text(view)
-    with pytest.raises(UserError, match="no teacher"):
-        scored_tokens(world.store, number, 1)
 
 
 def test_a_judges_score_is_the_share_passed_everywhere(world: World, tmp_path: Path) -> None:
@@ -222,23 +220,11 @@ def test_tokens_spell_the_answer(world: World) -> None:
     tokens = tokens_of(world.store, world.number, 1)
     assert "".join(token.text for token in tokens) == f"{ANSWER} 1"
     assert {token.sampler for token in tokens} == {-1.5}
-
-
-def test_scores_come_from_the_weights_that_sampled(world: World) -> None:
-    # Step 3 began with the state of step 2, which is kept; the student that drew it is scored, not the newest one.
-    tokens, weights = scored_tokens(world.store, world.number, 5)
-    assert weights == "the weights it was sampled from"
     assert all(token.advantage is not None for token in tokens)
-    world.trainer.load("then", world.store.state_dir / f"run-{world.number}" / "step-2")
-    (first,) = world.store.attempts(world.number, first=5, last=5)
-    expected = world.trainer.logprobs("then", first.prompt.token_ids, first.completion.token_ids)
-    assert [token.student for token in tokens] == pytest.approx(expected, abs=1e-5)
     assert token_rows(tokens)[0]["teacher - student"]
-
-
-def test_older_scores_name_their_weights(world: World) -> None:
-    _, weights = scored_tokens(world.store, world.number, 3)
-    assert weights == "the weights after step 2"
+    number = another(world, *world.store.attempts(world.number, last=1), seed=6)
+    assert {token.advantage for token in tokens_of(world.store, number, 1)} == {None}
+    assert {row["teacher - student"] for row in token_rows(tokens_of(world.store, number, 1))} == {""}
 
 
 def command(world: World, *arguments: str) -> str:
@@ -312,20 +298,13 @@ def test_a_run_that_a_process_works_on_is_not_deleted(world: World) -> None:
 
 def test_an_attempts_page_is_text_not_markup(world: World) -> None:
     view = attempt_view(world.store, world.number, 1)
-    page = attempt_page(view, *scored_tokens(world.store, world.number, 1))
+    page = attempt_page(view, tokens_of(world.store, world.number, 1))
     assert "<i>1</i>" not in page
     assert "&lt;i&gt;1&lt;/i&gt; is wrong" in page
     assert re.search(r'<span class="(up|down)" style="--share:\d+%" title="teacher - student [+-]', page)
-    assert "under the weights it was sampled from" in page
+    assert "under the weights of its step" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "Self-teacher&#39;s prompt" in page
-
-
-def test_what_a_step_found_of_its_tokens_is_what_they_are_scored_with(world: World) -> None:
-    recorded, (scored, _) = recorded_tokens(world.store, world.number, 5), scored_tokens(world.store, world.number, 5)
-    assert [token.text for token in recorded] == [token.text for token in scored]
-    assert [token.advantage for token in recorded] == pytest.approx([token.advantage for token in scored], abs=1e-4)
-    assert recorded_tokens(world.store, world.number, 1)  # also where the states are gone
 
 
 def test_an_exported_adapter_loads_in_peft_and_says_the_same(world: World, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from tests.families import write_family
 from tests.loss_reference import distillation_loss
 from ttsd.config import Config
 from ttsd.nouns import Example, Prompt
-from ttsd.training.trainer import Trainer
+from ttsd.training.state import GRAD_CLIP
+from ttsd.training.trainer import LOG_RATIO_CLIP, Trainer
 
 STEPS, RANK, ALPHA, LR, DECAY, RATE = 2, 3, 7.0, 0.01, 0.02, 0.3
 Weights = dict[str, Tensor]
@@ -79,7 +80,7 @@ def loss_of(plain: Plain, student: Weights, teacher: Weights, examples: list[Exa
         total = total + len(one.completion_ids) * distillation_loss(
             mine[None], theirs[None], torch.tensor([one.completion_ids]), torch.ones(1, len(mine)),
             alpha=settings.alpha, topk=settings.distillation_topk,
-            clip=settings.log_ratio_clip, is_clip=settings.rollout_is_threshold,
+            clip=LOG_RATIO_CLIP, is_clip=settings.rollout_is_threshold,
             old_logprobs=torch.tensor([one.sampler_logprobs], dtype=torch.float64),
         )  # fmt: skip
         count += len(one.completion_ids)
@@ -124,7 +125,7 @@ def test_a_step_changes_the_weights_as_in_double_precision(
         optimizer.zero_grad()
         loss = loss_of(plain, weights, teacher, examples, config)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(weights.values(), config.lora.grad_clip)
+        norm = torch.nn.utils.clip_grad_norm_(weights.values(), GRAD_CLIP)
         optimizer.step()
         for key, value in weights.items():
             teacher[key] += RATE * (value.detach() - teacher[key])

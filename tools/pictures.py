@@ -23,7 +23,7 @@ from ttsd.nouns import Attempt
 from ttsd.record.store import Store
 from ttsd.reporting.report.attempt_page import coloured
 from ttsd.reporting.report.page import code_style, highlighted, template_text
-from ttsd.reporting.token_scores import Token, recorded_tokens
+from ttsd.reporting.token_scores import Token, tokens_of
 
 DOCS = Path(__file__).parents[1] / "docs"
 QUESTION = "micro:lists:6:61"
@@ -73,7 +73,7 @@ def most_coloured(store: Store, attempts: tuple[Attempt, ...]) -> tuple[Attempt,
     choice = [
         (attempt, tokens)
         for attempt in attempts
-        if attempt.program and attempt.verdict.feedback and (tokens := recorded_tokens(store, 1, attempt.number))
+        if attempt.program and attempt.verdict.feedback and (tokens := tokens_of(store, 1, attempt.number))
     ]
     return max(choice, key=lambda one: max(abs(token.advantage or 0.0) for token in one[1]))
 

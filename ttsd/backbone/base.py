@@ -74,8 +74,8 @@ class Base:
         exact = LoraShape(shape.rank, shape.alpha, targets)
         if self._shape not in (None, exact):
             raise UserError(
-                f"an adapter of {exact} does not fit a base made for {self._shape}; set lora.rank={exact.rank}, "
-                f"lora.alpha={exact.alpha} and lora.target_modules={list(targets)}"
+                f"an adapter of {exact} does not fit a base made for {self._shape}; set lora.rank={exact.rank} and "
+                f"lora.alpha={exact.alpha}, or name an adapter on all linear layers"
             )
         if self._shape is None:
             for name, layer in self._linear.items():
@@ -248,8 +248,8 @@ class Base:
             raise UserError(f"{self.path!r} has no linear layers that an adapter fits; choose another model")
         if not wanted <= known:
             raise UserError(
-                f"lora.target_modules = {sorted(wanted)} names layers that {self.path!r} lacks; "
-                f"choose from {', '.join(sorted(known))}, or all-linear"
+                f"an adapter for the layers {sorted(wanted)} does not fit {self.path!r}; "
+                f"name one for {', '.join(sorted(known))}"
             )
         return tuple(sorted(wanted))
 

@@ -6,7 +6,7 @@ numbers mean (A, B, alpha / rank) is PEFT's, so is the file (`backbone.Base.expo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +24,7 @@ class LoraShape:
 
     rank: int
     alpha: float
-    target_modules: str | tuple[str, ...]
-
-    @classmethod
-    def of(cls, rank: int, alpha: float, target_modules: str | Sequence[str]) -> LoraShape:
-        """Makes it from what a configuration gives."""
-        return cls(rank, alpha, target_modules if isinstance(target_modules, str) else tuple(target_modules))
+    target_modules: str | tuple[str, ...] = "all-linear"
 
 
 class Adapter:

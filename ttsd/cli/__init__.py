@@ -21,14 +21,10 @@ def main() -> None:
     leave_working_directory_out()
     keep_streams_clean()
     from ttsd.cli.commands import app
-    from ttsd.cli.completion import answer_bash
 
     stop_requests.begin()
     try:
-        if os.environ.get("_TTSD_COMPLETE") == "complete_bash":
-            answer_bash(app)
-        else:
-            app()
+        app()
     except (Exception, Stopped) as error:
         if os.environ.get("TTSD_TRACEBACK"):
             raise

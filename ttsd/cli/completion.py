@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, redirect_stdout, suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from importlib import resources
 from pathlib import Path
 
@@ -73,26 +71,3 @@ def _questions() -> Iterator[str]:
             closing(sqlite3.connect(f"file:{RECORD}?mode=ro", uri=True, timeout=0.1)) as record,
         ):
             yield from (name for (name,) in record.execute("select distinct question from runs"))
-
-
-def answer_bash(answer: Callable[[], None]) -> None:
-    """Has `answer` complete what bash asks for, which takes a colon for a word of its own.
-
-    So a name is put together again before it is completed, and only what stands behind its last colon is said.
-    """
-    words, joined, at = os.environ["COMP_WORDS"].split("\n"), list[str](), 0
-    for number, word in enumerate(words):
-        if number and ":" in (word, words[number - 1]):
-            joined[-1] += word
-        else:
-            joined.append(word)
-        if number == int(os.environ["COMP_CWORD"]):
-            at = len(joined) - 1
-    os.environ |= {"COMP_WORDS": "\n".join(joined), "COMP_CWORD": str(at)}
-    said = joined[at].rfind(":") + 1
-    out = io.StringIO()
-    try:
-        with redirect_stdout(out):
-            answer()
-    finally:
-        print("\n".join(line[said:] for line in out.getvalue().splitlines()))

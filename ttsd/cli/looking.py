@@ -27,7 +27,7 @@ def show(
     ] = None,
     step: Annotated[int | None, typer.Option(help="One step: its numbers and its attempts.")] = None,
     tokens: Annotated[
-        bool, typer.Option("--tokens", help="With --attempt: what student and teacher think of each token.")
+        bool, typer.Option("--tokens", help="With --attempt: each token, and how much likelier the teacher found it.")
     ] = False,
     diff: Annotated[
         tuple[int, int] | None, typer.Option(help="Two attempts: what changed from one to the other.", metavar="A B")

@@ -62,9 +62,6 @@ class Distillation(Section):
         code="algorithm.rollout_correction.rollout_is_threshold",
         gt=0,
     )
-    log_ratio_clip: float | None = setting(
-        5.0, "bound on |log teacher - log student| of an outcome; none: no bound", paper="clip advantages", gt=0
-    )
     token_budget: int = setting(16384, "tokens of one micro-batch", code="ppo_max_token_len_per_gpu", ge=1)
     checkpoint_over: int | None = setting(
         None,
@@ -86,9 +83,6 @@ class Lora(Section):
     )
     rank: int = setting(32, "rank of the adapter's matrices", code="model.lora_rank", ge=1)
     alpha: float = setting(64.0, "scale of the adapter, as alpha / rank", code="model.lora_alpha", gt=0)
-    target_modules: Literal["all-linear"] | list[str] = setting(
-        "all-linear", "layers that get an adapter: all-linear, or a list of their names", code="model.target_modules"
-    )
     lr: float = setting(
         1e-5,
         "learning rate: ten times the paper's 1e-6, as LoRA wants (LoRA Without Regret)",
@@ -97,7 +91,6 @@ class Lora(Section):
         gt=0,
     )
     weight_decay: float = setting(0.01, "AdamW's decay", paper="weight decay", code="optim.weight_decay", ge=0)
-    grad_clip: float = setting(1.0, "the gradient's norm at most", paper="gradient clip norm", code="grad_clip", gt=0)
 
     @field_validator("init")
     @classmethod
@@ -139,7 +132,6 @@ class Reprompt(Section):
         min_length=1,
     )
     hints_model: str | None = setting(None, "what that endpoint calls its model", min_length=1)
-    hint_tokens: int = setting(256, "tokens of a hint at most", ge=1)
 
     @model_validator(mode="after")
     def _hints_have_a_url(self) -> Reprompt:

@@ -117,7 +117,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"setting {where} is empty; give it a value, or leave it out"
     if any(problem["type"] == "list_type" for problem in error.errors() if problem["loc"][:2] == first["loc"][:2]):
         word = str(first["input"])
-        return f"setting {where} = {word!r}: " + _wanted_list(model, first["loc"], word)
+        return f"setting {where} = {word!r}: " + _wanted_list(first["loc"], word)
     given = json.dumps(first["input"], default=str)
     return f"setting {where} = {given}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
@@ -128,13 +128,9 @@ def suggest(word: str, known: Sequence[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def _wanted_list(model: type[BaseModel], location: tuple[int | str, ...], word: str) -> str:
-    table, name = str(location[0]), str(location[1])
-    owner = section(model, table)
-    words = choices(owner.model_fields[name]) if owner else []
-    either = f"{' or '.join(words)}, or " if words else ""
+def _wanted_list(location: tuple[int | str, ...], word: str) -> str:
     names = json.dumps([part.strip() for part in word.strip("[]").split(",")])
-    return f"write {either}a list, as in --set '{table}.{name}={names}'"
+    return f"write a list, as in --set '{location[0]}.{location[1]}={names}'"
 
 
 def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

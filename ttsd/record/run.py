@@ -119,16 +119,6 @@ def binding(config: Mapping[str, Any]) -> dict[str, Any]:
     return {place: value for place, value in flat(config).items() if place not in FREE_SETTINGS}
 
 
-def changed_settings(recorded: Mapping[str, Any], config: Config) -> list[str]:
-    """Returns the binding settings that differ, in words, as in `lora.lr (0.1 before, now 0.2)`."""
-    before, now = binding(recorded), binding(config.model_dump())
-    return [
-        f"{place} ({before.get(place)!r} before, now {value!r})"
-        for place, value in now.items()
-        if before.get(place) != value
-    ]
-
-
 def wants_more(row: Mapping[str, Any], attempts: int, config: Config) -> bool:
     """Tells whether a run that ended has more to do under these settings: its budget has grown."""
     if attempts >= config.budget.attempts:

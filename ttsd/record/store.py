@@ -176,12 +176,6 @@ class Store:
         rows = self._select("runs", "fingerprint = ?", [run.fingerprint], order_by="run desc", limit=1)
         return next(map(decoded, rows), None)
 
-    def stopped_otherwise(self, run: Run) -> Row | None:
-        """Returns the newest run of this question, method and seed that was stopped under other settings."""
-        where = "question = ? and method = ? and seed = ? and fingerprint != ? and status = 'running'"
-        values = [run.question, run.method.name, run.seed, run.fingerprint]
-        return next(map(decoded, self._select("runs", where, values, order_by="run desc", limit=1)), None)
-
     def is_finished(self, row: Row, run: Run) -> bool:
         """Tells whether a stored run needs no more attempts under the settings of `run`."""
         if row["discovery_attempt"] is not None and not run.config.budget.continue_after_discovery:

@@ -12,7 +12,7 @@ from ttsd.reporting.attempt import attempt_of, attempt_rows, attempt_view, check
 from ttsd.reporting.live import print_table
 from ttsd.reporting.report.attempt_page import attempt_page
 from ttsd.reporting.show import attempt_text, difference_text, run_text, step_text
-from ttsd.reporting.token_scores import recorded_tokens, scored_tokens, token_rows
+from ttsd.reporting.token_scores import token_rows, tokens_of
 from ttsd.terminal import json_text
 
 # Columns that a narrow terminal goes without.
@@ -64,16 +64,18 @@ def show_difference(store: Store, run: int, pair: tuple[int, int], as_json: bool
 def show_attempt(
     store: Store, run: int, number: int, model: str, tokens: bool, page: Path | None, as_json: bool
 ) -> None:
-    """Prints an attempt, with `tokens` scored by student and teacher, or writes it as a page.
+    """Prints an attempt, with `tokens` one by one, or writes it as a page with its tokens in colour.
 
     `model`: what the user calls the run's model.
     """
     if tokens or page is not None:
         check_model(store, run, model)
     if page is not None:
-        return _write_page(store, run, number, page)
+        page.write_text(attempt_page(attempt_view(store, run, number), tokens_of(store, run, number)), "utf-8")
+        print(page)
+        return
     view = attempt_view(store, run, number)
-    scored, weights = scored_tokens(store, run, number) if tokens else ([], "")
+    scored = tokens_of(store, run, number) if tokens else []
     if as_json:
         teacher = view.example.teacher if view.example else None
         facts = {
@@ -86,16 +88,8 @@ def show_attempt(
         return
     print(attempt_text(view))
     if tokens:
-        print(f"\ntokens, scored by {weights}")
+        print()
         print_table(token_rows(scored))
-
-
-def _write_page(store: Store, run: int, number: int, file: Path) -> None:
-    """Writes an attempt's tokens in colour: by what its step recorded, or else scored now; prints the file's name."""
-    recorded = recorded_tokens(store, run, number)
-    scores = (recorded, "the weights of its step") if recorded else scored_tokens(store, run, number)
-    file.write_text(attempt_page(attempt_view(store, run, number), *scores), "utf-8")
-    print(file)
 
 
 def _run(store: Store, run: int) -> Row:

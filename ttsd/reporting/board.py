@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
 from ttsd.loop import Event
-from ttsd.nouns import Attempt, Status, Step
+from ttsd.nouns import Attempt, Step
 from ttsd.record.protocol import Past
 from ttsd.record.run import Run
 from ttsd.reporting.alarms import alarms
@@ -29,8 +28,7 @@ class Board:
     adapter_version: int = 0
     discovery: int | None = None
     tokens: int = 0
-    verdicts: Counter[Status] = field(default_factory=Counter)
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    seconds: float = 0.0  # of sampling and judging
     metrics: list[Mapping[str, float]] = field(default_factory=list)
     group_size: int = 0
     stepped: int = 0
@@ -57,7 +55,6 @@ class Board:
     def _attempt(self, attempt: Attempt) -> None:
         self.attempts += 1
         self.tokens += attempt.completion.tokens
-        self.verdicts[attempt.verdict.status] += 1
         self.best_fraction = max(self.best_fraction, attempt.verdict.visible_fraction)
         if attempt.verdict.accepted:
             self.discovery = min(attempt.number, self.discovery or attempt.number)
@@ -67,9 +64,7 @@ class Board:
         self.step, self.adapter_version = step.number, step.adapter_version
         self.stepped = self.attempts
         self.loss = step.metrics.get("loss", self.loss)
-        self.seconds["sample+judge"] += step.seconds["group"]
-        for name in ("step", "swap"):
-            self.seconds[name] += step.metrics.get(f"seconds/{name}", 0.0)
+        self.seconds += step.seconds["group"]
 
     @property
     def budget(self) -> int:
@@ -104,13 +99,7 @@ class Board:
 
     @property
     def tokens_per_second(self) -> float:
-        return self.tokens / self.seconds["sample+judge"] if self.seconds["sample+judge"] else 0.0
-
-    def counts(self) -> str:
-        return ", ".join(f"{status.value.replace('_', ' ')} {n}" for status, n in self.verdicts.most_common())
-
-    def times(self) -> str:
-        return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
+        return self.tokens / self.seconds if self.seconds else 0.0
 
 
 class QuietView:

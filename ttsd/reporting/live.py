@@ -11,7 +11,6 @@ from statistics import fmean
 from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -25,7 +24,7 @@ from ttsd.running.budget import Left, Meter
 from ttsd.running.solve import ending, percent
 from ttsd.terminal import keep_streams_clean, one_line, readable, say, unwrapped
 
-# Columns of the overview of many runs; a narrow terminal shows the first ones.
+# Columns of a table that renews itself.
 TITLES = ("run", "attempts", "best", "discovery", "doing", "loss", "adapter", "tokens/s")
 NARROW, SHOWN_NARROW = 90, 5
 
@@ -76,13 +75,12 @@ def _line(board: Board, step: Step) -> str:
     return " | ".join(part for part in parts if part)
 
 
-class RichView(QuietView):
-    """A panel that renews itself in place."""
+class RichView(PlainView):
+    """The same lines, above a table of one run that renews itself."""
 
     def __init__(self) -> None:
         super().__init__()
         self._console = _on_stderr()
-        self._started = time.monotonic()
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=4)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -96,40 +94,12 @@ class RichView(QuietView):
         self._console.print(_text(text, "dim"))
 
     def begin(self, number: int, run: Run, past: Past, meter: Meter) -> None:
-        """Starts the panel."""
+        """Starts the table."""
         super().begin(number, run, past, meter)
-        self._started = time.monotonic()
         _start(self._live)
 
-    def show(self, event: Event) -> None:
-        self.board.add(event)
-        if isinstance(event, Step):
-            self._live.refresh()
-
     def _render(self) -> Group:
-        board = self.board
-        table = Table.grid(padding=(0, 2))
-        rows = {
-            "run": f"{board.run}   {board.name}",
-            "step": f"{board.step}   adapter v{board.adapter_version}   {board.phase}",
-            "elapsed": f"{time.monotonic() - self._started:.0f} s   {board.times()}",
-            **({} if board.ended else {"left": board.left or "-"}),
-            "attempts": f"{board.attempts} of {board.budget}",
-            "verdicts": board.counts() or "none yet",
-            "best": f"{percent(board.best_fraction)} of the visible cases",
-            "loss": f"{board.loss:.4f}" if board.loss is not None else "-",
-            "speed": f"{board.tokens_per_second:.0f} tokens/s",
-        }
-        if board.price:
-            rows["spent"] = board.price
-        if board.alarms:
-            rows["warning"] = "\n".join(board.alarms)
-        if board.discovery is not None:
-            rows["discovered"] = f"attempt {board.discovery}"
-        for name, value in rows.items():
-            table.add_row(_text(name, "bold green" if name == "discovered" else "bold"), _text(value))
-        width = min(60, self._console.width)
-        return Group(table, ProgressBar(total=max(board.budget, 1), completed=board.attempts, width=width))
+        return Group(_table({self.board.name: self.board}, self._console.width), Text(self.board.left))
 
 
 class PlainOverview:
@@ -198,17 +168,23 @@ class RichOverview(PlainOverview):
         self._console.print(_text(text, "dim"))
 
     def _render(self) -> Group:
-        table, narrow = Table(box=None, header_style="bold"), self._console.width < NARROW
-        for title in TITLES[: SHOWN_NARROW if narrow else None]:
-            table.add_column(title, overflow="fold")
-        for name, view in self.boards.items():
-            table.add_row(*map(_text, _overview_cells(name, view.board)[: len(table.columns)]))
         tokens = sum(view.board.tokens_per_second for view in self.boards.values())
         left = f"about {left}" if (left := self.left()) else "time left unknown"
+        table = _table({name: view.board for name, view in self.boards.items()}, self._console.width)
         return Group(table, Text(f"{len(self._ended)} of {self._total} runs ended   {left}   {tokens:.0f} tokens/s"))
 
 
-def _overview_cells(name: str, board: Board) -> tuple[str, ...]:
+def _table(boards: Mapping[str, Board], width: int) -> Table:
+    """Returns a row for each run; a narrow terminal shows the first columns."""
+    table = Table(box=None, header_style="bold cyan")
+    for title in TITLES[: SHOWN_NARROW if width < NARROW else None]:
+        table.add_column(title, overflow="fold")
+    for name, board in boards.items():
+        table.add_row(*map(_text, _cells(name, board)[: len(table.columns)]))
+    return table
+
+
+def _cells(name: str, board: Board) -> tuple[str, ...]:
     """Returns one run's cells under `TITLES`."""
     return (
         name,

@@ -356,5 +356,5 @@ def _base(config: Config, path: str, threads: int, loading: Callable[[], Future[
         threads=threads,
         max_model_len=model.max_model_len,
     )
-    base.wire(LoraShape.of(lora.rank, lora.alpha, lora.target_modules))
+    base.wire(LoraShape(lora.rank, lora.alpha))
     return base

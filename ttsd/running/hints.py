@@ -34,6 +34,8 @@ Feedback on it:
 Write a hint for the student, of a few sentences: what is wrong in the answer, and which idea leads to a right one. \
 Do not write the program."""
 
+HINT_TOKENS = 256  # of a hint at most
+
 WriteHint = Callable[[Attempt], Awaitable[Hint | None]]
 
 
@@ -57,15 +59,15 @@ async def hint_client(config: Config, *, learns: bool) -> AsyncGenerator[Client 
         await client.close()
 
 
-def hint_writer(client: Client, question: str, most_tokens: int) -> WriteHint:
-    """Returns what asks for a hint of at most `most_tokens` on an attempt at `question`; None where no feedback is."""
+def hint_writer(client: Client, question: str) -> WriteHint:
+    """Returns what asks for a hint on an attempt at `question`; None where no feedback is."""
 
     async def write(attempt: Attempt) -> Hint | None:
         if not attempt.verdict.feedback:
             return None
         said = without_thinking(attempt.completion.text).strip()
         user = REQUEST.format(question=question, answer=said, feedback=attempt.verdict.feedback)
-        answer = await client.ask(user, max_tokens=most_tokens)
+        answer = await client.ask(user, max_tokens=HINT_TOKENS)
         charge = answer.charge
         text = without_thinking(answer.text).strip()
         return Hint(text, charge.prompt_tokens + charge.completion_tokens, charge.dollars)

@@ -162,7 +162,7 @@ def _hint(session: Session, run: Run, writer: PromptWriter) -> WriteHint | None:
     """Returns what writes hints where a self-teacher reads them."""
     if session.hints is None or not run.method.column.teaches:
         return None
-    return hint_writer(session.hints, writer.question.text, run.config.reprompt.hint_tokens)
+    return hint_writer(session.hints, writer.question.text)
 
 
 async def _restore(policy: LoraPolicy, number: int, past: Past) -> None:

@@ -10,7 +10,7 @@ from ttsd.config import Config
 from ttsd.judging.sandbox_settings import check_limits
 from ttsd.prompts import PromptWriter
 from ttsd.record.protocol import Answer
-from ttsd.record.run import Run, changed_settings
+from ttsd.record.run import Run
 from ttsd.running import run as running
 from ttsd.running.engine import load_tokenizer
 from ttsd.running.estimate import announcement
@@ -34,9 +34,6 @@ async def solve(run: Run, *, fresh: bool = False, view: Talk) -> Answer:
         if row is not None and (answer := store.settled(row, run)):
             view.say(f"{ending(answer)}: nothing is left to do; {_further(answer)}")
             return answer
-        if row is None and not fresh and (other := store.stopped_otherwise(run)):
-            changed = ", ".join(changed_settings(other["config"], config))
-            view.say(f"run {other['run']} was stopped under other settings: {one_line(changed)}; this is another run")
         view.say(f"{one_line(run.problem.title)}: {len(parts.visible)} visible and {len(parts.hidden)} hidden cases")
         tokenizer = await in_thread(load_tokenizer, config)
         PromptWriter(run.problem, tokenizer, config)

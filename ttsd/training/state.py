@@ -23,6 +23,7 @@ from ttsd.nouns import TokenAdvantages
 
 Facts = Mapping[str, object]
 
+GRAD_CLIP = 1.0  # the gradient's norm at most, as in table 12 of the paper
 _BETAS = (0.9, 0.999)
 _EPSILON = 1e-8
 
@@ -107,7 +108,7 @@ class LearnerState:
         gradient = self.student.gradient
         norm = float(gradient.norm())
         if math.isfinite(norm):
-            gradient.mul_(min(1.0, lora.grad_clip / (norm + 1e-6)))
+            gradient.mul_(min(1.0, GRAD_CLIP / (norm + 1e-6)))
             self.updates += 1
             self._adamw(gradient, lora.lr, lora.weight_decay)
             if self.teacher is not None:

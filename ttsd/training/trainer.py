@@ -39,6 +39,7 @@ from ttsd.training.token_stats import TokenStats
 Metrics = dict[str, float]
 Pair = tuple[Tokens, Tokens]  # prompt and completion
 
+LOG_RATIO_CLIP = 5.0  # bound on |log teacher - log student| of an outcome, as in table 12 of the paper
 _FLOAT16_SCALE = 4096.0  # lifts float16 gradients of token means over what that format rounds to nothing
 _KL_PROBE = 2  # completions of a step on which the distance to the reference is measured
 
@@ -51,12 +52,12 @@ class Trainer:
         self._config = config
         self.base = model if isinstance(model, Base) else _load(model, config, threads)
         lora, distillation = config.lora, config.distillation
-        self.base.wire(LoraShape.of(lora.rank, lora.alpha, lora.target_modules))
+        self.base.wire(LoraShape(lora.rank, lora.alpha))
         self._learners: dict[str, LearnerState] = {}
         self._scale = _FLOAT16_SCALE if self.base.dtype == torch.float16 else 1.0
         self._chunk = max(1, LOGITS_AT_ONCE // len(self.base.head))
         self._divergence = losses.Divergence(
-            distillation.alpha, distillation.distillation_topk, log_ratio_clip=distillation.log_ratio_clip
+            distillation.alpha, distillation.distillation_topk, log_ratio_clip=LOG_RATIO_CLIP
         )
 
     @cached_property
@@ -168,18 +169,6 @@ class Trainer:
             found.append(losses.log_probs_at(self._tempered(logits), ids[:, None])[:, 0])
         return torch.cat(found)
 
-    def per_token(self, name: str, example: Example) -> tuple[list[float], list[float]]:
-        """Returns student's and teacher's log-probabilities of the example's tokens; the teacher's may be empty."""
-        student = self.logprobs(name, example.prompt_ids, example.completion_ids)
-        if example.teacher is None:
-            return student, []
-        with self.base.lock, torch.no_grad():
-            logits = self._teacher_logits(self._learners[name], [Weighted(example, 1.0, 0.0)], TokenStats())(
-                slice(None)
-            )
-            ids = torch.tensor(example.completion_ids, device=logits.device)
-            return student, losses.log_probs_at(logits, ids[:, None])[:, 0].tolist()
-
     def export(self, name: str, folder: Path) -> None:
         """Writes the student as a PEFT folder, atomically."""
         self.base.export(self._learners[name].student, folder)
@@ -198,7 +187,6 @@ class Trainer:
         return {
             "rank": lora.rank,
             "alpha": lora.alpha,
-            "target_modules": lora.target_modules,
             "numbers": self.base.adapter_size,
             "teacher_regularization": self._config.teacher.teacher_regularization,
         }

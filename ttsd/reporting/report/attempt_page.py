@@ -14,7 +14,7 @@ from ttsd.reporting.token_scores import Token
 FULL_COLOUR = 2.0  # nats of difference at which a token's colour is full
 
 
-def attempt_page(view: AttemptView, tokens: Sequence[Token] = (), weights: str = "") -> str:
+def attempt_page(view: AttemptView, tokens: Sequence[Token]) -> str:
     """Writes a self-contained HTML page. `tokens` are coloured by their advantage, or by how unlikely they were."""
     html: str = environment().get_template("attempt.html.jinja").render(
         view=view,
@@ -24,7 +24,6 @@ def attempt_page(view: AttemptView, tokens: Sequence[Token] = (), weights: str =
         loss=loss_line(view.steps, view.attempt.step),
         program=highlighted(view.attempt.program) if view.attempt.program else "",
         **coloured(tokens),
-        weights=weights,
         style=template_text("style.css"),
         code_style=code_style(),
     )  # fmt: skip
@@ -50,6 +49,5 @@ def _colour(token: Token) -> Row:
 
 
 def _hint(token: Token) -> str:
-    known = {"teacher - student": token.advantage, "teacher": token.teacher, "student": token.student}
-    shown = [f"{name} {value:+.3f}" for name, value in known.items() if value is not None]
-    return ", ".join([*shown, f"sampled at {token.sampler:.3f}"])
+    moved = "" if token.advantage is None else f"teacher - student {token.advantage:+.3f}, "
+    return f"{moved}sampled at {token.sampler:.3f}"

@@ -111,7 +111,7 @@ class Pages:
 
     def tokens(self, request: Request) -> Response:
         tokens = coloured(self._records.tokens(*asked(request)))
-        return self._page(request, "tokens.html.jinja", weights="the weights of its step", **tokens)
+        return self._page(request, "tokens.html.jinja", **tokens)
 
     def curves(self, request: Request) -> Response:
         record = request.path_params["record"]

@@ -18,7 +18,7 @@ from ttsd.reporting.attempt import AttemptView, attempt_rows, attempt_view, chec
 from ttsd.reporting.report.charts import discovery_data, learning_data
 from ttsd.reporting.report.figures import scripts
 from ttsd.reporting.show import learning_alarms
-from ttsd.reporting.token_scores import Token, recorded_tokens
+from ttsd.reporting.token_scores import Token, tokens_of
 from ttsd.terminal import keep_streams_clean
 
 P = ParamSpec("P")
@@ -150,7 +150,7 @@ class Records:
         """Returns the attempt's tokens with their advantages. UserError: only the database names the model."""
         with self.source(name).store() as store:
             check_model(store, run, self._model)
-        return self._tokenizing.call(_read, self.source(name), recorded_tokens, run, attempt)
+        return self._tokenizing.call(_read, self.source(name), tokens_of, run, attempt)
 
 
 def _read(source: Database, function: Callable[..., T], *numbers: int) -> T:
