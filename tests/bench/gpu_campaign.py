@@ -34,7 +34,7 @@ def main(words: Sequence[str] | None = None) -> None:
     asked = _arguments(words)
     out: Path = asked.out
     out.mkdir(parents=True, exist_ok=True)
-    _prepare(asked.training, asked.testing, out)
+    _prepare(asked.training, out)
     screen = _database(out, "screen")
     settings = ["-m", asked.model, *(word for file in asked.config for word in ("-c", file))]
     batch = ["batch", str(asked.testing), *settings, "--methods", BASELINE, "--budget", str(SCREENED)]
@@ -83,13 +83,13 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def _prepare(training: Path, testing: Path, out: Path) -> None:
+def _prepare(training: Path, out: Path) -> None:
     """Writes the questions of the warm-up, once."""
     subset = out / "train.toml"
     if subset.exists():
         return
-    script = [sys.executable, "-m", "tests.bench.bare_questions", str(training), "--without", str(testing)]
-    text = subprocess.run([*script, "--out", str(out / "train")], check=True, stdout=subprocess.PIPE, text=True).stdout
+    script = [sys.executable, "-m", "tests.bench.bare_questions", str(training), "--out", str(out / "train")]
+    text = subprocess.run(script, check=True, stdout=subprocess.PIPE, text=True).stdout
     subset.write_text(text, "utf-8")
 
 
