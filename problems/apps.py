@@ -58,7 +58,6 @@ def problem(row: Row, name: str) -> Problem:
         cases=cases,
         entry_point=function,
         starter_code="" if function is None else _starter_code(row, function, cases[0]),
-        details={"source": "apps"},
         default_split="half",
         time_limit_seconds=_number(row.get("time_limit")),
         memory_limit_mib=max(1, int(memory)) if memory else None,

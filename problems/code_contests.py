@@ -50,7 +50,6 @@ def problem(row: Row, name: str) -> Problem:
         title=_name(row) or name,
         statement=known(row, "description", "content") or text(row, "description", name, SCHEMA),
         cases=tuple(cases),
-        details={"source": "code_contests"},
         default_split="half",
         time_limit_seconds=_seconds(row.get("time_limit")),
         memory_limit_mib=max(1, memory >> 20) if isinstance(memory, int) and memory > 0 else None,

@@ -1,9 +1,8 @@
 """Reads Codeforces as published in open-r1/codeforces: programs that read standard input.
 
 A question with several right answers comes with a checker, a Python program that prints 1 for a right output; it is not
-trusted and runs in the sandbox. A question that talks to a judge or reads files is refused. Where the published tests
-are incomplete, the question's details say so: an accepted program may then still be wrong. Limits are the contest's
-own, meant for compiled languages too.
+trusted and runs in the sandbox. A question that talks to a judge or reads files is refused. Some published tests are
+incomplete: an accepted program may then still be wrong. Limits are the contest's own, meant for compiled languages too.
 """
 
 from __future__ import annotations
@@ -51,7 +50,6 @@ def problem(row: Row, name: str) -> Problem:
         title=text(row, "title", name, SCHEMA),
         statement=_statement(row, name),
         cases=(*examples, *official),
-        details={"source": "codeforces", "tests_complete": str(bool(row.get("official_tests_complete"))).lower()},
         default_split="half",
         time_limit_seconds=positive(row.get("time_limit")),
         memory_limit_mib=None if memory is None else max(1, int(memory)),

@@ -63,7 +63,6 @@ def load(path: Path, name: str) -> Problem:
         cases=cases,
         entry_point=entry_point,
         starter_code=_starter_code(path, settings, entry_point, cases),
-        details={"source": "folder"},
         default_split="public" if len({case.public for case in cases}) == 2 else "all",
         time_limit_seconds=cast("float | None", settings.get("time_limit_seconds")),
         memory_limit_mib=cast("int | None", settings.get("memory_limit_mib")),

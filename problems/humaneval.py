@@ -42,7 +42,6 @@ def problem(row: Row, name: str) -> Problem:
         cases=tuple(call.case(f"{name}: test") for call in found),
         entry_point=function,
         starter_code=text(row, "prompt", name, SCHEMA),
-        details={"source": "humaneval"},
         checker=asserts.checker(found),
     )
 

@@ -29,7 +29,6 @@ NEWEST = 6
 MAX_TESTS_BYTES = 256 << 20
 MAX_OPCODES = 64
 
-_DETAILS = ("platform", "question_id", "contest_id", "contest_date", "difficulty")
 _ID = re.compile(rb'"question_id"\s*:\s*("[^"\\]*+(?:\\.[^"\\]*+)*+")')
 _STATEMENT = re.compile(rb'"question_content"\s*:\s*("[^"\\]*+(?:\\.[^"\\]*+)*+")')
 _STRING_OPCODES = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"}
@@ -93,7 +92,6 @@ def problem(row: Row, name: str) -> Problem:
         cases=(*public, *private),
         entry_point=function,
         starter_code=starter_code,
-        details={"source": "livecodebench"} | {key: str(row[key]) for key in _DETAILS if key in row},
         default_split="half",
     )
 

@@ -43,7 +43,6 @@ def problem(row: Row, name: str) -> Problem:
         cases=(*cases, *(case for call in table if (case := call.case(f"{name}: test")).input not in known)),
         entry_point=function,
         starter_code=asserts.definition(function, len(listed[0].arguments)),
-        details={"source": "mbpp"},
         checker=asserts.checker(table),
     )
 

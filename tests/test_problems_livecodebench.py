@@ -62,8 +62,6 @@ def test_a_stdin_question(tmp_path: Path) -> None:
     assert problem.kind == "stdin"
     assert [case.public for case in problem.cases] == [True, False, False]
     assert problem.cases[2].input == "1 2\n"
-    assert problem.details["platform"] == "atcoder"
-    assert problem.details["contest_date"] == "2025-02-01T00:00:00"
     assert problem.default_split == "half"
 
 

@@ -112,7 +112,6 @@ def problem(question: Question, name: str) -> Problem:
         cases=tuple(_case(family, rule) for rule in question.rules),
         entry_point=family.entry_point,
         starter_code=family.starter_code,
-        details={"family": family.name, "rules": str(len(question.rules)), "part": question.part},
         time_limit_seconds=TIME_LIMIT_SECONDS,
         memory_limit_mib=MEMORY_LIMIT_MIB,
     )
