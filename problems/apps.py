@@ -15,7 +15,7 @@ from dataclasses import replace
 from problems.asserts import definition
 from problems.problem import Case, Problem, ProblemError
 from problems.rows import Row, json_text, known, text
-from problems.source import Facts, Release, Source, facts_of
+from problems.source import Release, Source
 from problems.values import any_length_integers, positive
 
 SCHEMA = "the schema of APPS"
@@ -30,16 +30,13 @@ def question_id(row: Row) -> str:
     return hashlib.sha256(text(row, "question", "it", SCHEMA).encode("utf-8", "replace")).hexdigest()[:10]
 
 
-def facts(row: Row) -> Facts:
-    """Returns what an index says of the question in `row`; unusable fields are empty."""
-    statement = known(row, "question")
-    return facts_of(
-        statement,
-        title=_title(row, statement),
-        date=known(row, "date")[:10],
-        difficulty=known(row, "difficulty").lower(),
-        platform=known(row, "source"),
-    )
+def facts(row: Row) -> dict[str, str]:
+    """Returns the fields of `row` that an index has."""
+    return {
+        "date": known(row, "date")[:10],
+        "difficulty": known(row, "difficulty").lower(),
+        "platform": known(row, "source"),
+    }
 
 
 def problem(row: Row, name: str) -> Problem:
@@ -132,7 +129,7 @@ def _number(limit: object) -> float | None:
 
 
 RELEASES = {part: Release("codeparrot/apps", (f"{part}.jsonl",)) for part in ("test", "train")}
-SOURCE = Source("apps", "apps", SCHEMA, RELEASES, question_id, facts, problem, reference)
+SOURCE = Source("apps", "apps", SCHEMA, RELEASES, question_id, problem, facts, reference)
 TACO_RELEASES = {
     part: Release("BAAI/TACO", (f"ALL/{part}/*.parquet",), "refs/convert/parquet") for part in ("test", "train")
 }

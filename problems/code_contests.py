@@ -13,7 +13,7 @@ from typing import Any
 
 from problems.problem import Case, Problem, ProblemError
 from problems.rows import Row, in_list, json_text, known, sides, text, text_case
-from problems.source import Facts, Release, Source, facts_of
+from problems.source import Release, Source
 from problems.values import positive
 
 SCHEMA = "the schema of CodeContests"
@@ -30,12 +30,12 @@ def question_id(row: Row) -> str:
     return str(found)
 
 
-def facts(row: Row) -> Facts:
-    """Returns what an index says of the question in `row`; unusable fields are empty."""
+def facts(row: Row) -> dict[str, str]:
+    """Returns the fields of `row` that an index has."""
     labels, rating, source = _labels(row), row.get("cf_rating"), row.get("source")
     platform = _PLATFORMS.get(source, "") if isinstance(source, int) else str(labels.get("source", "")).lower()
     difficulty = str(rating) if isinstance(rating, int) and rating > 0 else str(labels.get("difficulty", "")).lower()
-    return facts_of(known(row, "description", "content"), title=_name(row), difficulty=difficulty, platform=platform)
+    return {"difficulty": difficulty, "platform": platform}
 
 
 def problem(row: Row, name: str) -> Problem:
@@ -115,4 +115,4 @@ def _seconds(limit: object) -> float | None:
 
 
 RELEASES = {part: Release("deepmind/code_contests", (f"data/{part}-*.parquet",)) for part in ("test", "valid", "train")}
-SOURCE = Source("code_contests", "code_contests", SCHEMA, RELEASES, question_id, facts, problem, reference)
+SOURCE = Source("code_contests", "code_contests", SCHEMA, RELEASES, question_id, problem, facts, reference)

@@ -22,7 +22,7 @@ from typing import cast
 from problems import rows
 from problems.problem import Case, Problem, ProblemError, hint, reason
 from problems.rows import Row, in_list, json_text, known, lines, parsed, sides, text, text_case
-from problems.source import Facts, Release, Source, facts_of
+from problems.source import Release, Source
 
 SCHEMA = "LiveCodeBench's schema"
 NEWEST = 6
@@ -104,15 +104,13 @@ def question_id(row: Row) -> str:
     return found
 
 
-def facts(row: Row) -> Facts:
-    """Returns what an index says of the question in `row`; unusable fields are empty."""
-    return facts_of(
-        known(row, "question_content"),
-        title=known(row, "question_title"),
-        date=known(row, "contest_date"),
-        difficulty=known(row, "difficulty"),
-        platform=known(row, "platform"),
-    )
+def facts(row: Row) -> dict[str, str]:
+    """Returns the fields of `row` that an index has."""
+    return {
+        "date": known(row, "contest_date"),
+        "difficulty": known(row, "difficulty"),
+        "platform": known(row, "platform"),
+    }
 
 
 def _text(row: Row, key: str, name: str) -> str:
@@ -214,4 +212,4 @@ def _releases() -> dict[str, Release]:
     }
 
 
-SOURCE = Source("livecodebench", "lcb", SCHEMA, _releases(), question_id, facts, problem)
+SOURCE = Source("livecodebench", "lcb", SCHEMA, _releases(), question_id, problem, facts)

@@ -45,7 +45,7 @@ def test_what_was_pulled_is_found_by_name(tmp_path: Path, cache: Path) -> None:
     assert collection.index("lcb") == pulled
     assert (pulled.origin, pulled.revision, pulled.release) == (str(path), "", "")
     facts = ("Two", "2025-02-01T00:00:00", "easy", "atcoder")
-    assert pulled.entries[1] == Entry(*facts, question_id="2", row=1, file=pulled.entries[1].file)
+    assert pulled.entries[1] == Entry("2", 1, *facts, file=pulled.entries[1].file)
     problem = problems.load("lcb:2")
     assert (problem.name, problem.title, problem.default_split, len(problem.cases)) == ("lcb:2", "Two", "half", 3)
     assert problems.reference("lcb:2") is None
