@@ -110,7 +110,7 @@ def pulled(scheme: str) -> Index | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProblemError(
-            f"{_folder(scheme) / 'index.json'} can't be read ({reason(error)}): {_remedy(SOURCES[scheme])}"
+            f"{_folder(scheme) / 'index.json'} can't be read ({reason(error)}): {_remedy(scheme)}"
         ) from None
 
 
@@ -128,7 +128,7 @@ def index(scheme: str, release: str = "") -> Index:
     """Does what `pulled` does; raises ProblemError where nothing was pulled, which names the `release` to pull."""
     found = pulled(scheme)
     if found is None:
-        raise ProblemError(f"no {scheme}: question is on this machine: {_remedy(SOURCES[scheme], release)}")
+        raise ProblemError(f"no {scheme}: question is on this machine: {_remedy(scheme, release)}")
     return found
 
 
@@ -148,7 +148,7 @@ def _pulled_row(scheme: str, question_id: str) -> Row:
     found = pulled(scheme)
     if found is None:
         local = f", or give a local file instead, FILE.jsonl#{question_id}" if scheme == "lcb" else ""
-        raise ProblemError(f"{name} is not on this machine: {_remedy(SOURCES[scheme])}{local}")
+        raise ProblemError(f"{name} is not on this machine: {_remedy(scheme)}{local}")
     entry = next((entry for entry in found.entries if entry.question_id == question_id), None)
     if entry is None:
         raise ProblemError(_unknown(found, question_id))
@@ -170,9 +170,9 @@ def _unknown(found: Index, question_id: str) -> str:
     return f"there is no {found.scheme}:{question_id} among the {len(known)} questions that were pulled; {guess}"
 
 
-def _remedy(source: Source, release: str = "") -> str:
+def _remedy(scheme: str, release: str = "") -> str:
     option = f" --release {release}" if release else ""
-    return f"run `ttsd problems pull {source.name}{option}` once (offline: with --from FILE.jsonl)"
+    return f"run `ttsd problems pull {SOURCES[scheme].name}{option}` once (offline: with --from FILE.jsonl)"
 
 
 def _stored(source: Source, draft: Index, paths: Sequence[Path]) -> Index:

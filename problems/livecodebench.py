@@ -82,13 +82,13 @@ def problem(row: Row, name: str) -> Problem:
     function = _function_name(row, name)
     public = _tests(_decoded_tests(row, "public_test_cases", name), function, name, public=True)
     private = _tests(_decoded_tests(row, "private_test_cases", name), function, name, public=False)
-    starter_code = _text(row, "starter_code", name)
+    starter_code = text(row, "starter_code", name, SCHEMA)
     if function is not None and not starter_code.strip():
         raise ProblemError(f"{name} asks for the function {function!r} but has no starter_code: give it one")
     return Problem(
         name=name,
-        title=_text(row, "question_title", name),
-        statement=_text(row, "question_content", name),
+        title=text(row, "question_title", name, SCHEMA),
+        statement=text(row, "question_content", name, SCHEMA),
         cases=(*public, *private),
         entry_point=function,
         starter_code=starter_code,
@@ -111,10 +111,6 @@ def facts(row: Row) -> dict[str, str]:
         "difficulty": known(row, "difficulty"),
         "platform": known(row, "platform"),
     }
-
-
-def _text(row: Row, key: str, name: str) -> str:
-    return text(row, key, name, "code_generation_lite")
 
 
 def _function_name(row: Row, name: str) -> str | None:
@@ -144,11 +140,11 @@ def _decoded_tests(row: Row, key: str, name: str) -> object:
     where = f"{name}: {key}"
     if isinstance(row.get(key), list):
         return row[key]
-    text = _text(row, key, name)
-    if text.lstrip()[:1] in ("[", "{") or key == "public_test_cases":
-        return json_text(text, where)
+    packed = text(row, key, name, SCHEMA)
+    if packed.lstrip()[:1] in ("[", "{") or key == "public_test_cases":
+        return json_text(packed, where)
     try:
-        data = _decompressed(base64.b64decode(text, validate=True))
+        data = _decompressed(base64.b64decode(packed, validate=True))
         plain = data.decode() if data.lstrip()[:1] == b"[" else pickled_text(data)
     except (ValueError, zlib.error) as error:
         raise ProblemError(f"{where} can't be decoded ({reason(error)}): download the file again") from None

@@ -80,16 +80,16 @@ def plain_toml(text: str) -> dict[str, object]:
         raise ValueError("it is nested too deeply") from error
 
 
-def plain_text(path: Path, most: int = MAX_TOML_CHARACTERS) -> str:
-    """Returns the text of a file. A pipe would be waited for without end, and a device has none.
+def plain_text(path: Path) -> str:
+    """Returns the text of a TOML file. A pipe would be waited for without end, and a device has none.
 
-    OSError or UnicodeDecodeError: it is no plain file of at most `most` bytes, can't be read, or is not UTF-8.
+    OSError or UnicodeDecodeError: it is no plain file of a size that is read, can't be read, or is not UTF-8.
     """
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_size > most:
-            raise OSError(0, f"it is no plain file of at most {most >> 20} MiB")
-        return file.read(most).decode()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_TOML_CHARACTERS:
+            raise OSError(0, f"it is no plain file of at most {MAX_TOML_CHARACTERS >> 20} MiB")
+        return file.read(MAX_TOML_CHARACTERS).decode()
 
 
 def positive(value: object) -> float | None:

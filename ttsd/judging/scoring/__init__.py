@@ -28,7 +28,7 @@ MAX_LINE_BYTES = 1 << 20
 STOP_SECONDS = 10.0
 MAX_LAST_WORDS = 400
 Request = str | Mapping[str, str | bool]
-_SIGNALLED = 128  # as in worker.py
+SIGNALLED = 128  # exit status of a scorer that a signal ended, less the signal's number
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +168,8 @@ class Scorer:
         """Returns the limit that the comparison of an answer has met; any other scorer's death is its own fault."""
         status = await worker.process.wait()
         if not self._is_own:
-            return Score(0.0, ended="time" if status == _SIGNALLED + signal.SIGXCPU else "memory")
-        killed = signal.strsignal(status - _SIGNALLED) if status > _SIGNALLED else None
+            return Score(0.0, ended="time" if status == SIGNALLED + signal.SIGXCPU else "memory")
+        killed = signal.strsignal(status - SIGNALLED) if status > SIGNALLED else None
         how = f"by a signal, {killed}" if killed else f"with exit status {status}"
         raise ScorerError(f"its process ended {how}{_quoted(await worker.last_words())}")
 

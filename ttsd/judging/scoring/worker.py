@@ -36,12 +36,12 @@ from problems.problem import Case
 from sandbox import kernel
 from sandbox.confinement import address_space
 from ttsd.judging.same_output import right
+from ttsd.judging.scoring import SIGNALLED
 from ttsd.judging.scoring.same_answer import same_answer
 
 Scored = tuple[float, str, str]  # score, feedback, what is unfinished
 ScoreFunction = Callable[[Any], Scored]
 
-SIGNALLED = 128  # exit status of a scorer that a signal ended, less the signal's number
 _AWAITED = {signal.SIGTERM, signal.SIGCHLD}
 
 
