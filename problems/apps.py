@@ -39,6 +39,7 @@ def facts(row: Row) -> dict[str, str]:
     }
 
 
+@any_length_integers()
 def problem(row: Row, name: str) -> Problem:
     """Returns the question in `row`, called `name`; raises ProblemError."""
     tests = _tests(row, name)
@@ -66,7 +67,7 @@ def reference(row: Row) -> str | None:
     solutions = row.get("solutions")
     try:
         found = json.loads(solutions) if isinstance(solutions, str) and solutions.strip() else solutions
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found[0] if isinstance(found, list) and found and isinstance(found[0], str) else None
 
@@ -84,8 +85,7 @@ def _tests(row: Row, name: str) -> Mapping[str, object]:
     where = f"{name}: input_output"
     tests = row.get("input_output")
     if isinstance(tests, str):
-        with any_length_integers():
-            tests = json_text(tests, where) if tests.strip() else None
+        tests = json_text(tests, where) if tests.strip() else None
     if not isinstance(tests, dict):
         raise ProblemError(f"{name} has no tests in the field 'input_output': give it some, as in {SCHEMA}")
     inputs, outputs = tests.get("inputs"), tests.get("outputs")
@@ -117,9 +117,8 @@ def _function_cases(tests: Mapping[str, object], name: str) -> Iterator[Case]:
     for index, (given, expected) in enumerate(zip(inputs, outputs, strict=True)):
         if not isinstance(given, list):
             raise ProblemError(f"{name}: input_output, test {index}, has no list of arguments")
-        with any_length_integers():
-            lines = [json.dumps(argument, ensure_ascii=False) for argument in given]
-            yield Case("\n".join(lines), json.dumps(expected[0] if wrapped else expected, ensure_ascii=False))
+        lines = [json.dumps(argument, ensure_ascii=False) for argument in given]
+        yield Case("\n".join(lines), json.dumps(expected[0] if wrapped else expected, ensure_ascii=False))
 
 
 def _number(limit: object) -> float | None:

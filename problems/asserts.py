@@ -265,6 +265,7 @@ def _json(thing: object, where: str, line: int) -> str:
         raise ProblemError(f"{where}, line {line}, has a value that JSON can't carry ({str(error)[:80]})") from None
 
 
+@any_length_integers()
 def _shown(node: ast.AST) -> str:
     text = " ".join(ast.unparse(node).split())
     return repr(text if len(text) <= 60 else text[:57] + "...")

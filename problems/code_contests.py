@@ -44,7 +44,7 @@ def problem(row: Row, name: str) -> Problem:
         if row.get(key):
             raise ProblemError(f"{name} uses the file {str(row[key])[:20]!r} instead of standard input and output")
     cases = _listed_cases(row, name) if "test" in row else _columns_of_cases(row, name)
-    memory = row.get("memory_limit_bytes")
+    memory = positive(row.get("memory_limit_bytes"))
     return Problem(
         name=name,
         title=_name(row) or name,
@@ -52,16 +52,15 @@ def problem(row: Row, name: str) -> Problem:
         cases=tuple(cases),
         default_split="half",
         time_limit_seconds=_seconds(row.get("time_limit")),
-        memory_limit_mib=max(1, memory >> 20) if isinstance(memory, int) and memory > 0 else None,
+        memory_limit_mib=None if memory is None else max(1, int(memory) >> 20),
     )
 
 
 def reference(row: Row) -> str | None:
     """Returns the first published solution in Python 3, if there is one."""
     solutions = row.get("solutions")
-    if not isinstance(solutions, dict):
-        return None
-    pairs = zip(solutions.get("language") or (), solutions.get("solution") or (), strict=False)
+    columns = [solutions.get(key) for key in ("language", "solution")] if isinstance(solutions, dict) else []
+    pairs = zip(*columns, strict=False) if all(isinstance(column, list) for column in columns) else ()
     return next((source for language, source in pairs if language == _PYTHON_3 and isinstance(source, str)), None)
 
 
@@ -108,10 +107,8 @@ def _seconds(limit: object) -> float | None:
     """Returns a limit of whole seconds and nanoseconds as one number; None where there is none."""
     if not isinstance(limit, dict):
         return None
-    parts = [limit.get(key) or 0 for key in ("seconds", "nanos")]
-    if not all(isinstance(part, int) and not isinstance(part, bool) for part in parts):
-        return None
-    return positive(parts[0] + parts[1] / 1e9)
+    seconds, nanos = (positive(limit.get(key)) or 0.0 for key in ("seconds", "nanos"))
+    return positive(seconds + nanos / 1e9)
 
 
 RELEASES = {part: Release("deepmind/code_contests", (f"data/{part}-*.parquet",)) for part in ("test", "valid", "train")}

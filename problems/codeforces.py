@@ -7,7 +7,6 @@ incomplete: an accepted program may then still be wrong. Limits are the contest'
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -27,10 +26,10 @@ def question_id(row: Row) -> str:
 
 def facts(row: Row) -> dict[str, str]:
     """Returns the fields of `row` that an index has."""
-    started, rating = row.get("contest_start"), row.get("rating")
+    started, rating = row.get("contest_start"), positive(row.get("rating"))
     return {
         "date": _date(started) if isinstance(started, int | float) else "",
-        "difficulty": str(int(rating)) if isinstance(rating, int | float) and math.isfinite(rating) else "",
+        "difficulty": str(int(rating)) if rating else "",
         "platform": "codeforces",
     }
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 import os
 import re
 import stat
@@ -93,9 +92,10 @@ def plain_text(path: Path) -> str:
 
 
 def positive(value: object) -> float | None:
-    """Returns a number above zero; None for anything else."""
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-    return float(value) if usable else None  # type: ignore[arg-type]
+    """Returns a number above zero that a float can hold; None for anything else."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= sys.float_info.max:
+        return None
+    return float(value)
 
 
 def encoded(value: object) -> str:

@@ -221,6 +221,33 @@ def test_what_can_not_be_judged_is_refused(source: Source, row: Mapping[str, obj
     assert "\n" not in str(refused.value)
 
 
+def test_numbers_that_no_float_holds_are_no_limits() -> None:
+    huge = 10**400
+    rows = [
+        (codeforces.SOURCE, codeforces_row(time_limit=huge, memory_limit=huge, rating=huge)),
+        (apps.TACO, apps_row(time_limit=huge, memory_limit=huge)),
+        (code_contests.SOURCE, code_contests_row(time_limit={"seconds": huge}, memory_limit_bytes=huge)),
+    ]
+    for source, row in rows:
+        problem = made(source, row)
+        assert (problem.time_limit_seconds, problem.memory_limit_mib) == (None, None)
+        assert all(isinstance(fact, str) for fact in source.facts(row).values())
+
+
+def test_integers_of_any_length_are_read_and_shown() -> None:
+    digits = "9" * 5000
+    problem = made(apps.SOURCE, apps_row(input_output=f'{{"inputs": [[{digits}]], "outputs": ["1"]}}'))
+    assert problem.cases == (Case(f"{digits}\n", "1"),)
+    with pytest.raises(ProblemError, match=r"'\[9+\.\.\.' does not compare"):
+        made(mbpp.SOURCE, mbpp_row(test_list=[f"assert [{digits}]"]))
+
+
+def test_solutions_of_another_form_are_none() -> None:
+    assert apps.reference({"solutions": "[" * 100_000}) is None
+    for language, solution in ((5, 4), ([3], 4), (None, ["print(1)"]), ([], [])):
+        assert code_contests.reference({"solutions": {"language": language, "solution": solution}}) is None
+
+
 @pytest.mark.parametrize("source", collection.SOURCES.values(), ids=lambda source: source.name)
 def test_a_row_without_an_id_is_refused(source: Source) -> None:
     with pytest.raises(ProblemError):
