@@ -73,8 +73,7 @@ def plain_toml(text: str) -> dict[str, object]:
     if sum(chain.count(".") ** 2 for chain in _DOTTED.findall(text)) > MAX_TOML_STEPS:
         raise ValueError("it has keys of too many parts; put long texts into files of their own")
     try:
-        with any_length_integers():
-            return tomllib.loads(text)
+        return tomllib.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
