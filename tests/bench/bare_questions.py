@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 
 from problems import ProblemError, mbpp
-from problems.values import any_length_integers
 
 
 def write(row: dict[str, object], folder: Path) -> None:
@@ -40,16 +39,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     written = []
-    with any_length_integers():
-        for line in arguments.rows.read_text("utf-8").splitlines():
-            row = json.loads(line)
-            folder = arguments.out / f"mbpp-{row['task_id']}"
-            try:
-                write(row, folder)
-            except ProblemError as error:
-                print(f"{folder.name}: {error}", file=sys.stderr)
-            else:
-                written.append(str(folder))
+    for line in arguments.rows.read_text("utf-8").splitlines():
+        row = json.loads(line)
+        folder = arguments.out / f"mbpp-{row['task_id']}"
+        try:
+            write(row, folder)
+        except ProblemError as error:
+            print(f"{folder.name}: {error}", file=sys.stderr)
+        else:
+            written.append(str(folder))
     random.Random(0).shuffle(written)
     print("questions =", json.dumps(written))
 
