@@ -22,7 +22,6 @@ A question that asks for an answer instead of a program has no cases, but an ans
 
 from __future__ import annotations
 
-import json
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
@@ -32,7 +31,7 @@ from typing import cast
 from problems import answers, grading, pytest_cases
 from problems.asserts import definition
 from problems.problem import MAX_CASES, MAX_CASES_CHARACTERS, Case, Problem, ProblemError, cause, hint
-from problems.values import any_length_integers, plain_toml, positive
+from problems.values import any_length_integers, as_json, plain_toml, positive
 
 MAX_FILE_BYTES = 64 << 20
 
@@ -205,7 +204,7 @@ def _public(table: Mapping[str, object], where: str) -> bool:
 
 def _as_json(value: object, where: str) -> str:
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return as_json(value)
     except (TypeError, ValueError, RecursionError):
         raise ProblemError(
             f"{where} has a value that JSON can't carry (a date, nan or inf): use text, numbers, booleans or lists"

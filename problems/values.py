@@ -97,11 +97,17 @@ def positive(value: object) -> float | None:
     return float(value)
 
 
+def as_json(value: object) -> str:
+    """Returns a result, or an argument, as JSON; raises ValueError, TypeError or RecursionError."""
+    with any_length_integers():
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
 def encoded(value: object) -> str:
     """Returns an argument as one line; raises ValueError or TypeError where neither JSON nor a literal carries it."""
     with any_length_integers():
         if not _needs_python(value):
-            return json.dumps(value, ensure_ascii=False, allow_nan=False)
+            return as_json(value)
         text = repr(_without_frozensets(value))
         if ast.literal_eval(text) != value:
             raise ValueError(f"{text[:60]} is no plain value")
