@@ -53,7 +53,7 @@ def problem(path: Path, name: str, title: str, statement: str, settings: Mapping
     judge = _judge(path, settings) if "judge" in settings else None
     expected, rule = ("", None) if judge else _answer(where, settings)
     case = Case("", expected, public=True)  # which every split makes visible: there is nothing to hide behind it
-    return Problem(name, title, statement, (case,), details={"source": "folder"}, answer_rule=rule, judge=judge)
+    return Problem(name, title, statement, (case,), answer_rule=rule, judge=judge)
 
 
 def _answer(where: Path, settings: Mapping[str, object]) -> tuple[str, AnswerRule]:

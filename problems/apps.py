@@ -15,7 +15,7 @@ from dataclasses import replace
 from problems.asserts import definition
 from problems.problem import Case, Problem, ProblemError
 from problems.rows import Row, json_text, known, text
-from problems.source import Facts, Release, Source, facts_of
+from problems.source import Release, Source
 from problems.values import any_length_integers, positive
 
 SCHEMA = "the schema of APPS"
@@ -30,18 +30,16 @@ def question_id(row: Row) -> str:
     return hashlib.sha256(text(row, "question", "it", SCHEMA).encode("utf-8", "replace")).hexdigest()[:10]
 
 
-def facts(row: Row) -> Facts:
-    """Returns what an index says of the question in `row`; unusable fields are empty."""
-    statement = known(row, "question")
-    return facts_of(
-        statement,
-        title=_title(row, statement),
-        date=known(row, "date")[:10],
-        difficulty=known(row, "difficulty").lower(),
-        platform=known(row, "source"),
-    )
+def facts(row: Row) -> dict[str, str]:
+    """Returns the fields of `row` that an index has."""
+    return {
+        "date": known(row, "date")[:10],
+        "difficulty": known(row, "difficulty").lower(),
+        "platform": known(row, "source"),
+    }
 
 
+@any_length_integers()
 def problem(row: Row, name: str) -> Problem:
     """Returns the question in `row`, called `name`; raises ProblemError."""
     tests = _tests(row, name)
@@ -58,7 +56,6 @@ def problem(row: Row, name: str) -> Problem:
         cases=cases,
         entry_point=function,
         starter_code="" if function is None else _starter_code(row, function, cases[0]),
-        details={"source": "apps"},
         default_split="half",
         time_limit_seconds=_number(row.get("time_limit")),
         memory_limit_mib=max(1, int(memory)) if memory else None,
@@ -70,7 +67,7 @@ def reference(row: Row) -> str | None:
     solutions = row.get("solutions")
     try:
         found = json.loads(solutions) if isinstance(solutions, str) and solutions.strip() else solutions
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found[0] if isinstance(found, list) and found and isinstance(found[0], str) else None
 
@@ -88,8 +85,7 @@ def _tests(row: Row, name: str) -> Mapping[str, object]:
     where = f"{name}: input_output"
     tests = row.get("input_output")
     if isinstance(tests, str):
-        with any_length_integers():
-            tests = json_text(tests, where) if tests.strip() else None
+        tests = json_text(tests, where) if tests.strip() else None
     if not isinstance(tests, dict):
         raise ProblemError(f"{name} has no tests in the field 'input_output': give it some, as in {SCHEMA}")
     inputs, outputs = tests.get("inputs"), tests.get("outputs")
@@ -121,9 +117,8 @@ def _function_cases(tests: Mapping[str, object], name: str) -> Iterator[Case]:
     for index, (given, expected) in enumerate(zip(inputs, outputs, strict=True)):
         if not isinstance(given, list):
             raise ProblemError(f"{name}: input_output, test {index}, has no list of arguments")
-        with any_length_integers():
-            lines = [json.dumps(argument, ensure_ascii=False) for argument in given]
-            yield Case("\n".join(lines), json.dumps(expected[0] if wrapped else expected, ensure_ascii=False))
+        lines = [json.dumps(argument, ensure_ascii=False) for argument in given]
+        yield Case("\n".join(lines), json.dumps(expected[0] if wrapped else expected, ensure_ascii=False))
 
 
 def _number(limit: object) -> float | None:
@@ -133,7 +128,7 @@ def _number(limit: object) -> float | None:
 
 
 RELEASES = {part: Release("codeparrot/apps", (f"{part}.jsonl",)) for part in ("test", "train")}
-SOURCE = Source("apps", "apps", SCHEMA, RELEASES, question_id, facts, problem, reference)
+SOURCE = Source("apps", "apps", SCHEMA, RELEASES, question_id, problem, facts, reference)
 TACO_RELEASES = {
     part: Release("BAAI/TACO", (f"ALL/{part}/*.parquet",), "refs/convert/parquet") for part in ("test", "train")
 }

@@ -14,7 +14,6 @@ everywhere in this tool, and a set is refused.
 from __future__ import annotations
 
 import ast
-import json
 import math
 import operator
 import string
@@ -26,7 +25,7 @@ from typing import Any, cast
 
 from problems.checker import Checker
 from problems.problem import Case, ProblemError
-from problems.values import any_length_integers, encoded
+from problems.values import any_length_integers, as_json, encoded
 
 MAX_SOURCE_CHARACTERS = 4 << 20
 MAX_SIZE = 8 << 20  # of all values of a module: a value counts one, eight characters or 64 bits of it one more
@@ -73,8 +72,14 @@ class Call:
 
     def case(self, where: str, *, public: bool = False) -> Case:
         """Returns the call as a case; raises ProblemError where text can't carry it."""
-        given = "\n".join(_text(argument, where, self.line) for argument in self.arguments)
-        return Case(given, _json(self.expected, where, self.line), public, self.exact)
+        form = "text"
+        try:
+            given = "\n".join(map(encoded, self.arguments))
+            form = "JSON"
+            return Case(given, as_json(self.expected), public, self.exact)
+        except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
+            why = f"has a value that {form} can't carry ({str(error)[:80]})"
+            raise ProblemError(f"{where}, line {self.line}, {why}") from None
 
 
 class Unsupported(ValueError):
@@ -250,21 +255,7 @@ def _size(thing: object) -> int:
     return 1 + thing.bit_length() // 64 if isinstance(thing, int) else 1
 
 
-def _text(argument: object, where: str, line: int) -> str:
-    try:
-        return encoded(argument)
-    except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
-        raise ProblemError(f"{where}, line {line}, has a value that text can't carry ({str(error)[:80]})") from None
-
-
-def _json(thing: object, where: str, line: int) -> str:
-    try:
-        with any_length_integers():
-            return json.dumps(thing, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ProblemError(f"{where}, line {line}, has a value that JSON can't carry ({str(error)[:80]})") from None
-
-
+@any_length_integers()
 def _shown(node: ast.AST) -> str:
     text = " ".join(ast.unparse(node).split())
     return repr(text if len(text) <= 60 else text[:57] + "...")

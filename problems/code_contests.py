@@ -13,7 +13,7 @@ from typing import Any
 
 from problems.problem import Case, Problem, ProblemError
 from problems.rows import Row, in_list, json_text, known, sides, text, text_case
-from problems.source import Facts, Release, Source, facts_of
+from problems.source import Release, Source
 from problems.values import positive
 
 SCHEMA = "the schema of CodeContests"
@@ -30,12 +30,12 @@ def question_id(row: Row) -> str:
     return str(found)
 
 
-def facts(row: Row) -> Facts:
-    """Returns what an index says of the question in `row`; unusable fields are empty."""
+def facts(row: Row) -> dict[str, str]:
+    """Returns the fields of `row` that an index has."""
     labels, rating, source = _labels(row), row.get("cf_rating"), row.get("source")
     platform = _PLATFORMS.get(source, "") if isinstance(source, int) else str(labels.get("source", "")).lower()
     difficulty = str(rating) if isinstance(rating, int) and rating > 0 else str(labels.get("difficulty", "")).lower()
-    return facts_of(known(row, "description", "content"), title=_name(row), difficulty=difficulty, platform=platform)
+    return {"difficulty": difficulty, "platform": platform}
 
 
 def problem(row: Row, name: str) -> Problem:
@@ -44,25 +44,23 @@ def problem(row: Row, name: str) -> Problem:
         if row.get(key):
             raise ProblemError(f"{name} uses the file {str(row[key])[:20]!r} instead of standard input and output")
     cases = _listed_cases(row, name) if "test" in row else _columns_of_cases(row, name)
-    memory = row.get("memory_limit_bytes")
+    memory = positive(row.get("memory_limit_bytes"))
     return Problem(
         name=name,
         title=_name(row) or name,
         statement=known(row, "description", "content") or text(row, "description", name, SCHEMA),
         cases=tuple(cases),
-        details={"source": "code_contests"},
         default_split="half",
         time_limit_seconds=_seconds(row.get("time_limit")),
-        memory_limit_mib=max(1, memory >> 20) if isinstance(memory, int) and memory > 0 else None,
+        memory_limit_mib=None if memory is None else max(1, int(memory) >> 20),
     )
 
 
 def reference(row: Row) -> str | None:
     """Returns the first published solution in Python 3, if there is one."""
     solutions = row.get("solutions")
-    if not isinstance(solutions, dict):
-        return None
-    pairs = zip(solutions.get("language") or (), solutions.get("solution") or (), strict=False)
+    columns = [solutions.get(key) for key in ("language", "solution")] if isinstance(solutions, dict) else []
+    pairs = zip(*columns, strict=False) if all(isinstance(column, list) for column in columns) else ()
     return next((source for language, source in pairs if language == _PYTHON_3 and isinstance(source, str)), None)
 
 
@@ -109,11 +107,9 @@ def _seconds(limit: object) -> float | None:
     """Returns a limit of whole seconds and nanoseconds as one number; None where there is none."""
     if not isinstance(limit, dict):
         return None
-    parts = [limit.get(key) or 0 for key in ("seconds", "nanos")]
-    if not all(isinstance(part, int) and not isinstance(part, bool) for part in parts):
-        return None
-    return positive(parts[0] + parts[1] / 1e9)
+    seconds, nanos = (positive(limit.get(key)) or 0.0 for key in ("seconds", "nanos"))
+    return positive(seconds + nanos / 1e9)
 
 
 RELEASES = {part: Release("deepmind/code_contests", (f"data/{part}-*.parquet",)) for part in ("test", "valid", "train")}
-SOURCE = Source("code_contests", "code_contests", SCHEMA, RELEASES, question_id, facts, problem, reference)
+SOURCE = Source("code_contests", "code_contests", SCHEMA, RELEASES, question_id, problem, facts, reference)

@@ -1,21 +1,19 @@
 """Reads Codeforces as published in open-r1/codeforces: programs that read standard input.
 
 A question with several right answers comes with a checker, a Python program that prints 1 for a right output; it is not
-trusted and runs in the sandbox. A question that talks to a judge or reads files is refused. Where the published tests
-are incomplete, the question's details say so: an accepted program may then still be wrong. Limits are the contest's
-own, meant for compiled languages too.
+trusted and runs in the sandbox. A question that talks to a judge or reads files is refused. Some published tests are
+incomplete: an accepted program may then still be wrong. Limits are the contest's own, meant for compiled languages too.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from problems.checker import Checker
 from problems.problem import Case, Problem, ProblemError
 from problems.rows import Row, in_list, known, sides, text, text_case
-from problems.source import Facts, Release, Source, facts_of
+from problems.source import Release, Source
 from problems.values import positive
 
 SCHEMA = "the schema of open-r1/codeforces"
@@ -26,17 +24,14 @@ def question_id(row: Row) -> str:
     return text(row, "id", "it", SCHEMA)
 
 
-def facts(row: Row) -> Facts:
-    """Returns what an index says of the question in `row`; unusable fields are empty."""
-    started, rating = row.get("contest_start"), row.get("rating")
-    return facts_of(
-        "\n\n".join(known(row, key) for key in ("description", "output_format", "note")),
-        checker=_checker(row),
-        title=known(row, "title"),
-        date=_date(started) if isinstance(started, int | float) else "",
-        difficulty=str(int(rating)) if isinstance(rating, int | float) and math.isfinite(rating) else "",
-        platform="codeforces",
-    )
+def facts(row: Row) -> dict[str, str]:
+    """Returns the fields of `row` that an index has."""
+    started, rating = row.get("contest_start"), positive(row.get("rating"))
+    return {
+        "date": _date(started) if isinstance(started, int | float) else "",
+        "difficulty": str(int(rating)) if rating else "",
+        "platform": "codeforces",
+    }
 
 
 def problem(row: Row, name: str) -> Problem:
@@ -45,23 +40,17 @@ def problem(row: Row, name: str) -> Problem:
     examples = tuple(_tests(row, "examples", name, public=True))
     shown = {case.input for case in examples}
     official = (case for case in _tests(row, "official_tests", name, public=False) if case.input not in shown)
-    memory = positive(row.get("memory_limit"))
+    memory, program = positive(row.get("memory_limit")), known(row, "generated_checker")
     return Problem(
         name=name,
         title=text(row, "title", name, SCHEMA),
         statement=_statement(row, name),
         cases=(*examples, *official),
-        details={"source": "codeforces", "tests_complete": str(bool(row.get("official_tests_complete"))).lower()},
         default_split="half",
         time_limit_seconds=positive(row.get("time_limit")),
         memory_limit_mib=None if memory is None else max(1, int(memory)),
-        checker=_checker(row),
+        checker=Checker("published", program=program) if program.strip() else None,
     )
-
-
-def _checker(row: Row) -> Checker | None:
-    program = known(row, "generated_checker")
-    return Checker("published", program=program) if program.strip() else None
 
 
 def _refuse_unsupported(row: Row, name: str) -> None:
@@ -97,4 +86,4 @@ RELEASES = {
     "all": Release("open-r1/codeforces", ("data/train-*.parquet", "data/test-*.parquet")),
     "test": Release("open-r1/codeforces", ("data/test-*.parquet",)),
 }
-SOURCE = Source("codeforces", "codeforces", SCHEMA, RELEASES, question_id, facts, problem)
+SOURCE = Source("codeforces", "codeforces", SCHEMA, RELEASES, question_id, problem, facts)

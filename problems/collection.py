@@ -24,7 +24,7 @@ from pathlib import Path
 from problems import apps, code_contests, codeforces, humaneval, livecodebench, mbpp
 from problems.problem import Problem, ProblemError, checked, hint, reason
 from problems.rows import Row, lines, parsed
-from problems.source import Facts, Source
+from problems.source import Source
 from problems.split import split
 
 _PROGRAMS = (codeforces.SOURCE, apps.SOURCE, apps.TACO, code_contests.SOURCE)
@@ -34,18 +34,26 @@ MAX_ROWS = 200_000
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry(Facts):
+@dataclass(frozen=True, slots=True)
+class Entry:
     """Describes one row of a release. `row` counts from 0 over all rows, those that can't be used included.
 
-    `file` names the question's file; where it is empty, `refused` says why.
+    `file` names the question's file; where it is empty, `refused` says why. `date`, `difficulty` and `platform` are the
+    row's own, and the others the question's: of a refused row they are empty. `comparison` is how outputs are compared,
+    in words; empty for the default. `hidden_cases`: with the source's own split.
     """
 
     question_id: str
     row: int
+    title: str = ""
+    date: str = ""
+    difficulty: str = ""
+    platform: str = ""
+    several_answers: bool = False
+    comparison: str = ""
     file: str = ""
     refused: str = ""
-    hidden_cases: int = 0  # with the source's own split
+    hidden_cases: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,7 @@ def pulled(scheme: str) -> Index | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProblemError(
-            f"{_folder(scheme) / 'index.json'} can't be read ({reason(error)}): {_remedy(SOURCES[scheme])}"
+            f"{_folder(scheme) / 'index.json'} can't be read ({reason(error)}): {_remedy(scheme)}"
         ) from None
 
 
@@ -120,7 +128,7 @@ def index(scheme: str, release: str = "") -> Index:
     """Does what `pulled` does; raises ProblemError where nothing was pulled, which names the `release` to pull."""
     found = pulled(scheme)
     if found is None:
-        raise ProblemError(f"no {scheme}: question is on this machine: {_remedy(SOURCES[scheme], release)}")
+        raise ProblemError(f"no {scheme}: question is on this machine: {_remedy(scheme, release)}")
     return found
 
 
@@ -140,7 +148,7 @@ def _pulled_row(scheme: str, question_id: str) -> Row:
     found = pulled(scheme)
     if found is None:
         local = f", or give a local file instead, FILE.jsonl#{question_id}" if scheme == "lcb" else ""
-        raise ProblemError(f"{name} is not on this machine: {_remedy(SOURCES[scheme])}{local}")
+        raise ProblemError(f"{name} is not on this machine: {_remedy(scheme)}{local}")
     entry = next((entry for entry in found.entries if entry.question_id == question_id), None)
     if entry is None:
         raise ProblemError(_unknown(found, question_id))
@@ -162,9 +170,9 @@ def _unknown(found: Index, question_id: str) -> str:
     return f"there is no {found.scheme}:{question_id} among the {len(known)} questions that were pulled; {guess}"
 
 
-def _remedy(source: Source, release: str = "") -> str:
+def _remedy(scheme: str, release: str = "") -> str:
     option = f" --release {release}" if release else ""
-    return f"run `ttsd problems pull {source.name}{option}` once (offline: with --from FILE.jsonl)"
+    return f"run `ttsd problems pull {SOURCES[scheme].name}{option}` once (offline: with --from FILE.jsonl)"
 
 
 def _stored(source: Source, draft: Index, paths: Sequence[Path]) -> Index:
@@ -208,17 +216,22 @@ def _entries(source: Source, paths: Iterable[Path], rows: Path) -> Iterator[Entr
 
 def _entry(source: Source, number: int, line: bytes, rows: Path) -> Entry:
     """Returns the entry of one row, stored if it can be used; a row without an id is called by its number."""
-    question_id, facts = f"row {number}", Facts()
+    entry = Entry(f"row {number}", number)
     try:
         row = parsed(line, f"row {number}")
-        question_id, facts = source.question_id(row), source.facts(row)
-        _check_id(question_id)
-        entry = Entry(question_id=question_id, row=number, **asdict(facts))
-        problem = checked(source.problem(row, f"{source.scheme}:{question_id}"))
-        hidden = len(split(problem, problem.default_split, 0).hidden)
-        return replace(entry, file=_kept(source, line, rows), hidden_cases=hidden)
+        entry = replace(entry, question_id=source.question_id(row), **source.facts(row))
+        _check_id(entry.question_id)
+        problem = checked(source.problem(row, f"{source.scheme}:{entry.question_id}"))
+        return replace(
+            entry,
+            file=_kept(source, line, rows),
+            title=problem.title,
+            several_answers=problem.several_answers,
+            comparison=str(problem.comparison),
+            hidden_cases=len(split(problem, problem.default_split, 0).hidden),
+        )
     except ProblemError as error:
-        return Entry(question_id=question_id[:80], row=number, **asdict(facts), refused=str(error))
+        return replace(entry, question_id=entry.question_id[:80], refused=str(error))
 
 
 def _check_id(question_id: str) -> None:

@@ -22,7 +22,6 @@ A question that asks for an answer instead of a program has no cases, but an ans
 
 from __future__ import annotations
 
-import json
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
@@ -32,7 +31,7 @@ from typing import cast
 from problems import answers, grading, pytest_cases
 from problems.asserts import definition
 from problems.problem import MAX_CASES, MAX_CASES_CHARACTERS, Case, Problem, ProblemError, cause, hint
-from problems.values import any_length_integers, plain_toml
+from problems.values import any_length_integers, as_json, plain_toml, positive
 
 MAX_FILE_BYTES = 64 << 20
 
@@ -48,6 +47,7 @@ _SETTINGS: Mapping[str, type | tuple[type, ...]] = {
 }
 
 
+@any_length_integers()
 def load(path: Path, name: str) -> Problem:
     """Returns the question in the folder `path`, called `name`; raises ProblemError naming the file and the remedy."""
     statement = _read(path, "statement.md")
@@ -63,7 +63,6 @@ def load(path: Path, name: str) -> Problem:
         cases=cases,
         entry_point=entry_point,
         starter_code=_starter_code(path, settings, entry_point, cases),
-        details={"source": "folder"},
         default_split="public" if len({case.public for case in cases}) == 2 else "all",
         time_limit_seconds=cast("float | None", settings.get("time_limit_seconds")),
         memory_limit_mib=cast("int | None", settings.get("memory_limit_mib")),
@@ -83,8 +82,8 @@ def _settings(path: Path) -> Mapping[str, object]:
             raise ProblemError(
                 f"{where} has {key} = {value!r:.80}, which is of the wrong type ({type(value).__name__})"
             )
-        if key != "answer" and not isinstance(value, bool | str | list) and not 0 < cast(float, value) < float("inf"):
-            raise ProblemError(f"{where} has {key} = {value!r:.80}: give a number above zero")
+        if key != "answer" and not isinstance(value, bool | str | list) and positive(value) is None:
+            raise ProblemError(f"{where} has {key} = {value!r:.80}: give a number above zero and below 1e308")
     return settings
 
 
@@ -205,8 +204,7 @@ def _public(table: Mapping[str, object], where: str) -> bool:
 
 def _as_json(value: object, where: str) -> str:
     try:
-        with any_length_integers():
-            return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return as_json(value)
     except (TypeError, ValueError, RecursionError):
         raise ProblemError(
             f"{where} has a value that JSON can't carry (a date, nan or inf): use text, numbers, booleans or lists"

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from problems import asserts
 from problems.asserts import Call
 from problems.problem import Problem, ProblemError
-from problems.rows import Row, known, text
-from problems.source import Facts, Release, Source, facts_of
+from problems.rows import Row, text
+from problems.source import Release, Source
 
 SCHEMA = "HumanEval's schema"
 
@@ -22,11 +22,6 @@ SCHEMA = "HumanEval's schema"
 def question_id(row: Row) -> str:
     """Returns `7` of `HumanEval/7`."""
     return text(row, "task_id", "it", SCHEMA).rpartition("/")[2]
-
-
-def facts(row: Row) -> Facts:
-    """Returns what an index says of the question in `row`; unusable fields are empty."""
-    return facts_of(known(row, "prompt"), title=known(row, "entry_point"))
 
 
 def problem(row: Row, name: str) -> Problem:
@@ -42,7 +37,6 @@ def problem(row: Row, name: str) -> Problem:
         cases=tuple(call.case(f"{name}: test") for call in found),
         entry_point=function,
         starter_code=text(row, "prompt", name, SCHEMA),
-        details={"source": "humaneval"},
         checker=asserts.checker(found),
     )
 
@@ -68,4 +62,4 @@ RELEASES = {
     "plus": Release("evalplus/humanevalplus", ("data/*.parquet",)),
     "base": Release("openai/openai_humaneval", ("openai_humaneval/*.parquet",)),
 }
-SOURCE = Source("humaneval", "humaneval", SCHEMA, RELEASES, question_id, facts, problem, reference)
+SOURCE = Source("humaneval", "humaneval", SCHEMA, RELEASES, question_id, problem, reference=reference)

@@ -22,14 +22,13 @@ from typing import cast
 from problems import rows
 from problems.problem import Case, Problem, ProblemError, hint, reason
 from problems.rows import Row, in_list, json_text, known, lines, parsed, sides, text, text_case
-from problems.source import Facts, Release, Source, facts_of
+from problems.source import Release, Source
 
 SCHEMA = "LiveCodeBench's schema"
 NEWEST = 6
 MAX_TESTS_BYTES = 256 << 20
 MAX_OPCODES = 64
 
-_DETAILS = ("platform", "question_id", "contest_id", "contest_date", "difficulty")
 _ID = re.compile(rb'"question_id"\s*:\s*("[^"\\]*+(?:\\.[^"\\]*+)*+")')
 _STATEMENT = re.compile(rb'"question_content"\s*:\s*("[^"\\]*+(?:\\.[^"\\]*+)*+")')
 _STRING_OPCODES = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"}
@@ -83,17 +82,16 @@ def problem(row: Row, name: str) -> Problem:
     function = _function_name(row, name)
     public = _tests(_decoded_tests(row, "public_test_cases", name), function, name, public=True)
     private = _tests(_decoded_tests(row, "private_test_cases", name), function, name, public=False)
-    starter_code = _text(row, "starter_code", name)
+    starter_code = text(row, "starter_code", name, SCHEMA)
     if function is not None and not starter_code.strip():
         raise ProblemError(f"{name} asks for the function {function!r} but has no starter_code: give it one")
     return Problem(
         name=name,
-        title=_text(row, "question_title", name),
-        statement=_text(row, "question_content", name),
+        title=text(row, "question_title", name, SCHEMA),
+        statement=text(row, "question_content", name, SCHEMA),
         cases=(*public, *private),
         entry_point=function,
         starter_code=starter_code,
-        details={"source": "livecodebench"} | {key: str(row[key]) for key in _DETAILS if key in row},
         default_split="half",
     )
 
@@ -106,19 +104,13 @@ def question_id(row: Row) -> str:
     return found
 
 
-def facts(row: Row) -> Facts:
-    """Returns what an index says of the question in `row`; unusable fields are empty."""
-    return facts_of(
-        known(row, "question_content"),
-        title=known(row, "question_title"),
-        date=known(row, "contest_date"),
-        difficulty=known(row, "difficulty"),
-        platform=known(row, "platform"),
-    )
-
-
-def _text(row: Row, key: str, name: str) -> str:
-    return text(row, key, name, "code_generation_lite")
+def facts(row: Row) -> dict[str, str]:
+    """Returns the fields of `row` that an index has."""
+    return {
+        "date": known(row, "contest_date"),
+        "difficulty": known(row, "difficulty"),
+        "platform": known(row, "platform"),
+    }
 
 
 def _function_name(row: Row, name: str) -> str | None:
@@ -148,11 +140,11 @@ def _decoded_tests(row: Row, key: str, name: str) -> object:
     where = f"{name}: {key}"
     if isinstance(row.get(key), list):
         return row[key]
-    text = _text(row, key, name)
-    if text.lstrip()[:1] in ("[", "{") or key == "public_test_cases":
-        return json_text(text, where)
+    packed = text(row, key, name, SCHEMA)
+    if packed.lstrip()[:1] in ("[", "{") or key == "public_test_cases":
+        return json_text(packed, where)
     try:
-        data = _decompressed(base64.b64decode(text, validate=True))
+        data = _decompressed(base64.b64decode(packed, validate=True))
         plain = data.decode() if data.lstrip()[:1] == b"[" else pickled_text(data)
     except (ValueError, zlib.error) as error:
         raise ProblemError(f"{where} can't be decoded ({reason(error)}): download the file again") from None
@@ -216,4 +208,4 @@ def _releases() -> dict[str, Release]:
     }
 
 
-SOURCE = Source("livecodebench", "lcb", SCHEMA, _releases(), question_id, facts, problem)
+SOURCE = Source("livecodebench", "lcb", SCHEMA, _releases(), question_id, problem, facts)

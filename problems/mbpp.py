@@ -10,7 +10,7 @@ from problems import asserts
 from problems.asserts import Call
 from problems.problem import Problem, ProblemError
 from problems.rows import Row, text
-from problems.source import Facts, Release, Source, facts_of
+from problems.source import Release, Source
 
 SCHEMA = "MBPP's schema"
 
@@ -21,11 +21,6 @@ def question_id(row: Row) -> str:
     if isinstance(found, bool) or not isinstance(found, int | str):
         raise ProblemError("it has no task_id")
     return str(found).rpartition("/")[2]
-
-
-def facts(row: Row) -> Facts:
-    """Returns what an index says of the question in `row`; unusable fields are empty."""
-    return facts_of(_description(row), title=_description(row)[:80])
 
 
 def problem(row: Row, name: str) -> Problem:
@@ -43,7 +38,6 @@ def problem(row: Row, name: str) -> Problem:
         cases=(*cases, *(case for call in table if (case := call.case(f"{name}: test")).input not in known)),
         entry_point=function,
         starter_code=asserts.definition(function, len(listed[0].arguments)),
-        details={"source": "mbpp"},
         checker=asserts.checker(table),
     )
 
@@ -90,4 +84,4 @@ RELEASES = {
     "full": Release("google-research-datasets/mbpp", ("full/*.parquet",)),
     "sanitized": Release("google-research-datasets/mbpp", ("sanitized/*.parquet",)),
 }
-SOURCE = Source("mbpp", "mbpp", SCHEMA, RELEASES, question_id, facts, problem, reference)
+SOURCE = Source("mbpp", "mbpp", SCHEMA, RELEASES, question_id, problem, reference=reference)

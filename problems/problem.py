@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
@@ -67,9 +67,8 @@ class Problem:
 
     `starter_code` is shown in the prompt of function problems. `default_split` is the division into visible and
     hidden cases that suits the source, `time_limit_seconds` and `memory_limit_mib` the question's own limits where
-    it has any. `details` carries what else a source knows (platform, difficulty, contest_date, ...). `checker` says how
-    outputs are compared; None: as the statement grants. With `points` the share of points is the visible fraction;
-    without, cases count alike.
+    it has any. `checker` says how outputs are compared; None: as the statement grants. With `points` the share of
+    points is the visible fraction; without, cases count alike.
     """
 
     name: str
@@ -78,7 +77,6 @@ class Problem:
     cases: tuple[Case, ...]
     entry_point: str | None = None
     starter_code: str = ""
-    details: Mapping[str, str] = field(default_factory=dict)
     default_split: SplitMode = "all"
     time_limit_seconds: float | None = None
     memory_limit_mib: int | None = None

@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from problems.checker import Checker
 from problems.problem import Problem, ProblemError
 from problems.rows import Row
-from problems.statement import granted, says_several_answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,33 +20,12 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """Holds what an index says of a question without its tests. `date` is ISO 8601; unknown fields are empty.
-
-    `several_answers`: the statement seems to allow several right outputs, which nothing judges. `comparison`: how
-    outputs are compared, in words; empty for the default.
-    """
-
-    title: str = ""
-    date: str = ""
-    difficulty: str = ""
-    platform: str = ""
-    several_answers: bool = False
-    comparison: str = ""
-
-
-def facts_of(statement: str, *, checker: Checker | None = None, **known: Any) -> Facts:
-    """Returns `known` facts and what the statement says of comparisons; the row's own `checker` goes first."""
-    several = checker is None and says_several_answers(statement)
-    return Facts(**known, several_answers=several, comparison=str(checker or granted(statement) or ""))
-
-
-@dataclass(frozen=True, slots=True)
 class Source:
     """Describes a published set. `scheme` begins the names of its questions, `name` is what the user pulls.
 
     `question_id`, `problem` and `reference` raise ProblemError for rows that they can't read; `reference` is a
-    right program where the set has one. The first of `releases` is the default.
+    right program where the set has one. `facts` returns those of date (ISO 8601), difficulty and platform that the row
+    has, of whatever form it is. The first of `releases` is the default.
     """
 
     name: str
@@ -56,8 +33,8 @@ class Source:
     schema: str
     releases: Mapping[str, Release]
     question_id: Callable[[Row], str]
-    facts: Callable[[Row], Facts]
     problem: Callable[[Row, str], Problem]
+    facts: Callable[[Row], dict[str, Any]] = lambda row: {}
     reference: Callable[[Row], str | None] = lambda row: None
 
     def release(self, wanted: str | None) -> tuple[str, Release]:

@@ -55,11 +55,11 @@ def questions(names: Sequence[str]) -> list[str]:
 
 def shipped() -> list[str]:
     """Returns the names of the subsets that come with the tool."""
-    return [*micro.subsets(), *sorted(_files())]
+    return [*micro.lists(), *sorted(_files())]
 
 
 def _of(name: str) -> list[str]:
-    if name in micro.subsets():
+    if name in micro.lists():
         return micro.subset(name)
     if name in collection.SOURCES:
         return selection.names(collection.index(name), Filter())

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 import os
 import re
 import stat
@@ -74,35 +73,41 @@ def plain_toml(text: str) -> dict[str, object]:
     if sum(chain.count(".") ** 2 for chain in _DOTTED.findall(text)) > MAX_TOML_STEPS:
         raise ValueError("it has keys of too many parts; put long texts into files of their own")
     try:
-        with any_length_integers():
-            return tomllib.loads(text)
+        return tomllib.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
 
-def plain_text(path: Path, most: int = MAX_TOML_CHARACTERS) -> str:
-    """Returns the text of a file. A pipe would be waited for without end, and a device has none.
+def plain_text(path: Path) -> str:
+    """Returns the text of a TOML file. A pipe would be waited for without end, and a device has none.
 
-    OSError or UnicodeDecodeError: it is no plain file of at most `most` bytes, can't be read, or is not UTF-8.
+    OSError or UnicodeDecodeError: it is no plain file of a size that is read, can't be read, or is not UTF-8.
     """
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_size > most:
-            raise OSError(0, f"it is no plain file of at most {most >> 20} MiB")
-        return file.read(most).decode()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_TOML_CHARACTERS:
+            raise OSError(0, f"it is no plain file of at most {MAX_TOML_CHARACTERS >> 20} MiB")
+        return file.read(MAX_TOML_CHARACTERS).decode()
 
 
 def positive(value: object) -> float | None:
-    """Returns a number above zero; None for anything else."""
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-    return float(value) if usable else None  # type: ignore[arg-type]
+    """Returns a number above zero that a float can hold; None for anything else."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= sys.float_info.max:
+        return None
+    return float(value)
+
+
+def as_json(value: object) -> str:
+    """Returns a result, or an argument, as JSON; raises ValueError, TypeError or RecursionError."""
+    with any_length_integers():
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def encoded(value: object) -> str:
     """Returns an argument as one line; raises ValueError or TypeError where neither JSON nor a literal carries it."""
     with any_length_integers():
         if not _needs_python(value):
-            return json.dumps(value, ensure_ascii=False, allow_nan=False)
+            return as_json(value)
         text = repr(_without_frozensets(value))
         if ast.literal_eval(text) != value:
             raise ValueError(f"{text[:60]} is no plain value")

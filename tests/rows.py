@@ -99,7 +99,6 @@ def codeforces_row(**changes: object) -> dict[str, object]:
         "note": None,
         "examples": [{"input": "12\n", "output": "3\n"}],
         "official_tests": [{"input": "12\n", "output": "3\n"}, {"input": "5\n", "output": "5\n"}],
-        "official_tests_complete": True,
         "time_limit": 2.0,
         "memory_limit": 256.0,
         "contest_start": 1504535700,

@@ -1,6 +1,6 @@
 """Killed in any phase, `solve` and `batch` lose no attempt, repeat none and go on from the weights they had.
 
-`tests/bench/kill_many.py` does the same 30 times, with vLLM too.
+`python -m tests.bench.scene kill` does the same 30 times, with vLLM too.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.kill_many import kill
-from tests.bench.scene import scenes
+from tests.bench.scene import kill, scenes
 
 
 @pytest.mark.slow

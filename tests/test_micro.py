@@ -81,7 +81,7 @@ def test_most_questions_are_for_training() -> None:
 
 def test_the_lists_never_meet() -> None:
     programs: dict[str, set[str]] = {"tuning": set(), "test": set()}
-    for subset in micro.subsets():
+    for subset in micro.lists():
         for name in micro.subset(subset):
             asked = micro.named(name.removeprefix("micro:"))
             assert asked.part == ("tuning" if "tuning" in subset else "test")
@@ -90,14 +90,12 @@ def test_the_lists_never_meet() -> None:
 
 
 def test_the_lists_hold_what_their_names_say() -> None:
-    assert {"micro-demo", "micro-hard", "micro-very-hard", "micro-long"} <= set(micro.subsets())
-    for subset in micro.subsets():
-        names = micro.subset(subset)
-        assert len(set(names)) == len(names) > 0
-        found = [micro.p_solve(name) for name in names]
-        assert all(p is not None and 0 < p < 0.01 for p in found)
+    assert {"micro-demo", "micro-hard", "micro-very-hard", "micro-long"} <= set(micro.lists())
+    for subset, questions in micro.lists().items():
+        assert list(questions) == micro.subset(subset) != []
+        assert all(0 < p < 0.01 for p in questions.values())
         if "very-hard" in subset:
-            assert all(p is not None and p < 0.001 for p in found)
+            assert all(p < 0.001 for p in questions.values())
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_known_pass_rates_are_within_the_interval_and_nothing_is_sampled_twice(tmp_path: Path) -> None:
-    recorded = {name: micro.p_solve(name) or 0.0 for name in micro.subset("micro-hard")}
+    recorded = micro.lists()["micro-hard"]
     questions = sorted(recorded, key=recorded.__getitem__)[-2:]
     command = ["probe", *questions, *SETTINGS, "--feedback-samples", "4", "--json"]
     status, out, err = finish(*command, "--samples", "128", "--out", "mine.toml", cwd=tmp_path)

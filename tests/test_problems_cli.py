@@ -84,6 +84,8 @@ def test_checking_a_folder_of_folders(tmp_path: Path) -> None:
     made(folders / "d", cases__toml=CASES)
     made(folders / "e")
     made(folders / "f", cases__toml=CASES + '[[case]]\ninput = "1\\n"\nexpected = "3\\n"\n')
+    both = "def test():\n    assert one(1) == 1\n    assert one(1) is True"  # True is 1, and no other 1 is True
+    made(folders / "g", tests__py=both, solution__py="def one(n): return True")
     made(folders / ".git")
     every, one, others = ttsd_each(
         ["check", "folders", "--json"],
@@ -94,8 +96,9 @@ def test_checking_a_folder_of_folders(tmp_path: Path) -> None:
     )
     found = {Path(one["question"]).name: one for one in map(json.loads, every.stdout.splitlines())}
     assert every.status == 2
-    assert "".join(name for name, one in found.items() if one["ok"]) == "acd"
+    assert "".join(name for name, one in found.items() if one["ok"]) == "acdg"
     assert [found[name]["reference"] for name in "abcdef"] == ["accepted", "wrong answer", "accepted", None, None, None]
+    assert found["g"]["reference"] == "accepted"
     assert found["b"]["wrong"].endswith("wrong answer on case 1, 1 of 2 cases passed")
     assert "has no cases" in found["e"]["wrong"]
     assert "cases 0 and 2 have the same input" in found["f"]["wrong"]

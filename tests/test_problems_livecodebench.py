@@ -62,8 +62,6 @@ def test_a_stdin_question(tmp_path: Path) -> None:
     assert problem.kind == "stdin"
     assert [case.public for case in problem.cases] == [True, False, False]
     assert problem.cases[2].input == "1 2\n"
-    assert problem.details["platform"] == "atcoder"
-    assert problem.details["contest_date"] == "2025-02-01T00:00:00"
     assert problem.default_split == "half"
 
 
@@ -313,10 +311,8 @@ def test_rows_that_were_decoded_before_are_read(private: object) -> None:
 def test_a_question_with_several_right_answers_is_known() -> None:
     found = row(question_content="Add them.\nIf there are multiple answers, return any of them. Constraints: none.")
     assert livecodebench.problem(found, "x").several_answers
-    assert livecodebench.facts(found).several_answers
     granted = row(question_content="Add them. An error of 1e-6 is allowed.")
     assert str(livecodebench.problem(granted, "x").comparison) == "numbers within 1e-06"
-    assert livecodebench.facts(granted).comparison == "numbers within 1e-06"
 
 
 @pytest.mark.parametrize("line", [b'"text"', b"[1]", b"7", b"null", b"{}"])

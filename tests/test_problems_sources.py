@@ -84,20 +84,27 @@ def test_codeforces() -> None:
     assert (problem.time_limit_seconds, problem.memory_limit_mib) == (2.0, 256)
     assert "Input\n\nA number." in problem.statement
     assert problem.statement.endswith("Example 1\n\nInput:\n12\n\nOutput:\n3")
-    facts = codeforces.facts(codeforces_row())
-    assert (facts.date, facts.difficulty, facts.platform) == ("2017-09-04T14:35:00", "2500", "codeforces")
-    assert codeforces.facts({}).date == ""
+    facts = {"date": "2017-09-04T14:35:00", "difficulty": "2500", "platform": "codeforces"}
+    assert codeforces.facts(codeforces_row()) == facts
+    assert codeforces.facts({})["date"] == ""
 
 
-def test_codeforces_has_checkers_and_tolerances() -> None:
-    problem = made(codeforces.SOURCE, codeforces_row(generated_checker="print(1)", note="If several, print any."))
+def test_codeforces_has_checkers_and_tolerances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TTSD_CACHE", str(tmp_path))
+    checked = codeforces_row(id="1/A", generated_checker="print(1)", note="If several, print any.")
+    problem = made(codeforces.SOURCE, checked)
     assert (problem.comparison.program, problem.several_answers) == ("print(1)", False)
-    assert codeforces.facts(codeforces_row(generated_checker="print(1)")).comparison == "its published checker"
-    several = codeforces_row(output_format="Print a divisor. If there are multiple answers, print any of them.")
-    assert made(codeforces.SOURCE, several).several_answers
-    assert codeforces.facts(several).several_answers
-    granted = codeforces_row(output_format="The absolute or relative error must not exceed 10^{-6}.")
-    assert codeforces.facts(granted).comparison == str(made(codeforces.SOURCE, granted).comparison)
+    several = codeforces_row(
+        id="1/B", output_format="Print a divisor. If there are multiple answers, print any of them."
+    )
+    granted = codeforces_row(id="1/C", output_format="The absolute or relative error must not exceed 10^{-6}.")
+    (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, (checked, several, granted))))
+    entries = collection.pull_files(codeforces.SOURCE, tmp_path / "r.jsonl").entries
+    assert [(entry.several_answers, entry.comparison) for entry in entries] == [
+        (False, "its published checker"),
+        (True, ""),
+        (False, "numbers within 1e-06"),
+    ]
 
 
 def test_mbpp_passes_tuples_and_sets() -> None:
@@ -118,7 +125,7 @@ def test_apps() -> None:
     assert problem.cases == (Case("1 2\n", "3\n"), Case("4\n5\n", "9\n"))
     assert apps.reference(apps_row()) == "print(1)"
     assert apps.reference({"solutions": ""}) is apps.reference({"solutions": "{"}) is None
-    assert apps.facts(apps_row()).difficulty == "interview"
+    assert apps.facts(apps_row())["difficulty"] == "interview"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +153,7 @@ def test_code_contests() -> None:
     assert problem.cases == (Case("1 2\n", "3\n", public=True), Case("4 5\n", "9\n"), Case("6 7\n", "13\n"))
     assert (problem.time_limit_seconds, problem.memory_limit_mib) == (2.5, 256)
     assert code_contests.reference(code_contests_row()) == "print(3)"
-    assert code_contests.facts(code_contests_row()).platform == "codeforces"
+    assert code_contests.facts(code_contests_row())["platform"] == "codeforces"
     fusion = {
         "id": 4,
         "content": "Add.",
@@ -155,7 +162,7 @@ def test_code_contests() -> None:
     }
     problem = made(code_contests.SOURCE, fusion)
     assert (problem.name, problem.statement, problem.cases) == ("code_contests:a3", "Add.", (Case("1 2", "3\n"),))
-    assert code_contests.facts(fusion).difficulty == "medium"
+    assert code_contests.facts(fusion)["difficulty"] == "medium"
 
 
 @pytest.mark.skipif(not (DATA / "code_contests.jsonl").is_file(), reason="there is no shared/data beside this checkout")
@@ -214,6 +221,33 @@ def test_what_can_not_be_judged_is_refused(source: Source, row: Mapping[str, obj
     assert "\n" not in str(refused.value)
 
 
+def test_numbers_that_no_float_holds_are_no_limits() -> None:
+    huge = 10**400
+    rows = [
+        (codeforces.SOURCE, codeforces_row(time_limit=huge, memory_limit=huge, rating=huge)),
+        (apps.TACO, apps_row(time_limit=huge, memory_limit=huge)),
+        (code_contests.SOURCE, code_contests_row(time_limit={"seconds": huge}, memory_limit_bytes=huge)),
+    ]
+    for source, row in rows:
+        problem = made(source, row)
+        assert (problem.time_limit_seconds, problem.memory_limit_mib) == (None, None)
+        assert all(isinstance(fact, str) for fact in source.facts(row).values())
+
+
+def test_integers_of_any_length_are_read_and_shown() -> None:
+    digits = "9" * 5000
+    problem = made(apps.SOURCE, apps_row(input_output=f'{{"inputs": [[{digits}]], "outputs": ["1"]}}'))
+    assert problem.cases == (Case(f"{digits}\n", "1"),)
+    with pytest.raises(ProblemError, match=r"'\[9+\.\.\.' does not compare"):
+        made(mbpp.SOURCE, mbpp_row(test_list=[f"assert [{digits}]"]))
+
+
+def test_solutions_of_another_form_are_none() -> None:
+    assert apps.reference({"solutions": "[" * 100_000}) is None
+    for language, solution in ((5, 4), ([3], 4), (None, ["print(1)"]), ([], [])):
+        assert code_contests.reference({"solutions": {"language": language, "solution": solution}}) is None
+
+
 @pytest.mark.parametrize("source", collection.SOURCES.values(), ids=lambda source: source.name)
 def test_a_row_without_an_id_is_refused(source: Source) -> None:
     with pytest.raises(ProblemError):
@@ -224,7 +258,7 @@ def test_a_row_without_an_id_is_refused(source: Source) -> None:
 @pytest.mark.parametrize("value", [None, True, 1e999, [], {}, "x" * 10, -1])
 def test_facts_of_any_row(source: Source, value: object) -> None:
     row = dict.fromkeys(("contest_start", "rating", "title", "entry_point", "contest_date", "difficulty"), value)
-    assert all(isinstance(getattr(source.facts(row | {"text": "t"}), name), str) for name in ("date", "difficulty"))
+    assert all(isinstance(fact, str) for fact in source.facts(row | {"text": "t"}).values())
 
 
 @pytest.mark.skipif(not HUMANEVAL.is_file(), reason="there is no shared/data beside this checkout")

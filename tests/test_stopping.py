@@ -1,6 +1,6 @@
 """A request to stop, to the process or its whole group, in any phase: one sentence, 130 or 143, and resumable.
 
-`tests/bench/stop_many.py` does the same 30 times and with vLLM.
+`python -m tests.bench.scene stop` does the same 30 times and with vLLM.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.scene import scenes
-from tests.bench.stop_many import stop
+from tests.bench.scene import scenes, stop
 
 ROOT = Path(__file__).parents[1]
 

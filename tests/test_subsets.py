@@ -113,6 +113,13 @@ def test_mistakes_are_said(tmp_path: Path, text: str, words: str) -> None:
     assert words in refusal(str(path))
 
 
+@pytest.mark.parametrize("key", ["pool", "since", "indices"])
+def test_a_number_without_end_is_a_mistake_too(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'[filter]\nsource = "lcb"\n{key} = {"9" * 5000}')
+    assert "value has 5000 digits" in refusal(str(path))
+
+
 def test_unknown_subsets(tmp_path: Path) -> None:
     assert "did you mean 'lcb-paper-hard'?" in refusal("lcb-paper-hrad")
     assert "micro-hard" in refusal("nothing")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -21,22 +21,6 @@ from problems.problem import Case, Problem, ProblemError, hint
 
 Part = Literal["training", "tuning", "test"]
 Pick = Callable[[int], int]
-
-__all__ = [
-    "Part",
-    "Question",
-    "Rule",
-    "guess",
-    "hash_pick",
-    "load",
-    "named",
-    "p_solve",
-    "problem",
-    "program",
-    "question",
-    "subset",
-    "subsets",
-]
 
 TIME_LIMIT_SECONDS = 2.0
 MEMORY_LIMIT_MIB = 256  # a right program needs next to nothing, and a laptop runs several at once
@@ -79,20 +63,17 @@ def named(rest: str) -> Question:
     return question(family, rules, hash_pick(rest))
 
 
-def subsets() -> list[str]:
-    """Returns the names of the shipped lists of questions."""
-    return list(_lists())
+@cache
+def lists() -> Mapping[str, Mapping[str, float]]:
+    """Returns the shipped lists of questions, with the bundled model's probability of solving each in one attempt."""
+    text = (resources.files(__name__) / "subsets.json").read_text("utf-8")
+    found: dict[str, dict[str, float]] = json.loads(text)
+    return found
 
 
 def subset(name: str) -> list[str]:
     """Returns the names of the questions of a shipped list, such as `micro-hard`."""
-    return _lists()[name]
-
-
-def p_solve(name: str) -> float | None:
-    """Returns the bundled model's probability of solving `name` in one attempt, where it was recorded."""
-    recorded: dict[str, float] = json.loads(_text("p_solve.json"))
-    return recorded.get(name)
+    return list(lists()[name])
 
 
 def question(family: Family, rules: int, pick: Pick) -> Question:
@@ -112,7 +93,6 @@ def problem(question: Question, name: str) -> Problem:
         cases=tuple(_case(family, rule) for rule in question.rules),
         entry_point=family.entry_point,
         starter_code=family.starter_code,
-        details={"family": family.name, "rules": str(len(question.rules)), "part": question.part},
         time_limit_seconds=TIME_LIMIT_SECONDS,
         memory_limit_mib=MEMORY_LIMIT_MIB,
     )
@@ -201,13 +181,3 @@ def _parsed(rest: str) -> tuple[Family, int]:
 def _is_number(text: str) -> bool:
     # One spelling for each number, so that one question has one name.
     return text.isascii() and text.isdigit() and len(text) < 10 and str(int(text)) == text
-
-
-def _lists() -> dict[str, list[str]]:
-    lists: dict[str, list[str]] = json.loads(_text("subsets.json"))
-    return lists
-
-
-@cache
-def _text(file: str) -> str:
-    return (resources.files(__name__) / file).read_text("utf-8")

@@ -18,9 +18,11 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+
+from problems.subsets import questions
 
 BASELINE = "best-of-k"
 METHODS = (BASELINE, "multi-turn", "search", "sdpo", "multi-turn+sdpo", "search+grpo")
@@ -34,8 +36,8 @@ def main(words: Sequence[str] | None = None) -> None:
     asked = _arguments(words)
     out: Path = asked.out
     out.mkdir(parents=True, exist_ok=True)
-    _prepare(asked.training, asked.testing, out)
-    screen = _database(out, "screen")
+    _prepare(asked.training, out)
+    screen = out / "screen.sqlite"
     settings = ["-m", asked.model, *(word for file in asked.config for word in ("-c", file))]
     batch = ["batch", str(asked.testing), *settings, "--methods", BASELINE, "--budget", str(SCREENED)]
     _ttsd(asked, *batch, *_store(screen))
@@ -46,9 +48,9 @@ def main(words: Sequence[str] | None = None) -> None:
         _plan(screen, asked)
     adapter = out / "adapter"
     learning = ["warm-up", str(out / "train.toml"), "--exclude", str(asked.testing), "--out", str(adapter), *settings]
-    _ttsd(asked, *learning, "--pairs", str(asked.pairs), "--licence", "CC-BY-4.0", *_store(_database(out, "warm-up")))
+    _ttsd(asked, *learning, "--pairs", str(asked.pairs), "--licence", "CC-BY-4.0", *_store(out / "warm-up.sqlite"))
     for name, init in {"without": [], "with": ["--set", f"lora.init={adapter}"]}.items():
-        store = _database(out, name)
+        store = out / f"{name}.sqlite"
         common = ["batch", str(tests), *settings, *init, *_store(store), "--seeds", str(asked.seeds)]
         common += ["--budget", str(asked.attempts)]
         _ttsd(asked, *common, "--methods", ",".join(METHODS))
@@ -83,13 +85,13 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def _prepare(training: Path, testing: Path, out: Path) -> None:
+def _prepare(training: Path, out: Path) -> None:
     """Writes the questions of the warm-up, once."""
     subset = out / "train.toml"
     if subset.exists():
         return
-    script = [sys.executable, "-m", "tests.bench.bare_questions", str(training), "--without", str(testing)]
-    text = subprocess.run([*script, "--out", str(out / "train")], check=True, stdout=subprocess.PIPE, text=True).stdout
+    script = [sys.executable, "-m", "tests.bench.bare_questions", str(training), "--out", str(out / "train")]
+    text = subprocess.run(script, check=True, stdout=subprocess.PIPE, text=True).stdout
     subset.write_text(text, "utf-8")
 
 
@@ -109,16 +111,11 @@ def _unsolved(testing: Path, screen: Path, subset: Path, count: int) -> Path:
     """Writes the first `count` questions without a discovery as a subset, and the others as one to tune on."""
     with closing(sqlite3.connect(f"file:{screen}?mode=ro", uri=True)) as database:
         solved = {question for (question,) in database.execute(DISCOVERED)}
-    left = [name for name in _names(testing) if name not in solved]
+    left = [name for name in questions([str(testing)]) if name not in solved]
     for file, names in ((subset, left[:count]), (subset.with_name("tuning.toml"), left[count:])):
         file.write_text(f"questions = {json.dumps(names)}\n", "utf-8")
     print(f"# {len(left)} questions without a discovery in {SCREENED} attempts: {subset} has {len(left[:count])}")
     return subset
-
-
-def _names(testing: Path) -> Iterator[str]:
-    for line in testing.read_text("utf-8").splitlines():
-        yield f"{testing}#{json.loads(line)['question_id']}"
 
 
 def _plan(screen: Path, asked: argparse.Namespace) -> None:
@@ -128,10 +125,6 @@ def _plan(screen: Path, asked: argparse.Namespace) -> None:
     wanted = 2 * len(METHODS) * asked.questions * asked.seeds * asked.attempts
     at_pace = hours / max(attempts, 1) * wanted
     print(f"# the table: at most {wanted} attempts, {at_pace:.1f} to {2 * at_pace:.1f} h")
-
-
-def _database(out: Path, name: str) -> Path:
-    return out / f"{name}.sqlite"
 
 
 def _store(database: Path) -> list[str]:

@@ -1,4 +1,9 @@
-"""A command that is broken off in a chosen phase and started again, and what its run database must be each time.
+"""Breaks `ttsd solve`, `batch` and `probe` off in every phase, starts them again, and checks the database each time.
+
+    python -m tests.bench.scene kill|stop [--times 30] [--vllm-times 15] [--budget 64] [--seed 0] [--folder DIR]
+
+`kill`: SIGKILL to the command. `stop`: SIGTERM to its whole process group, as `timeout`, schedulers and `docker stop`
+send it (each fifth time SIGINT, as Ctrl-C); it must say one sentence and end with 143 (130).
 
 Every attempt that was on disk before is there unchanged, numbers have no gap but those of the group that was being
 sampled, each step follows the one before it, and the learner's state that the last step names is on disk, its bytes as
@@ -11,6 +16,7 @@ import argparse
 import hashlib
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -211,18 +217,34 @@ def _grandchildren(process: int) -> list[int]:
     return [pid for pid, parent in parents.items() if parent in children]
 
 
-def campaign(what: str, strike: Callable[[Scene, str, float, int], Broken]) -> None:
-    """Breaks commands off again and again, each in the phase in which it was least often; then lets them end.
+def kill(scene: Scene, phase: str, seconds: float = 0.0, number: int = 0) -> Broken:
+    """Kills the command of a scene in a phase, or so many seconds later, for the `number`th time."""
+    broken = scene.break_off(phase, subprocess.Popen.kill, seconds)
+    assert broken.status in (-signal.SIGKILL, 0, 1), f"it had ended by itself with {broken.status}: {scene.said}"
+    return broken
 
-    `strike` does it to a scene, in a phase, so many seconds later; its last argument is the number of the time.
-    """
-    parser = argparse.ArgumentParser(description=what)
+
+def stop(scene: Scene, phase: str, seconds: float = 0.0, number: int = 0) -> Broken:
+    """Asks it to stop instead."""
+    wanted = signal.SIGINT if number % 5 == 4 else signal.SIGTERM
+    broken = scene.break_off(phase, lambda process: os.killpg(process.pid, wanted), seconds)
+    assert broken.status == 128 + wanted, f"exit status {broken.status}: {scene.said}"
+    (*_, last) = scene.said.read_text().splitlines()
+    assert last in ("ttsd: stopped", "ttsd: stopped; everything is on disk, and the same command resumes"), last
+    return broken
+
+
+def main() -> None:
+    """Breaks commands off again and again, each in the phase in which it was least often; then lets them end."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("strike", choices=["kill", "stop"])
     parser.add_argument("--times", type=int, default=30)
     parser.add_argument("--vllm-times", type=int, default=15, help="of these, with vLLM; the others with transformers")
     parser.add_argument("--budget", type=int, default=64, help="attempts of each run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
+    strike = kill if options.strike == "kill" else stop
     folder = options.folder or Path(tempfile.mkdtemp(prefix="ttsd-broken-off-"))
     chance = random.Random(options.seed)
     print(f"in {folder}")
@@ -237,3 +259,7 @@ def campaign(what: str, strike: Callable[[Scene, str, float, int], Broken]) -> N
         for scene in three[: min(times, 3)]:
             scene.finish()
             print(f"{scene.folder.name}: finished, {len(scene.attempts)} attempts, {dict(scene.hits)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -106,10 +106,8 @@ def markdown(rows: dict[str, list[float]]) -> str:
 def write_subsets(model: MicroModel, tokenizer: Tokenizer, folder: Path = Path(problems.micro.__file__).parent) -> None:
     """Chooses SUBSETS for these weights, and writes their questions and the probability of each to `folder`."""
     lists = {wanted.name: choose(model, tokenizer, wanted) for wanted in SUBSETS}
-    questions = {name: list(chosen) for name, chosen in lists.items()}
-    probabilities = {name: float(f"{p:.3g}") for chosen in lists.values() for name, p in chosen.items()}
-    for file, value in (("subsets.json", questions), ("p_solve.json", probabilities)):
-        (folder / file).write_text(json.dumps(value, indent=1) + "\n", "utf-8")
+    rounded = {name: {question: float(f"{p:.3g}") for question, p in one.items()} for name, one in lists.items()}
+    (folder / "subsets.json").write_text(json.dumps(rounded, indent=1) + "\n", "utf-8")
 
 
 def choose(model: MicroModel, tokenizer: Tokenizer, wanted: Subset) -> dict[str, float]:

@@ -29,6 +29,7 @@ STEPS, EXAMPLES_PER_STEP = 3100, 64
 TOKEN_BUDGET = 1000  # of one micro-batch, padding included
 THREADS = 2  # each computes its own micro-batch; a single operation is too small to gain from threads
 MATRIX_RATE, OTHER_RATE = 0.02, 4e-3
+MOMENTUM = 0.95
 PROMPT_WEIGHT = 0.03
 # Factors of the learning rates, linear between these steps.
 SCHEDULE = ((-1, 0.0), (29, 1.0), (700, 1.0), (1000, 0.6), (2200, 0.6), (3100, 0.0))
@@ -108,17 +109,16 @@ class Muon:
     Not `torch.optim.Muon`, which orthogonalises in bfloat16 and would give other weights.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], momentum: float = 0.95) -> None:
-        self._momentum = momentum
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
         self._velocities = [(parameter, torch.zeros_like(parameter)) for parameter in parameters]
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
         for parameter, velocity in self._velocities:
             assert parameter.grad is not None
-            velocity.lerp_(parameter.grad, 1 - self._momentum)
+            velocity.lerp_(parameter.grad, 1 - MOMENTUM)
             rows, columns = parameter.shape
-            update = orthogonal(parameter.grad.lerp(velocity, self._momentum))
+            update = orthogonal(parameter.grad.lerp(velocity, MOMENTUM))
             parameter.add_(update, alpha=-rate * max(1.0, rows / columns) ** 0.5)
 
 

@@ -62,8 +62,8 @@ def _questions() -> Iterator[str]:
     from problems import micro
     from problems.collection import pulled_names
 
-    for subset in micro.subsets():
-        yield from micro.subset(subset)
+    for questions in micro.lists().values():
+        yield from questions
     yield from pulled_names()
     if Path(RECORD).is_file():
         with (

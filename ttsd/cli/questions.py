@@ -76,10 +76,13 @@ def problems_list(
 
 def _print_file(file: str) -> None:
     from problems.livecodebench import listed
-    from problems.source import facts_of
+    from problems.statement import granted, says_several_answers
 
-    rows = [(question_id, facts_of(statement)) for question_id, statement in listed(Path(file))]
-    _print_columns([[f"{file}#{name}", facts.comparison, SEVERAL * facts.several_answers] for name, facts in rows])
+    rows = [
+        [f"{file}#{question_id}", str(granted(statement) or ""), SEVERAL * says_several_answers(statement)]
+        for question_id, statement in listed(Path(file))
+    ]
+    _print_columns(rows)
 
 
 def _print_entries(scheme: str, wanted: Filter, as_json: bool) -> None:

@@ -59,7 +59,7 @@ class AnswerJudge:
     async def _judged(self, answer: str, *, truncated: bool = False) -> Verdict:
         called = f"judge {self._problem.judge!r} of {self._problem.name}"
         score = await self._scorer.asked(answer, called, f"answer {clip(answer, MAX_FIELD_CHARACTERS)!r}")
-        if score.value is None:
+        if score.ended:
             status = Status.TIME_LIMIT if score.ended == "time" else Status.MEMORY_LIMIT
             return _verdict(status, limit_feedback(status))
         if self._problem.kind == "answer":

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import problems
-from problems.checker import EXACT
 from problems.problem import Case, Problem, ProblemError
 from problems.subsets import questions
 from problems.values import argument
@@ -20,7 +19,7 @@ from ttsd.judging.answer_judge import scorer_spec
 from ttsd.judging.by_hand import Judgement, judge_batch
 from ttsd.judging.checking import compared, open_check
 from ttsd.judging.judge import own_limits
-from ttsd.judging.same_output import same_output, same_result
+from ttsd.judging.same_output import right
 from ttsd.judging.sandbox_settings import check_limits, limits_of, open_sandbox
 from ttsd.judging.scoring import ScorerError, open_scorer
 
@@ -128,9 +127,9 @@ async def _broken_checker(problem: Problem, limits: Limits, sandbox: Sandbox | N
     """Returns a sentence where the checker does not accept an expected output; cases without any are passed over."""
     cases = [case for case in problem.cases if case.expected.strip()][:MAX_CHECKED_CASES]
     async with open_check(problem, sandbox, own_limits(problem, limits), workers=1) as check:
-        for case, checked in zip(cases, await check(cases, [case.expected.encode() for case in cases]), strict=True):
-            if checked.score < 1:
-                said = f" ({checked.message})" if checked.message else ""
+        for case, score in zip(cases, await check(cases, [case.expected.encode() for case in cases]), strict=True):
+            if score.value < 1:
+                said = f" ({score.feedback})" if score.feedback else ""
                 number = problem.cases.index(case)
                 return f"its checker does not accept the expected output of case {number}{said}: correct one of them"
     return ""
@@ -157,14 +156,11 @@ def _input(problem: Problem, case: Case) -> str:
 
 def _compatible(problem: Problem, one: Case, other: Case) -> bool:
     """Tells whether one output can be right for both cases, by the comparison that the judge uses."""
-    checker = problem.comparison
-    if checker.kind in ("own", "published"):
-        return True
-    pairs = ((one.expected, other.expected), (other.expected, one.expected))
-    if problem.entry_point is None:
-        return any(same_output(output.encode(), expected, checker) for output, expected in pairs)
-    checker = EXACT if one.exact or other.exact else checker
-    return any(same_result(output.encode(), expected, checker) for output, expected in pairs)
+    checker, function = problem.comparison, problem.entry_point is not None
+    return checker.kind in ("own", "published") or any(
+        right(output.expected.encode(), case, checker, function=function)
+        for output, case in ((one, other), (other, one))
+    )
 
 
 def _too_long(problem: Problem, limits: Limits) -> str:

@@ -12,16 +12,17 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Literal, Protocol
 
-from problems.checker import EXACT, TOKENS, Checker
+from problems.checker import TOKENS, Checker
 from problems.problem import Case, Problem
 from problems.values import strict_json
 from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
 from ttsd.judging.feedback import MAX_FIELD_CHARACTERS, clip
-from ttsd.judging.same_output import same_output, same_result, too_long
-from ttsd.judging.scoring import Scorer, open_scorer
+from ttsd.judging.same_output import decoded, right
+from ttsd.judging.scoring import Score, Scorer, open_scorer
 
 QUICK_BYTES = 64 << 10  # of output: what is compared in the event loop, in a few milliseconds
 LONG_BYTES = 512 << 10  # with the expected output: what is compared in another process, which takes a second to start
@@ -49,15 +50,7 @@ class Runner(Protocol):
     def run(self, program: Program, inputs: Iterable[bytes], limits: Limits) -> AsyncGenerator[Outcome]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """Holds a checker's word on one output. `score` is 0 to 1, and 1 is right; `message` is for feedback."""
-
-    score: float
-    message: str = ""
-
-
-RIGHT, WRONG = Checked(1.0), Checked(0.0)
+RIGHT, WRONG = Score(1.0), Score(0.0)
 
 
 class Check(Protocol):
@@ -68,8 +61,8 @@ class Check(Protocol):
 
     at_once: bool
 
-    async def __call__(self, cases: Sequence[Case], outputs: Sequence[bytes | None]) -> list[Checked]:
-        """Returns the checker's word on each output. Raises UserError where the checker is broken."""
+    async def __call__(self, cases: Sequence[Case], outputs: Sequence[bytes | None]) -> list[Score]:
+        """Returns the checker's word on each output, of 0 to 1. Raises UserError where the checker is broken."""
         ...
 
 
@@ -106,28 +99,22 @@ class BuiltInCheck:
         self._function = function
         self._scorer = scorer  # of long outputs; it starts no process before there is one
 
-    async def __call__(self, cases: Sequence[Case], outputs: Sequence[bytes | None]) -> list[Checked]:
+    async def __call__(self, cases: Sequence[Case], outputs: Sequence[bytes | None]) -> list[Score]:
         return [await self._checked(*pair) for pair in zip(cases, outputs, strict=True)]
 
-    async def _checked(self, case: Case, output: bytes | None) -> Checked:
+    async def _checked(self, case: Case, output: bytes | None) -> Score:
         size = len(output or b"")
         if self._scorer is not None and size + len(case.expected) > LONG_BYTES:
             return await self._long(self._scorer, case, output)
-        quick = size <= QUICK_BYTES
-        same = self._same(case, output) if quick else await asyncio.to_thread(self._same, case, output)
-        return RIGHT if same else WRONG
+        same = partial(right, output, case, self._checker, function=self._function)
+        return RIGHT if (same() if size <= QUICK_BYTES else await asyncio.to_thread(same)) else WRONG
 
-    async def _long(self, scorer: Scorer, case: Case, output: bytes | None) -> Checked:
-        text = None if output is None or too_long(output, case.expected) else _text(output)
+    async def _long(self, scorer: Scorer, case: Case, output: bytes | None) -> Score:
+        text = decoded(output, case.expected)
         if text is None:
             return WRONG
         score = await scorer({"output": text, "expected": case.expected, "exact": case.exact})
-        return Checked(0.0, NOT_CHECKED) if score.value is None else Checked(score.value)
-
-    def _same(self, case: Case, output: bytes | None) -> bool:
-        if self._function:
-            return same_result(output, case.expected, EXACT if case.exact else self._checker)
-        return output is not None and same_output(output, case.expected, self._checker)
+        return Score(0.0, NOT_CHECKED) if score.ended else score
 
 
 class OwnCheck:
@@ -139,19 +126,19 @@ class OwnCheck:
         self._problem = problem
         self._scorer = scorer
 
-    async def __call__(self, cases: Sequence[Case], outputs: Sequence[bytes | None]) -> list[Checked]:
+    async def __call__(self, cases: Sequence[Case], outputs: Sequence[bytes | None]) -> list[Score]:
         return [await self._checked(*pair) for pair in zip(cases, outputs, strict=True)]
 
-    async def _checked(self, case: Case, output: bytes | None) -> Checked:
+    async def _checked(self, case: Case, output: bytes | None) -> Score:
         text = _text(output)
         if text is None or (self._problem.entry_point is not None and not await asyncio.to_thread(_is_json, text)):
             return WRONG
         request = {"input": case.input, "output": text, "expected": case.expected}
         called = f"checker {self._problem.comparison.program!r} of {self._problem.name}"
         score = await self._scorer.asked(request, called, f"output {clip(text, MAX_FIELD_CHARACTERS)!r}")
-        if score.value is None:
-            return Checked(0.0, NOT_CHECKED)
-        return Checked(min(max(score.value, 0.0), 1.0), score.feedback)
+        if score.ended:
+            return Score(0.0, NOT_CHECKED)
+        return Score(min(max(score.value, 0.0), 1.0), score.feedback)
 
 
 class PublishedCheck:
@@ -163,7 +150,7 @@ class PublishedCheck:
         self._program = Program(f"SOURCE = {source!r}\n{_HARNESS}")
         self._sandbox = sandbox
 
-    async def __call__(self, cases: Sequence[Case], outputs: Sequence[bytes | None]) -> list[Checked]:
+    async def __call__(self, cases: Sequence[Case], outputs: Sequence[bytes | None]) -> list[Score]:
         texts = [_text(output) for output in outputs]
         asked = [(case, text) for case, text in zip(cases, texts, strict=True) if text is not None]
         inputs = (json.dumps([case.input, case.expected, text]).encode() for case, text in asked)
@@ -183,7 +170,7 @@ def compared(problem: Problem, comparison: Literal["question", "livecodebench"])
     return replace(problem, checker=TOKENS) if comparison == "livecodebench" and problem.checker is None else problem
 
 
-def _verdict_of(outcome: Outcome) -> Checked:
+def _verdict_of(outcome: Outcome) -> Score:
     return RIGHT if outcome.ending is Ending.FINISHED and outcome.stdout.strip() == b"1" else WRONG
 
 

@@ -37,11 +37,11 @@ from typing import Literal
 from problems.problem import Problem, ProblemError, Split
 from sandbox.interface import Ending, Limits, Outcome, Program, SandboxFault
 from ttsd.judging.answer_judge import AnswerJudge, scorer_spec
-from ttsd.judging.checking import BuiltInCheck, Check, Checked, Runner, compared, open_check
+from ttsd.judging.checking import BuiltInCheck, Check, Runner, compared, open_check
 from ttsd.judging.extract import extract_program
 from ttsd.judging.feedback import MAX_FIELD_CHARACTERS, NO_PROGRAM, TRUNCATED, clip, feedback_text
 from ttsd.judging.points import can_still_earn, share_earned
-from ttsd.judging.scoring import open_scorer
+from ttsd.judging.scoring import Score, open_scorer
 from ttsd.nouns import CaseResult, Completion, Status, Verdict
 from ttsd.terminal import readable
 
@@ -161,17 +161,17 @@ class Judge:
                 if result.status is Status.ACCEPTED and self._check.at_once:
                     unchecked.append((len(results), output))
                 elif result.status is Status.ACCEPTED:
-                    (checked,) = await self._check([self._problem.cases[index]], [output])
-                    result = _checked(result, output, checked)
+                    (score,) = await self._check([self._problem.cases[index]], [output])
+                    result = _checked(result, output, score)
                 results.append(result)
         if missing := len(running) + sum(1 for _ in inputs):
             judged = len(results)
             raise SandboxFault(f"the sandbox ran {judged} of {judged + missing} cases and reported no failure")
         if unchecked:
             cases = [self._problem.cases[results[at].index] for at, _ in unchecked]
-            words = await self._check(cases, [output for _, output in unchecked])
-            for (at, output), checked in zip(unchecked, words, strict=True):
-                results[at] = _checked(results[at], output, checked)
+            scores = await self._check(cases, [output for _, output in unchecked])
+            for (at, output), score in zip(unchecked, scores, strict=True):
+                results[at] = _checked(results[at], output, score)
         return results
 
     def _inputs(self, part: Iterable[int], results: Sequence[CaseResult], running: deque[int]) -> Iterator[bytes]:
@@ -263,12 +263,12 @@ def case_result(index: int, outcome: Outcome) -> CaseResult:
     return CaseResult(index, status, error=error, cpu_seconds=outcome.cpu_seconds, score=score)
 
 
-def _checked(result: CaseResult, output: bytes | None, checked: Checked) -> CaseResult:
+def _checked(result: CaseResult, output: bytes | None, score: Score) -> CaseResult:
     """Returns `result` with the word on its output; only what feedback shows is kept, so that results stay small."""
-    if checked.score >= 1:
+    if score.value >= 1:
         return result
-    said = readable(clip(checked.message, MAX_FIELD_CHARACTERS))
-    return replace(result, status=Status.WRONG_ANSWER, actual=shown(output or b""), message=said, score=checked.score)
+    said = readable(clip(score.feedback, MAX_FIELD_CHARACTERS))
+    return replace(result, status=Status.WRONG_ANSWER, actual=shown(output or b""), message=said, score=score.value)
 
 
 def shown(output: bytes) -> str:

@@ -28,7 +28,8 @@ from decimal import Decimal, DecimalException
 from itertools import zip_longest
 from typing import Any
 
-from problems.checker import TOKENS, Checker
+from problems.checker import EXACT, TOKENS, Checker
+from problems.problem import Case
 from problems.values import marks_in, refuse_bomb, strict_json
 
 SLACK_FACTOR = 4
@@ -38,9 +39,16 @@ WORDS_AT_ONCE = 1 << 16
 _NUMBERS = (int, float, Decimal)
 
 
-def same_output(printed: bytes, expected: str, checker: Checker = TOKENS) -> bool:
+def right(output: bytes | None, case: Case, checker: Checker, *, function: bool) -> bool:
+    """Tells whether what a program printed, or what a function returned, is right for `case`."""
+    if function:
+        return same_result(output, case.expected, EXACT if case.exact else checker)
+    return same_output(output, case.expected, checker)
+
+
+def same_output(printed: bytes | None, expected: str, checker: Checker = TOKENS) -> bool:
     """Tells whether a script's standard output is right."""
-    text = _decoded(printed, expected)
+    text = decoded(printed, expected)
     if text is None:
         return False
     if checker.kind == "exact":
@@ -59,7 +67,7 @@ def same_output(printed: bytes, expected: str, checker: Checker = TOKENS) -> boo
 
 def same_result(returned: bytes | None, expected: str, checker: Checker = TOKENS) -> bool:
     """Tells whether a function's return value, as JSON, is right. None (nothing was returned at all) never is."""
-    text = None if returned is None else _decoded(returned, expected)
+    text = decoded(returned, expected)
     if text is None:
         return False
     try:
@@ -69,14 +77,9 @@ def same_result(returned: bytes | None, expected: str, checker: Checker = TOKENS
         return False
 
 
-def too_long(data: bytes, expected: str) -> bool:
-    """Tells whether a program wrote more than can be right for `expected`."""
-    return len(data) > SLACK_FACTOR * len(expected) + SLACK_BYTES
-
-
-def _decoded(data: bytes, expected: str) -> str | None:
-    """Returns what a program wrote as text; None where it can't be right: too long for `expected`, or not UTF-8."""
-    if too_long(data, expected):
+def decoded(data: bytes | None, expected: str) -> str | None:
+    """Returns what a program left as text; None where that can't be right: nothing, or too long, or not UTF-8."""
+    if data is None or len(data) > SLACK_FACTOR * len(expected) + SLACK_BYTES:
         return None
     try:
         return data.decode()

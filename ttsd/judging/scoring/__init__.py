@@ -28,17 +28,17 @@ MAX_LINE_BYTES = 1 << 20
 STOP_SECONDS = 10.0
 MAX_LAST_WORDS = 400
 Request = str | Mapping[str, str | bool]
-_SIGNALLED = 128  # as in worker.py
+SIGNALLED = 128  # exit status of a scorer that a signal ended, less the signal's number
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Holds what a scorer says of a request. `value` 1 is right; None: it was stopped at its limit of `ended`.
+    """Holds what a scorer or a checker says. `value` 1 is right; with `ended` it was stopped at its limit of that.
 
-    `unfinished` is the part of a final answer that is still to be worked out.
+    `feedback` is its own word; `unfinished` is the part of a final answer that is still to be worked out.
     """
 
-    value: float | None
+    value: float
     feedback: str = ""
     unfinished: str = ""
     ended: str = ""
@@ -107,7 +107,7 @@ class Scorer:
             try:
                 score = await self._exchanged(worker, request)
             finally:
-                if score is not None and score.value is not None:
+                if score is not None and not score.ended:
                     self._idle.append(worker)
                 else:
                     await worker.end()
@@ -158,7 +158,7 @@ class Scorer:
         try:
             line = await _answered(worker.process, json.dumps(request).encode() + b"\n", self._seconds)
         except TimeoutError:
-            return Score(None, ended="time")
+            return Score(0.0, ended="time")
         if not line:
             return await self._death(worker)
         found = _said(line)
@@ -168,8 +168,8 @@ class Scorer:
         """Returns the limit that the comparison of an answer has met; any other scorer's death is its own fault."""
         status = await worker.process.wait()
         if not self._is_own:
-            return Score(None, ended="time" if status == _SIGNALLED + signal.SIGXCPU else "memory")
-        killed = signal.strsignal(status - _SIGNALLED) if status > _SIGNALLED else None
+            return Score(0.0, ended="time" if status == SIGNALLED + signal.SIGXCPU else "memory")
+        killed = signal.strsignal(status - SIGNALLED) if status > SIGNALLED else None
         how = f"by a signal, {killed}" if killed else f"with exit status {status}"
         raise ScorerError(f"its process ended {how}{_quoted(await worker.last_words())}")
 

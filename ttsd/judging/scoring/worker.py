@@ -31,16 +31,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from problems.checker import EXACT, Checker
+from problems.checker import Checker
+from problems.problem import Case
 from sandbox import kernel
 from sandbox.confinement import address_space
-from ttsd.judging.same_output import same_output, same_result
+from ttsd.judging.same_output import right
+from ttsd.judging.scoring import SIGNALLED
 from ttsd.judging.scoring.same_answer import same_answer
 
 Scored = tuple[float, str, str]  # score, feedback, what is unfinished
 ScoreFunction = Callable[[Any], Scored]
 
-SIGNALLED = 128  # exit status of a scorer that a signal ended, less the signal's number
 _AWAITED = {signal.SIGTERM, signal.SIGCHLD}
 
 
@@ -155,11 +156,9 @@ def _output(spec: dict[str, Any]) -> ScoreFunction:
     checker = Checker(**spec["checker"])
 
     def scorer(request: dict[str, Any]) -> Scored:
-        output, expected = request["output"].encode(), request["expected"]
+        case = Case("", request["expected"], exact=request["exact"])
         try:
-            if spec["function"]:
-                return float(same_result(output, expected, EXACT if request["exact"] else checker)), "", ""
-            return float(same_output(output, expected, checker)), "", ""
+            return float(right(request["output"].encode(), case, checker, function=spec["function"])), "", ""
         except MemoryError:
             os._exit(1)
 
