@@ -13,10 +13,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -24,11 +22,10 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import psutil
 
 from ttsd.config import Config, Model
-from ttsd.machine.gpus import Hardware, hardware_for
+from ttsd.machine.gpus import hardware_for
 from ttsd.machine.memory import adapters_bytes, scratch_parent, vllm_cache
 from ttsd.nouns import Completion, Example
 from ttsd.record.claims import state_of
-from ttsd.running.bring_up import bring_up
 from ttsd.running.parity import TOKENS, check_parity
 from ttsd.running.shared_time import Shared, Spending
 from ttsd.running.watchdog import waiting_for
@@ -39,7 +36,7 @@ from ttsd.sampling.protocol import AdapterRef, Sampler
 from ttsd.terminal import say
 
 if TYPE_CHECKING:
-    from ttsd.backbone import Base, Tokenizer
+    from ttsd.backbone import Tokenizer
     from ttsd.training.state import Snapshot
     from ttsd.training.trainer import Trainer
 
@@ -254,7 +251,8 @@ async def _endpoint_engine(config: Config, tokenizer: PlainText) -> AsyncGenerat
 
     engine = Engine(tokenizer, EndpointSampler(config), scratch_folder(0.0))
     try:
-        await bring_up(engine.sampler.start, None, in_turn=True)
+        async with waiting_for("sampler to start"):
+            await engine.sampler.start()
         yield engine
     finally:
         await engine.close()
@@ -264,33 +262,29 @@ async def _endpoint_engine(config: Config, tokenizer: PlainText) -> AsyncGenerat
 async def _local_engine(
     config: Config, tokenizer: Tokenizer, *, learns: bool, adapters: int, seed: int
 ) -> AsyncGenerator[Engine, None]:
-    """Loads the model into sampler and trainer side by side and checks that they agree."""
+    """Loads the model into sampler and trainer and checks that they agree."""
     await in_thread(import_module, "ttsd.training.trainer")
     from ttsd.backbone import cpu_threads, model_sizes, resolve, return_freed_memory
     from ttsd.training.trainer import Trainer
 
     path = resolve(config.model.path, config.model.revision)
     threads = cpu_threads(config.model.threads, alone=takes_turns(config, adapters, learns=learns))
-    hardware, sizes = hardware_for(config.model), model_sizes(path)
-    scratch = scratch_folder(adapters_bytes(config, sizes, adapters) if learns else 0.0)
-    loading = cache(lambda: in_background(partial(Trainer, path, config, threads=threads))) if learns else None
-    parts = SamplerParts(
-        config,
-        path,
-        tokenizer,
-        adapters * learns + (config.lora.init is not None),
-        seed,
-        threads,
-        base=partial(_base, config, path, threads, loading),
-    )
-    kind = sampler_named(config.model.sampler)
-    if kind.own_weights:
-        cache_bytes, share = vllm_cache(config, sizes, hardware, adapters)
-        parts = replace(parts, cache_bytes=cache_bytes, gpu_share=share)
-    sampler = kind.made(parts)
-    engine = Engine(tokenizer, sampler, scratch)
+    hardware, sizes, kind = hardware_for(config.model), model_sizes(path), sampler_named(config.model.sampler)
+    cache_bytes, gpu_share = vllm_cache(config, sizes, hardware, adapters) if kind.own_weights else (0, 0.0)
+
+    async def load() -> Trainer:
+        async with waiting_for("trainer to load"):
+            return await in_thread(Trainer, path, config, threads=threads)
+
+    shared = None if kind.own_weights else await load()
+    slots, base = adapters * learns + (config.lora.init is not None), shared.base if shared else None
+    sampler = kind.made(SamplerParts(config, path, tokenizer, slots, seed, threads, base, cache_bytes, gpu_share))
+    engine = Engine(tokenizer, sampler, scratch_folder(adapters_bytes(config, sizes, adapters) if learns else 0.0))
     try:
-        engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_gpu(config, hardware))
+        async with waiting_for("sampler to start"):
+            await sampler.start()
+        if learns:  # after the sampler: vLLM takes all GPU memory that goes while it starts for its own
+            engine.trainer = shared or await load()
         for note in (*tokenizer.notes, *filter(None, [engine.trainer and engine.trainer.base.price])):
             say(f"ttsd: {note}")
         if engine.trainer is not None:
@@ -331,30 +325,6 @@ def scratch_folder(least_bytes: float) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"ttsd-adapters-{os.getpid()}-", dir=parent))
 
 
-def shares_gpu(config: Config, hardware: Hardware) -> bool:
-    """Tells whether the sampler's own process and the trainer divide one GPU."""
-    return sampler_named(config.model.sampler).own_weights and not hardware.is_cpu and not config.model.apart
-
-
 def differs_in_bits(model: Model) -> bool:
     """Tells whether one of sampler and trainer holds the base in fewer bits than the other."""
     return sampler_named(model.sampler).own_weights and model.quantization != "none"
-
-
-def _base(config: Config, path: str, threads: int, loading: Callable[[], Future[Trainer]] | None) -> Base:
-    """Returns the trainer's base, or one of its own where nothing is trained."""
-    from ttsd.backbone import LoraShape, load_base
-
-    if loading is not None:
-        return loading().result().base
-    model, lora = config.model, config.lora  # no adapter is used here, but only LoRA layers can be prepared
-    base = load_base(
-        path,
-        dtype=model.dtype,
-        device=model.trainer_on,
-        quantize=model.base_bits,
-        threads=threads,
-        max_model_len=model.max_model_len,
-    )
-    base.wire(LoraShape.of(lora.rank, lora.alpha, lora.target_modules))
-    return base

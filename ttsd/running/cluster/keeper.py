@@ -14,6 +14,7 @@ from ttsd.record.store import Store
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
+
 class Keeper(Store):
     """The store in an actor that Ray starts again when its process dies; a call that was under way comes a second time.
 
