@@ -10,6 +10,10 @@ from torch import Tensor, nn  # noqa: TID253
 
 from ttsd.errors import UserError
 
+_KNOWN = {
+    "DynamicLayer", "DynamicSlidingWindowLayer", "LinearAttentionAndFullAttentionLayer", "LinearAttentionLayer",
+}  # fmt: skip
+
 
 def new_cache(model: Any) -> Any:
     """Returns an empty cache for the model's layers.
@@ -17,24 +21,15 @@ def new_cache(model: Any) -> Any:
     Layers with a sliding window keep all keys: their mask says which ones count, and rows of different lengths join.
     UserError: the layers keep something else.
     """
-    from transformers import DynamicCache, cache_utils
+    from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
     cache = DynamicCache(config=model.config)
-    strange = sorted({type(layer).__name__ for layer in cache.layers} - {one.__name__ for one in _known(cache_utils)})
+    strange = sorted({type(layer).__name__ for layer in cache.layers} - _KNOWN)
     if strange:
         raise UserError(f"the transformers sampler can't join rows of {strange[0]}; use model.sampler=vllm")
     cache.layers = [DynamicLayer() if type(layer) is DynamicSlidingWindowLayer else layer for layer in cache.layers]
     return cache
-
-
-def _known(kinds: Any) -> tuple[type, ...]:
-    return (
-        kinds.DynamicLayer,
-        kinds.DynamicSlidingWindowLayer,
-        kinds.LinearAttentionLayer,
-        kinds.LinearAttentionAndFullAttentionLayer,
-    )
 
 
 def only_keys(cache: Any) -> bool:
@@ -55,11 +50,6 @@ def check_filled(model: Any, cache: Any) -> None:
             raise UserError(
                 "the model keeps states where the transformers sampler does not find them; use model.sampler=vllm"
             )
-
-
-def select(cache: Any, rows: Tensor) -> None:
-    """Keeps the given rows, in that order."""
-    cache.reorder_cache(rows)
 
 
 def join(into: Any, caches: Sequence[Any], widths: Sequence[int]) -> Any:

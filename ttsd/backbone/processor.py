@@ -21,29 +21,23 @@ def device_named(name: str) -> torch.device:
     gpus = torch.cuda.device_count()
     wanted = torch.device("cuda" if name == "auto" and gpus else "cpu" if name == "auto" else name)
     if wanted.type == "cuda" and (wanted.index or 0) >= gpus:
+        found = f"{gpus or 'no'} CUDA device{'s' * (gpus > 1)}"
         raise UserError(
-            f"{name} is wanted in [model], but PyTorch finds {_counted(gpus)} here; name another device, cpu or auto"
+            f"{name} is wanted in [model], but PyTorch finds {found} here; name another device, cpu or auto"
         )
     return wanted
 
 
-def _counted(gpus: int) -> str:
-    if gpus < 2:
-        return "one CUDA device" if gpus else "no CUDA device"
-    return f"{gpus} CUDA devices"
-
-
 def resolved_dtype(wanted: str, device: str, path: str) -> Dtype:
-    """Returns the precision that sampler and trainer compute in. `wanted` and `device` as in the section [model].
+    """Returns the precision that sampler and trainer compute in. `device`: cpu or cuda.
 
     `auto` is bfloat16 on CUDA and on a CPU with instructions for it, else float32. The bundled model (`path`) stays in
     float32 on a CPU: it is too small to gain speed, and its steps are large.
     """
     if wanted != "auto":
         return cast(Dtype, wanted)
-    if device != "cpu" and torch.cuda.is_available():
-        return "bfloat16"
-    return "bfloat16" if cpu_computes_bfloat16() and not is_bundled(path) else "float32"
+    fast = device != "cpu" or (cpu_computes_bfloat16() and not is_bundled(path))
+    return "bfloat16" if fast else "float32"
 
 
 def cpu_computes_bfloat16() -> bool:

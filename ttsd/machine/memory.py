@@ -104,8 +104,7 @@ def number_bytes(config: Config, *, on_cpu: bool) -> int:
     """Returns the bytes of a number of the base model, in sampler and trainer."""
     from ttsd.backbone.processor import resolved_dtype
 
-    wanted, path = config.model.dtype, config.model.path
-    dtype = resolved_dtype(wanted, "cpu", path) if on_cpu else "bfloat16" if wanted == "auto" else wanted
+    dtype = resolved_dtype(config.model.dtype, "cpu" if on_cpu else "cuda", config.model.path)
     return 4 if dtype == "float32" else 2
 
 

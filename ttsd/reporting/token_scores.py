@@ -47,7 +47,7 @@ def tokens_of(store: Store, run: int, attempt: int) -> list[Token]:
             f"run {run} was sampled by an endpoint, which does not say which tokens; look at it without them"
         )
     pairs = zip(completion.token_ids, completion.logprobs, strict=True)
-    return [Token(tokenizer.token_text(token), logprob) for token, logprob in pairs]
+    return [Token(tokenizer.whole_text([token]), logprob) for token, logprob in pairs]
 
 
 def recorded_tokens(store: Store, run: int, attempt: int) -> list[Token]:
