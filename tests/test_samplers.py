@@ -96,7 +96,6 @@ async def test_completions_agree_with_the_trainer(sampler: HfSampler, trainer: T
         assert completion.finish_reason == ("stop" if ids[-1] == STOP else "length")
         assert completion.text == " ".join(map(str, ids))
         assert completion.adapter_version == (1 if ref else 0)
-    assert sampler.stats.completions == len(drawn)
     assert sampler.stats.tokens == sum(len(completion.token_ids) for completion in drawn)
 
 
@@ -126,7 +125,6 @@ async def test_a_cancelled_completion_ends_and_the_others_go_on(trainer: Trainer
     assert all(isinstance(end, asyncio.CancelledError) for end in ended)
     completion = await asyncio.wait_for(sampler.complete(PROMPT, None, max_tokens=5), 10)
     assert (len(completion.token_ids), completion.finish_reason) == (5, "length")
-    assert (sampler.stats.aborted, sampler.stats.completions) == (4, 1)
     await sampler.close()
 
 

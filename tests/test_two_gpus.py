@@ -80,7 +80,7 @@ def test_one_setting_says_where_sampler_and_trainer_are(
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_here_is_named_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"cuda:0 is wanted in \[model\], but PyTorch finds no CUDA device here"):
+    with pytest.raises(UserError, match=r"cuda:0\+cuda:1 names a GPU, but the machine has no GPU; name another"):
         hardware_for(Model(device="cuda:0+cuda:1"))
     with pytest.raises(UserError, match=r"cuda:3 is wanted"):
         Trainer("nowhere", Config(model=Model(device="cuda:3")))

@@ -7,8 +7,8 @@ this machine, else from a table. On request the engine is started and an adapter
 from __future__ import annotations
 
 import asyncio
+import platform
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -26,7 +26,6 @@ from ttsd.sampling.kinds import sampler_named
 
 LIBRARIES = ("torch", "transformers", "peft", "sqlite-utils", "datasets")
 LEAST_FREE_GIB = 2.0
-VETTED = ("Qwen3ForCausalLM", "Qwen2ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,6 @@ def examine_model(config: Config) -> list[Finding]:
         return [
             Finding("model", None if absent else True, place),
             _template(config),
-            _adapters(sizes),
             _context(config, sizes),
             _memory(config, sizes),
             *_disk(config, sizes, place),
@@ -107,16 +105,6 @@ def _template(config: Config) -> Finding:
     return Finding("chat template", True, "; ".join([detail, *tokenizer.notes]))
 
 
-def _adapters(sizes: Mapping[str, Any]) -> Finding:
-    names = sizes.get("architectures")
-    if not names:
-        return Finding("LoRA", None, "a published model of a vetted architecture")
-    if not set(names) & set(VETTED):
-        detail = f"{names[0]} is none of the vetted {', '.join(VETTED)}; ttsd doctor --hot-swap tries it"
-        return Finding("LoRA", False if "Moe" in names[0] else None, detail)
-    return Finding("LoRA", True, names[0])
-
-
 def _context(config: Config, sizes: Mapping[str, Any]) -> Finding:
     """Checks that the longest sequences fit the positions that the model was trained on."""
     completion = config.sampling.max_tokens
@@ -146,29 +134,29 @@ def _memory(config: Config, sizes: Mapping[str, Any]) -> Finding:
 
 
 def _software(config: Config) -> list[Finding]:
-    python = ".".join(map(str, sys.version_info[:3]))
-    rows = [Finding("python", sys.version_info >= (3, 11), python)]
-    rows += [Finding(name, (version := _version(name)) is not None, version or "missing") for name in LIBRARIES]
+    rows = [Finding("python", True, platform.python_version())]
+    rows += [Finding(name, bool(version := installed(name)), version or "missing") for name in LIBRARIES]
     if config.model.base_bits == "nf4":
-        found = _version("bitsandbytes")
-        rows.append(Finding("bitsandbytes", found is not None, found or 'missing: pip install "ttsd[nf4]"'))
+        found = installed("bitsandbytes")
+        rows.append(Finding("bitsandbytes", bool(found), found or 'missing: pip install "ttsd[nf4]"'))
     return [*rows, _sampler(config.model.sampler)]
 
 
 def _sampler(name: str) -> Finding:
     packages = sampler_named(name).packages
-    found = [f"{package} {version}" for package in packages if (version := _version(package))]
+    found = [f"{package} {version}" for package in packages if (version := installed(package))]
     if found and find_spec(packages[0]) is not None:
         return Finding("sampler", True, found[0])
     extra, other = ("gpu", ", or sample with --set model.sampler=transformers") if name == "vllm" else (name, "")
     return Finding("sampler", False, f'{name} is missing: pip install "ttsd[{extra}]"{other}')
 
 
-def _version(name: str) -> str | None:
+def installed(name: str) -> str:
+    """Returns the version of an installed package; empty: it is missing."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return None
+        return ""
 
 
 def _device(config: Config) -> Finding:
@@ -188,14 +176,8 @@ def _device(config: Config) -> Finding:
         return Finding("device", True, f"cpu, {threads} threads, {able} bfloat16; {model.path} runs in {used}")
     gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     found = ", ".join(f"{gpu.name} {gpu.total_memory / 2**30:.0f} GiB" for gpu in gpus)
-    return Finding("device", True, found + _who_is_where(config))
-
-
-def _who_is_where(config: Config) -> str:
-    model = config.model
-    if not model.apart:
-        return ""
-    return f"; sampler on {', '.join(model.sampler_on)}, trainer on {model.trainer_on}, each with a whole GPU"
+    on = f"; sampler on {', '.join(model.sampler_on)}, trainer on {model.trainer_on}, each with a whole GPU"
+    return Finding("device", True, found + on * model.apart)
 
 
 def _sandbox(config: Config, every_promise: bool) -> list[Finding]:

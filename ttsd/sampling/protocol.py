@@ -34,8 +34,6 @@ class SamplerStats:
     """Counters since the start; tokens of aborted completions are counted as far as they came."""
 
     tokens: int = 0
-    completions: int = 0
-    aborted: int = 0
     preemptions: int = 0  # completions that had to begin again because the cache of keys and values was full
 
 

@@ -93,12 +93,7 @@ class HfSampler:
         with self._lock:
             self._waiting.append(_Request(tuple(prompt_ids), adapter, limit, answer))
         self._arrival.set()
-        try:
-            token_ids, logprobs, finish_reason = await answer
-        except asyncio.CancelledError:
-            self.stats.aborted += 1
-            raise
-        self.stats.completions += 1
+        token_ids, logprobs, finish_reason = await answer
         return Completion(
             token_ids=token_ids,
             text=self.parts.tokenizer.answer(token_ids),

@@ -72,15 +72,10 @@ class VllmSampler:
         )
         prompt, name, start = {"prompt_token_ids": list(prompt_ids)}, str(next(self._request_ids)), time.monotonic()
         sampled = _Sampled([], [])
-        try:
-            with self._faults():
-                async with aclosing(engine.generate(prompt, params, name, lora_request=lora)) as outputs:
-                    async for output in outputs:
-                        self.stats.tokens += sampled.extend(output.outputs[0])
-        except asyncio.CancelledError:
-            self.stats.aborted += 1
-            raise
-        self.stats.completions += 1
+        with self._faults():
+            async with aclosing(engine.generate(prompt, params, name, lora_request=lora)) as outputs:
+                async for output in outputs:
+                    self.stats.tokens += sampled.extend(output.outputs[0])
         self.stats.preemptions = self._launch.preemptions.count if self._launch else 0
         return Completion(
             token_ids=tuple(sampled.token_ids),
