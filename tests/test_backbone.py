@@ -17,12 +17,12 @@ from ttsd.backbone import (
     Base,
     Tokenizer,
     cpu_computes_bfloat16,
-    forest_attention,
     generate,
     load_base,
     model_sizes,
     replacing,
 )
+from ttsd.backbone.attention import forest_attention
 from ttsd.backbone.generation import _inverted
 from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape
 from ttsd.backbone.packing import pack

@@ -49,7 +49,8 @@ def test_the_known_sizes_of_qwen3_8b() -> None:
 def test_counts_and_kept_activations_are_those_of_a_real_model(checkpointed: bool) -> None:
     from transformers import AttentionInterface, Qwen3Config, Qwen3ForCausalLM
 
-    from ttsd.backbone import Base, forest_attention
+    from ttsd.backbone import Base
+    from ttsd.backbone.attention import forest_attention
     from ttsd.backbone.lora import Adapter, LoraShape
 
     AttentionInterface.register("ttsd_forest", forest_attention)

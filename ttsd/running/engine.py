@@ -119,15 +119,11 @@ class LoraPolicy:
         self._spending = spending
         self._seed = seed
         self._adapter: AdapterRef | None = None
-        self._version = 0
+        self.adapter_version = 0
         self._requests = 0
         self._preempted = engine.sampler.stats.preemptions
         self._quiet = asyncio.Event()
         self._quiet.set()
-
-    @property
-    def adapter_version(self) -> int:
-        return self._version
 
     async def sample(self, prompt_ids: Sequence[int]) -> Completion:
         self._requests += 1
@@ -141,14 +137,15 @@ class LoraPolicy:
 
     async def distil(self, examples: Sequence[Example]) -> dict[str, float]:
         """Takes one gradient step on `examples` and puts the new adapter into the sampler; the metrics have seconds."""
-        start, new = time.monotonic(), self._ref(self._version + 1)
+        start, new = time.monotonic(), self._ref(self.adapter_version + 1)
         metrics = await self._train(self._step_and_export, examples, new.path)
         stepped = time.monotonic()
+        before, self._preempted = self._preempted, self._engine.sampler.stats.preemptions
         if metrics["updated"]:
             await self._swap(new)
         return {
             **metrics,
-            "preemptions": float(self._preemptions()),
+            "preemptions": float(self._preempted - before),  # of all runs' completions, since the last step
             "seconds/step": stepped - start,
             "seconds/swap": time.monotonic() - stepped,
         }
@@ -160,16 +157,16 @@ class LoraPolicy:
     async def return_to(self, step: int) -> None:
         """Makes adapter, optimizer and teacher as they were after `step` the next version; 0: fresh ones."""
         if step:
-            await self._train(self._trainer.load, self._name, state_of(self._folder, step))
+            await self.restore(state_of(self._folder, step), self.adapter_version + 1)
         else:
             await self.begin()
-        await self._install(self._ref(self._version + 1))
+            await self._install(self.adapter_version + 1)
 
     async def restore(self, state: Path, version: int) -> None:
-        """Resumes from a saved state, as `version` of this policy."""
+        """Returns to a saved state, as `version` of this policy."""
         await self._train(self._trainer.load, self._name, state)
         if version:
-            await self._install(self._ref(version))
+            await self._install(version)
 
     async def snapshot(self) -> Snapshot:
         """Returns a copy of everything that the next step depends on."""
@@ -196,15 +193,11 @@ class LoraPolicy:
             self._trainer.export(self._name, folder)
         return metrics
 
-    def _preemptions(self) -> int:
-        """Returns completions, of all runs, that the sampler had to begin again since the last step."""
-        before, self._preempted = self._preempted, self._engine.sampler.stats.preemptions
-        return self._preempted - before
-
     def _ref(self, version: int) -> AdapterRef:
         return AdapterRef(self._name, version, self._engine.scratch / f"{self._name}-v{version}")
 
-    async def _install(self, new: AdapterRef) -> None:
+    async def _install(self, version: int) -> None:
+        new = self._ref(version)
         await self._train(self._trainer.export, self._name, new.path)
         await self._swap(new)
 
@@ -212,7 +205,7 @@ class LoraPolicy:
         await self._quiet.wait()  # one step off-policy, the next group may still use the adapter that goes
         start, old = time.monotonic(), self._adapter
         await self._engine.sampler.swap(old, new)
-        self._adapter, self._version = new, new.version
+        self._adapter, self.adapter_version = new, new.version
         self._spending.add("swap", time.monotonic() - start)
         if old is not None:
             shutil.rmtree(old.path, ignore_errors=True)
