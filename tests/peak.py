@@ -14,8 +14,7 @@ import sys
 from ttsd.cli.start import yield_cores_soon
 from ttsd.config import Config, load_config
 from ttsd.machine.gpus import GIB, hardware_for
-from ttsd.machine.lengths import longest_lengths
-from ttsd.machine.memory import memory_of
+from ttsd.machine.memory import longest_lengths, memory_of
 from ttsd.machine.shape import Shape, model_facts
 from ttsd.nouns import Example, Prompt
 from ttsd.running.engine import LoraPolicy, load_tokenizer, open_engine

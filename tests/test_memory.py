@@ -12,8 +12,16 @@ from ttsd.backbone.packing import pack
 from ttsd.config import Config, load_config
 from ttsd.errors import UserError
 from ttsd.machine.gpus import GIB, Hardware, hardware_for, machine_named
-from ttsd.machine.lengths import longest_lengths
-from ttsd.machine.memory import GPU_SHARE, KV_CACHE, Memory, memory_of, number_bytes, state_bytes, vllm_cache
+from ttsd.machine.memory import (
+    GPU_SHARE,
+    KV_CACHE,
+    Memory,
+    longest_lengths,
+    memory_of,
+    number_bytes,
+    state_bytes,
+    vllm_cache,
+)
 from ttsd.machine.shape import KNOWN, Shape
 
 QWEN3_8B = {

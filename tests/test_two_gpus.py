@@ -175,7 +175,7 @@ GIB_BYTES = int(GIB)
 
 @cache
 def arguments(*overrides: str) -> dict[str, Any]:
-    from ttsd.sampling.vllm_sampler.settings import engine_args
+    from ttsd.sampling.vllm_sampler.launch import engine_args
 
     parts = SamplerParts(
         config(*overrides), "folder", load_tokenizer(load_config("micro")), 1, 0, 1, None, GIB_BYTES, 0.5

@@ -32,7 +32,7 @@ from ttsd.nouns import Completion
 from ttsd.sampling.kinds import VLLM, SamplerParts
 from ttsd.sampling.protocol import AdapterRef
 from ttsd.sampling.vllm_sampler import VllmSampler
-from ttsd.sampling.vllm_sampler.settings import MAX_BATCHED_TOKENS, engine_args, lora_slots
+from ttsd.sampling.vllm_sampler.launch import MAX_BATCHED_TOKENS, engine_args, lora_slots
 
 if TYPE_CHECKING:
     from ttsd.backbone import Base

@@ -11,10 +11,9 @@ import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
 from ttsd.backbone.base import Base
-from ttsd.backbone.cache import check_filled, join, new_cache, only_keys
+from ttsd.backbone.cache import Prefixes, check_filled, join, new_cache, only_keys
 from ttsd.backbone.head import body_of
 from ttsd.backbone.lora import Adapter, Prepared
-from ttsd.backbone.prefixes import Prefixes
 from ttsd.errors import InfrastructureError, UserError
 
 _TOKENS_BETWEEN_JOINS = 8  # a join copies the cache

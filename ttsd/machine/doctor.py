@@ -20,7 +20,6 @@ from sandbox import Row, probe
 from ttsd.config import Config
 from ttsd.errors import TtsdError, UserError
 from ttsd.machine.gpus import GIB, hardware_for
-from ttsd.machine.lengths import longest_lengths
 from ttsd.machine.shape import ABSENT, Shape, model_facts, model_folder, own_length
 from ttsd.sampling.kinds import sampler_named
 
@@ -107,6 +106,8 @@ def _template(config: Config) -> Finding:
 
 def _context(config: Config, sizes: Mapping[str, Any]) -> Finding:
     """Checks that the longest sequences fit the positions that the model was trained on."""
+    from ttsd.machine.memory import longest_lengths
+
     completion = config.sampling.max_tokens
     longest = longest_lengths(config)
     needed = max(longest.prompt, longest.teacher_prompt) + completion

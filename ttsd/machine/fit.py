@@ -24,8 +24,7 @@ from typing import Any
 from ttsd.config import BUNDLED_MODEL, Config
 from ttsd.errors import UserError
 from ttsd.machine.gpus import GIB, GPUS, Machine, machine_named
-from ttsd.machine.lengths import longest_lengths
-from ttsd.machine.memory import Memory, memory_of
+from ttsd.machine.memory import Memory, longest_lengths, memory_of
 from ttsd.machine.shape import KNOWN, Shape, own_length
 from ttsd.methods import Method
 from ttsd.sampling.kinds import sampler_named

@@ -27,8 +27,7 @@ from ttsd.sampling.protocol import (
     checked_logprobs,
     resident,
 )
-from ttsd.sampling.vllm_sampler.launch import Launch, collect_contexts
-from ttsd.sampling.vllm_sampler.settings import lora_slots
+from ttsd.sampling.vllm_sampler.launch import Launch, collect_contexts, lora_slots
 
 __all__ = ["VllmSampler"]
 
