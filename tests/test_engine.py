@@ -193,7 +193,7 @@ async def test_the_trainer_comes_to_a_gpu_only_after_a_sampler_with_weights_of_i
     path = str(write_model(tmp_path / "model"))
     for own in (True, False):
         events: list[str] = []
-        monkeypatch.setitem(SAMPLERS, "own", SamplerKind(__name__, "Own", own, 1, ()))
+        monkeypatch.setitem(SAMPLERS, "own", SamplerKind(__name__, "Own", own, 1, ("transformers",)))
         monkeypatch.setattr(sys.modules[__name__], "Own", Own, raising=False)
         config = Config.model_validate({"model": {"path": path, "sampler": "own", "dtype": "float32"}})
         config = config.changed("model", kv_cache_gib=0.5, max_model_len=256)
