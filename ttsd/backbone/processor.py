@@ -8,7 +8,6 @@ from typing import Literal, cast
 
 import torch  # noqa: TID253
 
-from ttsd.backbone.model_folder import is_bundled
 from ttsd.errors import UserError
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
@@ -28,16 +27,14 @@ def device_named(name: str) -> torch.device:
     return wanted
 
 
-def resolved_dtype(wanted: str, device: str, path: str) -> Dtype:
+def resolved_dtype(wanted: str, device: str) -> Dtype:
     """Returns the precision that sampler and trainer compute in. `device`: cpu or cuda.
 
-    `auto` is bfloat16 on CUDA and on a CPU with instructions for it, else float32. The bundled model (`path`) stays in
-    float32 on a CPU: it is too small to gain speed, and its steps are large.
+    `auto` is bfloat16 on CUDA and on a CPU with instructions for it, else float32.
     """
     if wanted != "auto":
         return cast(Dtype, wanted)
-    fast = device != "cpu" or (cpu_computes_bfloat16() and not is_bundled(path))
-    return "bfloat16" if fast else "float32"
+    return "bfloat16" if device != "cpu" or cpu_computes_bfloat16() else "float32"
 
 
 def cpu_computes_bfloat16() -> bool:

@@ -173,7 +173,7 @@ def _device(config: Config) -> Finding:
     if places[0].type == "cpu":
         threads = cpu_threads(model.threads, alone=True)
         able = "computes" if cpu_computes_bfloat16() else "has no instructions for"
-        used = resolved_dtype(model.dtype, "cpu", model.path)
+        used = resolved_dtype(model.dtype, "cpu")
         return Finding("device", True, f"cpu, {threads} threads, {able} bfloat16; {model.path} runs in {used}")
     gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     found = ", ".join(f"{gpu.name} {gpu.total_memory / 2**30:.0f} GiB" for gpu in gpus)

@@ -137,7 +137,7 @@ def number_bytes(config: Config, *, on_cpu: bool) -> int:
     """Returns the bytes of a number of the base model, in sampler and trainer."""
     from ttsd.backbone.processor import resolved_dtype
 
-    dtype = resolved_dtype(config.model.dtype, "cpu" if on_cpu else "cuda", config.model.path)
+    dtype = resolved_dtype(config.model.dtype, "cpu" if on_cpu else "cuda")
     return 4 if dtype == "float32" else 2
 
 

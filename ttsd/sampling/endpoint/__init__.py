@@ -44,7 +44,7 @@ class EndpointSampler:
         if self._model.max_model_len is not None:
             limit = checked_length(len(prompt_ids), limit, self._model.max_model_len)
         answer = await self._client.ask(
-            PlainText.decode(prompt_ids),
+            PlainText.whole_text(prompt_ids),
             system=self._model.system_prompt,
             max_tokens=limit,
             temperature=self._sampling.temperature,

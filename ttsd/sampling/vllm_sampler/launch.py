@@ -235,7 +235,7 @@ def engine_args(parts: SamplerParts, device: str) -> dict[str, Any]:
         "trust_remote_code": False,
         "skip_tokenizer_init": True,
         "generation_config": "vllm",
-        "dtype": resolved_dtype(model.dtype, device, parts.path),
+        "dtype": resolved_dtype(model.dtype, device),
         "max_model_len": model.max_model_len,
         "tensor_parallel_size": model.tensor_parallel_size,
         "distributed_executor_backend": executor("OneProcess" if model.tensor_parallel_size == 1 else "ManyProcesses"),
