@@ -96,7 +96,7 @@ def test_one_runs_even_where_there_seems_to_be_no_memory() -> None:
 
 
 def test_a_cpu_counts_the_width_that_it_computes_in() -> None:
-    """float32 has twice the bytes of bfloat16, so half the runs; `auto` is one of them, whether a CPU is named or not."""
+    """float32 has twice the bytes of bfloat16, so half the runs; `auto` is one of them, named device or not."""
     own = SMALL | {"num_key_value_heads": 4, "num_hidden_layers": 32}
     runs = {
         (dtype, device): capacity(

@@ -45,15 +45,14 @@ def test_memory_of_freed_tensors_is_kept_for_the_next_until_it_is_returned() -> 
     """In a process of its own: a large tensor is made and freed again and again, and the system clears no new page."""
     script = (
         "import resource, torch; from ttsd.backbone import processor\n"
-        "kept = processor.keep_freed_memory()\n"
+        "processor.keep_freed_memory()\n"
         "def pages(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "def work(): return [torch.zeros(16 << 20).sum().item() for _ in range(5)]\n"
         "work(); before = pages(); work(); again = pages() - before\n"
-        "processor.return_freed_memory(); before = pages(); work(); print(kept, again, pages() - before)"
+        "processor.return_freed_memory(); before = pages(); work(); print(again, pages() - before)"
     )
-    kept, again, returned = subprocess.check_output([sys.executable, "-c", script], text=True).split()
-    assert kept == str(platform.libc_ver()[0] == "glibc")
-    assert kept == "False" or int(again) < 1000 < int(returned)  # 5 x 64 MiB are 81,920 pages
+    again, returned = subprocess.check_output([sys.executable, "-c", script], text=True).split()
+    assert int(again) < 1000 < int(returned)  # 5 x 64 MiB are 81,920 pages
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has heaps for threads")

@@ -43,20 +43,19 @@ def cpu_computes_bfloat16() -> bool:
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
-def keep_freed_memory() -> bool:
-    """Has this process keep the memory of freed tensors for the next ones; False: its C library has no such setting.
+def keep_freed_memory() -> None:
+    """Has this process keep the memory of freed tensors for the next ones.
 
     Else glibc gives each large tensor back to the system, which has to clear it again for the next: a tenth to a third
     of the time of decoding. What is kept and does not fit what comes next adds to the peak (`return_freed_memory`).
     """
-    tell = getattr(ctypes.CDLL(None), "mallopt", None)
-    return tell is not None and bool(tell(_M_MMAP_MAX, 0) and tell(_M_TRIM_THRESHOLD, 2**31 - 1))
+    for setting, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1)):
+        ctypes.CDLL(None).mallopt(setting, value)
 
 
 def return_freed_memory() -> None:
     """Gives memory that is kept (`keep_freed_memory`) back to the system: what comes next has other sizes."""
-    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
-        trim(0)
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def cpu_threads(wanted: int | None, *, alone: bool, cores: int | None = None) -> int:
