@@ -120,7 +120,7 @@ class Prefixes:
         """Keeps what the cache of transformers holds after `prompt` alone was read."""
         self._read.pop(prompt, None)
         self._read[prompt] = [(layer.keys, layer.values) for layer in cache.layers]
-        while sum(map(_bytes, self._read.values())) > self._most_bytes:
+        while sum(part.nbytes for read in self._read.values() for pair in read for part in pair) > self._most_bytes:
             del self._read[next(iter(self._read))]
 
 
@@ -128,7 +128,3 @@ def _alike(read: Sequence[int], prompt: Sequence[int]) -> int:
     """Returns how many tokens both begin with."""
     pairs = enumerate(zip(read, prompt, strict=False))
     return next((at for at, (one, other) in pairs if one != other), min(len(read), len(prompt)))
-
-
-def _bytes(layers: Layers) -> int:
-    return sum(part.nbytes for pair in layers for part in pair)

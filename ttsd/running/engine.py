@@ -281,12 +281,13 @@ async def _local_engine(
         for note in (*tokenizer.notes, *filter(None, [engine.trainer and engine.trainer.base.price])):
             say(f"ttsd: {note}")
         if engine.trainer is not None:
+            room = (config.model.max_model_len or engine.trainer.base.length) - TOKENS - 1  # the check samples so many
             async with waiting_for("check that sampler and trainer agree"):
                 engine.agreement = await check_parity(
                     sampler,
                     engine.trainer,
                     tokenizer.chat(PROBE),
-                    longest=longest_prompt(config, engine.trainer.base.length),
+                    longest=min(config.sampling.max_prompt_len, room),
                     quantised=differs_in_bits(config.model),
                 )
             return_freed_memory()
@@ -296,11 +297,6 @@ async def _local_engine(
         yield engine
     finally:
         await engine.close()
-
-
-def longest_prompt(config: Config, own: int) -> int:
-    """Returns the tokens of the longest prompt with which the parity check leaves room; `own`: the model's length."""
-    return min(config.sampling.max_prompt_len, (config.model.max_model_len or own) - TOKENS - 1)
 
 
 def takes_turns(config: Config, adapters: int, *, learns: bool) -> bool:

@@ -241,6 +241,7 @@ def engine_args(parts: SamplerParts, device: str) -> dict[str, Any]:
         "distributed_executor_backend": executor("OneProcess" if model.tensor_parallel_size == 1 else "ManyProcesses"),
         "logprobs_mode": "processed_logprobs",
         "enable_prefix_caching": True,
+        "kv_cache_memory_bytes": parts.cache_bytes,
         "max_num_seqs": VLLM.max_sequences,
         "max_num_batched_tokens": MAX_BATCHED_TOKENS.get(device, MAX_BATCHED_TOKENS["cuda"]),
         "stream_interval": STREAM_INTERVAL,
@@ -248,7 +249,8 @@ def engine_args(parts: SamplerParts, device: str) -> dict[str, Any]:
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }
-    return common | _lora_args(parts) | _memory_args(parts, device) | _gpu_args(model)
+    own = {"enforce_eager": True} if device == "cpu" else {"gpu_memory_utilization": parts.gpu_share}
+    return common | own | _lora_args(parts) | _gpu_args(model)
 
 
 def _lora_args(parts: SamplerParts) -> dict[str, Any]:
@@ -280,11 +282,6 @@ def _gpu_args(model: Model) -> dict[str, Any]:
 def lora_slots(parts: SamplerParts) -> int:
     """Returns the number of adapters: one a question, and one more for the version that is about to take over."""
     return parts.adapters + 1
-
-
-def _memory_args(parts: SamplerParts, device: str) -> dict[str, Any]:
-    own = {"enforce_eager": True} if device == "cpu" else {"gpu_memory_utilization": parts.gpu_share}
-    return {"kv_cache_memory_bytes": parts.cache_bytes, **own}
 
 
 def _info(platform: Any, gpu: int) -> dict[str, str]:
