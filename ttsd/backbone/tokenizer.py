@@ -31,17 +31,23 @@ class Tokenizer:
         self,
         inner: Any,
         end_ids: Sequence[int],
+        length: int | None,
         *,
-        length: int | None = None,
+        enable_thinking: bool = False,
         system_prompt: str | None = None,
-        template_settings: dict[str, Any],
+        chat_template_kwargs: dict[str, Any] | None = None,
         thinking_end: str | None = None,
     ) -> None:
+        """Takes a fast tokenizer of transformers, the model's end tokens and length (None: unknown).
+
+        `chat_template_kwargs`: more variables of the chat template. `thinking_end`: the text that ends the model's
+        thinking, where it is none of the known marks.
+        """
         self._inner = inner
         self.length = length
         self._user_text = UserText(inner)
         self._system = [] if system_prompt is None else [{"role": "system", "content": system_prompt}]
-        self._settings = template_settings
+        self._settings = {"enable_thinking": enable_thinking, **(chat_template_kwargs or {})}
         self._thinking_end = thinking_end
         self.today = date.today()
         _, tail, _ = self._frame
@@ -53,19 +59,9 @@ class Tokenizer:
         self.notes = self._notes()
 
     @classmethod
-    def load(
-        cls,
-        path: str,
-        *,
-        enable_thinking: bool = False,
-        system_prompt: str | None = None,
-        chat_template_kwargs: dict[str, Any] | None = None,
-        thinking_end: str | None = None,
-    ) -> Tokenizer:
-        """Returns the tokenizer of the model at `path`.
+    def load(cls, path: str, **settings: Any) -> Tokenizer:
+        """Returns the tokenizer of the model at `path`; `settings` as for the class.
 
-        `chat_template_kwargs`: more variables of the chat template. `thinking_end`: the text that ends the model's
-        thinking, where it is none of the known marks.
         UserError: nothing readable at `path`, no chat template, or a template that does not say the question once.
         """
         check_tokenizer_files(path)
@@ -78,14 +74,8 @@ class Tokenizer:
         if not inner.is_fast:
             raise UserError(f"the tokenizer of {path!r} has no tokenizer.json; choose a model that has one")
         model = _settings("AutoConfig", path)
-        loaded = cls(
-            inner,
-            _end_ids(inner, _settings("GenerationConfig", path), model),
-            length=None if model is None else own_length(model),
-            system_prompt=system_prompt,
-            template_settings={"enable_thinking": enable_thinking, **(chat_template_kwargs or {})},
-            thinking_end=thinking_end,
-        )
+        ends = _end_ids(inner, _settings("GenerationConfig", path), model)
+        loaded = cls(inner, ends, None if model is None else own_length(model), **settings)
         if model is not None:
             _check_vocabulary(loaded, model.get_text_config(), path)
         return loaded

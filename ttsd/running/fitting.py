@@ -41,7 +41,7 @@ def fit_for(config: Config, machine: Machine, methods: Iterable[Method] = ()) ->
         model_facts(config.model.path, config.model.revision)[0],
         machine,
     )
-    return Fit(fit.config.model_copy(update={"method": config.method}), fit.chosen, fit.memory, fit.line)
+    return replace(fit, config=fit.config.model_copy(update={"method": config.method}))
 
 
 def examined(config: Config, *, every_promise: bool = False) -> tuple[list[Finding], Config]:
@@ -50,11 +50,12 @@ def examined(config: Config, *, every_promise: bool = False) -> tuple[list[Findi
         return examine(config, every_promise=every_promise), config
     try:
         fit = fit_for(config, this_machine())
+        config, settings = fit.config, Finding("settings", True, fit.line)
     except UserError as error:
+        settings = Finding("settings", False, str(error))
         if config.model.sampler == "auto":
             config = config.changed("model", sampler="transformers")
-        return [*examine(config, every_promise=every_promise), Finding("settings", False, str(error))], config
-    return [*examine(fit.config, every_promise=every_promise), Finding("settings", True, fit.line)], fit.config
+    return [*examine(config, every_promise=every_promise), settings], config
 
 
 async def hot_swap(config: Config) -> Finding:
