@@ -114,6 +114,18 @@ def test_a_model_that_is_not_here_is_examined_without_a_network() -> None:
     assert "disk for the download" in findings
 
 
+@pytest.mark.slow
+def test_a_model_of_which_only_the_configuration_was_fetched_is_not_here(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "hub" / "models--org--small"
+    for name, text in {"refs/main": "abc", "snapshots/abc/config.json": (model / "config.json").read_text()}.items():
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text(text)
+    ended = ttsd("doctor", "-m", "org/small", "--json", cwd=tmp_path, HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
+    findings = {row["what"]: row for row in json.loads(ended.stdout)}
+    assert findings["model"]["works"] is None
+    assert "disk for the download" in findings
+
+
 def test_the_last_line_says_whether_this_machine_is_ready_and_why() -> None:
     good, bad, unseen = Finding("a", True, "1"), Finding("b", False, "missing"), Finding("c", None, "not here")
     assert conclusion([good]) == "ready"

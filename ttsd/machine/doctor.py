@@ -20,7 +20,7 @@ from sandbox import Row, probe
 from ttsd.config import Config
 from ttsd.errors import TtsdError, UserError
 from ttsd.machine.gpus import GIB, hardware_for
-from ttsd.machine.shape import ABSENT, Shape, model_facts, model_folder, own_length
+from ttsd.machine.shape import Shape, model_facts, model_folder, own_length
 from ttsd.sampling.kinds import sampler_named
 
 LIBRARIES = ("torch", "transformers", "peft", "sqlite-utils", "datasets")
@@ -48,7 +48,7 @@ def examine(config: Config, *, every_promise: bool = False) -> list[Finding]:
     """
     common, sandbox = _software(config), _sandbox(config, every_promise)
     if not config.model.local:
-        return [*common, *sandbox, _endpoint(config), *_disk(config, None, "")]
+        return [*common, *sandbox, _endpoint(config), *_disk(config)]
     return [*common, _device(config), *sandbox, *examine_model(config)]
 
 
@@ -63,17 +63,17 @@ def conclusion(findings: Sequence[Finding]) -> str:
 def examine_model(config: Config) -> list[Finding]:
     """Examines whether the configured model is here, can be trained, and has room."""
     try:
-        sizes, place = model_facts(config.model.path, config.model.revision)
-        absent = place == ABSENT.format(config.model.path)
+        sizes, here = model_facts(config.model.path, config.model.revision)
+        place = "is on this machine" if here else "is not on this machine: the first run fetches it from the hub"
         return [
-            Finding("model", None if absent else True, place),
+            Finding("model", here or None, f"{config.model.path} {place}"),
             _template(config),
             _context(config, sizes),
             _memory(config, sizes),
-            *_disk(config, sizes, place),
+            *_disk(config, sizes, here),
         ]
     except UserError as error:
-        return [Finding("model", False, str(error)), *_disk(config, None, "")]
+        return [Finding("model", False, str(error)), *_disk(config)]
 
 
 def _endpoint(config: Config) -> Finding:
@@ -197,7 +197,7 @@ def _kept(row: Row) -> tuple[bool, str]:
     return row.held or not row.essential, detail if row.held or row.essential else f"no, and not needed: {detail}"
 
 
-def _disk(config: Config, sizes: Mapping[str, Any] | None, place: str) -> list[Finding]:
+def _disk(config: Config, sizes: Mapping[str, Any] | None = None, here: bool = True) -> list[Finding]:
     """Examines the room for the database and three states of a run, for adapters, and for a download."""
     from ttsd.machine.memory import adapters_bytes, scratch_parent, state_bytes
 
@@ -207,7 +207,7 @@ def _disk(config: Config, sizes: Mapping[str, Any] | None, place: str) -> list[F
         _free("store", Path(config.store.path).absolute().parent, LEAST_FREE_GIB + states / GIB),
         _free("adapters", scratch_parent(adapters), adapters / GIB),
     ]
-    if sizes and place == ABSENT.format(config.model.path):
+    if sizes and not here:
         shape = Shape.read(sizes)
         rows.append(_free("the download", _hub_cache(), 2 * (shape.linear + shape.embedding) / GIB))
     return [row for row in rows if row is not None]

@@ -44,7 +44,6 @@ class _Request:
     adapter: AdapterRef | None
     max_tokens: int
     answer: asyncio.Future[Generated]
-    counted: int = 0
 
     @property
     def kind(self) -> tuple[AdapterRef | None, int]:
@@ -179,7 +178,6 @@ class HfSampler:
             return [request.prompt_ids for request in late]
 
         def given_up(row: int) -> bool:
-            batch[row].counted += 1
             self.stats.tokens += 1
             return batch[row].answer.done()  # its caller has left
 
@@ -201,7 +199,7 @@ class HfSampler:
         )
 
     def _deliver(self, request: _Request, generated: Generated) -> None:
-        self.stats.tokens += len(generated[0]) - request.counted
+        self.stats.tokens += generated[2] != "abort"  # the last token, after which a row is not asked any more
         if not request.answer.done():
             request.answer.set_result(generated)
 
