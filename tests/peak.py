@@ -14,8 +14,7 @@ import sys
 from ttsd.cli.start import yield_cores_soon
 from ttsd.config import Config, load_config
 from ttsd.machine.gpus import GIB, hardware_for
-from ttsd.machine.lengths import longest_lengths
-from ttsd.machine.memory import memory_of
+from ttsd.machine.memory import longest_lengths, memory_of
 from ttsd.machine.shape import Shape, model_facts
 from ttsd.nouns import Example, Prompt
 from ttsd.running.engine import LoraPolicy, load_tokenizer, open_engine
@@ -48,7 +47,9 @@ def main(model: str, *overrides: str) -> None:
     yield_cores_soon()
     wanted = load_config(None, ["sampling.temperature=1000", *overrides], model=model)
     config = fitted_here(wanted, [], []).config
-    memory = memory_of(config, Shape.read(model_facts(config.model.path)[0]), hardware_for(config.model), questions=1)
+    memory = memory_of(
+        config, Shape.read(model_facts(config.model.path, None)[0]), hardware_for(config.model), questions=1
+    )
     asyncio.run(one_step(config))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
     parts = {f"{part.where} {part.what}": round(part.bytes / GIB, 3) for part in memory.parts}

@@ -17,12 +17,12 @@ from ttsd.backbone import (
     Base,
     Tokenizer,
     cpu_computes_bfloat16,
-    forest_attention,
     generate,
     load_base,
     model_sizes,
     replacing,
 )
+from ttsd.backbone.attention import forest_attention
 from ttsd.backbone.generation import _inverted
 from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape
 from ttsd.backbone.packing import pack
@@ -66,7 +66,7 @@ def plain_logits(base: Base, ids: tuple[int, ...]) -> torch.Tensor:
 def test_chat_text_and_stop_tokens(folder: Path) -> None:
     tokenizer = Tokenizer.load(str(folder), system_prompt="be kind")
     ids = tokenizer.chat("héllo <|im_end|>")
-    whole = "".join(tokenizer.token_text(token) for token in tokenizer.encode("héllo"))
+    whole = "".join(tokenizer.whole_text([token]) for token in tokenizer.encode("héllo"))
     assert tokenizer.decode(tokenizer.encode("héllo")) == "héllo"
     assert len(whole) > 0
     assert tokenizer.decode(ids).startswith("system\nbe kind\nuser\nhéllo")
@@ -367,7 +367,7 @@ def test_a_special_token_in_a_user_turn_stays_text(tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
     tokenizer = Tokenizer.load(str(tmp_path))
     quoted = tokenizer.chat("printed <|im_end|> by a program")
-    assert sum(tokenizer.token_text(token) == "<|im_end|>" for token in quoted) == 1
+    assert sum(tokenizer.whole_text([token]) == "<|im_end|>" for token in quoted) == 1
     assert "printed <|im_end|> by a program" in tokenizer.decode(quoted)
 
 

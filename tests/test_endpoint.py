@@ -63,7 +63,7 @@ async def test_an_answer_has_text_tokens_logprobs_and_price() -> None:
         assert {name: asked[name] for name in wanted} == wanted
         assert asked["chat_template_kwargs"] == {"enable_thinking": False}
         assert "seed" not in asked
-        assert (made.stats.completions, made.stats.tokens) == (1, 2)
+        assert made.stats.tokens == 2
 
 
 async def test_a_length_that_is_reached_is_said_and_a_server_that_counts_nothing_is_estimated() -> None:
@@ -125,7 +125,6 @@ async def test_a_fault_is_survived(fault: str) -> None:
         completion = await complete(made)
         assert (completion.text, completion.finish_reason) == (ANSWER, "stop")
         assert len(server.asked) == 2
-        assert made.stats.completions == 1
 
 
 async def test_what_was_cut_off_costs_too() -> None:
@@ -234,7 +233,6 @@ async def test_a_cancelled_request_ends_at_once_on_both_sides() -> None:
         while not server.left:
             await asyncio.sleep(0.01)
         assert server.left[0] - start < 5.0
-        assert (made.stats.aborted, made.stats.completions) == (1, 0)
 
 
 async def test_a_start_says_what_is_wrong() -> None:
@@ -289,7 +287,7 @@ async def test_it_takes_no_adapter() -> None:
 @given(st.text(st.characters()))
 def test_a_prompt_can_be_had_back_from_its_ids(text: str) -> None:
     ids = PlainText().chat(text)
-    assert PlainText.decode(ids) == text
+    assert PlainText.whole_text(ids) == text
     assert len(ids) == -(-len(text.encode("utf-8", "surrogatepass")) // 3)
     assert all(0 < number < 1 << 31 for number in ids)
 

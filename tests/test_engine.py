@@ -8,18 +8,17 @@ import subprocess
 import sys
 import tempfile
 import threading
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.tiny import write_model
+from ttsd.backbone import load_base
 from ttsd.config import Config
-from ttsd.machine.gpus import GIB, Hardware
+from ttsd.errors import InfrastructureError
 from ttsd.nouns import Example, Prompt
 from ttsd.record.claims import state_of
-from ttsd.running.bring_up import bring_up
 from ttsd.running.engine import (
     FrozenPolicy,
     LoraPolicy,
@@ -27,10 +26,9 @@ from ttsd.running.engine import (
     load_tokenizer,
     open_engine,
     scratch_folder,
-    shares_gpu,
 )
 from ttsd.running.shared_time import Spending
-from ttsd.sampling.background import in_background
+from ttsd.sampling.kinds import SAMPLERS, SamplerKind
 from ttsd.sampling.transformers_sampler import HfSampler
 from ttsd.training.trainer import Trainer
 
@@ -137,14 +135,6 @@ async def test_every_policy_samples_from_where_runs_start(tmp_path: Path, sample
 
 
 @pytest.mark.parametrize(
-    ("sampler", "gpu", "shares"), [("vllm", 80, True), ("vllm", 0, False), ("transformers", 80, False)]
-)
-def test_vllm_and_trainer_divide_a_gpu_where_there_is_one(sampler: str, gpu: float, shares: bool) -> None:
-    config = Config.model_validate({"model": {"sampler": sampler}})
-    assert shares_gpu(config, Hardware(gpu * GIB, 100 * GIB)) == shares
-
-
-@pytest.mark.parametrize(
     ("model", "differ"),
     [
         ({}, False),
@@ -181,25 +171,33 @@ def test_adapters_of_processes_that_ended_are_removed_and_those_of_living_ones_a
         left[1].rmdir()
 
 
-@pytest.mark.parametrize("in_turn", [True, False])
-async def test_the_trainer_goes_to_a_shared_card_only_after_the_sampler(in_turn: bool) -> None:
-    """vLLM counts what goes of the card while it starts as its own; elsewhere both start side by side."""
-    events: list[str] = []
-    begun = threading.Event()
+async def test_the_trainer_comes_to_a_gpu_only_after_a_sampler_with_weights_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM counts what goes of the GPU while it starts as its own. The other sampler needs the trainer's base."""
+    import ttsd.training.trainer
 
-    async def start() -> None:
-        events.append("sampler starts")
-        if not in_turn:
-            await asyncio.to_thread(begun.wait, 60)
-        events.append("sampler stands ready")
+    class Own(HfSampler):
+        async def start(self) -> None:
+            events.append("sampler starts")
+            self._base = load_base(self.parts.path, dtype="float32")
 
-    def load() -> str:
+        async def complete(self, *args: Any, **kwargs: Any) -> Any:
+            raise InfrastructureError("enough")
+
+    def load(*args: Any, **kwargs: Any) -> Trainer:
         events.append("trainer loads")
-        begun.set()
-        return "trainer"
+        return Trainer(*args, **kwargs)
 
-    loading = cache(lambda: in_background(load))
-    assert await bring_up(start, loading, in_turn=in_turn) == "trainer"
-    assert events[-1] == ("trainer loads" if in_turn else "sampler stands ready")
-    assert events[0] == "sampler starts" or not in_turn
-    assert len(events) == 3
+    monkeypatch.setattr(ttsd.training.trainer, "Trainer", load)
+    path = str(write_model(tmp_path / "model"))
+    for own in (True, False):
+        events: list[str] = []
+        monkeypatch.setitem(SAMPLERS, "own", SamplerKind(__name__, "Own", own, 1, ("transformers",)))
+        monkeypatch.setattr(sys.modules[__name__], "Own", Own, raising=False)
+        config = Config.model_validate({"model": {"path": path, "sampler": "own", "dtype": "float32"}})
+        config = config.changed("model", kv_cache_gib=0.5, max_model_len=256)
+        with pytest.raises(InfrastructureError, match="enough"):
+            async with open_engine(config, load_tokenizer(config)):
+                pass
+        assert events == ["sampler starts", "trainer loads"][:: 1 if own else -1]

@@ -59,7 +59,7 @@ def rows(tmp_path: Path) -> Path:
 
 def read(tokenizer: Tokenizer, ids: tuple[int, ...]) -> str:
     """All of it, special tokens included."""
-    return "".join(tokenizer.token_text(token) for token in ids)
+    return "".join(tokenizer.whole_text([token]) for token in ids)
 
 
 def check(name: str, text: str) -> None:

@@ -8,12 +8,21 @@ import pytest
 import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
+from ttsd.backbone import cpu_computes_bfloat16
 from ttsd.backbone.packing import pack
 from ttsd.config import Config, load_config
 from ttsd.errors import UserError
 from ttsd.machine.gpus import GIB, Hardware, hardware_for, machine_named
-from ttsd.machine.lengths import longest_lengths
-from ttsd.machine.memory import GPU_SHARE, KV_CACHE, Memory, memory_of, number_bytes, state_bytes, vllm_cache
+from ttsd.machine.memory import (
+    GPU_SHARE,
+    KV_CACHE,
+    Memory,
+    longest_lengths,
+    memory_of,
+    number_bytes,
+    state_bytes,
+    vllm_cache,
+)
 from ttsd.machine.shape import KNOWN, Shape
 
 QWEN3_8B = {
@@ -49,7 +58,8 @@ def test_the_known_sizes_of_qwen3_8b() -> None:
 def test_counts_and_kept_activations_are_those_of_a_real_model(checkpointed: bool) -> None:
     from transformers import AttentionInterface, Qwen3Config, Qwen3ForCausalLM
 
-    from ttsd.backbone import Base, forest_attention
+    from ttsd.backbone import Base
+    from ttsd.backbone.attention import forest_attention
     from ttsd.backbone.lora import Adapter, LoraShape
 
     AttentionInterface.register("ttsd_forest", forest_attention)
@@ -137,10 +147,13 @@ def test_a_method_that_learns_nothing_has_no_trainer(sampler: str) -> None:
     assert ("trainer" in frozen.in_words(H100)) == (sampler == "transformers")
 
 
-@pytest.mark.parametrize(("dtype", "on_gpu", "on_cpu"), [("auto", 2, 4), ("float32", 4, 4), ("bfloat16", 2, 2)])
+@pytest.mark.parametrize(
+    ("dtype", "on_gpu", "on_cpu"),
+    [("auto", 2, 2 if cpu_computes_bfloat16() else 4), ("float32", 4, 4), ("bfloat16", 2, 2)],
+)
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_numbers_are_as_wide_as_the_device_computes_in(dtype: str, on_gpu: int, on_cpu: int, device: str) -> None:
-    """`device = "auto"` without a GPU is planned as the CPU that it becomes. The bundled model: float32 on a CPU."""
+    """`device = "auto"` without a GPU is planned as the CPU that it becomes."""
     config, shape = settings(model={"dtype": dtype, "device": device}), Shape.read(SMALL)
     assert (number_bytes(config, on_cpu=False), number_bytes(config, on_cpu=True)) == (on_gpu, on_cpu)
     laptop, gpu = (memory_of(config, shape, one, questions=1) for one in (Hardware(free=80 * GIB), H100))

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.families import write_family
+from tests.sampler_parts import parts
 from ttsd.backbone.attention import NAME
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.running import parity
-from ttsd.sampling.transformers_sampler import HfSampler, HfSettings
+from ttsd.sampling.transformers_sampler import HfSampler
 
 if TYPE_CHECKING:
     from ttsd.training.trainer import Trainer
@@ -29,7 +30,7 @@ def trainer(folder: Path, name: str, dtype: str, **distillation: int) -> Trainer
 
 
 async def check(made: Trainer) -> dict[str, float]:
-    sampler = HfSampler(HfSettings(max_tokens=32, stop_token_ids=()), str, lambda: made.base)
+    sampler = HfSampler(parts(base=made.base))
     await sampler.start()
     try:
         return await parity.check_parity(sampler, made, PROMPT, longest=LONGEST)
@@ -121,9 +122,5 @@ async def test_states_that_the_sampler_does_not_find_are_refused_at_its_start(
     from ttsd.backbone import load_base
 
     folder = str(write_family(kind, tmp_path, settings))
-    sampler = HfSampler(
-        HfSettings(max_tokens=8, stop_token_ids=()), str, lambda: load_base(folder, dtype="float32", threads=1)
-    )
     with pytest.raises(UserError, match=r"use model\.sampler=vllm|choose another model"):
-        await sampler.start()
-    await sampler.close()
+        await HfSampler(parts(base=load_base(folder, dtype="float32", threads=1))).start()

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch  # noqa: TID253
 
-from ttsd.backbone import cpu_threads, processor, resolve, resolved_dtype
+from ttsd.backbone import cpu_threads, processor, resolved_dtype
 from ttsd.backbone.base import _placement
-from ttsd.config import Config
+from ttsd.config import Config, load_config
 
 
 def as_if(monkeypatch: pytest.MonkeyPatch, **capabilities: bool) -> None:
@@ -28,13 +28,13 @@ def test_auto_is_bfloat16_where_the_processor_computes_it(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], expected: str
 ) -> None:
     as_if(monkeypatch, **capabilities)
-    assert resolved_dtype("auto", "cpu", "some/model") == expected
-    assert resolved_dtype("float16", "cpu", "some/model") == "float16"
+    assert resolved_dtype("auto", "cpu") == expected
+    assert resolved_dtype("float16", "cpu") == "float16"
 
 
-def test_the_bundled_model_stays_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    as_if(monkeypatch, avx512_bf16=True)
-    assert {resolved_dtype("auto", "cpu", path) for path in ("micro", resolve("micro"))} == {"float32"}
+def test_the_bundled_model_stays_in_float32() -> None:
+    """It is too small to gain speed, and its steps are large. Its own configuration says so, whoever names it."""
+    assert {load_config(*named).model.dtype for named in ([], ["micro"], [None, ["model.path=micro"]])} == {"float32"}
 
 
 def test_this_processors_capabilities_can_be_asked_for() -> None:
@@ -45,15 +45,14 @@ def test_memory_of_freed_tensors_is_kept_for_the_next_until_it_is_returned() -> 
     """In a process of its own: a large tensor is made and freed again and again, and the system clears no new page."""
     script = (
         "import resource, torch; from ttsd.backbone import processor\n"
-        "kept = processor.keep_freed_memory()\n"
+        "processor.keep_freed_memory()\n"
         "def pages(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "def work(): return [torch.zeros(16 << 20).sum().item() for _ in range(5)]\n"
         "work(); before = pages(); work(); again = pages() - before\n"
-        "processor.return_freed_memory(); before = pages(); work(); print(kept, again, pages() - before)"
+        "processor.return_freed_memory(); before = pages(); work(); print(again, pages() - before)"
     )
-    kept, again, returned = subprocess.check_output([sys.executable, "-c", script], text=True).split()
-    assert kept == str(platform.libc_ver()[0] == "glibc")
-    assert kept == "False" or int(again) < 1000 < int(returned)  # 5 x 64 MiB are 81,920 pages
+    again, returned = subprocess.check_output([sys.executable, "-c", script], text=True).split()
+    assert int(again) < 1000 < int(returned)  # 5 x 64 MiB are 81,920 pages
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has heaps for threads")

@@ -6,19 +6,19 @@ import asyncio
 import math
 import random
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.sampler_parts import parts
 from tests.tiny import write_model
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError, UserError
 from ttsd.nouns import Completion
 from ttsd.running import parity
 from ttsd.sampling.protocol import AdapterRef, check_new, checked_length, checked_logprobs, resident
-from ttsd.sampling.transformers_sampler import HfSampler, HfSettings
+from ttsd.sampling.transformers_sampler import HfSampler
 
 if TYPE_CHECKING:
     from ttsd.backbone import Base
@@ -59,8 +59,7 @@ def refs(trainer: Trainer, tmp_path: Path) -> list[AdapterRef]:
 
 
 def _sampler(base: Base, **changes: Any) -> HfSampler:
-    settings = HfSettings(**{"max_tokens": 24, "stop_token_ids": (STOP,), **changes})
-    return HfSampler(settings, lambda ids: " ".join(map(str, ids)), lambda: base)
+    return HfSampler(parts(base=base, **{"stop": (STOP,), **changes}))
 
 
 def _distance(first: Sequence[float], second: Sequence[float]) -> float:
@@ -97,7 +96,6 @@ async def test_completions_agree_with_the_trainer(sampler: HfSampler, trainer: T
         assert completion.finish_reason == ("stop" if ids[-1] == STOP else "length")
         assert completion.text == " ".join(map(str, ids))
         assert completion.adapter_version == (1 if ref else 0)
-    assert sampler.stats.completions == len(drawn)
     assert sampler.stats.tokens == sum(len(completion.token_ids) for completion in drawn)
 
 
@@ -116,7 +114,7 @@ async def test_a_swap_leaves_no_stale_weights(sampler: HfSampler, trainer: Train
 
 
 async def test_a_cancelled_completion_ends_and_the_others_go_on(trainer: Trainer) -> None:
-    sampler = _sampler(trainer.base, stop_token_ids=())
+    sampler = _sampler(trainer.base, stop=())
     await sampler.start()
     long = [asyncio.create_task(sampler.complete(PROMPT, None, max_tokens=1000)) for _ in range(4)]
     while not sampler.stats.tokens:
@@ -127,12 +125,11 @@ async def test_a_cancelled_completion_ends_and_the_others_go_on(trainer: Trainer
     assert all(isinstance(end, asyncio.CancelledError) for end in ended)
     completion = await asyncio.wait_for(sampler.complete(PROMPT, None, max_tokens=5), 10)
     assert (len(completion.token_ids), completion.finish_reason) == (5, "length")
-    assert (sampler.stats.aborted, sampler.stats.completions) == (4, 1)
     await sampler.close()
 
 
 async def test_closing_fails_what_is_under_way(trainer: Trainer) -> None:
-    sampler = _sampler(trainer.base, stop_token_ids=())
+    sampler = _sampler(trainer.base, stop=())
     with pytest.raises(InfrastructureError, match="call start"):
         await sampler.health()
     await sampler.start()
@@ -147,7 +144,7 @@ async def test_closing_fails_what_is_under_way(trainer: Trainer) -> None:
 
 
 async def test_a_completion_is_delivered_when_it_ends(trainer: Trainer) -> None:
-    sampler = _sampler(trainer.base, stop_token_ids=tuple(range(40)), max_tokens=200)
+    sampler = _sampler(trainer.base, stop=tuple(range(40)), max_tokens=200)
     await sampler.start()
     drawing = [asyncio.create_task(sampler.complete(PROMPT, None)) for _ in range(16)]
     done, waiting = await asyncio.wait(drawing, return_when=asyncio.FIRST_COMPLETED)
@@ -159,7 +156,7 @@ async def test_a_completion_is_delivered_when_it_ends(trainer: Trainer) -> None:
 
 
 async def test_a_request_joins_the_batch_that_is_drawn(trainer: Trainer) -> None:
-    sampler = _sampler(trainer.base, stop_token_ids=(), max_tokens=1500)
+    sampler = _sampler(trainer.base, stop=(), max_tokens=1500)
     await sampler.start()
     first = asyncio.create_task(sampler.complete(PROMPT, None))
     while not sampler.stats.tokens:
@@ -173,9 +170,11 @@ async def test_a_request_joins_the_batch_that_is_drawn(trainer: Trainer) -> None
     await sampler.close()
 
 
-async def test_nobody_joins_while_another_adapter_waits(sampler: HfSampler, refs: list[AdapterRef]) -> None:
+async def test_nobody_joins_while_another_adapter_waits(
+    sampler: HfSampler, trainer: Trainer, refs: list[AdapterRef]
+) -> None:
     await sampler.swap(None, refs[0])
-    sampler.settings = replace(sampler.settings, stop_token_ids=())
+    sampler.parts = parts(base=trainer.base)
     requests = [asyncio.create_task(sampler.complete(PROMPT, None, max_tokens=1500))]
     while not sampler.stats.tokens:
         await asyncio.sleep(0.01)
@@ -223,7 +222,7 @@ class Deaf(HfSampler):
 
 
 async def test_a_sampler_that_ignores_adapters_is_found_out(trainer: Trainer) -> None:
-    sampler = Deaf(HfSettings(max_tokens=24, stop_token_ids=(STOP,)), str, lambda: trainer.base)
+    sampler = Deaf(parts(base=trainer.base, stop=(STOP,)))
     await sampler.start()
     with pytest.raises(InfrastructureError, match="the sampler ignores adapters"):
         await parity.check_parity(sampler, trainer, PROMPT)

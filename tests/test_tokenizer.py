@@ -148,7 +148,7 @@ def test_an_answer_ends_at_the_turn_end_of_the_template_and_where_any_file_says(
     family = FAMILIES[name]
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [7, 9]}))
     tokenizer = Tokenizer.load(str(write(tmp_path, family, eos=[8, 9])))
-    ends = [tokenizer.token_text(token) for token in tokenizer.stop_token_ids]
+    ends = [tokenizer.whole_text([token]) for token in tokenizer.stop_token_ids]
     assert family.special[0] in ends
     assert family.end in ends
     assert {7, 8, 9} < set(tokenizer.stop_token_ids)
@@ -159,9 +159,9 @@ DATED = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}<|user|>{{ m.conte
 
 def test_a_template_names_one_date_for_a_whole_run(tmp_path: Path) -> None:
     folder = str(write(tmp_path, FAMILIES["phi 3"], template=DATED))
-    tokenizer = Tokenizer.load(folder, today=date(2026, 11, 28))
+    tokenizer = Tokenizer.load(folder).on(date(2026, 11, 28))
     assert tokenizer.whole_text(tokenizer.chat("x")).startswith("28 Nov 2026")
-    assert tokenizer.on(date(2026, 11, 29)).chat("x") == Tokenizer.load(folder, today=date(2026, 11, 29)).chat("x")
+    assert tokenizer.on(date.today()).chat("x") == Tokenizer.load(folder).chat("x")
 
 
 @pytest.mark.parametrize(

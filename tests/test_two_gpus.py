@@ -14,7 +14,7 @@ import torch  # noqa: TID253
 
 from tests.fakes import QUESTION, judge_by_word
 from tests.tiny import write_model
-from ttsd.backbone import Base, device_named
+from ttsd.backbone import device_named
 from ttsd.config import Config, Model, load_config
 from ttsd.errors import UserError
 from ttsd.loop import Rules, learn
@@ -25,10 +25,9 @@ from ttsd.machine.shape import KNOWN, Shape
 from ttsd.methods import METHODS, MethodOnQuestion
 from ttsd.nouns import Step
 from ttsd.prompts import PromptWriter
-from ttsd.running.engine import LoraPolicy, load_tokenizer, open_engine, shares_gpu
+from ttsd.running.engine import LoraPolicy, load_tokenizer, open_engine
 from ttsd.running.shared_time import Spending
-from ttsd.sampling.kinds import SamplerParts, sampler_named
-from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
+from ttsd.sampling.kinds import SamplerParts
 from ttsd.sampling.vllm_sampler.launch import _check_device
 from ttsd.training.trainer import Trainer
 
@@ -76,13 +75,12 @@ def test_one_setting_says_where_sampler_and_trainer_are(
 ) -> None:
     model = Model(device=device, tensor_parallel_size=parallel, sampler="vllm")
     assert (model.sampler_on, model.trainer_on, model.apart, model.gpus) == (sampler_on, trainer_on, apart, gpus)
-    assert shares_gpu(Config(model=model), Hardware(GIB)) != apart
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_here_is_named_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"cuda:0 is wanted in \[model\], but PyTorch finds no CUDA device here"):
+    with pytest.raises(UserError, match=r"cuda:0\+cuda:1 names a GPU, but the machine has no GPU; name another"):
         hardware_for(Model(device="cuda:0+cuda:1"))
     with pytest.raises(UserError, match=r"cuda:3 is wanted"):
         Trainer("nowhere", Config(model=Model(device="cuda:3")))
@@ -143,7 +141,7 @@ class Platform:
     [("auto", (90,), False), ("cuda:1", (80, 89), False), ("cuda:0", (80, 89), True), ("auto", (), True)],
 )
 def test_eight_bits_need_a_gpu_that_computes_in_them(device: str, capabilities: tuple[int, ...], refused: bool) -> None:
-    settings = VllmSettings(model="m", max_tokens=8, stop_token_ids=(), device=device, quantization="fp8")
+    settings = Model(device=device, quantization="fp8")
     with pytest.raises(UserError, match="quantization=fp8 needs") if refused else nullcontext():
         _check_device(settings, Platform(*capabilities))
 
@@ -172,27 +170,17 @@ def test_two_small_gpus_hold_what_one_of_them_can_not() -> None:
         vllm_cache(config(*TWO), QWEN, Hardware(17 * GIB, trainer_gpu=80 * GIB), 1)
 
 
-def started_with(*overrides: str) -> VllmSettings:
-    """Returns what an engine of these settings gives vLLM."""
-    settings, micro = config(*overrides), load_config("micro")
-
-    def no_base() -> Base:
-        raise AssertionError("vLLM loads weights of its own")
-
-    parts = SamplerParts(settings, "folder", load_tokenizer(micro), 1, 0, 1, no_base, GIB_BYTES, 0.5)
-    sampler = sampler_named("vllm").made(parts)
-    assert isinstance(sampler, VllmSampler)
-    return sampler.settings
-
-
 GIB_BYTES = int(GIB)
 
 
 @cache
 def arguments(*overrides: str) -> dict[str, Any]:
-    from ttsd.sampling.vllm_sampler.settings import engine_args
+    from ttsd.sampling.vllm_sampler.launch import engine_args
 
-    return engine_args(started_with(*overrides), "cuda")
+    parts = SamplerParts(
+        config(*overrides), "folder", load_tokenizer(load_config("micro")), 1, 0, 1, None, GIB_BYTES, 0.5
+    )
+    return engine_args(parts, "cuda")
 
 
 @pytest.mark.slow

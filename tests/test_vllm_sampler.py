@@ -20,6 +20,7 @@ import pytest
 import pytest_asyncio
 
 from tests.in_sandbox import lives
+from tests.sampler_parts import parts
 from tests.tiny import write_model
 from ttsd.config import Config, load_config
 from ttsd.errors import InfrastructureError, UserError
@@ -28,10 +29,10 @@ from ttsd.machine.gpus import GIB, Hardware
 from ttsd.machine.memory import vllm_cache
 from ttsd.machine.shape import KNOWN
 from ttsd.nouns import Completion
-from ttsd.sampling.kinds import VLLM
+from ttsd.sampling.kinds import VLLM, SamplerParts
 from ttsd.sampling.protocol import AdapterRef
-from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
-from ttsd.sampling.vllm_sampler.settings import MAX_BATCHED_TOKENS, engine_args, lora_slots
+from ttsd.sampling.vllm_sampler import VllmSampler
+from ttsd.sampling.vllm_sampler.launch import MAX_BATCHED_TOKENS, engine_args, lora_slots
 
 if TYPE_CHECKING:
     from ttsd.backbone import Base
@@ -51,13 +52,13 @@ AdapterMaker = Callable[[str, int], AdapterRef]
 
 OWNER = """
 import asyncio, multiprocessing, signal, sys
-from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
+from tests.sampler_parts import parts
+from ttsd.sampling.vllm_sampler import VllmSampler
 
 async def main(model):
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, lambda: print("interrupted", flush=True))
-    settings = VllmSettings(model=model, max_tokens=16, stop_token_ids=(), adapters=0, kv_cache_bytes=50 << 20)
-    sampler = VllmSampler(settings, str)
+    sampler = VllmSampler(parts(model, max_tokens=16, cache_bytes=50 << 20))
     await sampler.start()
     print(*(child.pid for child in multiprocessing.active_children()), flush=True)
     while await asyncio.to_thread(sys.stdin.readline):
@@ -124,7 +125,7 @@ def engine(owner: subprocess.Popen[str]) -> int:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def sampler(model: Path, owner: object) -> AsyncIterator[VllmSampler]:
-    sampler = VllmSampler(settings(model), decode=lambda ids: " ".join(map(str, ids)))
+    sampler = VllmSampler(settings(model))
     await sampler.start()
     yield sampler
     await sampler.close()
@@ -132,15 +133,9 @@ async def sampler(model: Path, owner: object) -> AsyncIterator[VllmSampler]:
     shutil.rmtree(sampler._launch.folder, ignore_errors=True)  # kept for the log, as the last test kills the engine
 
 
-def settings(folder: Path, **changes: Any) -> VllmSettings:
-    defaults = {
-        "max_tokens": 64,
-        "stop_token_ids": (STOP,),
-        "adapters": 3,
-        "max_lora_rank": RANK,
-        "kv_cache_bytes": CACHE_MIB << 20,
-    }
-    return VllmSettings(**{"model": str(folder), "dtype": "float32", **defaults, **changes})
+def settings(path: object, **changes: Any) -> SamplerParts:
+    defaults = {"max_tokens": 64, "stop": (STOP,), "adapters": 3, "rank": RANK, "cache_bytes": CACHE_MIB << 20}
+    return parts(str(path), **{"dtype": "float32", **defaults, **changes})
 
 
 def reference(base: Base, ref: AdapterRef | None, prompt: Sequence[int], completion: Completion) -> list[float]:
@@ -164,11 +159,11 @@ async def test_an_import_of_vllm_is_not_waited_for(model: Path) -> None:
     interrupted = """
 import asyncio, os, sys
 from ttsd.sampling.background import unfinished
-from ttsd.sampling.vllm_sampler import VllmSampler, VllmSettings
+from tests.sampler_parts import parts
+from ttsd.sampling.vllm_sampler import VllmSampler
 
 async def main(model):
-    settings = VllmSettings(model=model, max_tokens=16, stop_token_ids=())
-    starting = asyncio.create_task(VllmSampler(settings, str).start())
+    starting = asyncio.create_task(VllmSampler(parts(model, max_tokens=16)).start())
     await asyncio.sleep(0.2)
     starting.cancel()
     await asyncio.gather(starting, return_exceptions=True)
@@ -185,7 +180,7 @@ asyncio.run(main(sys.argv[1]))
 
 async def test_start_that_is_cancelled_leaves_no_process(model: Path, owner: object) -> None:
     before = set(multiprocessing.active_children())
-    starting = asyncio.create_task(VllmSampler(settings(model), str).start())
+    starting = asyncio.create_task(VllmSampler(settings(model)).start())
     while not set(multiprocessing.active_children()) - before:
         await asyncio.sleep(0.1)
     starting.cancel()
@@ -315,7 +310,7 @@ async def test_two_questions_that_swap_at_once_disturb_no_third(
     for at, task in enumerate(decoding, start=7):
         completion = await task
         assert distance(completion.logprobs, reference(base, c, (5, 6, at), completion)) < 1e-4
-    assert counting.most == lora_slots(sampler.settings)
+    assert counting.most == lora_slots(sampler.parts)
     for ref in (a, b, c):
         await sampler.drop(ref)
     assert not await sampler._engine.list_loras()
@@ -333,7 +328,6 @@ async def test_the_size_of_the_cache_and_what_it_could_not_hold_are_told(sampler
 
 
 async def test_cancelling_frees_the_engine_at_once(sampler: VllmSampler) -> None:
-    aborted = sampler.stats.aborted
     drawing = [asyncio.create_task(sampler.complete((5, at), None, max_tokens=1900)) for at in range(5, 13)]
     await asyncio.sleep(0.5)
     for task in drawing:
@@ -341,7 +335,6 @@ async def test_cancelling_frees_the_engine_at_once(sampler: VllmSampler) -> None
     finished = await asyncio.gather(*drawing, return_exceptions=True)
     cut = sum(isinstance(end, asyncio.CancelledError) for end in finished)
     assert cut >= 1
-    assert sampler.stats.aborted == aborted + cut
     tokens = sampler.stats.tokens
     await asyncio.sleep(0.3)
     assert sampler.stats.tokens == tokens
@@ -384,15 +377,15 @@ async def test_full_slots_leave_the_base_alone_and_take_no_more(
     [
         ({"max_model_len": 4096}, "max_model_len \\(4096\\) is greater"),
         ({"device": "cuda"}, "model.device=cuda but the installed vLLM runs on cpu"),
-        ({"model": "/no/such/folder"}, r"can't use the model '/no/such/folder'"),
-        ({"kv_cache_bytes": 1 << 20}, r"too small for one text of full length: .* raise model\.kv_cache_gib, or lower"),
-        ({"max_lora_rank": 513}, "lora.rank=513 is more than the 512"),
+        ({"path": "/no/such/folder"}, r"can't use the model '/no/such/folder'"),
+        ({"cache_bytes": 1 << 20}, r"too small for one text of full length: .* raise model\.kv_cache_gib, or lower"),
+        ({"rank": 513}, "lora.rank=513 is more than the 512"),
     ],
 )
 async def test_start_refuses_what_cannot_be(
     sampler: VllmSampler, model: Path, changes: dict[str, Any], sentence: str
 ) -> None:
-    refused = VllmSampler(settings(model, **changes), str)
+    refused = VllmSampler(settings(**{"path": str(model), **changes}))
     with pytest.raises(UserError, match=sentence) as caught:
         await refused.start()
     assert "\n" not in str(caught.value)
@@ -404,9 +397,7 @@ async def test_vllm_is_started_with_what_the_plan_counts_with() -> None:
     """On a GPU with the cache that is planned; on any device with the sequences that `capacity` assumes."""
     config = load_config(model="Qwen/Qwen3-8B", overrides=["model.sampler=vllm", "distillation.checkpoint_over=0"])
     cache_bytes, share = vllm_cache(config, KNOWN["Qwen/Qwen3-8B"], Hardware(79.1 * GIB), 1)
-    wanted = VllmSettings(
-        model="m", max_tokens=8192, stop_token_ids=(), kv_cache_bytes=cache_bytes, gpu_memory_utilization=share
-    )
+    wanted = parts("m", max_tokens=8192, adapters=1, cache_bytes=cache_bytes, gpu_share=share)
     for device in ("cuda", "cpu"):
         arguments = engine_args(wanted, device)
         assert arguments["kv_cache_memory_bytes"] == cache_bytes
@@ -421,7 +412,7 @@ async def test_vllm_is_started_with_what_the_plan_counts_with() -> None:
 async def test_start_without_vllm_says_what_to_do(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(UserError, match=r"vLLM is not installed; .*model\.sampler=transformers"):
-        await VllmSampler(settings(model), str).start()
+        await VllmSampler(settings(model)).start()
 
 
 async def test_an_engine_that_dies_is_an_infrastructure_fault(sampler: VllmSampler) -> None:

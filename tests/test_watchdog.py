@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from concurrent.futures import Future
 
-import pytest
-
-from ttsd.running.bring_up import bring_up
 from ttsd.running.shared_time import Shared, Spending
-from ttsd.running.watchdog import Watched, silent_things, speaker
-from ttsd.sampling.background import in_background
+from ttsd.running.watchdog import Watched, silent_things, speaker, waiting_for
 
 
 async def test_only_what_is_used_and_does_not_move_is_named_and_more_and_more_rarely() -> None:
@@ -46,54 +40,11 @@ async def test_only_what_is_used_and_does_not_move_is_named_and_more_and_more_ra
     assert silent_things(watched, now, 300) == []
 
 
-@pytest.mark.parametrize(("in_turn", "named"), [(True, ["sampler"]), (False, ["sampler", "trainer"])])
-async def test_who_is_long_in_loading_is_named(in_turn: bool, named: list[str]) -> None:
+async def test_who_is_long_in_loading_is_named() -> None:
     said = list[str]()
     speaker.set(said.append)
-    sampler, trainer = asyncio.Event(), threading.Event()
-
-    def load() -> str:
-        assert trainer.wait(60)
-        return "trainer"
-
-    future = in_background(load)
-    starting = bring_up(lambda: _when(sampler), lambda: future, in_turn=in_turn, quiet_seconds=0.2)
-    task = asyncio.create_task(starting)
-    until = time.monotonic() + 30
-    while len(said) < len(named) and time.monotonic() < until:
-        await asyncio.sleep(0.02)
-    assert sorted({line.partition("for the ")[2].split()[0] for line in said}) == named
-    assert "1 waiting for the sampler to start since " in "".join(said)
-    sampler.set()
-    trainer.set()
-    assert await task == "trainer"
-
-
-async def _when(event: asyncio.Event) -> None:
-    await event.wait()
-
-
-async def test_a_sampler_that_asks_for_the_trainers_base_gets_the_one_that_is_loading() -> None:
-    loads = list[str]()
-
-    def load() -> str:
-        loads.append("base")
-        time.sleep(0.1)
-        return "base"
-
-    first = threading.Event()
-
-    def begin() -> Future[str]:
-        """As slow between looking and keeping as `functools.cache` may be."""
-        if not kept:
-            first.wait(0.1)
-            kept.append(in_background(load))
-        return kept[0]
-
-    kept = list[Future[str]]()
-
-    async def start() -> None:
-        await asyncio.to_thread(lambda: begin().result())
-
-    assert await bring_up(start, begin, in_turn=False) == "base"
-    assert loads == ["base"]
+    async with waiting_for("sampler to start", quiet_seconds=0.2):
+        until = time.monotonic() + 30
+        while not said and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+    assert "1 waiting for the sampler to start since " in said[0]

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import logging
 
-from ttsd.backbone.attention import forest_attention
 from ttsd.backbone.base import Base, frozen, load_base
+from ttsd.backbone.cache import KEPT_PROMPTS_BYTES, Prefixes
 from ttsd.backbone.exported import plain_logprobs, plain_model, write_merged
 from ttsd.backbone.files import check_weight_files, model_sizes, replacing
-from ttsd.backbone.generation import FinishReason, Generated, check_decodes, generate
+from ttsd.backbone.generation import Generated, check_decodes, generate
 from ttsd.backbone.lora import Adapter, LoraShape
 from ttsd.backbone.model_folder import resolve
 from ttsd.backbone.peft_folder import check_loads
-from ttsd.backbone.prefixes import KEPT_PROMPTS_BYTES, Prefixes
 from ttsd.backbone.processor import (
     cpu_computes_bfloat16,
     cpu_threads,
@@ -36,7 +35,6 @@ __all__ = [
     "KEPT_PROMPTS_BYTES",
     "Adapter",
     "Base",
-    "FinishReason",
     "Generated",
     "LoraShape",
     "Prefixes",
@@ -47,7 +45,6 @@ __all__ = [
     "cpu_computes_bfloat16",
     "cpu_threads",
     "device_named",
-    "forest_attention",
     "frozen",
     "generate",
     "load_base",

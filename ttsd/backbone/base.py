@@ -311,17 +311,17 @@ def load_base(
     if device_named(device).type == "cpu":
         torch.set_num_threads(threads or cpu_threads(None, alone=False))
         keep_freed_memory()
-    model = load_weights(path, **loading_options(path, dtype, device, quantize))
+    model = load_weights(path, **loading_options(dtype, device, quantize))
     return frozen(model, path, gradient_checkpointing=gradient_checkpointing, max_model_len=max_model_len)
 
 
-def loading_options(path: str, dtype: str, device: str, quantize: Literal["none", "nf4"]) -> dict[str, Any]:
-    """Returns the options of `from_pretrained` that load the model at `path` in this precision to this device."""
+def loading_options(dtype: str, device: str, quantize: Literal["none", "nf4"]) -> dict[str, Any]:
+    """Returns the options of `from_pretrained` that load a model in this precision to this device."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     place = device_named(device)
-    number = getattr(torch, resolved_dtype(dtype, place.type, path))
+    number = getattr(torch, resolved_dtype(dtype, place.type))
     options = {"dtype": number, **_placement(place)}
     if quantize == "nf4":
         options |= {"quantization_config": _four_bits(number), "device_map": {"": place}}

@@ -1,4 +1,4 @@
-"""transformers' cache of keys, values and recurrent states, for rows that come and go."""
+"""transformers' cache of keys, values and recurrent states, for rows that come and go; and what prompts left in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Any
 import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
+from ttsd.backbone.packing import Tokens
 from ttsd.errors import UserError
+
+Layers = list[tuple[Tensor, Tensor]]  # keys and values of each layer, (1, heads, tokens, size)
+
+KEPT_PROMPTS_BYTES = 256 << 20
+_KNOWN = {
+    "DynamicLayer", "DynamicSlidingWindowLayer", "LinearAttentionAndFullAttentionLayer", "LinearAttentionLayer",
+}  # fmt: skip
 
 
 def new_cache(model: Any) -> Any:
@@ -17,24 +25,15 @@ def new_cache(model: Any) -> Any:
     Layers with a sliding window keep all keys: their mask says which ones count, and rows of different lengths join.
     UserError: the layers keep something else.
     """
-    from transformers import DynamicCache, cache_utils
+    from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
     cache = DynamicCache(config=model.config)
-    strange = sorted({type(layer).__name__ for layer in cache.layers} - {one.__name__ for one in _known(cache_utils)})
+    strange = sorted({type(layer).__name__ for layer in cache.layers} - _KNOWN)
     if strange:
         raise UserError(f"the transformers sampler can't join rows of {strange[0]}; use model.sampler=vllm")
     cache.layers = [DynamicLayer() if type(layer) is DynamicSlidingWindowLayer else layer for layer in cache.layers]
     return cache
-
-
-def _known(kinds: Any) -> tuple[type, ...]:
-    return (
-        kinds.DynamicLayer,
-        kinds.DynamicSlidingWindowLayer,
-        kinds.LinearAttentionLayer,
-        kinds.LinearAttentionAndFullAttentionLayer,
-    )
 
 
 def only_keys(cache: Any) -> bool:
@@ -55,11 +54,6 @@ def check_filled(model: Any, cache: Any) -> None:
             raise UserError(
                 "the model keeps states where the transformers sampler does not find them; use model.sampler=vllm"
             )
-
-
-def select(cache: Any, rows: Tensor) -> None:
-    """Keeps the given rows, in that order."""
-    cache.reorder_cache(rows)
 
 
 def join(into: Any, caches: Sequence[Any], widths: Sequence[int]) -> Any:
@@ -102,3 +96,35 @@ def _join_states(target: Any, layers: Sequence[Any]) -> None:
     target.device, target.dtype = first.device, first.dtype
     target.conv_kernel_size = dict(first.conv_kernel_size)
     target.has_previous_state = dict(first.has_previous_state)
+
+
+class Prefixes:
+    """Keys and values of prompts that were read, so that no beginning which prompts share is read twice.
+
+    They are of one base with one adapter; a change of either needs new ones. The newest prompts are kept.
+    """
+
+    def __init__(self, most_bytes: int = KEPT_PROMPTS_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._read: dict[Tokens, Layers] = {}
+
+    def longest(self, prompt: Tokens) -> Layers:
+        """Returns what is known of the beginning of `prompt`, its last token left out; no layers where nothing is."""
+        best = max(self._read, key=lambda read: _alike(read, prompt), default=())
+        length = min(_alike(best, prompt), len(prompt) - 1)
+        if not length:
+            return []
+        return [(keys[:, :, :length], values[:, :, :length]) for keys, values in self._read[best]]
+
+    def keep(self, prompt: Tokens, cache: Any) -> None:
+        """Keeps what the cache of transformers holds after `prompt` alone was read."""
+        self._read.pop(prompt, None)
+        self._read[prompt] = [(layer.keys, layer.values) for layer in cache.layers]
+        while sum(part.nbytes for read in self._read.values() for pair in read for part in pair) > self._most_bytes:
+            del self._read[next(iter(self._read))]
+
+
+def _alike(read: Sequence[int], prompt: Sequence[int]) -> int:
+    """Returns how many tokens both begin with."""
+    pairs = enumerate(zip(read, prompt, strict=False))
+    return next((at for at, (one, other) in pairs if one != other), min(len(read), len(prompt)))

@@ -26,7 +26,7 @@ def plain_model(
     """Returns the model of transformers at `path`, with PEFT's adapter of the folder `adapter`, as a user loads it."""
     from peft import PeftModel
 
-    model = load_weights(path, **loading_options(path, dtype, device, quantize)).eval()
+    model = load_weights(path, **loading_options(dtype, device, quantize)).eval()
     rope.fix_rope(model, max_model_len or rope.own_length(model.config))
     return model if adapter is None else PeftModel.from_pretrained(model, str(adapter)).eval()
 

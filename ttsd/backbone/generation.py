@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,10 +11,9 @@ import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
 from ttsd.backbone.base import Base
-from ttsd.backbone.cache import check_filled, join, new_cache, only_keys, select
+from ttsd.backbone.cache import Prefixes, check_filled, join, new_cache, only_keys
 from ttsd.backbone.head import body_of
 from ttsd.backbone.lora import Adapter, Prepared
-from ttsd.backbone.prefixes import Prefixes
 from ttsd.errors import InfrastructureError, UserError
 
 _TOKENS_BETWEEN_JOINS = 8  # a join copies the cache
@@ -35,7 +33,7 @@ def generate(
     max_tokens: int,
     temperature: float = 1.0,
     stop_token_ids: Sequence[int] = (),
-    seed: int | None = None,
+    seed: int = 0,
     should_stop: Callable[[int], bool] = lambda row: False,
     on_end: Callable[[int, Generated], None] = lambda row, generated: None,
     more: Callable[[int], Sequence[Sequence[int]]] = lambda sampled_now: (),
@@ -43,13 +41,13 @@ def generate(
 ) -> list[Generated]:
     """Samples one completion per prompt: (token ids, their log-probabilities, finish reason), in the prompts' order.
 
-    The log-probabilities are those of the distribution that was sampled from, temperature and top-p applied. A sampled
+    The log-probabilities are those of the distribution that was sampled from, temperature applied. A sampled
     stop token is part of the completion. `should_stop(i)` is asked before every token; a row it gives up ends as
     "abort". `on_end(i, its completion)` is called as soon as a row ends. Every few tokens `more(rows that are sampled
     now)` may add prompts, which become the next rows. `known` is of earlier calls with the same adapter, which
     is attached for one forward pass at a time, so a trainer gets its turn.
     """
-    generator = torch.Generator().manual_seed(secrets.randbits(63) if seed is None else seed)
+    generator = torch.Generator().manual_seed(seed)
     prepared, known = base.prepared(adapter), known or Prefixes()
     with base.attached(prepared):
         logits, cache, mask = _prefill(base, prepared, prompts, known)
@@ -70,7 +68,7 @@ def generate(
             return [row.generated for row in rows]
         if len(kept) < len(alive):
             chosen = torch.tensor(kept, device=base.device)
-            select(cache, chosen)
+            cache.reorder_cache(chosen)
             mask, tokens, alive = mask[chosen], tokens[chosen], [alive[place] for place in kept]
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
         with base.attached(prepared):
@@ -131,7 +129,7 @@ def _prefill(base: Base, prepared: Prepared, prompts: Sequence[Sequence[int]], k
     read = {prompt: _read(base, prepared, prompt, known) for prompt in dict.fromkeys(map(tuple, prompts))}
     logits, cache, mask = _joined(base, list(read.values()))
     order = torch.tensor([list(read).index(tuple(prompt)) for prompt in prompts], device=base.device)
-    select(cache, order)
+    cache.reorder_cache(order)
     return logits[order], cache, mask[order]
 
 

@@ -37,7 +37,7 @@ def resolve(path: str, revision: str | None = None) -> str:
     if revision is not None:
         return _revision(path, revision)
     if path == BUNDLED_MODEL:
-        return _bundled()
+        return str(resources.files("problems") / "micro" / "model")
     return gguf_folder(path) if path.endswith(".gguf") else path
 
 
@@ -56,15 +56,6 @@ def _revision(path: str, revision: str) -> str:
         raise UserError(
             f"can't fetch revision {revision!r} of {path!r} ({reason}); check model.revision and model.path"
         ) from error
-
-
-def is_bundled(path: str) -> bool:
-    """Tells whether `path`, as configured or as `resolve` gives it, is the bundled model."""
-    return path in (BUNDLED_MODEL, _bundled())
-
-
-def _bundled() -> str:
-    return str(resources.files("problems") / "micro" / "model")
 
 
 def gguf_folder(path: str) -> str:

@@ -60,5 +60,4 @@ def packs(layer: nn.Module) -> bool:
         and weight.device.type == "cpu"
         and weight.dtype == torch.bfloat16
         and cpu_computes_bfloat16()
-        and torch._C._has_mkldnn
     )

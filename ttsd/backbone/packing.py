@@ -95,7 +95,10 @@ def batches(sequences: Sequence[Tokens], budget: int, *, shares: bool = True) ->
 
     What counts is the packed row, or, where nothing is shared, the batch padded to its longest sequence.
     """
-    size = packed_size if shares else padded_size
+
+    def size(members: Sequence[Tokens]) -> int:
+        return pack(members).size if shares else len(members) * max(map(len, members))
+
     first = 0
     if sequences and size(sequences) <= budget:
         first = len(sequences)
@@ -105,16 +108,6 @@ def batches(sequences: Sequence[Tokens], budget: int, *, shares: bool = True) ->
         if whole or size(sequences[first : after + 1]) > budget:
             yield range(first, after)
             first = after
-
-
-def packed_size(sequences: Sequence[Tokens]) -> int:
-    """Returns the tokens of the packed row."""
-    return pack(sequences).size
-
-
-def padded_size(sequences: Sequence[Tokens]) -> int:
-    """Returns the tokens of the batch in which each sequence is as long as the longest."""
-    return len(sequences) * max(map(len, sequences))
 
 
 def _split(sequences: Sequence[Tokens], members: list[int], at: int) -> list[list[int]]:

@@ -26,7 +26,8 @@ def pretrained(kind: Kind, path: str, **options: Any) -> Any:
 
     UserError: there is nothing at `path`, nothing that can be read, or only by running code from there.
     """
-    if _looks_local(path) and not Path(path).exists():
+    local = path.startswith(("/", ".", "~")) or path.count("/") > 1
+    if local and not Path(path).exists():
         raise UserError(
             f"there is no model folder '{Path(path).absolute()}'; give an existing folder or a Hugging Face name "
             "(org/model)"
@@ -76,7 +77,3 @@ def _asks_for_kernels(config: Any) -> bool:
     """Tells whether transformers would fetch attention, which is code, from the place that a configuration names."""
     parts = [config, *(part for part in vars(config).values() if hasattr(part, "_attn_implementation"))]
     return any("/" in str(getattr(part, "_attn_implementation", "")) for part in parts)
-
-
-def _looks_local(path: str) -> bool:
-    return path.startswith(("/", ".", "~")) or path.count("/") > 1

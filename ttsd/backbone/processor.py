@@ -8,7 +8,6 @@ from typing import Literal, cast
 
 import torch  # noqa: TID253
 
-from ttsd.backbone.model_folder import is_bundled
 from ttsd.errors import UserError
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
@@ -21,29 +20,21 @@ def device_named(name: str) -> torch.device:
     gpus = torch.cuda.device_count()
     wanted = torch.device("cuda" if name == "auto" and gpus else "cpu" if name == "auto" else name)
     if wanted.type == "cuda" and (wanted.index or 0) >= gpus:
+        found = f"{gpus or 'no'} CUDA device{'s' * (gpus > 1)}"
         raise UserError(
-            f"{name} is wanted in [model], but PyTorch finds {_counted(gpus)} here; name another device, cpu or auto"
+            f"{name} is wanted in [model], but PyTorch finds {found} here; name another device, cpu or auto"
         )
     return wanted
 
 
-def _counted(gpus: int) -> str:
-    if gpus < 2:
-        return "one CUDA device" if gpus else "no CUDA device"
-    return f"{gpus} CUDA devices"
+def resolved_dtype(wanted: str, device: str) -> Dtype:
+    """Returns the precision that sampler and trainer compute in. `device`: cpu or cuda.
 
-
-def resolved_dtype(wanted: str, device: str, path: str) -> Dtype:
-    """Returns the precision that sampler and trainer compute in. `wanted` and `device` as in the section [model].
-
-    `auto` is bfloat16 on CUDA and on a CPU with instructions for it, else float32. The bundled model (`path`) stays in
-    float32 on a CPU: it is too small to gain speed, and its steps are large.
+    `auto` is bfloat16 on CUDA and on a CPU with instructions for it, else float32.
     """
     if wanted != "auto":
         return cast(Dtype, wanted)
-    if device != "cpu" and torch.cuda.is_available():
-        return "bfloat16"
-    return "bfloat16" if cpu_computes_bfloat16() and not is_bundled(path) else "float32"
+    return "bfloat16" if device != "cpu" or cpu_computes_bfloat16() else "float32"
 
 
 def cpu_computes_bfloat16() -> bool:
@@ -52,20 +43,19 @@ def cpu_computes_bfloat16() -> bool:
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
-def keep_freed_memory() -> bool:
-    """Has this process keep the memory of freed tensors for the next ones; False: its C library has no such setting.
+def keep_freed_memory() -> None:
+    """Has this process keep the memory of freed tensors for the next ones.
 
     Else glibc gives each large tensor back to the system, which has to clear it again for the next: a tenth to a third
     of the time of decoding. What is kept and does not fit what comes next adds to the peak (`return_freed_memory`).
     """
-    tell = getattr(ctypes.CDLL(None), "mallopt", None)
-    return tell is not None and bool(tell(_M_MMAP_MAX, 0) and tell(_M_TRIM_THRESHOLD, 2**31 - 1))
+    for setting, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1)):
+        ctypes.CDLL(None).mallopt(setting, value)
 
 
 def return_freed_memory() -> None:
     """Gives memory that is kept (`keep_freed_memory`) back to the system: what comes next has other sizes."""
-    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
-        trim(0)
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def cpu_threads(wanted: int | None, *, alone: bool, cores: int | None = None) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ttsd.backbone.bounded import bounded
 from ttsd.backbone.files import check_tokenizer_files
-from ttsd.backbone.pretrained import in_full, pretrained
+from ttsd.backbone.pretrained import Kind, in_full, pretrained
 from ttsd.backbone.rope import own_length
 from ttsd.backbone.user_text import UserText
 from ttsd.errors import UserError
@@ -31,44 +31,37 @@ class Tokenizer:
         self,
         inner: Any,
         end_ids: Sequence[int],
-        *,
-        length: int | None = None,
-        system_prompt: str | None = None,
-        template_settings: dict[str, Any],
-        thinking_end: str | None = None,
-        today: date | None = None,
-    ) -> None:
-        self._inner = inner
-        self.length = length
-        self._user_text = UserText(inner)
-        self._system = [] if system_prompt is None else [{"role": "system", "content": system_prompt}]
-        self._settings = template_settings
-        self._thinking_end = thinking_end
-        self.today = today or date.today()
-        head, tail, _ = self._frame
-        self.opens_thinking = next((opened for opened, _ in MARKS if tail.rstrip().endswith(opened)), "")
-        turn_end = self._turn_end()
-        self.stop_token_ids = tuple(dict.fromkeys([*end_ids, *turn_end]))
-        self.end_of_turn = (*turn_end, *end_ids)[0]
-        self._kept = self._thinking_tokens()
-        self.notes = self._notes(head + tail)
-
-    @classmethod
-    def load(
-        cls,
-        path: str,
+        length: int | None,
         *,
         enable_thinking: bool = False,
         system_prompt: str | None = None,
         chat_template_kwargs: dict[str, Any] | None = None,
         thinking_end: str | None = None,
-        today: date | None = None,
-    ) -> Tokenizer:
-        """Returns the tokenizer of the model at `path`.
+    ) -> None:
+        """Takes a fast tokenizer of transformers, the model's end tokens and length (None: unknown).
 
         `chat_template_kwargs`: more variables of the chat template. `thinking_end`: the text that ends the model's
-        thinking, where it is none of the known marks. `today`: what a template that names the date says, one date for
-        a whole run.
+        thinking, where it is none of the known marks.
+        """
+        self._inner = inner
+        self.length = length
+        self._user_text = UserText(inner)
+        self._system = [] if system_prompt is None else [{"role": "system", "content": system_prompt}]
+        self._settings = {"enable_thinking": enable_thinking, **(chat_template_kwargs or {})}
+        self._thinking_end = thinking_end
+        self.today = date.today()
+        _, tail, _ = self._frame
+        self.opens_thinking = next((opened for opened, _ in MARKS if tail.rstrip().endswith(opened)), "")
+        turn_end = self._turn_end()
+        self.stop_token_ids = tuple(dict.fromkeys([*end_ids, *turn_end]))
+        self.end_of_turn = (*turn_end, *end_ids)[0]
+        self._kept = self._thinking_tokens()
+        self.notes = self._notes()
+
+    @classmethod
+    def load(cls, path: str, **settings: Any) -> Tokenizer:
+        """Returns the tokenizer of the model at `path`; `settings` as for the class.
+
         UserError: nothing readable at `path`, no chat template, or a template that does not say the question once.
         """
         check_tokenizer_files(path)
@@ -80,17 +73,11 @@ class Tokenizer:
             )
         if not inner.is_fast:
             raise UserError(f"the tokenizer of {path!r} has no tokenizer.json; choose a model that has one")
-        settings = {"enable_thinking": enable_thinking, **(chat_template_kwargs or {})}
-        loaded = cls(
-            inner,
-            _end_ids(inner, path),
-            length=_length(path),
-            system_prompt=system_prompt,
-            template_settings=settings,
-            thinking_end=thinking_end,
-            today=today,
-        )
-        _check_vocabulary(loaded, path)
+        model = _settings("AutoConfig", path)
+        ends = _end_ids(inner, _settings("GenerationConfig", path), model)
+        loaded = cls(inner, ends, None if model is None else own_length(model), **settings)
+        if model is not None:
+            _check_vocabulary(loaded, model.get_text_config(), path)
         return loaded
 
     def on(self, today: date) -> Tokenizer:
@@ -110,11 +97,6 @@ class Tokenizer:
         """Returns what the template puts around the user's text, and whether it strips the text, as many do."""
         head, tail = self._around(_USER_TURN)
         return head, tail, self._rendered(f" {_USER_TURN}\n") == head + _USER_TURN + tail
-
-    @property
-    def vocabulary(self) -> int:
-        """Returns the number after the last token's."""
-        return 1 + max(map(int, self._inner.get_vocab().values()))
 
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(self._inner.encode(text, add_special_tokens=False))
@@ -136,10 +118,6 @@ class Tokenizer:
     def whole_text(self, ids: Sequence[int]) -> str:
         """Returns the text of `ids`, special tokens included."""
         return str(self._inner.decode(list(ids), clean_up_tokenization_spaces=False))
-
-    def token_text(self, token_id: int) -> str:
-        """Returns one token as text, special tokens included."""
-        return self.whole_text([token_id])
 
     def _around(self, user: str) -> tuple[str, str]:
         """Returns what the template puts in front of the user's text and behind it."""
@@ -180,9 +158,13 @@ class Tokenizer:
         """Returns the special tokens that marks of thinking are made of, with their text."""
         marks = [mark for pair in MARKS for mark in pair] + ([self._thinking_end] if self._thinking_end else [])
         special = self._inner.added_tokens_decoder.items()
-        return {number: token.content for number, token in special if token.special and _in_any(token.content, marks)}
+        return {
+            number: token.content
+            for number, token in special
+            if token.special and any(token.content in mark for mark in marks)
+        }
 
-    def _notes(self, rendered: str) -> tuple[str, ...]:
+    def _notes(self) -> tuple[str, ...]:
         """Returns what a user should know of settings that the template ignores, a sentence each."""
         found = []
         template = self._inner.chat_template
@@ -197,32 +179,27 @@ class Tokenizer:
         return tuple(found)
 
 
-def _in_any(content: str, marks: Sequence[str]) -> bool:
-    return any(content in mark for mark in marks)
+def _settings(kind: Kind, path: str) -> Any:
+    """Returns what the model's folder says of that kind; None: it holds a tokenizer alone."""
+    try:
+        return pretrained(kind, path)
+    except UserError:
+        return None
 
 
-def _end_ids(inner: Any, path: str) -> list[int]:
-    """Returns the end tokens that tokenizer, generation_config.json and config.json name."""
+def _end_ids(inner: Any, *settings: Any) -> list[int]:
+    """Returns the end tokens that the tokenizer and the model's settings name."""
     found = [inner.eos_token_id]
-    for kind in ("GenerationConfig", "AutoConfig"):
-        try:
-            settings = pretrained(kind, path)
-        except UserError:
-            continue
-        parts = [settings, getattr(settings, "text_config", None)]
-        for listed in (getattr(part, "eos_token_id", None) for part in parts):
-            found += listed if isinstance(listed, list) else [listed]
+    for part in (part for one in settings for part in (one, getattr(one, "text_config", None))):
+        listed = getattr(part, "eos_token_id", None)
+        found += listed if isinstance(listed, list) else [listed]
     return [token for token in dict.fromkeys(found) if token is not None]
 
 
-def _check_vocabulary(tokenizer: Tokenizer, path: str) -> None:
+def _check_vocabulary(tokenizer: Tokenizer, settings: Any, path: str) -> None:
     """Checks that the tokenizer has the model's end, and the model its tokens. UserError: it is another model's."""
-    try:
-        settings = pretrained("AutoConfig", path).get_text_config()
-    except UserError:  # the folder holds a tokenizer alone
-        return
     ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
-    ids, known = tokenizer.chat("def f(s): return s"), tokenizer.vocabulary
+    ids, known = tokenizer.chat("def f(s): return s"), 1 + max(tokenizer._inner.get_vocab().values())
     foreign = [number for number in ids if number >= settings.vocab_size]
     unknown = [number for number in ends if number is not None and number >= known]
     if foreign or (unknown and len(unknown) == len(ends)):
@@ -231,11 +208,3 @@ def _check_vocabulary(tokenizer: Tokenizer, path: str) -> None:
             f"the tokenizer in {in_full(path)!r} belongs to another model: it {fault}, of {settings.vocab_size} tokens "
             "of the model; copy the model's own tokenizer files there"
         )
-
-
-def _length(path: str) -> int | None:
-    """Returns how many tokens the model takes; None where the folder holds a tokenizer alone."""
-    try:
-        return own_length(pretrained("AutoConfig", path))
-    except UserError:
-        return None

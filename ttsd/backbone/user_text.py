@@ -35,7 +35,8 @@ class UserText:
         whole = self._encode(head + text + tail)
         if self._count(whole) == self._count(self._encode(head)) + self._count(self._encode(tail)):
             return whole
-        begin, end = self._last_added(head), self._first_added(tail)
+        begin = max((end for _, end in self._spans(head)), default=0)  # of the last added token
+        end = min((begin for begin, _ in self._spans(tail)), default=len(tail))
         middle = self._spelled(head[begin:] + text + tail[:end])
         ids = (*self._encode(head[:begin]), *middle, *self._encode(tail[end:]))
         if self._count(middle):
@@ -47,14 +48,6 @@ class UserText:
 
     def _count(self, ids: Sequence[int]) -> int:
         return sum(token in self.added for token in ids)
-
-    def _last_added(self, text: str) -> int:
-        """Returns where the last added token of `text` ends; 0 where there is none."""
-        return max((end for _, end in self._spans(text)), default=0)
-
-    def _first_added(self, text: str) -> int:
-        """Returns where the first added token of `text` begins; its end where there is none."""
-        return min((begin for begin, _ in self._spans(text)), default=len(text))
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
         found = self._inner(text, add_special_tokens=False, return_offsets_mapping=True)

@@ -9,8 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from torch import nn  # noqa: TID253
-
 from ttsd.backbone.pretrained import pretrained
 from ttsd.errors import UserError
 
@@ -33,7 +31,9 @@ def load_weights(path: str, **options: Any) -> Any:
     if found["mismatched_keys"]:
         names = sorted(str(entry[0] if isinstance(entry, tuple) else entry) for entry in found["mismatched_keys"])
         raise UserError(_sentence(named, "has weights of other shapes than the model", names))
-    broken = [name for name, weight in model.named_parameters() if not _finite(weight)]
+    broken = [
+        name for name, weight in model.named_parameters() if weight.is_floating_point() and not weight.isfinite().all()
+    ]
     if broken:
         raise UserError(_sentence(named, "has weights that are not finite numbers", broken))
     return model
@@ -83,10 +83,6 @@ def _kind(path: str, options: dict[str, Any]) -> Any:
         config in AutoModelForImageTextToText._model_mapping and config not in AutoModelForCausalLM._model_mapping
     )
     return "AutoModelForImageTextToText" if pictures else "AutoModelForCausalLM"
-
-
-def _finite(weight: nn.Parameter) -> bool:
-    return not weight.is_floating_point() or bool(weight.isfinite().all())
 
 
 def _sentence(path: str, fault: str, names: Iterable[str]) -> str:

@@ -31,12 +31,11 @@ def doctor(
     from ttsd.machine.doctor import Finding, conclusion
     from ttsd.machine.version import described
     from ttsd.reporting.live import print_table
-    from ttsd.running.fitting import examined
-    from ttsd.running.hot_swap import hot_swap as swapped
+    from ttsd.running import fitting
 
-    findings, settings = examined(settings_of(config, set_, model=model), every_promise=sandbox or report)
+    findings, settings = fitting.examined(settings_of(config, set_, model=model), every_promise=sandbox or report)
     untried = Finding("adapter hot-swap", None, "--hot-swap tries it")
-    findings.append(run(swapped(settings)) if hot_swap else untried)
+    findings.append(run(fitting.hot_swap(settings)) if hot_swap else untried)
     if report:
         print(described(findings, settings))
         return

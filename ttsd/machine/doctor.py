@@ -7,8 +7,8 @@ this machine, else from a table. On request the engine is started and an adapter
 from __future__ import annotations
 
 import asyncio
+import platform
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -20,13 +20,11 @@ from sandbox import Row, probe
 from ttsd.config import Config
 from ttsd.errors import TtsdError, UserError
 from ttsd.machine.gpus import GIB, hardware_for
-from ttsd.machine.lengths import longest_lengths
-from ttsd.machine.shape import ABSENT, Shape, model_facts, model_folder, own_length
+from ttsd.machine.shape import Shape, model_facts, model_folder, own_length
 from ttsd.sampling.kinds import sampler_named
 
 LIBRARIES = ("torch", "transformers", "peft", "sqlite-utils", "datasets")
 LEAST_FREE_GIB = 2.0
-VETTED = ("Qwen3ForCausalLM", "Qwen2ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ def examine(config: Config, *, every_promise: bool = False) -> list[Finding]:
     """
     common, sandbox = _software(config), _sandbox(config, every_promise)
     if not config.model.local:
-        return [*common, *sandbox, _endpoint(config), *_disk(config, None, "")]
+        return [*common, *sandbox, _endpoint(config), *_disk(config)]
     return [*common, _device(config), *sandbox, *examine_model(config)]
 
 
@@ -67,20 +65,19 @@ def examine_model(config: Config) -> list[Finding]:
     from ttsd.backbone import check_weight_files
 
     try:
-        sizes, place = model_facts(config.model.path, config.model.revision)
-        absent = place == ABSENT.format(config.model.path)
-        if not absent:
+        sizes, here = model_facts(config.model.path, config.model.revision)
+        if here:
             check_weight_files(model_folder(config.model.path, config.model.revision) or config.model.path)
+        place = "is on this machine" if here else "is not on this machine: the first run fetches it from the hub"
         return [
-            Finding("model", None if absent else True, place),
+            Finding("model", here or None, f"{config.model.path} {place}"),
             _template(config),
-            _adapters(sizes),
             _context(config, sizes),
             _memory(config, sizes),
-            *_disk(config, sizes, place),
+            *_disk(config, sizes, here),
         ]
     except UserError as error:
-        return [Finding("model", False, str(error)), *_disk(config, None, "")]
+        return [Finding("model", False, str(error)), *_disk(config)]
 
 
 def _endpoint(config: Config) -> Finding:
@@ -111,18 +108,10 @@ def _template(config: Config) -> Finding:
     return Finding("chat template", True, "; ".join([detail, *tokenizer.notes]))
 
 
-def _adapters(sizes: Mapping[str, Any]) -> Finding:
-    names = sizes.get("architectures")
-    if not names:
-        return Finding("LoRA", None, "a published model of a vetted architecture")
-    if not set(names) & set(VETTED):
-        detail = f"{names[0]} is none of the vetted {', '.join(VETTED)}; ttsd doctor --hot-swap tries it"
-        return Finding("LoRA", False if "Moe" in names[0] else None, detail)
-    return Finding("LoRA", True, names[0])
-
-
 def _context(config: Config, sizes: Mapping[str, Any]) -> Finding:
     """Checks that the longest sequences fit the positions that the model was trained on."""
+    from ttsd.machine.memory import longest_lengths
+
     completion = config.sampling.max_tokens
     longest = longest_lengths(config)
     needed = max(longest.prompt, longest.teacher_prompt) + completion
@@ -150,29 +139,29 @@ def _memory(config: Config, sizes: Mapping[str, Any]) -> Finding:
 
 
 def _software(config: Config) -> list[Finding]:
-    python = ".".join(map(str, sys.version_info[:3]))
-    rows = [Finding("python", sys.version_info >= (3, 11), python)]
-    rows += [Finding(name, (version := _version(name)) is not None, version or "missing") for name in LIBRARIES]
+    rows = [Finding("python", True, platform.python_version())]
+    rows += [Finding(name, bool(version := installed(name)), version or "missing") for name in LIBRARIES]
     if config.model.base_bits == "nf4":
-        found = _version("bitsandbytes")
-        rows.append(Finding("bitsandbytes", found is not None, found or 'missing: pip install "ttsd[nf4]"'))
+        found = installed("bitsandbytes")
+        rows.append(Finding("bitsandbytes", bool(found), found or 'missing: pip install "ttsd[nf4]"'))
     return [*rows, _sampler(config.model.sampler)]
 
 
 def _sampler(name: str) -> Finding:
     packages = sampler_named(name).packages
-    found = [f"{package} {version}" for package in packages if (version := _version(package))]
+    found = [f"{package} {version}" for package in packages if (version := installed(package))]
     if found and find_spec(packages[0]) is not None:
         return Finding("sampler", True, found[0])
     extra, other = ("gpu", ", or sample with --set model.sampler=transformers") if name == "vllm" else (name, "")
     return Finding("sampler", False, f'{name} is missing: pip install "ttsd[{extra}]"{other}')
 
 
-def _version(name: str) -> str | None:
+def installed(name: str) -> str:
+    """Returns the version of an installed package; empty: it is missing."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return None
+        return ""
 
 
 def _device(config: Config) -> Finding:
@@ -188,18 +177,12 @@ def _device(config: Config) -> Finding:
     if places[0].type == "cpu":
         threads = cpu_threads(model.threads, alone=True)
         able = "computes" if cpu_computes_bfloat16() else "has no instructions for"
-        used = resolved_dtype(model.dtype, "cpu", model.path)
+        used = resolved_dtype(model.dtype, "cpu")
         return Finding("device", True, f"cpu, {threads} threads, {able} bfloat16; {model.path} runs in {used}")
     gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     found = ", ".join(f"{gpu.name} {gpu.total_memory / 2**30:.0f} GiB" for gpu in gpus)
-    return Finding("device", True, found + _who_is_where(config))
-
-
-def _who_is_where(config: Config) -> str:
-    model = config.model
-    if not model.apart:
-        return ""
-    return f"; sampler on {', '.join(model.sampler_on)}, trainer on {model.trainer_on}, each with a whole GPU"
+    on = f"; sampler on {', '.join(model.sampler_on)}, trainer on {model.trainer_on}, each with a whole GPU"
+    return Finding("device", True, found + on * model.apart)
 
 
 def _sandbox(config: Config, every_promise: bool) -> list[Finding]:
@@ -218,7 +201,7 @@ def _kept(row: Row) -> tuple[bool, str]:
     return row.held or not row.essential, detail if row.held or row.essential else f"no, and not needed: {detail}"
 
 
-def _disk(config: Config, sizes: Mapping[str, Any] | None, place: str) -> list[Finding]:
+def _disk(config: Config, sizes: Mapping[str, Any] | None = None, here: bool = True) -> list[Finding]:
     """Examines the room for the database and three states of a run, for adapters, and for a download."""
     from ttsd.machine.memory import adapters_bytes, scratch_parent, state_bytes
 
@@ -228,7 +211,7 @@ def _disk(config: Config, sizes: Mapping[str, Any] | None, place: str) -> list[F
         _free("store", Path(config.store.path).absolute().parent, LEAST_FREE_GIB + states / GIB),
         _free("adapters", scratch_parent(adapters), adapters / GIB),
     ]
-    if sizes and place == ABSENT.format(config.model.path):
+    if sizes and not here:
         shape = Shape.read(sizes)
         rows.append(_free("the download", _hub_cache(), 2 * (shape.linear + shape.embedding) / GIB))
     return [row for row in rows if row is not None]

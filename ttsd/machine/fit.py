@@ -21,11 +21,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from ttsd.config import BUNDLED_MODEL, Config
+from ttsd.config import Config
 from ttsd.errors import UserError
 from ttsd.machine.gpus import GIB, GPUS, Machine, machine_named
-from ttsd.machine.lengths import longest_lengths
-from ttsd.machine.memory import Memory, memory_of
+from ttsd.machine.memory import Memory, longest_lengths, memory_of
 from ttsd.machine.shape import KNOWN, Shape, own_length
 from ttsd.methods import Method
 from ttsd.sampling.kinds import sampler_named
@@ -151,7 +150,6 @@ class _Search:
         machine = self.machine
         if on_cpu:
             dtypes = ["bfloat16"] if machine.bfloat16 else ["float32", "bfloat16"]
-            dtypes = ["float32"] if self.config.model.path == BUNDLED_MODEL else dtypes
             kinds = [(dtype, "transformers", "none") for dtype in dtypes]
         else:
             dtype = "bfloat16" if machine.capability >= _AMPERE else "float16"

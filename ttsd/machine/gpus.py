@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -73,7 +73,10 @@ class Machine:
         if model.device == "cpu" or (model.device == "auto" and not self.gpus):
             return Hardware(free=self.memory)
         if model.gpus > len(self.gpus):
-            raise UserError(f"model.device={model.device} names a GPU that is not among {len(self.gpus)}; name another")
+            here = "has no GPU" if not self.gpus else f"has {len(self.gpus)} GPUs, counted from 0"
+            raise UserError(
+                f"model.device={model.device} names a GPU, but the machine {here}; name another, cpu or auto"
+            )
         first, trainer = gpu_number(model.sampler_on[0]), gpu_number(model.trainer_on)
         sampler = min(self.gpus[first : first + model.tensor_parallel_size])
         return Hardware(sampler, self.memory, self.gpus[trainer] if model.apart else None)
@@ -127,18 +130,7 @@ def this_machine() -> Machine:
 
 def hardware_for(model: Model) -> Hardware:
     """Examines this machine's devices that the section [model] names. UserError: one of them is not here."""
-    sampler = min(map(_gpu_bytes, model.sampler_on))
-    return Hardware(sampler, _free_bytes(), _gpu_bytes(model.trainer_on) if model.apart else None)
-
-
-def _gpu_bytes(device: str) -> float:
-    """Returns the bytes of a GPU, 0 for a CPU. No CUDA context is made on it: that would take half a GiB of it."""
-    import torch
-
-    from ttsd.backbone.processor import device_named
-
-    place = device_named(device)
-    return 0.0 if place.type == "cpu" else float(torch.cuda.get_device_properties(place).total_memory)
+    return replace(this_machine().used_by(model), free=_free_bytes())
 
 
 def _free_bytes() -> float:

@@ -18,7 +18,6 @@ from typing import Any
 from ttsd.config import Config
 from ttsd.errors import UserError
 from ttsd.machine.gpus import GIB, Hardware, Machine
-from ttsd.machine.lengths import Lengths, longest_lengths
 from ttsd.machine.shape import Shape
 from ttsd.methods import method_named
 from ttsd.sampling.kinds import sampler_named
@@ -100,12 +99,45 @@ class Memory:
         return sum(part.bytes for part in self.parts if part.what == KV_CACHE)
 
 
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Tokens of one step's sequences: each prompt, each of the self-teacher's prompts, each completion.
+
+    `shared`: all attempts of a step have the same prompt.
+    """
+
+    group: int
+    prompt: int
+    teacher_prompt: int
+    completion: int
+    shared: bool = True
+
+    @property
+    def student(self) -> int:
+        """Counts the tokens that the student processes: a shared prompt once."""
+        return (1 if self.shared else self.group) * self.prompt + self.group * self.completion
+
+    @property
+    def teacher(self) -> int:
+        """Counts the tokens that the teacher processes if no two of its prompts share anything."""
+        return self.group * (self.teacher_prompt + self.completion)
+
+
+def longest_lengths(config: Config) -> Lengths:
+    """Returns everything at its limit."""
+    sampling, room = config.sampling, config.model.max_model_len
+    waits, context = method_named(config.method).row.waits, config.reprompt.max_reprompt_len
+    if room is not None:
+        context = min(context, room - sampling.max_tokens)
+    prompt = max(sampling.max_prompt_len, context) if waits else sampling.max_prompt_len
+    return Lengths(sampling.group_size, prompt, context, sampling.max_tokens, shared=not waits)
+
+
 def number_bytes(config: Config, *, on_cpu: bool) -> int:
     """Returns the bytes of a number of the base model, in sampler and trainer."""
     from ttsd.backbone.processor import resolved_dtype
 
-    wanted, path = config.model.dtype, config.model.path
-    dtype = resolved_dtype(wanted, "cpu", path) if on_cpu else "bfloat16" if wanted == "auto" else wanted
+    dtype = resolved_dtype(config.model.dtype, "cpu" if on_cpu else "cuda")
     return 4 if dtype == "float32" else 2
 
 

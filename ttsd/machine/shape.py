@@ -9,7 +9,6 @@ from typing import Any
 
 from ttsd.errors import UserError
 
-ABSENT = "{} is not on this machine: the first run fetches it from the hub, or give model.path a folder"
 _QWEN3 = {
     "model_type": "qwen3",
     "vocab_size": 151_936,
@@ -137,17 +136,17 @@ def _feed_forward(config: Mapping[str, Any]) -> tuple[int, int]:
     return used * one + shared, 3 * config["hidden_size"] * (experts * one + shared)
 
 
-def model_facts(path: str, revision: str | None = None) -> tuple[Mapping[str, Any], str]:
-    """Returns the model's config.json and says where the model is. UserError: nothing is known about it here."""
+def model_facts(path: str, revision: str | None) -> tuple[Mapping[str, Any], bool]:
+    """Returns the model's config.json, and whether its weights are here. UserError: nothing is known about it."""
     from ttsd.backbone import model_sizes
 
     folder = model_folder(path, revision)
     if folder is None and path in KNOWN:
-        return KNOWN[path], ABSENT.format(path)
-    return model_sizes(folder or path, revision), f"{path} is on this machine"
+        return KNOWN[path], False
+    return model_sizes(folder or path, revision), folder is not None
 
 
-def model_folder(path: str, revision: str | None = None) -> str | None:
+def model_folder(path: str, revision: str | None) -> str | None:
     """Returns the model's folder, its own or the hub's cache; None: it is not on this machine."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError

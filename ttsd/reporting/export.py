@@ -21,7 +21,7 @@ from ttsd.errors import InfrastructureError, UserError
 from ttsd.methods import METHODS
 from ttsd.record.store import Row, Store
 from ttsd.reporting.attempt import check_model
-from ttsd.sampling.vllm_sampler.settings import LORA_RANKS
+from ttsd.sampling.vllm_sampler.launch import LORA_RANKS
 from ttsd.terminal import json_text, one_line, readable
 
 SCHEMES = ("micro", *SOURCES)  # of questions whose names are no paths

@@ -40,7 +40,7 @@ def tokens_of(store: Store, run: int, attempt: int) -> list[Token]:
     learned = store.example(run, attempt)
     advantages = learned[1] if learned and learned[1] is not None else [None] * len(completion.token_ids)
     columns = zip(completion.token_ids, completion.logprobs, advantages, strict=True)
-    return [Token(tokenizer.token_text(token), logprob, advantage) for token, logprob, advantage in columns]
+    return [Token(tokenizer.whole_text([token]), logprob, advantage) for token, logprob, advantage in columns]
 
 
 def token_rows(tokens: Sequence[Token]) -> list[Row]:

@@ -7,7 +7,7 @@ trainer and the judge serve them in the order in which they ask. A run that fail
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -166,7 +166,14 @@ async def all_of(
             overview.end(str(run), result)
             return result
 
-    tasks = [asyncio.create_task(one(run, number)) for run, number in left]
+    return await running_together(one(run, number) for run, number in left)
+
+
+async def running_together(
+    runs: Iterable[Coroutine[None, None, Answer | Failure]],
+) -> list[Answer | Failure]:
+    """Returns what all of them return; a fault of one ends the others and is raised."""
+    tasks = [asyncio.create_task(run) for run in runs]
     try:
         return list(await asyncio.gather(*tasks))
     finally:

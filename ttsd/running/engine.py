@@ -13,10 +13,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -24,11 +22,10 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import psutil
 
 from ttsd.config import Config, Model
-from ttsd.machine.gpus import Hardware, hardware_for
+from ttsd.machine.gpus import hardware_for
 from ttsd.machine.memory import adapters_bytes, scratch_parent, vllm_cache
 from ttsd.nouns import Completion, Example
 from ttsd.record.claims import state_of
-from ttsd.running.bring_up import bring_up
 from ttsd.running.parity import TOKENS, check_parity
 from ttsd.running.shared_time import Shared, Spending
 from ttsd.running.watchdog import waiting_for
@@ -39,7 +36,7 @@ from ttsd.sampling.protocol import AdapterRef, Sampler
 from ttsd.terminal import say
 
 if TYPE_CHECKING:
-    from ttsd.backbone import Base, Tokenizer
+    from ttsd.backbone import Tokenizer
     from ttsd.training.state import Snapshot
     from ttsd.training.trainer import Trainer
 
@@ -122,15 +119,11 @@ class LoraPolicy:
         self._spending = spending
         self._seed = seed
         self._adapter: AdapterRef | None = None
-        self._version = 0
+        self.adapter_version = 0
         self._requests = 0
         self._preempted = engine.sampler.stats.preemptions
         self._quiet = asyncio.Event()
         self._quiet.set()
-
-    @property
-    def adapter_version(self) -> int:
-        return self._version
 
     async def sample(self, prompt_ids: Sequence[int]) -> Completion:
         self._requests += 1
@@ -144,14 +137,15 @@ class LoraPolicy:
 
     async def distil(self, examples: Sequence[Example]) -> dict[str, float]:
         """Takes one gradient step on `examples` and puts the new adapter into the sampler; the metrics have seconds."""
-        start, new = time.monotonic(), self._ref(self._version + 1)
+        start, new = time.monotonic(), self._ref(self.adapter_version + 1)
         metrics = await self._train(self._step_and_export, examples, new.path)
         stepped = time.monotonic()
+        before, self._preempted = self._preempted, self._engine.sampler.stats.preemptions
         if metrics["updated"]:
             await self._swap(new)
         return {
             **metrics,
-            "preemptions": float(self._preemptions()),
+            "preemptions": float(self._preempted - before),  # of all runs' completions, since the last step
             "seconds/step": stepped - start,
             "seconds/swap": time.monotonic() - stepped,
         }
@@ -163,16 +157,16 @@ class LoraPolicy:
     async def return_to(self, step: int) -> None:
         """Makes adapter, optimizer and teacher as they were after `step` the next version; 0: fresh ones."""
         if step:
-            await self._train(self._trainer.load, self._name, state_of(self._folder, step))
+            await self.restore(state_of(self._folder, step), self.adapter_version + 1)
         else:
             await self.begin()
-        await self._install(self._ref(self._version + 1))
+            await self._install(self.adapter_version + 1)
 
     async def restore(self, state: Path, version: int) -> None:
-        """Resumes from a saved state, as `version` of this policy."""
+        """Returns to a saved state, as `version` of this policy."""
         await self._train(self._trainer.load, self._name, state)
         if version:
-            await self._install(self._ref(version))
+            await self._install(version)
 
     async def snapshot(self) -> Snapshot:
         """Returns a copy of everything that the next step depends on."""
@@ -199,15 +193,11 @@ class LoraPolicy:
             self._trainer.export(self._name, folder)
         return metrics
 
-    def _preemptions(self) -> int:
-        """Returns completions, of all runs, that the sampler had to begin again since the last step."""
-        before, self._preempted = self._preempted, self._engine.sampler.stats.preemptions
-        return self._preempted - before
-
     def _ref(self, version: int) -> AdapterRef:
         return AdapterRef(self._name, version, self._engine.scratch / f"{self._name}-v{version}")
 
-    async def _install(self, new: AdapterRef) -> None:
+    async def _install(self, version: int) -> None:
+        new = self._ref(version)
         await self._train(self._trainer.export, self._name, new.path)
         await self._swap(new)
 
@@ -215,7 +205,7 @@ class LoraPolicy:
         await self._quiet.wait()  # one step off-policy, the next group may still use the adapter that goes
         start, old = time.monotonic(), self._adapter
         await self._engine.sampler.swap(old, new)
-        self._adapter, self._version = new, new.version
+        self._adapter, self.adapter_version = new, new.version
         self._spending.add("swap", time.monotonic() - start)
         if old is not None:
             shutil.rmtree(old.path, ignore_errors=True)
@@ -254,7 +244,8 @@ async def _endpoint_engine(config: Config, tokenizer: PlainText) -> AsyncGenerat
 
     engine = Engine(tokenizer, EndpointSampler(config), scratch_folder(0.0))
     try:
-        await bring_up(engine.sampler.start, None, in_turn=True)
+        async with waiting_for("sampler to start"):
+            await engine.sampler.start()
         yield engine
     finally:
         await engine.close()
@@ -264,42 +255,39 @@ async def _endpoint_engine(config: Config, tokenizer: PlainText) -> AsyncGenerat
 async def _local_engine(
     config: Config, tokenizer: Tokenizer, *, learns: bool, adapters: int, seed: int
 ) -> AsyncGenerator[Engine, None]:
-    """Loads the model into sampler and trainer side by side and checks that they agree."""
+    """Loads the model into sampler and trainer and checks that they agree."""
     await in_thread(import_module, "ttsd.training.trainer")
     from ttsd.backbone import cpu_threads, model_sizes, resolve, return_freed_memory
     from ttsd.training.trainer import Trainer
 
     path = resolve(config.model.path, config.model.revision)
     threads = cpu_threads(config.model.threads, alone=takes_turns(config, adapters, learns=learns))
-    hardware, sizes = hardware_for(config.model), model_sizes(path)
-    scratch = scratch_folder(adapters_bytes(config, sizes, adapters) if learns else 0.0)
-    loading = cache(lambda: in_background(partial(Trainer, path, config, threads=threads))) if learns else None
-    parts = SamplerParts(
-        config,
-        path,
-        tokenizer,
-        adapters * learns + (config.lora.init is not None),
-        seed,
-        threads,
-        base=partial(_base, config, path, threads, loading),
-    )
-    kind = sampler_named(config.model.sampler)
-    if kind.own_weights:
-        cache_bytes, share = vllm_cache(config, sizes, hardware, adapters)
-        parts = replace(parts, cache_bytes=cache_bytes, gpu_share=share)
-    sampler = kind.made(parts)
-    engine = Engine(tokenizer, sampler, scratch)
+    hardware, sizes, kind = hardware_for(config.model), model_sizes(path), sampler_named(config.model.sampler)
+    cache_bytes, gpu_share = vllm_cache(config, sizes, hardware, adapters) if kind.own_weights else (0, 0.0)
+
+    async def load() -> Trainer:
+        async with waiting_for("trainer to load"):
+            return await in_thread(Trainer, path, config, threads=threads)
+
+    shared = None if kind.own_weights else await load()
+    slots, base = adapters * learns + (config.lora.init is not None), shared.base if shared else None
+    sampler = kind.made(SamplerParts(config, path, tokenizer, slots, seed, threads, base, cache_bytes, gpu_share))
+    engine = Engine(tokenizer, sampler, scratch_folder(adapters_bytes(config, sizes, adapters) if learns else 0.0))
     try:
-        engine.trainer = await bring_up(sampler.start, loading, in_turn=shares_gpu(config, hardware))
+        async with waiting_for("sampler to start"):
+            await sampler.start()
+        if learns:  # after the sampler: vLLM takes all GPU memory that goes while it starts for its own
+            engine.trainer = shared or await load()
         for note in (*tokenizer.notes, *filter(None, [engine.trainer and engine.trainer.base.price])):
             say(f"ttsd: {note}")
         if engine.trainer is not None:
+            room = (config.model.max_model_len or engine.trainer.base.length) - TOKENS - 1  # the check samples so many
             async with waiting_for("check that sampler and trainer agree"):
                 engine.agreement = await check_parity(
                     sampler,
                     engine.trainer,
                     tokenizer.chat(PROBE),
-                    longest=longest_prompt(config, engine.trainer.base.length),
+                    longest=min(config.sampling.max_prompt_len, room),
                     quantised=differs_in_bits(config.model),
                 )
             return_freed_memory()
@@ -309,11 +297,6 @@ async def _local_engine(
         yield engine
     finally:
         await engine.close()
-
-
-def longest_prompt(config: Config, own: int) -> int:
-    """Returns the tokens of the longest prompt with which the parity check leaves room; `own`: the model's length."""
-    return min(config.sampling.max_prompt_len, (config.model.max_model_len or own) - TOKENS - 1)
 
 
 def takes_turns(config: Config, adapters: int, *, learns: bool) -> bool:
@@ -331,30 +314,6 @@ def scratch_folder(least_bytes: float) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"ttsd-adapters-{os.getpid()}-", dir=parent))
 
 
-def shares_gpu(config: Config, hardware: Hardware) -> bool:
-    """Tells whether the sampler's own process and the trainer divide one GPU."""
-    return sampler_named(config.model.sampler).own_weights and not hardware.is_cpu and not config.model.apart
-
-
 def differs_in_bits(model: Model) -> bool:
     """Tells whether one of sampler and trainer holds the base in fewer bits than the other."""
     return sampler_named(model.sampler).own_weights and model.quantization != "none"
-
-
-def _base(config: Config, path: str, threads: int, loading: Callable[[], Future[Trainer]] | None) -> Base:
-    """Returns the trainer's base, or one of its own where nothing is trained."""
-    from ttsd.backbone import LoraShape, load_base
-
-    if loading is not None:
-        return loading().result().base
-    model, lora = config.model, config.lora  # no adapter is used here, but only LoRA layers can be prepared
-    base = load_base(
-        path,
-        dtype=model.dtype,
-        device=model.trainer_on,
-        quantize=model.base_bits,
-        threads=threads,
-        max_model_len=model.max_model_len,
-    )
-    base.wire(LoraShape(lora.rank, lora.alpha))
-    return base

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ttsd.config import BUNDLED_MODEL, Config
-from ttsd.errors import UserError
+from ttsd.errors import TtsdError, UserError
 from ttsd.machine.doctor import Finding, examine
 from ttsd.machine.fit import Fit, fitted, hungriest
 from ttsd.machine.gpus import Machine, this_machine
@@ -41,7 +41,7 @@ def fit_for(config: Config, machine: Machine, methods: Iterable[Method] = ()) ->
         model_facts(config.model.path, config.model.revision)[0],
         machine,
     )
-    return Fit(fit.config.model_copy(update={"method": config.method}), fit.chosen, fit.memory, fit.line)
+    return replace(fit, config=fit.config.model_copy(update={"method": config.method}))
 
 
 def examined(config: Config, *, every_promise: bool = False) -> tuple[list[Finding], Config]:
@@ -50,11 +50,25 @@ def examined(config: Config, *, every_promise: bool = False) -> tuple[list[Findi
         return examine(config, every_promise=every_promise), config
     try:
         fit = fit_for(config, this_machine())
+        config, settings = fit.config, Finding("settings", True, fit.line)
     except UserError as error:
+        settings = Finding("settings", False, str(error))
         if config.model.sampler == "auto":
             config = config.changed("model", sampler="transformers")
-        return [*examine(config, every_promise=every_promise), Finding("settings", False, str(error))], config
-    return [*examine(fit.config, every_promise=every_promise), Finding("settings", True, fit.line)], fit.config
+    return [*examine(config, every_promise=every_promise), settings], config
+
+
+async def hot_swap(config: Config) -> Finding:
+    """Starts the configured engine and sees whether a non-zero adapter changes what it samples, as it should."""
+    from ttsd.running.engine import load_tokenizer, open_engine
+
+    if not config.model.local:
+        return Finding("adapter hot-swap", False, f"{config.model.path} is an endpoint, which takes no adapters")
+    try:
+        async with open_engine(config, load_tokenizer(config)) as engine:
+            return Finding("adapter hot-swap", True, f"{config.model.sampler} and trainer agree {engine.agreement}")
+    except TtsdError as error:
+        return Finding("adapter hot-swap", False, str(error))
 
 
 def memory_for(config: Config, machine: Machine, questions: int) -> Memory:

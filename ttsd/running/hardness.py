@@ -118,10 +118,8 @@ def write_subsets(measured: Sequence[Measured], out: Path) -> list[Path]:
     for band, questions in bands.items():
         if questions:
             path = out.with_name(f"{out.name.removesuffix('.toml')}-{band}.toml")
-            path.write_text(f"# {band} for this model, by ttsd probe\nquestions = {_listed(questions)}\n", "utf-8")
+            lines = [f"  {json.dumps(question, ensure_ascii=False)}," for question in questions]
+            listed = "\n".join(["questions = [", *lines, "]"])
+            path.write_text(f"# {band} for this model, by ttsd probe\n{listed}\n", "utf-8")
             written.append(path)
     return written
-
-
-def _listed(questions: Sequence[str]) -> str:
-    return "[\n" + "".join(f"  {json.dumps(question, ensure_ascii=False)},\n" for question in questions) + "]"

@@ -11,25 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ttsd.config import Config
 from ttsd.nouns import Attempt, Problem, Prompt
-from ttsd.prompts import ChatTokenizer, PromptWriter, selected
+from ttsd.prompts import PromptWriter, selected
+
+if TYPE_CHECKING:
+    from ttsd.backbone import Tokenizer
 
 MOST_ITEMS = 4  # feedback items of a prompt
 REPAIR, KEEP, QUESTION = "wrong to right", "right to right", "question to right"
 SHARES = {REPAIR: 6, KEEP: 1, QUESTION: 2}
 IDLE_PASSES = 20  # over all questions, without a new pair: then there are no more
-
-
-class CodingTokenizer(ChatTokenizer, Protocol):
-    """A chat tokenizer that also encodes an answer."""
-
-    @property
-    def end_of_turn(self) -> int: ...
-
-    def encode(self, text: str) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +55,7 @@ class Pair:
     completion_ids: tuple[int, ...]
 
 
-def pairs_of(sources: Sequence[Source], tokenizer: CodingTokenizer, config: Config, count: int) -> list[Pair]:
+def pairs_of(sources: Sequence[Source], tokenizer: Tokenizer, config: Config, count: int) -> list[Pair]:
     """Returns at most `count` different pairs, one of each question before a second one of any."""
     random, found, idle = Random(0), dict[Pair, None](), 0
     makers = [_Maker(source, tokenizer, config, random) for source in sources]
@@ -79,7 +73,7 @@ def pairs_of(sources: Sequence[Source], tokenizer: CodingTokenizer, config: Conf
 class _Maker:
     """Makes random pairs of one question."""
 
-    def __init__(self, source: Source, tokenizer: CodingTokenizer, config: Config, random: Random) -> None:
+    def __init__(self, source: Source, tokenizer: Tokenizer, config: Config, random: Random) -> None:
         self._source, self._tokenizer, self._random = source, tokenizer, random
         self._writer = PromptWriter(source.problem, tokenizer, config)
         self._length = config.model.max_model_len or tokenizer.length

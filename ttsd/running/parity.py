@@ -14,7 +14,6 @@ import asyncio
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import fmean
@@ -38,19 +37,11 @@ LEAST_CHANGE = 1e-3  # nats, by which the adapter must move the log-probabilitie
 LEAST_RATIO = 3  # and in float32 how many times the disagreement that must be
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """How far apart two noisy measurements may be: nats on average, and the sampler's share of the adapter's effect."""
-
-    mean: float
-    least_served: float
-    most_served: float
-
-
 ROUNDINGS = 4  # how many times the effect of one more rounding two ways in 16 bits may be apart, on average
 LEAST_ROUNDING = 0.005  # nats; what that effect is taken for at least
-SIXTEEN_BITS = Tolerance(mean=0.15, least_served=0.7, most_served=1.3)  # 0.01 to 0.05 nats are usual at 8B
-FEWER_BITS = Tolerance(mean=0.3, least_served=0.5, most_served=2.0)
+# How far apart two noisy measurements may be: nats on average, and least and most of the adapter's effect.
+SIXTEEN_BITS = 0.15, 0.7, 1.3  # 0.01 to 0.05 nats are usual at 8B
+FEWER_BITS = 0.3, 0.5, 2.0
 
 
 async def check_parity(
@@ -93,18 +84,16 @@ async def check_parity(
 
 def compare_ways(ways: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Returns how far the trainer is from itself: packed from plain, with gradients from without (nats)."""
-
-    def apart(one: str, other: str) -> list[float]:
-        return [abs(x - y) for x, y in zip(ways[one], ways[other], strict=False)]
-
-    plain, gradient = apart("packed", "plain"), apart("packed", "gradient")
     return {
-        "packed/mean": fmean(plain),
-        "packed/max": max(plain),
-        "gradient/mean": fmean(gradient),
-        "gradient/max": max(gradient),
-        "rounding": fmean(apart("plain", "rounded")),
+        **_apart("packed", ways["packed"], ways["plain"]),
+        **_apart("gradient", ways["packed"], ways["gradient"]),
+        "rounding": _apart("", ways["plain"][: len(ways["rounded"])], ways["rounded"])["/mean"],
     }
+
+
+def _apart(name: str, one: Sequence[float], other: Sequence[float]) -> dict[str, float]:
+    gaps = [abs(x - y) for x, y in zip(one, other, strict=True)]
+    return {f"{name}/mean": fmean(gaps), f"{name}/max": max(gaps)}
 
 
 def judge_ways(findings: dict[str, float], dtype: str) -> None:
@@ -129,15 +118,11 @@ def _explained(findings: dict[str, float]) -> float:
 
 def compare(sampler: Sequence[float], adapted: Sequence[float], base: Sequence[float]) -> dict[str, float]:
     """Distances between the log-probabilities of the same tokens: the sampler's, the trainer's and the base model's."""
-    gaps = [abs(theirs - ours) for theirs, ours in zip(sampler, adapted, strict=True)]
-    moves = [abs(with_it - without) for with_it, without in zip(adapted, base, strict=True)]
-    missed = [abs(theirs - without) for theirs, without in zip(sampler, base, strict=True)]
     effect = [(theirs - b, ours - b) for theirs, ours, b in zip(sampler, adapted, base, strict=True)]
     return {
-        "gap/mean": fmean(gaps),
-        "gap/max": max(gaps),
-        "change": fmean(moves),
-        "gap_to_base": fmean(missed),
+        **_apart("gap", sampler, adapted),
+        "change": _apart("", adapted, base)["/mean"],
+        "gap_to_base": _apart("", sampler, base)["/mean"],
         "served": sum(x * y for x, y in effect) / (sum(y * y for _, y in effect) or 1.0),  # least squares: 1, or 0
     }
 
@@ -169,9 +154,10 @@ def _agree(findings: dict[str, float], dtype: str) -> bool:
         return False
     if dtype == "float32":
         return findings["gap/max"] <= FLOAT32_MAX and change >= LEAST_RATIO * mean
-    allowed = FEWER_BITS if dtype == "fewer bits" else SIXTEEN_BITS
-    most = allowed.mean if dtype == "fewer bits" else min(allowed.mean, _explained(findings))
-    return mean <= most and allowed.least_served <= findings["served"] <= allowed.most_served
+    most, least_served, most_served = FEWER_BITS if dtype == "fewer bits" else SIXTEEN_BITS
+    if dtype != "fewer bits":
+        most = min(most, _explained(findings))
+    return mean <= most and least_served <= findings["served"] <= most_served
 
 
 def _make_scratch(trainer: Trainer, prompt: tuple[int, ...], folder: Path) -> None:

@@ -8,7 +8,7 @@ smaller one. What multi-turn gets right more often than best-of-k predicts how m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -74,27 +74,28 @@ def _sample(store: Store, run: Run) -> Sample:
 
 def effects(measured: Sequence[Measured]) -> dict[str, tuple[Comparison, Comparison]]:
     """Returns what each kind of feedback adds to best-of-k: in accuracy and in the share passed, by question."""
-    found = {}
-    for name in (TRUE, SHUFFLED):
-        having = [one for one in measured if name in one.feedback and one.feedback[name].attempts]
-        if having:
-            pairs = [(one.feedback[name], one.plain) for one in having]
-            found[name] = (
-                _compared([(mine.accuracy, plain.accuracy) for mine, plain in pairs]),
-                _compared([(fmean(mine.visible), fmean(plain.visible)) for mine, plain in pairs]),
-            )
-    return found
+    pairs = {name: _pairs(measured, name, PLAIN) for name in (TRUE, SHUFFLED)}
+    return {
+        name: (_compared(found, lambda one: one.accuracy), _compared(found, lambda one: fmean(one.visible)))
+        for name, found in pairs.items()
+        if found
+    }
 
 
 def gap(measured: Sequence[Measured]) -> Comparison | None:
     """Returns what true feedback adds to shuffled feedback, in accuracy, by question; None: nothing was measured."""
-    kinds = [(one.feedback.get(TRUE), one.feedback.get(SHUFFLED)) for one in measured]
-    pairs = [(a.accuracy, b.accuracy) for a, b in kinds if a is not None and b is not None and a.attempts * b.attempts]
-    return _compared(pairs) if pairs else None
+    pairs = _pairs(measured, TRUE, SHUFFLED)
+    return _compared(pairs, lambda one: one.accuracy) if pairs else None
 
 
-def _compared(pairs: Sequence[tuple[float, float]]) -> Comparison:
-    mine, other = np.array(pairs, dtype=float).T
+def _pairs(measured: Sequence[Measured], mine: str, other: str) -> list[tuple[Sample, Sample]]:
+    samples = [{PLAIN: one.plain, **one.feedback} for one in measured]
+    pairs = [(one[mine], one[other]) for one in samples if mine in one and other in one]
+    return [(a, b) for a, b in pairs if a.attempts and b.attempts]
+
+
+def _compared(pairs: Sequence[tuple[Sample, Sample]], value: Callable[[Sample], float]) -> Comparison:
+    mine, other = np.array([[value(one) for one in pair] for pair in pairs], dtype=float).T
     return compare(mine, other, Resamples(len(pairs)))
 
 

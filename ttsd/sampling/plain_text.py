@@ -22,11 +22,7 @@ class PlainText:
         return tuple(int.from_bytes(b"\1" + part) for part in parts)  # the 1 keeps zeros in front
 
     @staticmethod
-    def decode(ids: Sequence[int]) -> str:
+    def whole_text(ids: Sequence[int]) -> str:
         """Returns the user turn of these ids."""
         text = b"".join(number.to_bytes(4).lstrip(b"\0")[1:] for number in ids)
         return text.decode("utf-8", "surrogatepass")
-
-    def whole_text(self, ids: Sequence[int]) -> str:
-        """Returns the user turn of these ids."""
-        return self.decode(ids)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -15,7 +15,6 @@ from ttsd.errors import InfrastructureError, UserError
 from ttsd.nouns import Completion
 
 T = TypeVar("T")
-Decode = Callable[[Sequence[int]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +34,6 @@ class SamplerStats:
     """Counters since the start; tokens of aborted completions are counted as far as they came."""
 
     tokens: int = 0
-    completions: int = 0
-    aborted: int = 0
     preemptions: int = 0  # completions that had to begin again because the cache of keys and values was full
 
 

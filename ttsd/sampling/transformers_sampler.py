@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +25,6 @@ from ttsd.sampling.background import in_background, in_thread
 from ttsd.sampling.kinds import TRANSFORMERS, SamplerParts
 from ttsd.sampling.protocol import (
     AdapterRef,
-    Decode,
     SamplerStats,
     check_new,
     checked_length,
@@ -39,24 +38,12 @@ if TYPE_CHECKING:
 GATHERING_SECONDS = 0.005  # the members of a group are requested within one turn of the event loop
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HfSettings:
-    """How completions are sampled. `max_model_len` None: the model's own."""
-
-    max_tokens: int
-    stop_token_ids: tuple[int, ...]
-    temperature: float = 1.0
-    max_model_len: int | None = None
-    seed: int = 0
-
-
 @dataclass(slots=True, eq=False)
 class _Request:
     prompt_ids: tuple[int, ...]
     adapter: AdapterRef | None
     max_tokens: int
     answer: asyncio.Future[Generated]
-    counted: int = 0
 
     @property
     def kind(self) -> tuple[AdapterRef | None, int]:
@@ -65,14 +52,12 @@ class _Request:
 
 
 class HfSampler:
-    """A `Sampler` on transformers. `load` gives the base, the trainer's own where there is one; start() calls it."""
+    """A `Sampler` on transformers, which samples with the trainer's base."""
 
-    def __init__(self, settings: HfSettings, decode: Decode, load: Callable[[], Base]) -> None:
-        self.settings = settings
+    def __init__(self, parts: SamplerParts) -> None:
+        self.parts = parts
         self.stats = SamplerStats()
         self.info: Mapping[str, str] = {}
-        self._decode = decode
-        self._load = load
         self._base: Base | None = None
         self._resident: dict[AdapterRef, Adapter] = {}
         self._waiting: list[_Request] = []
@@ -86,14 +71,14 @@ class HfSampler:
     async def start(self) -> None:
         from ttsd.backbone import check_decodes
 
-        self._base = await in_thread(self._load)
-        await in_thread(check_decodes, self._base)
+        self._base = self.parts.base
+        await in_thread(check_decodes, self._started())
         self.info = {
             "sampler": "transformers",
             "transformers": metadata.version("transformers"),
             "torch": metadata.version("torch"),
-            "device": self._base.device.type,
-            "dtype": str(self._base.dtype).removeprefix("torch."),
+            "device": self._started().device.type,
+            "dtype": str(self._started().dtype).removeprefix("torch."),
         }
         self._length()
         self._worker = asyncio.create_task(self._work())
@@ -102,20 +87,15 @@ class HfSampler:
         self, prompt_ids: Sequence[int], adapter: AdapterRef | None, *, max_tokens: int | None = None
     ) -> Completion:
         resident(self._resident, adapter)
-        limit = checked_length(len(prompt_ids), max_tokens or self.settings.max_tokens, self._length())
+        limit = checked_length(len(prompt_ids), max_tokens or self.parts.config.sampling.max_tokens, self._length())
         start, answer = time.monotonic(), asyncio.get_running_loop().create_future()
         with self._lock:
             self._waiting.append(_Request(tuple(prompt_ids), adapter, limit, answer))
         self._arrival.set()
-        try:
-            token_ids, logprobs, finish_reason = await answer
-        except asyncio.CancelledError:
-            self.stats.aborted += 1
-            raise
-        self.stats.completions += 1
+        token_ids, logprobs, finish_reason = await answer
         return Completion(
             token_ids=token_ids,
-            text=self._decode(token_ids),
+            text=self.parts.tokenizer.answer(token_ids),
             logprobs=checked_logprobs(logprobs),
             finish_reason=finish_reason,
             adapter_version=adapter.version if adapter else 0,
@@ -198,7 +178,6 @@ class HfSampler:
             return [request.prompt_ids for request in late]
 
         def given_up(row: int) -> bool:
-            batch[row].counted += 1
             self.stats.tokens += 1
             return batch[row].answer.done()  # its caller has left
 
@@ -210,9 +189,9 @@ class HfSampler:
             resident(self._resident, adapter),
             [request.prompt_ids for request in batch],
             max_tokens=batch[0].max_tokens,
-            temperature=self.settings.temperature,
-            stop_token_ids=self.settings.stop_token_ids,
-            seed=self.settings.seed + next(self._batches),
+            temperature=self.parts.config.sampling.temperature,
+            stop_token_ids=self.parts.tokenizer.stop_token_ids,
+            seed=self.parts.seed + next(self._batches),
             should_stop=given_up,
             on_end=ended,
             more=joining,
@@ -220,7 +199,7 @@ class HfSampler:
         )
 
     def _deliver(self, request: _Request, generated: Generated) -> None:
-        self.stats.tokens += len(generated[0]) - request.counted
+        self.stats.tokens += generated[2] != "abort"  # the last token, after which a row is not asked any more
         if not request.answer.done():
             request.answer.set_result(generated)
 
@@ -231,7 +210,7 @@ class HfSampler:
 
     def _length(self) -> int:
         """Returns the tokens of prompt and completion that the model takes."""
-        own, wanted = self._started().length, self.settings.max_model_len
+        own, wanted = self._started().length, self.parts.config.model.max_model_len
         if wanted is not None and wanted > own:
             raise UserError(f"model.max_model_len={wanted} is more than the model's own {own}; lower it")
         return wanted or own
@@ -242,16 +221,3 @@ def _fail(batch: Sequence[_Request], error: Exception) -> None:
     for request in batch:
         if not request.answer.done():
             request.answer.set_exception(failure)
-
-
-def made(parts: SamplerParts) -> HfSampler:
-    """Returns this sampler, made of what the engine has."""
-    model, sampling = parts.config.model, parts.config.sampling
-    settings = HfSettings(
-        max_tokens=sampling.max_tokens,
-        stop_token_ids=parts.tokenizer.stop_token_ids,
-        temperature=sampling.temperature,
-        max_model_len=model.max_model_len,
-        seed=parts.seed,
-    )
-    return HfSampler(settings, parts.tokenizer.answer, parts.base)

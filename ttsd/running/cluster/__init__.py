@@ -22,7 +22,7 @@ from ttsd.record.protocol import Answer
 from ttsd.record.run import Run
 from ttsd.record.store import Store
 from ttsd.running import run as running
-from ttsd.running.batch import Failure, Overview, Results, checked, sorted_out
+from ttsd.running.batch import Failure, Overview, Results, checked, running_together, sorted_out
 from ttsd.running.cluster.places import Place, briefly, cause, places
 from ttsd.running.cluster.worker import Need
 from ttsd.sampling.background import in_thread
@@ -110,46 +110,35 @@ async def _placed(
     ready: Sequence[Place], left: Sequence[tuple[Run, int | None]], store: Store, overview: Overview
 ) -> list[Answer | Failure]:
     """Brings every run to its end on some worker; those of a worker that dies are resumed elsewhere."""
-    waiting: asyncio.Queue[tuple[Run, int | None]] = asyncio.Queue()
-    for task in left:
-        waiting.put_nowait(task)
-    results: list[Answer | Failure] = []
-    complete = asyncio.Event()
+    from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
-    async def serve(place: Place) -> None:
-        """Brings one run of `place` to its end, and the next, until the worker is lost."""
-        ray = _imported()
+    free: asyncio.Queue[Place] = asyncio.Queue()
+    for ready_one in ready:
+        for _ in range(ready_one.runs):
+            free.put_nowait(ready_one)
+    lost, done, places = 0, 0, free.qsize()
+
+    async def one(run: Run, number: int | None) -> Answer | Failure:
+        nonlocal lost, done
         while True:
-            run, number = await waiting.get()
+            place = await free.get()
             try:
-                result = await place.actor.execute.remote(run, number)
-            except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as error:
+                result: Answer | Failure = await place.actor.execute.remote(run, number)
+            except (RayActorError, OutOfMemoryError) as error:
+                lost += 1
                 overview.say(f"worker {place.number} is lost ({cause(error)}); {run} is resumed elsewhere")
-                row = store.newest(run)
-                waiting.put_nowait((run, row["run"] if row else None))
-                return
-            except ray.exceptions.RayError as error:
+                if lost == places:
+                    raise InfrastructureError(
+                        f"all {len(ready)} workers are lost, {len(left) - done} runs are not at their end; "
+                        "the same command resumes them"
+                    ) from None
+                number = row["run"] if (row := store.newest(run)) else None
+                continue
+            except RayError as error:
                 result = Failure(str(run), cause(error))
-            results.append(result)
+            done += 1
+            free.put_nowait(place)
             overview.end(str(run), result)
-            if len(results) == len(left):
-                complete.set()
+            return result
 
-    servants = [asyncio.create_task(serve(place)) for place in ready for _ in range(place.runs)]
-    ending = asyncio.create_task(complete.wait())
-    try:
-        open_tasks: set[asyncio.Task[Any]] = {ending, *servants}
-        while not complete.is_set():
-            done, open_tasks = await asyncio.wait(open_tasks, return_when=asyncio.FIRST_COMPLETED)
-            for servant in done:
-                servant.result()
-            if open_tasks == {ending}:
-                raise InfrastructureError(
-                    f"all {len(ready)} workers are lost, {len(left) - len(results)} runs are not at their end; "
-                    "the same command resumes them"
-                )
-        return results
-    finally:
-        for servant in (ending, *servants):
-            servant.cancel()
-        await asyncio.gather(ending, *servants, return_exceptions=True)
+    return await running_together(one(run, number) for run, number in left)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ttsd.nouns import Attempt, Step, TokenAdvantages
 from ttsd.record.claims import claimed
-from ttsd.record.protocol import Answer, Past, Spent
-from ttsd.record.run import Run
 from ttsd.record.store import Store
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class Keeper(Store):
@@ -43,47 +38,12 @@ class DistantStore:
     def __init__(self, keeper: ActorHandle, path: str, state_dir: Path) -> None:
         self._keeper, self._path, self._state_dir = keeper, Path(path), state_dir
 
-    def new_run(self, run: Run, environment: Mapping[str, Any]) -> int:
-        """Starts a run; returns its number."""
-        return self._ask(Store.new_run, run, environment)
-
-    def answer(self, run: int) -> Answer:
-        """Returns what is stored about a run."""
-        return self._ask(Store.answer, run)
-
-    def spent(self, run: int) -> Spent:
-        """Returns what counts towards the run's budgets."""
-        return self._ask(Store.spent, run)
-
-    def past(self, run: int) -> Past:
-        """Returns where the run stands."""
-        return self._ask(Store.past, run)
-
-    @contextmanager
-    def claim(self, run: int) -> Iterator[Path]:
+    def claim(self, run: int) -> AbstractContextManager[Path]:
         """Holds the run's own folder against other processes."""
-        with claimed(self._state_dir, run, self._path) as folder:
-            yield folder
+        return claimed(self._state_dir, run, self._path)
 
-    def add_attempt(self, run: int, attempt: Attempt) -> None:
-        """Writes one judged attempt."""
-        self._ask(Store.add_attempt, run, attempt)
-
-    def add_step(self, run: int, step: Step, state: Path | None, advantages: TokenAdvantages) -> None:
-        """Writes a finished step."""
-        self._ask(Store.add_step, run, step, state, advantages)
-
-    def resume(self, run: int, config: Mapping[str, Any]) -> None:
-        """Stores the settings under which a run continues."""
-        self._ask(Store.resume, run, config)
-
-    def finish(self, run: int, ended: str) -> None:
-        """Closes a run."""
-        self._ask(Store.finish, run, ended)
-
-    def _ask(self, method: Callable[Concatenate[Store, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Calls `method` of the keeper's store, with the types of that method."""
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Returns the keeper's method of that name, which is waited for."""
         import ray
 
-        answer: T = ray.get(getattr(self._keeper, method.__name__).remote(*args, **kwargs))
-        return answer
+        return lambda *args: ray.get(getattr(self._keeper, name).remote(*args))

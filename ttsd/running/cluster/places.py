@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError
@@ -136,9 +136,11 @@ async def _all_that_can(
 
 async def _listen(place: Place, overview: Overview) -> None:
     """Says what the worker's own watchdog says, and names the worker when it does not answer."""
+    from ray.exceptions import RayError
+
     answering = Shared("answer")
     async with watching([Watched(f"worker {place.number} to answer", answering)]):
-        with suppress(_errors().RayError):
+        with suppress(RayError):
             while True:
                 async with answering.use(Spending()):
                     lines = await place.actor.said.remote()
@@ -148,7 +150,9 @@ async def _listen(place: Place, overview: Overview) -> None:
 
 
 async def _stopped(place: Place, overview: Overview) -> None:
-    with suppress(_errors().RayError):  # it may be gone, or never have stood ready
+    from ray.exceptions import RayError
+
+    with suppress(RayError):  # it may be gone, or never have stood ready
         overview.say(f"worker {place.number}: {await place.actor.usage.remote()}")
         await place.actor.stop.remote()
 
@@ -166,9 +170,3 @@ def cause(error: object) -> str:
     inner = getattr(error, "cause", None) or error
     lines = [line.strip() for line in str(inner).splitlines() if line.strip()]
     return lines[-1] if lines else repr(inner)
-
-
-def _errors() -> Any:
-    import ray
-
-    return ray.exceptions

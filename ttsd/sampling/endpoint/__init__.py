@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError, UserError
@@ -16,7 +17,7 @@ from ttsd.sampling.protocol import AdapterRef, SamplerStats, checked_length
 from ttsd.thinking import MARKS
 
 try:
-    from ttsd.sampling.endpoint.client import Client, library_version
+    from ttsd.sampling.endpoint.client import Client
 except ModuleNotFoundError:
     raise UserError('endpoints are asked with the package openai; run: pip install "ttsd[endpoint]"') from None
 
@@ -34,7 +35,7 @@ class EndpointSampler:
 
     async def start(self) -> None:
         await self._client.start("model.path", "model.name")
-        self.info = {"sampler": "endpoint", "openai": library_version()}
+        self.info = {"sampler": "endpoint", "openai": metadata.version("openai")}
 
     async def complete(
         self, prompt_ids: Sequence[int], adapter: AdapterRef | None, *, max_tokens: int | None = None
@@ -43,7 +44,7 @@ class EndpointSampler:
         if self._model.max_model_len is not None:
             limit = checked_length(len(prompt_ids), limit, self._model.max_model_len)
         answer = await self._client.ask(
-            PlainText.decode(prompt_ids),
+            PlainText.whole_text(prompt_ids),
             system=self._model.system_prompt,
             max_tokens=limit,
             temperature=self._sampling.temperature,

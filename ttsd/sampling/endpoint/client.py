@@ -33,11 +33,6 @@ SHOWN = 300  # characters of what a server says
 PASSING = (408, 409, 425, 429)
 
 
-def library_version() -> str:
-    """Returns the version of the client's library."""
-    return openai.__version__
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A whole answer. Thinking stands in front of it between marks. `logprobs`: of its tokens, where they are known."""
@@ -118,24 +113,19 @@ class Client:
         wanted = {"messages": turns, "stream_options": {"include_usage": True}, **wanted}
         self._most_bytes = max(self._most_bytes, LEAST_BYTES + BYTES_A_PIECE * wanted["max_tokens"])
         lost = 0.0
-        try:
-            async with self._gate:
-                for repeats in itertools.count():
-                    pieces = _Pieces()
-                    try:
-                        answer = await self._once(wanted, pieces)
-                        break
-                    except _Fault as fault:
-                        lost += self._charge(pieces, user).dollars if pieces.count else 0.0
-                        if repeats == self._settings.retries:
-                            raise InfrastructureError(
-                                f"the endpoint {self.url} failed {repeats + 1} times, at last so: {fault}"
-                            ) from None
-                        await asyncio.sleep(self._pause(repeats, fault.pause))
-        except asyncio.CancelledError:
-            self.stats.aborted += 1
-            raise
-        self.stats.completions += 1
+        async with self._gate:
+            for repeats in itertools.count():
+                pieces = _Pieces()
+                try:
+                    answer = await self._once(wanted, pieces)
+                    break
+                except _Fault as fault:
+                    lost += self._charge(pieces, user).dollars if pieces.count else 0.0
+                    if repeats == self._settings.retries:
+                        raise InfrastructureError(
+                            f"the endpoint {self.url} failed {repeats + 1} times, at last so: {fault}"
+                        ) from None
+                    await asyncio.sleep(self._pause(repeats, fault.pause))
         charge = self._charge(pieces, user)
         return Answer(*answer, Charge(charge.prompt_tokens, charge.completion_tokens, charge.dollars + lost))
 

@@ -2,7 +2,7 @@
 
 An adapter version is known to vLLM by a name and a number that are never used twice, so neither weights nor cached
 prefixes of an earlier version can be mistaken for it. Requests carry no seed of their own (on a CPU a seeded request
-kills the engine); the engine as a whole is seeded. Nothing here knows text except through the `decode` it is given.
+kills the engine); the engine as a whole is seeded.
 """
 
 from __future__ import annotations
@@ -21,27 +21,24 @@ from ttsd.nouns import Completion
 from ttsd.sampling.kinds import SamplerParts
 from ttsd.sampling.protocol import (
     AdapterRef,
-    Decode,
     SamplerStats,
     check_new,
     checked_length,
     checked_logprobs,
     resident,
 )
-from ttsd.sampling.vllm_sampler.launch import Launch, collect_contexts
-from ttsd.sampling.vllm_sampler.settings import VllmSettings, lora_slots
+from ttsd.sampling.vllm_sampler.launch import Launch, collect_contexts, lora_slots
 
-__all__ = ["VllmSampler", "VllmSettings"]
+__all__ = ["VllmSampler"]
 
 
 class VllmSampler:
     """A `Sampler` on vLLM. Every method but `start` and `close` needs a started engine."""
 
-    def __init__(self, settings: VllmSettings, decode: Decode) -> None:
-        self.settings = settings
+    def __init__(self, parts: SamplerParts) -> None:
+        self.parts = parts
         self.stats = SamplerStats()
         self.info: Mapping[str, str] = {}
-        self._decode = decode
         self._engine: Any = None
         self._launch: Launch | None = None
         self._resident: dict[AdapterRef, Any] = {}
@@ -55,11 +52,13 @@ class VllmSampler:
                 'vLLM is not installed; run `pip install "ttsd[gpu]"` (CUDA) or `make` (CPU), '
                 "or sample without it: --set model.sampler=transformers"
             )
-        self._launch = Launch(self.settings)
+        self._launch = Launch(self.parts)
         await self._launch.run()
         self._engine = self._launch.take()
         self.info = self._launch.info
-        await self.complete((self.settings.stop_token_ids or (0,))[:1], None, max_tokens=1)  # warms the kernels up
+        await self.complete(
+            (self.parts.tokenizer.stop_token_ids or (0,))[:1], None, max_tokens=1
+        )  # warms the kernels up
         self.stats = SamplerStats()
 
     async def complete(
@@ -67,22 +66,19 @@ class VllmSampler:
     ) -> Completion:
         engine, lora = self._started(), resident(self._resident, adapter)
         limit = engine.model_config.max_model_len
-        params = self._params(checked_length(len(prompt_ids), max_tokens or self.settings.max_tokens, limit))
+        params = self._params(
+            checked_length(len(prompt_ids), max_tokens or self.parts.config.sampling.max_tokens, limit)
+        )
         prompt, name, start = {"prompt_token_ids": list(prompt_ids)}, str(next(self._request_ids)), time.monotonic()
         sampled = _Sampled([], [])
-        try:
-            with self._faults():
-                async with aclosing(engine.generate(prompt, params, name, lora_request=lora)) as outputs:
-                    async for output in outputs:
-                        self.stats.tokens += sampled.extend(output.outputs[0])
-        except asyncio.CancelledError:
-            self.stats.aborted += 1
-            raise
-        self.stats.completions += 1
+        with self._faults():
+            async with aclosing(engine.generate(prompt, params, name, lora_request=lora)) as outputs:
+                async for output in outputs:
+                    self.stats.tokens += sampled.extend(output.outputs[0])
         self.stats.preemptions = self._launch.preemptions.count if self._launch else 0
         return Completion(
             token_ids=tuple(sampled.token_ids),
-            text=self._decode(sampled.token_ids),
+            text=self.parts.tokenizer.answer(sampled.token_ids),
             logprobs=checked_logprobs(sampled.logprobs),
             finish_reason=sampled.finish_reason,
             adapter_version=adapter.version if adapter else 0,
@@ -125,9 +121,9 @@ class VllmSampler:
         from vllm.lora.request import LoRARequest
 
         engine, number = self._started(), next(self._adapter_ids)
-        if len(self._resident) >= lora_slots(self.settings):
+        if len(self._resident) >= lora_slots(self.parts):
             raise InfrastructureError(
-                f"no slot is free for adapter {ref}: the sampler was started for {self.settings.adapters} questions; "
+                f"no slot is free for adapter {ref}: the sampler was started for {self.parts.adapters} questions; "
                 "drop one first or start it for more"
             )
         lora = LoRARequest(f"{ref.name}-v{ref.version}-{number}", number, str(ref.path))
@@ -141,8 +137,8 @@ class VllmSampler:
 
         return SamplingParams(
             max_tokens=max_tokens,
-            temperature=self.settings.temperature,
-            stop_token_ids=list(self.settings.stop_token_ids),
+            temperature=self.parts.config.sampling.temperature,
+            stop_token_ids=list(self.parts.tokenizer.stop_token_ids),
             ignore_eos=True,  # the stop tokens are said above; the model's own opinion may differ
             logprobs=0,  # of the sampled token only
             detokenize=False,
@@ -180,26 +176,3 @@ class _Sampled:
         if delta.finish_reason is not None:
             self.finish_reason = delta.finish_reason
         return len(delta.token_ids)
-
-
-def made(parts: SamplerParts) -> VllmSampler:
-    """Returns this sampler, made of what the engine has."""
-    model, sampling = parts.config.model, parts.config.sampling
-    settings = VllmSettings(
-        model=parts.path,
-        max_tokens=sampling.max_tokens,
-        stop_token_ids=parts.tokenizer.stop_token_ids,
-        adapters=parts.adapters,
-        max_lora_rank=parts.config.lora.rank,
-        temperature=sampling.temperature,
-        dtype=model.dtype,
-        device=model.sampler_on[0],
-        quantization=model.sampler_bits,
-        max_model_len=model.max_model_len,
-        gpu_memory_utilization=parts.gpu_share,
-        kv_cache_bytes=parts.cache_bytes,
-        tensor_parallel_size=model.tensor_parallel_size,
-        threads=parts.threads,
-        seed=parts.seed,
-    )
-    return VllmSampler(settings, parts.tokenizer.answer)

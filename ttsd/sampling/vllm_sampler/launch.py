@@ -29,20 +29,24 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ttsd.config import Model
 from ttsd.config.model import gpu_number
 from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.sampling.background import in_background
-from ttsd.sampling.vllm_sampler.engine_process import LOG
-from ttsd.sampling.vllm_sampler.settings import VllmSettings, engine_args
+from ttsd.sampling.kinds import VLLM, SamplerParts
+from ttsd.sampling.vllm_sampler.engine_process import LOG, executor
 
+MAX_BATCHED_TOKENS = {"cuda": 8192, "cpu": 2048}  # of one forward pass; prompts are read in pieces of at most so many
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those that vLLM has slots for
+STREAM_INTERVAL = 8  # tokens between two messages of one request: the counters lag by no more
 _EIGHT_BITS = 89  # the lowest compute capability that multiplies in 8 bits: Ada's
 
 
 class Launch:
     """Starting the engine's process, and the folder of its log and sockets."""
 
-    def __init__(self, settings: VllmSettings) -> None:
-        self.settings = settings
+    def __init__(self, parts: SamplerParts) -> None:
+        self.parts = parts
         self.info: dict[str, str] = {}
         self.preemptions = Preemptions()
         self.folder = Path(tempfile.mkdtemp(prefix="ttsd-vllm-"))
@@ -127,24 +131,24 @@ class Launch:
             )
         if "LoRA" in cause:
             return UserError(
-                f"vLLM can't serve adapters on {self.settings.model!r}: {cause}; choose another model.path "
+                f"vLLM can't serve adapters on {self.parts.path!r}: {cause}; choose another model.path "
                 "or --set model.sampler=transformers"
             )
-        return InfrastructureError(f"vLLM can't start on {self.settings.model!r}: {cause}")
+        return InfrastructureError(f"vLLM can't start on {self.parts.path!r}: {cause}")
 
     def _configured(self) -> tuple[Any, Any]:
         """Returns vLLM's resolved configuration and its engine class; importing them is what takes long."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             arguments, llm, device = _imported()
-            _check_device(self.settings, device)
-            self.info |= _info(device, gpu_number(self.settings.device))
-            wanted = engine_args(self.settings, device.device_type)
+            _check_device(self.parts.config.model, device)
+            self.info |= _info(device, gpu_number(self.parts.config.model.sampler_on[0]))
+            wanted = engine_args(self.parts, device.device_type)
             try:
                 config = arguments(**wanted).create_engine_config()
             except Exception as error:
                 raise UserError(
-                    f"vLLM can't use the model {self.settings.model!r}: {_sentence(str(error))}; "
+                    f"vLLM can't use the model {self.parts.path!r}: {_sentence(str(error))}; "
                     "check model.path and the other settings of [model]"
                 ) from error
             self.info["dtype"] = str(config.model_config.dtype).removeprefix("torch.")
@@ -164,7 +168,7 @@ class Launch:
         if self.info.get("device") != "cpu":
             return common
         return common | {
-            "OMP_NUM_THREADS": str(self.settings.threads or max(1, len(os.sched_getaffinity(0)) // 2)),
+            "OMP_NUM_THREADS": str(self.parts.threads),
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             # Eager mode still compiles the log-probability kernels: 17 s at the first batch, and a C++ compiler.
             "TORCHDYNAMO_DISABLE": "1",
@@ -205,20 +209,79 @@ def _imported() -> tuple[Any, Any, Any]:
     return AsyncEngineArgs, AsyncLLM, current_platform
 
 
-def _check_device(settings: VllmSettings, platform: Any) -> None:
-    wanted, found = settings.device.partition(":")[0], platform.device_type
+def _check_device(model: Model, platform: Any) -> None:
+    wanted, found = model.device.partition(":")[0], platform.device_type
     if wanted not in ("auto", found):
         raise UserError(
             f"model.device={wanted} but the installed vLLM runs on {found or 'no device of this machine'}; "
             "install the other build or set model.device=auto"
         )
-    if settings.quantization == "fp8" and not (
-        found == "cuda" and platform.has_device_capability(_EIGHT_BITS, gpu_number(settings.device))
+    if model.sampler_bits == "fp8" and not (
+        found == "cuda" and platform.has_device_capability(_EIGHT_BITS, gpu_number(model.sampler_on[0]))
     ):
         raise UserError(
             "model.quantization=fp8 needs a GPU that computes in 8 bits (Ada, Hopper or newer), and the sampler "
-            f"runs on {platform.get_device_name(gpu_number(settings.device))}; use model.quantization=none"
+            f"runs on {platform.get_device_name(gpu_number(model.sampler_on[0]))}; use model.quantization=none"
         )
+
+
+def engine_args(parts: SamplerParts, device: str) -> dict[str, Any]:
+    """Returns the arguments of vLLM's `AsyncEngineArgs`."""
+    from ttsd.backbone import resolved_dtype
+
+    model = parts.config.model
+    common = {
+        "model": parts.path,
+        "trust_remote_code": False,
+        "skip_tokenizer_init": True,
+        "generation_config": "vllm",
+        "dtype": resolved_dtype(model.dtype, device),
+        "max_model_len": model.max_model_len,
+        "tensor_parallel_size": model.tensor_parallel_size,
+        "distributed_executor_backend": executor("OneProcess" if model.tensor_parallel_size == 1 else "ManyProcesses"),
+        "logprobs_mode": "processed_logprobs",
+        "enable_prefix_caching": True,
+        "kv_cache_memory_bytes": parts.cache_bytes,
+        "max_num_seqs": VLLM.max_sequences,
+        "max_num_batched_tokens": MAX_BATCHED_TOKENS.get(device, MAX_BATCHED_TOKENS["cuda"]),
+        "stream_interval": STREAM_INTERVAL,
+        "seed": parts.seed,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+    }
+    own = {"enforce_eager": True} if device == "cpu" else {"gpu_memory_utilization": parts.gpu_share}
+    return common | own | _lora_args(parts) | _gpu_args(model)
+
+
+def _lora_args(parts: SamplerParts) -> dict[str, Any]:
+    if not parts.adapters:
+        return {}
+    slots, rank = lora_slots(parts), parts.config.lora.rank
+    if rank > LORA_RANKS[-1]:
+        raise UserError(
+            f"lora.rank={rank} is more than the {LORA_RANKS[-1]} that vLLM serves; lower it or "
+            "--set model.sampler=transformers"
+        )
+    return {
+        "enable_lora": True,
+        "max_loras": slots,
+        "max_lora_rank": next(slot for slot in LORA_RANKS if slot >= rank),
+    }
+
+
+def _gpu_args(model: Model) -> dict[str, Any]:
+    """Names the GPUs, by their numbers among those that PyTorch sees; and how a model in 16 bits is held in 8
+    there.
+
+    vLLM's own "fp8" reads folders that hold 8 bits already.
+    """
+    gpus = {"device_ids": [gpu_number(name) for name in model.sampler_on]} if ":" in model.device else {}
+    return gpus | ({"quantization": "fp8_per_channel"} if model.sampler_bits == "fp8" else {})
+
+
+def lora_slots(parts: SamplerParts) -> int:
+    """Returns the number of adapters: one a question, and one more for the version that is about to take over."""
+    return parts.adapters + 1
 
 
 def _info(platform: Any, gpu: int) -> dict[str, str]:
