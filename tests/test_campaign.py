@@ -1,4 +1,4 @@
-"""The script behind the evidence on real models: the commands that it runs."""
+"""The scripts behind the evidence on real models: the questions they write, and the commands they run."""
 
 from __future__ import annotations
 
@@ -8,9 +8,34 @@ from pathlib import Path
 import pytest
 
 from tests.bench import gpu_campaign
+from tests.bench.changed_questions import changed_program
 from tests.records import attempt, begin, failed, passed
 from ttsd.nouns import Step
 from ttsd.record.store import Store
+
+SOURCE = """
+def helper(x):
+    return x
+
+def f(x):
+    def inside(y):
+        return y
+    for _ in x:
+        return inside(x) if x else 0
+    return helper(x)
+"""
+
+
+def test_a_changed_program_returns_changed_values_from_everywhere_but_inner_functions() -> None:
+    program = changed_program(SOURCE, "f", "{} + 1")
+    assert program is not None
+    assert "return (inside(x) if x else 0) + 1" in program
+    assert "return helper(x) + 1" in program
+    assert program.count("+ 1") == 2
+
+
+def test_a_program_that_calls_itself_is_not_changed() -> None:
+    assert changed_program("def f(x):\n    return f(x - 1) if x else 0\n", "f", "{} + 1") is None
 
 
 def test_the_campaign_is_five_commands_that_any_user_can_run(
