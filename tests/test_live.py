@@ -68,6 +68,15 @@ def test_what_is_left_is_renewed_with_each_step(capsys: pytest.CaptureFixture[st
     assert "\nat most 40 min, " in shown(panel)
 
 
+def test_the_last_step_says_nothing_of_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    view, run, last = PlainView(), meter(1), attempt(1, "x", FAILED)
+    view.begin(1, run_of("q"), Past(), run)
+    run.add(last)
+    view.show(last)
+    view.show(Step(1, (last,), 0, (), {}, {"group": 1.0}))
+    assert "left" not in capsys.readouterr().err
+
+
 def test_an_overview_says_what_all_runs_still_take(capsys: pytest.CaptureFixture[str]) -> None:
     overview = PlainOverview()
     overview.expect(4)

@@ -72,9 +72,9 @@ class Board:
 
     @property
     def left(self) -> str:
-        """Says what is left at most; empty before the first attempt."""
+        """Says what is left at most; empty before the first attempt and after the last."""
         left = self.meter.left() if self.meter and not self.ended else None
-        return f"at most {left}" if left else ""
+        return f"at most {left}" if left and left.attempts else ""
 
     @property
     def price(self) -> str:
