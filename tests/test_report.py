@@ -19,7 +19,7 @@ from ttsd.record.store import Store
 from ttsd.reporting.alarms import attempt_alarms as alarms
 from ttsd.reporting.report import build_report
 from ttsd.reporting.report.book import evidence
-from ttsd.reporting.report.figures import COLOURS
+from ttsd.reporting.report.figures import COLOURS, discovery_chart, static_images
 from ttsd.reporting.report.findings import Findings, find
 from ttsd.reporting.report.page import sentence
 from ttsd.reporting.report.record import COSTS, natural, read
@@ -384,3 +384,15 @@ def test_a_million_attempts_take_seconds(tmp_path: Path) -> None:
 
 def test_every_method_of_the_table_has_a_colour_of_its_own() -> None:
     assert len(set(COLOURS)) == len(COLOURS) >= len(METHODS)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "labels"), [(7858.6, 7938.0, {"7.86k", "7.93k"}), (1.0, 128.0, {"1", "20", "100"})]
+)
+def test_the_axis_of_costs_has_labels_however_narrow_it_is(first: float, last: float, labels: set[str]) -> None:
+    rows = [
+        {"method": "sdpo", "cost": "tokens", "at": at, "discovery": at / last, "low": 0.0, "high": 1.0}
+        for at in (first, last)
+    ]
+    svg, _ = static_images(discovery_chart(["sdpo"], "tokens", width=520), rows)
+    assert labels <= set(re.findall(r">([^<>]+)</text>", svg))

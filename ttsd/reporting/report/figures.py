@@ -23,7 +23,7 @@ COLOURS = (
 )  # fmt: skip
 FEW = 4  # methods whose bands can be distinguished
 UNITS: dict[Cost, str] = {
-    "attempts": "attempts per run (k)",
+    "attempts": "k, attempts per run",
     "rounds": "rounds per run (waits for verdicts)",
     "tokens": "tokens per run (prompt + completion)",
     "seconds": "seconds per run (wall clock of its steps)",
@@ -120,7 +120,7 @@ def scripts() -> str:
 def _shared(methods: Sequence[str], title: str, legend: Spec | None) -> Spec:
     """Returns what all layers of a discovery chart have in common: costs to the right, a colour a method."""
     colours = [COLOURS[place % len(COLOURS)] for place in range(len(methods))]
-    axis = {"format": "~s", "labelOverlap": True, "labelSeparation": 6, "tickCount": 6, "grid": False}
+    axis = {"format": "~s", "labelOverlap": "greedy", "labelSeparation": 6, "tickCount": 20, "grid": False}
     color = {"field": "method", "type": "nominal", "title": None, "legend": legend}
     return {
         "x": _number("at", title, scale={"type": "log", "nice": False}, axis=axis),
