@@ -10,7 +10,7 @@ from torch import Tensor, cat  # noqa: TID253
 def distillation_loss(
     student: Tensor, teacher: Tensor, token_ids: Tensor, mask: Tensor, *, alpha: float, topk: int | None,
     tail: bool = True, clip: float | None = None, is_clip: float | None = None, old_logprobs: Tensor | None = None,
-    weights: Tensor | None = None,
+    weights: Tensor | None = None, mode: str = "token-mean",
 ) -> Tensor:  # fmt: skip
     """Returns the loss of logits, whose gradient reaches the student only (section 2 of the SDPO paper)."""
     p, q = student.double().softmax(-1), teacher.double().softmax(-1).detach()
@@ -28,4 +28,8 @@ def distillation_loss(
         token = token * (sampled.detach() - old_logprobs).exp().clamp(max=is_clip)
     if weights is not None:
         token = token * weights
-    return (token * mask).sum() / mask.double().sum()
+    sums, counts = (token * mask).sum(1), mask.double().sum(1)
+    filled = (counts > 0).sum()
+    if mode == "token-mean":
+        return sums.sum() / counts.sum()
+    return (sums / filled if mode == "seq-mean-token-sum" else sums / counts.clamp(min=1) / filled).sum()

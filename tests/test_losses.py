@@ -15,7 +15,7 @@ from torch import Tensor  # noqa: TID253
 from tests.commands import ROOT
 from tests.loss_reference import distillation_loss as reference
 from ttsd.training import losses
-from ttsd.training.losses import Divergence
+from ttsd.training.losses import Divergence, chunked_distillation_loss
 
 torch.set_num_threads(1)
 
@@ -47,57 +47,51 @@ def relative(found: Tensor, wanted: Tensor) -> float:
     return float(((found.double() - wanted).norm() / wanted.norm().clamp(min=1e-9)).detach())
 
 
-def of_hidden(
-    student: Tensor, teacher: Tensor, head: Tensor, batch: Batch, form: Divergence, *, chunk: int = 4,
-    is_clip: float | None = None, weighted: bool = False,
-) -> Tensor:  # fmt: skip
-    """Returns the product's loss of a padded batch: the mean over its tokens, each with its own weight."""
-    kept, project = batch["mask"].bool().flatten().nonzero()[:, 0], losses.Projection(head)
-    old, factors, ids = (batch[name].flatten() for name in ("old_logprobs", "rollout_is_weights", "token_ids"))
-
-    def row_loss(logits: Tensor, part: slice) -> Tensor:
-        at = kept[part]
-        value, sampled, _ = losses.token_divergence(logits, project(teacher.flatten(0, 1)[at]), ids[at], form)
-        value = value if is_clip is None else value * losses.importance_weights(sampled, old[at], is_clip)
-        return (value * factors[at] if weighted else value) / len(kept)
-
-    return losses.chunked_rows(student.flatten(0, 1), kept, head, row_loss, chunk)
+def options(alpha: float, topk: int | None, tail: bool) -> dict[str, Any]:
+    return {"alpha": alpha, "distillation_topk": topk, "distillation_add_tail": tail}
 
 
-def of_logits(student: Tensor, teacher: Tensor, batch: Batch, form: Divergence) -> Tensor:
+def of_logits(student: Tensor, teacher: Tensor, batch: Batch, **settings: Any) -> Tensor:
     """Returns the product's loss of logits: an identity projects them."""
-    return of_hidden(student, teacher, torch.eye(student.shape[-1], dtype=student.dtype), batch, form)
+    head = torch.eye(student.shape[-1], dtype=student.dtype)
+    return chunked_distillation_loss(
+        student, teacher, head, batch["token_ids"], batch["mask"], chunk_tokens=4, **settings
+    )
 
 
 @pytest.mark.parametrize("clipped", [False, True])
 @pytest.mark.parametrize(("topk", "tail"), [(1, True), (20, True), (20, False), (40, True), (40, False), (None, True)])
 @pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("mode", ["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"])
 def test_value_and_gradient_agree_with_the_float64_reference(
-    alpha: float, topk: int | None, tail: bool, clipped: bool
+    alpha: float, topk: int | None, tail: bool, clipped: bool, mode: Any
 ) -> None:
     for seed in range(2):
         batch = make(seed, batch=3, tokens=5 + 4 * seed, vocab=40)
         ids, mask, old, factors = (batch[name] for name in ("token_ids", "mask", "old_logprobs", "rollout_is_weights"))
         wide = {name: batch[name].double().requires_grad_() for name in ("student", "teacher", "head")}
+        clips = {"is_clip": 2.0, "old_logprobs": old} if clipped else {}
         truth = reference(
             wide["student"] @ wide["head"].T, wide["teacher"] @ wide["head"].T, ids, mask, alpha=alpha, topk=topk,
-            tail=tail, clip=1.0 if clipped else None, weights=factors if clipped else None,
-            is_clip=2.0 if clipped else None, old_logprobs=old,
+            tail=tail, clip=1.0 if clipped else None, weights=factors if clipped else None, mode=mode, **clips,
         )  # fmt: skip
-        (truth_gradient,) = torch.autograd.grad(truth, wide["student"])
-        student = batch["student"].clone().requires_grad_()
-        form = Divergence(alpha, topk, tail, 1.0 if clipped else None)
-        cap = 2.0 if clipped else None
-        loss = of_hidden(student, batch["teacher"], batch["head"], batch, form, is_clip=cap, weighted=clipped)
+        truth_gradients = torch.autograd.grad(truth, (wide["student"], wide["head"]))
+        student, head = batch["student"].clone().requires_grad_(), batch["head"].clone().requires_grad_()
+        loss = chunked_distillation_loss(
+            student, batch["teacher"], head, ids, mask, chunk_tokens=4, loss_agg_mode=mode,
+            log_ratio_clip=1.0 if clipped else None, rollout_is_weights=factors if clipped else None, **clips,
+            **options(alpha, topk, tail),
+        )  # fmt: skip
+        gradients = torch.autograd.grad(loss, (student, head))
         assert relative(loss, truth) < 1e-6
-        assert relative(torch.autograd.grad(loss, student)[0], truth_gradient) < 1e-6
+        assert all(relative(g, t) < 1e-6 for g, t in zip(gradients, truth_gradients, strict=True))
 
 
 def test_sampled_token_mode_is_the_score_function_estimate() -> None:
     batch = make(0, 2, 6, 30)
     student = (batch["student"] @ batch["head"].T).double().requires_grad_()
     teacher = (batch["teacher"] @ batch["head"].T).double()
-    loss = of_logits(student, teacher, batch, Divergence(1.0, None, sampled_token=True))
+    loss = of_logits(student, teacher, batch, full_logit_distillation=False, **options(1.0, None, True))
     ids = batch["token_ids"][..., None]
     s, t = (x.log_softmax(-1).gather(-1, ids)[..., 0] for x in (student, teacher))
     truth = ((s - t).detach() * s * batch["mask"]).sum() / batch["mask"].sum()
@@ -156,11 +150,11 @@ def test_grouping_outcomes_into_a_tail_can_only_lose_divergence(seed: int, alpha
 def test_what_is_masked_and_the_batch_order_do_not_matter(seed: int, alpha: float, topk: int | None) -> None:
     batch = make(seed, 3, 5, 20)
     student, teacher = batch["student"] @ batch["head"].T, batch["teacher"] @ batch["head"].T
-    loss = of_logits(student, teacher, batch, Divergence(alpha, topk))
+    loss = of_logits(student, teacher, batch, **options(alpha, topk, True))
     order = torch.tensor([2, 0, 1])
-    moved = {name: values[order] for name, values in batch.items() if name != "head"}
+    moved = {name: batch[name][order] for name in ("token_ids", "mask")}
     spoilt = student.masked_fill(batch["mask"][..., None] == 0, float("nan"))
-    again = of_logits(spoilt[order], teacher[order], moved, Divergence(alpha, topk))
+    again = of_logits(spoilt[order], teacher[order], moved, **options(alpha, topk, True))
     torch.testing.assert_close(again, loss)
 
 
@@ -178,7 +172,9 @@ def test_a_bounded_teacher_gives_a_bounded_loss_and_clips_the_advantage() -> Non
 def test_the_gradient_reaches_the_student_only() -> None:
     batch = make(0, 2, 4, 20)
     student, teacher = batch["student"].requires_grad_(), batch["teacher"].requires_grad_()
-    loss = of_hidden(student, teacher, batch["head"], batch, Divergence(0.5, 5), chunk=3)
+    loss = chunked_distillation_loss(
+        student, teacher, batch["head"], batch["token_ids"], batch["mask"], chunk_tokens=3, **options(0.5, 5, True)
+    )
     torch.autograd.backward(loss)
     assert student.grad is not None
     assert teacher.grad is None
@@ -190,15 +186,21 @@ def test_chunk_size_is_invisible(chunk_tokens: int) -> None:
     found = []
     for chunk in (chunk_tokens, 8):
         student = batch["student"].clone().requires_grad_()
-        loss = of_hidden(student, batch["teacher"], batch["head"], batch, Divergence(1.0, 5), chunk=chunk)
+        loss = chunked_distillation_loss(
+            student, batch["teacher"], batch["head"], batch["token_ids"], batch["mask"], chunk_tokens=chunk,
+            **options(1.0, 5, True),
+        )  # fmt: skip
         found.append((loss.detach(), *torch.autograd.grad(loss * 3, student)))
     torch.testing.assert_close(*found)
 
 
 def test_an_empty_mask_gives_zero_loss_and_zero_gradient() -> None:
-    batch = make(0, 2, 4, 20) | {"mask": torch.zeros(2, 4)}
+    batch = make(0, 2, 4, 20)
     student = batch["student"].requires_grad_()
-    loss = of_hidden(student, batch["teacher"], batch["head"], batch, Divergence(1.0, 5), chunk=2)
+    loss = chunked_distillation_loss(
+        student, batch["teacher"], batch["head"], batch["token_ids"], torch.zeros(2, 4), chunk_tokens=2,
+        **options(1.0, 5, True),
+    )  # fmt: skip
     torch.autograd.backward(loss)
     assert loss.item() == 0
     assert student.grad is not None
@@ -233,6 +235,13 @@ def test_impossible_divergences_are_refused(arguments: dict[str, Any], part: str
         Divergence(**arguments)
 
 
+def test_is_clip_without_old_logprobs_is_refused() -> None:
+    batch = make(0, 1, 2, 5)
+    logits = batch["student"] @ batch["head"].T
+    with pytest.raises(ValueError, match="old_logprobs"):
+        of_logits(logits, logits, batch, is_clip=2.0, **options(1.0, 2, True))
+
+
 def test_importance_weights_are_truncated_and_bounded() -> None:
     new, old = torch.tensor([-1.0, -1.0, -1.0, 0.0]), torch.tensor([-1.0, -3.0, 0.0, -1e9])
     torch.testing.assert_close(losses.importance_weights(new, old, 2.0), torch.tensor([1.0, 2.0, 0.36787944, 2.0]))
@@ -265,7 +274,7 @@ def test_scripts_find_the_losses_in_the_package_which_loads_torch_only_then() ->
 import sys
 import ttsd
 print("torch" in sys.modules)
-print(ttsd.losses.token_divergence.__module__)
+print(ttsd.losses.chunked_distillation_loss.__module__)
 """
     ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["False", "ttsd.training.losses"]

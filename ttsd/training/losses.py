@@ -4,10 +4,10 @@ The distillation loss is equation 2 of the SDPO paper in the forms that its code
 generalised Jensen-Shannon divergence between student and stop-gradient teacher, each at its own prompt. The support is
 the student's top-K tokens plus one bucket for the rest, the whole vocabulary, or the sampled token alone.
 
-Functions work on *rows*, one per completion token; the caller sees to packing and micro-batches. The loss is a sum over
-rows of weight x divergence, and the weights carry averaging and importance. `chunked_rows` sums a loss over hidden
-states whose logits exist for a few rows at a time. Not here: where hidden states come from, and clipping of the summed
-gradient.
+Functions work on *rows*, one per completion token; the caller sees to padding, packing and micro-batches. The loss is a
+sum over rows of weight x divergence, and the weights carry mask, averaging and importance. `chunked_rows` sums a loss
+over hidden states whose logits exist for a few rows at a time, `chunked_distillation_loss` does all of it for a padded
+batch. Not here: where hidden states come from, and clipping of the summed gradient.
 
 All is computed one precision above its inputs (float32 in float64, bfloat16 in float32), because a KL of 0.01 is what
 is left of terms that cancel.
@@ -18,11 +18,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
+Aggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"]
 RowLoss = Callable[[Tensor, slice], Tensor]
 
 _LOG_RATIO_BOUND = 20.0  # exp() of more is an accident, not a probability ratio
@@ -94,6 +95,24 @@ def entropy(logits: Tensor) -> Tensor:
     return torch.cat([-(some.exp() * some).sum(dim=-1) for _, some in _log_softmax_by_rows(logits.detach())])
 
 
+def aggregation_weights(mask: Tensor, mode: Aggregation) -> Tensor:
+    """Returns factors (batch, token) that turn token losses into the mode's mean: loss = sum(weights * token losses).
+
+    The mean is linear in the losses, so any part of the batch can be computed anywhere. Sequences without a token don't
+    count. ValueError: an unknown mode.
+    """
+    kept = mask.bool().double()
+    tokens = kept.sum(dim=1, keepdim=True)
+    sequences = (tokens > 0).sum().clamp(min=1)
+    if mode == "token-mean":
+        return kept / kept.sum().clamp(min=1)
+    if mode == "seq-mean-token-sum":
+        return kept / sequences
+    if mode == "seq-mean-token-mean":
+        return kept / tokens.clamp(min=1) / sequences
+    raise ValueError(f"loss_agg_mode={mode!r} is unknown; use token-mean, seq-mean-token-sum or seq-mean-token-mean")
+
+
 def importance_weights(new_logprobs: Tensor, old_logprobs: Tensor, cap: float) -> Tensor:
     """Returns truncated importance weights min(new / old probability, cap) per token, without gradient."""
     log_ratio = (new_logprobs - old_logprobs).detach()
@@ -120,9 +139,11 @@ def kl_to_base(student_logprobs: Tensor, base_logprobs: Tensor) -> Tensor:
 def chunked_rows(hidden: Tensor, rows: Tensor, weight: Tensor, row_loss: RowLoss, chunk_tokens: int) -> Tensor:
     """Returns the sum over `rows` of `row_loss(their logits, which of the rows)`, `chunk_tokens` rows at a time.
 
-    `hidden` (n, hidden) is projected by the frozen `weight` (vocab, hidden). `rows` selects from `hidden`, repeats
-    allowed. What else the loss needs is in its closure, without gradient.
+    `hidden` (n, hidden) is projected by `weight` (vocab, hidden). `rows` selects from `hidden`, repeats allowed. What
+    else the loss needs is in its closure, without gradient. ValueError: no rows at a time.
     """
+    if chunk_tokens < 1:
+        raise ValueError(f"chunk_tokens={chunk_tokens} makes no progress; give at least 1")
     total: Tensor = _ChunkedRows.apply(hidden, rows, weight, row_loss, chunk_tokens)  # type: ignore[no-untyped-call]
     return total
 
@@ -146,27 +167,83 @@ class Projection:
         return torch.mm(hidden.to(self._weight.dtype), self._weight.T, out=self._logits[: len(hidden)])
 
 
+def chunked_distillation_loss(
+    student_hidden: Tensor,
+    teacher_hidden: Tensor,
+    lm_head_weight: Tensor,
+    token_ids: Tensor,
+    mask: Tensor,
+    *,
+    chunk_tokens: int,
+    alpha: float,
+    distillation_topk: int | None,
+    distillation_add_tail: bool,
+    is_clip: float | None = None,
+    old_logprobs: Tensor | None = None,
+    rollout_is_weights: Tensor | None = None,
+    log_ratio_clip: float | None = None,
+    loss_agg_mode: Aggregation = "token-mean",
+    full_logit_distillation: bool = True,
+) -> Tensor:
+    """Returns the distillation loss of a batch, a scalar whose gradient reaches student and head, not the teacher.
+
+    Hidden states are (batch, token, hidden), where position t predicts `token_ids[:, t]`, and `lm_head_weight` (vocab,
+    hidden) projects them; the rest is (batch, token). Logits exist for `chunk_tokens` unmasked tokens at a time. Values
+    where the mask is 0 have no influence at all. `is_clip` caps the ratio exp(student - old_logprobs) of the sampled
+    token, `rollout_is_weights` are given factors (see `importance_weights`); both multiply the token's loss and carry
+    no gradient. ValueError: settings that exclude each other.
+    """
+    if is_clip is not None and old_logprobs is None:
+        raise ValueError(f"is_clip={is_clip} caps a ratio to old_logprobs; give them, or is_clip=None")
+    divergence = Divergence(
+        alpha, distillation_topk, distillation_add_tail, log_ratio_clip, sampled_token=not full_logit_distillation
+    )
+    rows, weights = mask.bool().flatten().nonzero().squeeze(1), aggregation_weights(mask, loss_agg_mode)
+    if rollout_is_weights is not None:
+        weights = weights * rollout_is_weights.detach()
+    teacher_hidden, token_ids, weights = (values.flatten(0, 1) for values in (teacher_hidden, token_ids, weights))
+    project = Projection(lm_head_weight)
+
+    def row_loss(logits: Tensor, part: slice) -> Tensor:
+        at = rows[part]
+        value, sampled, _ = token_divergence(logits, project(teacher_hidden[at]), token_ids[at], divergence)
+        if is_clip is not None and old_logprobs is not None:
+            value = value * importance_weights(sampled, old_logprobs.flatten()[at], is_clip)
+        return value * weights[at]
+
+    return chunked_rows(student_hidden.flatten(0, 1), rows, lm_head_weight, row_loss, chunk_tokens)
+
+
 class _ChunkedRows(torch.autograd.Function):
     """Computes the gradient of a chunk while its logits exist, so that backward only scales it."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, rows: Tensor, weight: Tensor, row_loss: RowLoss, chunk_tokens: int) -> Tensor:
         total = torch.zeros((), dtype=_wider(hidden.dtype), device=hidden.device)
-        hidden_grad, project = torch.zeros_like(hidden), Projection(weight)
+        hidden_grad = torch.zeros_like(hidden) if ctx.needs_input_grad[0] else None
+        weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[2] else None
+        project = Projection(weight)
         for part in _parts(len(rows), chunk_tokens):
-            logits = project(hidden.index_select(0, rows[part])).detach().requires_grad_()
+            states = hidden.index_select(0, rows[part])
+            logits = project(states).detach().requires_grad_()
             with torch.enable_grad():
                 loss = row_loss(logits, part).sum()
             total += loss.detach()
-            (grad,) = torch.autograd.grad(loss, logits)
-            hidden_grad.index_add_(0, rows[part], (grad @ weight.to(grad.dtype)).to(hidden.dtype))
-        ctx.save_for_backward(hidden_grad)
+            if hidden_grad is not None or weight_grad is not None:
+                (grad,) = torch.autograd.grad(loss, logits)
+                if hidden_grad is not None:
+                    hidden_grad.index_add_(0, rows[part], (grad @ weight.to(grad.dtype)).to(hidden.dtype))
+                if weight_grad is not None:
+                    weight_grad += grad.T @ states.to(grad.dtype)
+        ctx.save_for_backward(hidden_grad, weight_grad)
         return total.to(torch.promote_types(hidden.dtype, torch.float32))
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
-        (hidden_grad,) = ctx.saved_tensors
-        return hidden_grad * grads[0].to(hidden_grad.dtype), None, None, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, Tensor | None, None, None]:
+        hidden_grad, weight_grad = (
+            None if stored is None else stored * grads[0].to(stored.dtype) for stored in ctx.saved_tensors
+        )
+        return hidden_grad, None, weight_grad, None, None
 
 
 def _wider(dtype: torch.dtype) -> torch.dtype:
