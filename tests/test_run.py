@@ -116,10 +116,10 @@ def test_settings_of_another_version_are_a_sentence() -> None:
 def test_the_limits_and_the_division_of_the_settings_are_the_runs() -> None:
     from ttsd.judging.sandbox_settings import limits_of, open_sandbox
 
-    config = CONFIG.changed("judge", split="half", memory_mib=512, unsafe_no_sandbox=True)
+    config = CONFIG.changed("judge", split="half", output_mib=2, unsafe_no_sandbox=True)
     many = replace(problem("q"), cases=tuple(Case(str(n), str(n)) for n in range(20)), judge=None)
     assert len(Run(many, config).split.visible) == 10
-    assert limits_of(config).memory_bytes == 512 << 20
+    assert limits_of(config).output_bytes == 2 << 20
     assert open_sandbox(config)._unsafe
 
 
