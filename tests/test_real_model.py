@@ -14,7 +14,7 @@ from tests.real_models import smollm2
 from ttsd.backbone import Tokenizer, resolve
 from ttsd.backbone.processor import resolved_dtype
 
-SETTINGS = ["--set", "model.max_model_len=1024", "--set", "sampling.max_tokens=24", "--set", "lora.rank=8"]
+SETTINGS = ["--set", "model.max_model_len=512", "--set", "sampling.max_tokens=24", "--set", "lora.rank=8"]
 
 
 @pytest.mark.slow
