@@ -270,8 +270,7 @@ def _lora_args(parts: SamplerParts) -> dict[str, Any]:
 
 
 def _gpu_args(model: Model) -> dict[str, Any]:
-    """Names the GPUs, by their numbers among those that PyTorch sees; and how a model in 16 bits is held in 8
-    there.
+    """Names the GPUs, by PyTorch's numbers, and how a model in 16 bits is held in 8.
 
     vLLM's own "fp8" reads folders that hold 8 bits already.
     """
