@@ -176,6 +176,12 @@ def test_vllm_gets_the_cache_that_the_trainer_leaves_and_no_more_than_groups_use
     assert part(memory(given), "sampler", KV_CACHE) == 4 * GIB
 
 
+def test_vllm_gets_room_for_a_sequence_of_full_length_where_groups_are_shorter() -> None:
+    config = settings(model={"max_model_len": 40_960}, sampling={"group_size": 2})
+    whole = Shape.read(QWEN3_8B).kv_bytes(40_960, 2)
+    assert vllm_cache(config, QWEN3_8B, Hardware(1000 * GIB), 1)[0] > whole
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -31,6 +31,7 @@ FP8_BYTES = 1.001  # a scale for each row
 _PROCESS = 0.6 * GIB  # Python, torch, CUDA context and library workspaces of one process
 _SERVING = 2.0 * GIB  # what vLLM needs on a GPU while it computes, CUDA graphs included
 _SERVING_ON_CPU = 0.6 * GIB  # measured on two cores with Qwen2.5-Coder-0.5B in float32
+_BLOCKS = 256  # tokens: vLLM holds back an empty block and rounds a sequence up to whole ones, 128 each on a CPU
 _SLACK = 1.1  # allocator fragmentation on what comes and goes
 KV_CACHE = "KV cache, at least"
 LESS_MEMORY = (
@@ -195,9 +196,9 @@ def vllm_cache(config: Config, model: Mapping[str, Any], hardware: Hardware, que
     memory = memory_of(config, shape, hardware, questions=questions)
     given = config.model.kv_cache_gib
     whole = shape.kv_bytes(questions * longest_lengths(config).student, width) / config.model.tensor_parallel_size
-    cache = given * GIB if given is not None else min(memory.cache, max(whole, memory.least_cache))
     tokens = config.model.max_model_len or config.sampling.max_prompt_len + config.sampling.max_tokens
-    least = shape.kv_bytes(tokens, width) / config.model.tensor_parallel_size
+    least = shape.kv_bytes(tokens + _BLOCKS, width) / config.model.tensor_parallel_size
+    cache = given * GIB if given is not None else min(memory.cache, max(whole, memory.least_cache, least))
     if cache < least:
         raise UserError(
             f"{max(0.0, cache) / GIB:.1f} GiB of {hardware} are left for keys and values, and one sequence of {tokens} "
