@@ -27,17 +27,17 @@ from torch import Tensor  # noqa: TID253
 
 from ttsd.backbone import Base, load_base
 from ttsd.backbone.lora import Adapter, LoraShape
-from ttsd.backbone.packing import Forest, Tokens
+from ttsd.backbone.packing import Tokens
 from ttsd.config import Config
 from ttsd.errors import InfrastructureError
 from ttsd.nouns import Example
-from ttsd.training import LOGITS_AT_ONCE, losses
-from ttsd.training.rows import Rows, Weighted, joined, weighted
+from ttsd.training import losses
+from ttsd.training.logprobs import Logprobs, Pair
+from ttsd.training.rows import Rows, Weighted, weighted
 from ttsd.training.state import LearnerState, Snapshot
 from ttsd.training.token_stats import TokenStats
 
 Metrics = dict[str, float]
-Pair = tuple[Tokens, Tokens]  # prompt and completion
 
 LOG_RATIO_CLIP = 5.0  # bound on |log teacher - log student| of an outcome, as in table 12 of the paper
 _FLOAT16_SCALE = 4096.0  # lifts float16 gradients of token means over what that format rounds to nothing
@@ -55,7 +55,7 @@ class Trainer:
         self.base.wire(LoraShape(lora.rank, lora.alpha))
         self._learners: dict[str, LearnerState] = {}
         self._scale = _FLOAT16_SCALE if self.base.dtype == torch.float16 else 1.0
-        self._chunk = max(1, LOGITS_AT_ONCE // len(self.base.head))
+        self._logprobs = Logprobs(self.base, config)
         self._divergence = losses.Divergence(
             distillation.alpha, distillation.distillation_topk, log_ratio_clip=LOG_RATIO_CLIP
         )
@@ -120,54 +120,11 @@ class Trainer:
         """Returns each completion token's log-probability under the student of `name`, or (None) under the base."""
         adapter = None if name is None else self._learners[name].student
         with self.base.attached(adapter), torch.no_grad():
-            return self._sampled_logprobs([(tuple(prompt_ids), tuple(completion_ids))]).tolist()
+            return self._logprobs.of([(tuple(prompt_ids), tuple(completion_ids))]).tolist()
 
     def logprobs_each_way(self, name: str, pairs: Sequence[Pair], others: Sequence[Pair]) -> dict[str, list[float]]:
-        """Returns the log-probabilities of all completion tokens of `pairs` as the student has them, in several ways.
-
-        `packed` as in a step, `gradient` the same with gradients on, `plain` by transformers' own forward pass, one
-        sequence at a time, `rounded` the same for the first pair with each layer's output rounded once more; and under
-        the base alone (`base`) those of `pairs` and of `others`. No pass is larger than a step's micro-batch.
-        InfrastructureError: the model's layers have no finite gradient.
-        """
-        student = self._learners[name].student
-        with self.base.attached(student), torch.no_grad():
-            packed, plain = self._in_parts(self._sampled_logprobs, pairs), self._plain_logprobs(pairs)
-            with self.base.rounded_again():
-                rounded = self._plain_logprobs(pairs[:1])
-        with self.base.attached(student, learns=True):
-            learning = self._in_parts(self._probed_gradient, pairs)
-        finite = bool(student.gradient.isfinite().all()) and bool(student.gradient.any())
-        student.gradient.zero_()
-        if not finite:
-            raise InfrastructureError("the model's layers give no finite gradient; choose another model")
-        with self.base.attached(None), torch.no_grad():
-            base = self._in_parts(self._sampled_logprobs, [*pairs, *others])
-        found = {"packed": packed, "gradient": learning, "plain": plain, "rounded": rounded, "base": base}
-        return {way: values.tolist() for way, values in found.items()}
-
-    def _in_parts(self, way: Callable[[Sequence[Pair]], Tensor], pairs: Sequence[Pair]) -> Tensor:
-        """Returns what `way` gives for all pairs, one micro-batch at a time."""
-        parts = self.base.batches([joined(*pair) for pair in pairs], self._config.distillation.token_budget)
-        return torch.cat([way([pairs[at] for at in part]) for part in parts])
-
-    def _probed_gradient(self, pairs: Sequence[Pair]) -> Tensor:
-        """Adds to the attached adapter's gradient; returns the log-probabilities of the pass."""
-        forest, at, ids = self._packed(pairs)
-        try:
-            hidden = self.base.hidden(forest)[at]
-            torch.autograd.backward(hidden.float().square().mean())
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise InfrastructureError(f"the model's layers can't be trained: {error}; choose another model") from error
-        return self._logprobs_of(hidden.detach(), ids)
-
-    def _plain_logprobs(self, pairs: Sequence[Pair]) -> Tensor:
-        found = []
-        for prompt, completion in pairs:
-            logits = self.base.plain_logits(joined(prompt, completion), len(completion))
-            ids = torch.tensor(completion, device=logits.device)
-            found.append(losses.log_probs_at(self._tempered(logits), ids[:, None])[:, 0])
-        return torch.cat(found)
+        """Returns what `Logprobs.each_way` does, for the student of `name`."""
+        return self._logprobs.each_way(self._learners[name].student, pairs, others)
 
     def export(self, name: str, folder: Path) -> None:
         """Writes the student as a PEFT folder, atomically."""
@@ -227,13 +184,14 @@ class Trainer:
         return float(loss.detach())
 
     def _sum(self, hidden: Tensor, rows: Rows, row_loss: losses.RowLoss) -> Tensor:
-        return losses.chunked_rows(
-            hidden, rows.at, self.base.head, lambda logits, part: row_loss(logits, part) * self._scale, self._chunk
-        )
+        def scaled(logits: Tensor, part: slice) -> Tensor:
+            return row_loss(logits, part) * self._scale
+
+        return losses.chunked_rows(hidden, rows.at, self.base.head, scaled, self._logprobs.chunk)
 
     def _distillation(self, rows: Rows, teacher: Callable[[slice], Tensor], stats: TokenStats) -> losses.RowLoss:
         def row_loss(projected: Tensor, part: slice) -> Tensor:
-            logits = self._logits(projected)
+            logits = self._logprobs.logits(projected)
             value, student, taught = losses.token_divergence(
                 logits, teacher(part), rows.token_ids[part], self._divergence
             )
@@ -246,7 +204,7 @@ class Trainer:
 
     def _policy_gradient(self, rows: Rows, stats: TokenStats) -> losses.RowLoss:
         def row_loss(projected: Tensor, part: slice) -> Tensor:
-            logits = self._logits(projected)
+            logits = self._logprobs.logits(projected)
             student = losses.log_probs_at(logits, rows.token_ids[part, None])[:, 0]
             if not stats.distils:
                 stats.note(logits, student, rows.sampler_logprobs[part])
@@ -259,15 +217,6 @@ class Trainer:
         cap = self._config.distillation.rollout_is_threshold
         return torch.ones_like(sampler) if cap is None else losses.importance_weights(student, sampler, cap)
 
-    def _logits(self, projected: Tensor) -> Tensor:
-        """Returns the logits that are compared, of hidden states that were projected to the vocabulary."""
-        return self._tempered(self.base.finish.finished(projected))
-
-    def _tempered(self, logits: Tensor) -> Tensor:
-        """Returns the logits of the distribution that is sampled from; that one is compared and trained."""
-        temperature = self._config.sampling.temperature
-        return logits if temperature == 1.0 else logits / temperature
-
     def _teacher_logits(
         self, learner: LearnerState, part: Sequence[Weighted], stats: TokenStats
     ) -> Callable[[slice], Tensor]:
@@ -278,12 +227,8 @@ class Trainer:
             for adapter, share in self._teachers(learner)
         ]
 
-        finished = self.base.finish.finished
-
         def logits(rows: slice) -> Tensor:
-            return self._tempered(
-                _mixed([(share, finished(project(hidden[rows]))) for share, hidden, project in mixture])
-            )
+            return _mixed([(share, self._logprobs.logits(project(hidden[rows]))) for share, hidden, project in mixture])
 
         return logits
 
@@ -314,23 +259,6 @@ class Trainer:
                 found.append(self.base.hidden(forest)[torch.tensor(at, device=self.base.device)])
         return torch.cat(found)
 
-    def _sampled_logprobs(self, pairs: Sequence[Pair]) -> Tensor:
-        """Returns log-probabilities under the attached weights: (prompt, completion) pairs -> all completion tokens."""
-        forest, at, ids = self._packed(pairs)
-        return self._logprobs_of(self.base.hidden(forest)[at], ids)
-
-    def _packed(self, pairs: Sequence[Pair]) -> tuple[Forest, Tensor, Tensor]:
-        """Returns the pairs in one pack, the rows of it that predict completion tokens, and those tokens' ids."""
-        forest = self.base.pack([joined(*pair) for pair in pairs])
-        at = [row for index, (_, tokens) in enumerate(pairs) for row in forest.rows(index)[-len(tokens) :]]
-        ids = [token for _, tokens in pairs for token in tokens]
-        return forest, torch.tensor(at, device=self.base.device), torch.tensor(ids, device=self.base.device)
-
-    def _logprobs_of(self, hidden: Tensor, ids: Tensor) -> Tensor:
-        project = losses.Projection(self.base.head)
-        parts = zip(torch.split(hidden, self._chunk), torch.split(ids[:, None], self._chunk), strict=True)
-        return torch.cat([losses.log_probs_at(self._logits(project(states)), own)[:, 0] for states, own in parts])
-
     @torch.no_grad()
     def _distance(self, batch: Sequence[Weighted], stats: TokenStats) -> float:
         """Estimates the KL to the reference in nats per token on the first completions of the step."""
@@ -338,7 +266,7 @@ class Trainer:
         if not probe:
             return 0.0
         with self.base.attached(self.reference):
-            base = self._sampled_logprobs([(example.prompt_ids, example.completion_ids) for example in probe])
+            base = self._logprobs.of([(example.prompt_ids, example.completion_ids) for example in probe])
         student = torch.cat(stats.student)[: len(base)]
         return float(losses.kl_to_base(student, base).mean())
 
