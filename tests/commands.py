@@ -7,8 +7,11 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,16 +33,77 @@ for command in json.loads(sys.argv[1]):
 """
 
 
+# One process imports what commands import, and each command is a fork of it: importing is most of what a command costs.
+# Commands that are killed or stopped, and those with an environment of their own, start as a user's do (`start`).
+PREPARED = """
+import gc, json, os, sys
+from ttsd.cli.start import yield_cores_soon
+yield_cores_soon()
+import transformers.models.auto.modeling_auto, transformers.models.auto.tokenization_auto
+import transformers.models.qwen3.modeling_qwen3
+import ttsd.cli.commands, ttsd.training.trainer, ttsd.sampling.transformers_sampler, ttsd.running.batch
+from ttsd.cli import main
+gc.freeze()
+for line in sys.stdin:
+    arguments, cwd, environment, streams = json.loads(line)
+    if not (child := os.fork()):
+        os.setsid()
+        os.chdir(cwd)
+        os.environ.clear()
+        os.environ.update(environment)
+        for number, path in enumerate(streams):
+            os.dup2(os.open(path, os.O_RDWR), number)
+        sys.argv = ["ttsd", *arguments]
+        main()
+        sys.exit()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Prepared:
+    """A process that has imported what commands import, in the environment of the tests."""
+
+    def __init__(self) -> None:
+        self.environment = dict(os.environ)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", PREPARED],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**self.environment, "PYTHONPATH": str(ROOT)},
+        )
+
+    def run(
+        self, arguments: Sequence[str], cwd: Path, environment: dict[str, str], stdin: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Returns how the command ended, as `subprocess.run` does."""
+        server_in, server_out = self._process.stdin, self._process.stdout
+        assert server_in
+        assert server_out
+        with tempfile.TemporaryDirectory(prefix="ttsd-test-") as folder:
+            streams = [Path(folder) / name for name in ("stdin", "stdout", "stderr")]
+            for path, text in zip(streams, (stdin, "", ""), strict=True):
+                path.write_text(text, "utf-8")
+            server_in.write(json.dumps([arguments, str(cwd), environment, [str(path) for path in streams]]) + "\n")
+            server_in.flush()
+            status = int(server_out.readline())
+            out, err = (path.read_text("utf-8") for path in streams[1:])
+        return subprocess.CompletedProcess(["ttsd", *arguments], status, out, err)
+
+
+@cache
+def prepared() -> Prepared:
+    return Prepared()
+
+
 def ttsd(*arguments: str, cwd: Path = ROOT, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    used = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", "TTSD_CACHE": "/nonexistent", **environment}
+    if not environment and prepared().environment == os.environ:
+        return prepared().run(arguments, cwd, used, stdin)
     return subprocess.run(
         [sys.executable, "-m", "ttsd", *arguments],
-        cwd=cwd,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", "TTSD_CACHE": "/nonexistent", **environment},
-        check=False,
-    )
+        cwd=cwd, input=stdin, capture_output=True, text=True, env=used, check=False,
+    )  # fmt: skip
 
 
 def refused(ended: subprocess.CompletedProcess[str], status: int = 2) -> str:
@@ -91,9 +155,8 @@ def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
 
 
 def finish(*arguments: str, cwd: Path) -> tuple[int, str, str]:
-    process = start(*arguments, cwd=cwd)
-    out, err = process.communicate()
-    return process.returncode, out, err
+    ended = ttsd(*arguments, cwd=cwd)
+    return ended.returncode, ended.stdout, ended.stderr
 
 
 def rows(database: Path, sql: str) -> list[tuple[object, ...]]:

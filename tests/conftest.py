@@ -11,8 +11,8 @@ from ttsd.cli.start import yield_cores_soon
 
 yield_cores_soon()  # before any test imports torch
 # Commands that compute side by side share the cores: with all cores each, the same work takes 1.7 times as long.
-_side_by_side = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // _side_by_side)))
+if side_by_side := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // int(side_by_side))))
 
 
 @pytest.fixture
