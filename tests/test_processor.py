@@ -43,14 +43,29 @@ def test_this_processors_capabilities_can_be_asked_for() -> None:
 
 def test_memory_of_freed_tensors_is_kept_for_the_next_until_it_is_returned() -> None:
     """In a process of its own: 20 large tensors, one at a time, are made of the pages of the first, or nearly so."""
-    script = (
-        "import re, resource, torch; from ttsd.backbone import processor\n"
-        "def pages(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "def resident(): return int(re.search(r'VmRSS:\\s+(\\d+)', open('/proc/self/status').read())[1]) >> 10\n"
-        "def cleared(): before = pages(); [torch.zeros(16 << 20).sum().item() for _ in range(20)]; return pages() - before\n"
-        "given_back = cleared(); processor.keep_freed_memory(); cleared()\n"
-        "kept, before = cleared(), resident(); processor.return_freed_memory(); print(given_back, kept, before - resident())"
-    )
+    script = """if True:
+        import re, resource, torch
+        from ttsd.backbone import processor
+
+        def pages():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+        def resident():
+            return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) >> 10
+
+        def cleared():
+            before = pages()
+            for _ in range(20):
+                torch.zeros(16 << 20).sum().item()
+            return pages() - before
+
+        given_back = cleared()
+        processor.keep_freed_memory()
+        cleared()
+        kept, before = cleared(), resident()
+        processor.return_freed_memory()
+        print(given_back, kept, before - resident())
+    """
     given_back, kept, returned = map(int, subprocess.check_output([sys.executable, "-c", script], text=True).split())
     assert kept < given_back / 4  # a small object may land in the free room: the next tensor then takes new pages, once
     assert returned > 60  # MiB, of a tensor's 64
