@@ -65,7 +65,7 @@ def changed(model: Path, folder: Path, **sizes: object) -> Path:
 def test_what_can_not_be_is_found(
     model: Path, settings: list[str], what: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # the variable was read when it was imported
     finding = found(load_config("micro", [f"model.path={model}", *settings]))[what]
     assert not finding.works
     assert said in finding.detail
