@@ -98,7 +98,8 @@ def prepared() -> Prepared:
 
 def ttsd(*arguments: str, cwd: Path = ROOT, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     used = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", "TTSD_CACHE": "/nonexistent", **environment}
-    if not environment and prepared().environment == os.environ:
+    late = all(name.startswith(("OPENAI_", "TTSD_")) for name in environment)  # read by a command, not by an import
+    if late and prepared().environment == os.environ:
         return prepared().run(arguments, cwd, used, stdin)
     return subprocess.run(
         [sys.executable, "-m", "ttsd", *arguments],

@@ -35,10 +35,11 @@ NAME = f"q{BAD}\nttsd: accepted [bold]x[/bold] [link=http://a.b]y[/link]"
 OURS = re.compile(r"\x1b\[[0-9;]*m")  # rich's own: bold and colours
 MOST_BYTES = 2 << 30
 EACH = """
-import json, os, sys
+import gc, json, os, sys
 import torch, transformers, ttsd.cli.commands, ttsd.training.trainer, ttsd.reporting.report.page
 import transformers.models.auto.tokenization_auto, transformers.models.qwen3.modeling_qwen3  # what each would import
 from ttsd.cli import main
+gc.freeze()
 for command in json.loads(sys.argv[1]):
     child = os.fork()
     if child == 0:
