@@ -95,6 +95,10 @@ def test_one_runs_even_where_there_seems_to_be_no_memory() -> None:
     assert capacity(micro(), QWEN_8B, 5, Hardware(free=GIB)).runs == 1
 
 
+def test_one_runs_where_the_memory_is_not_known() -> None:
+    assert capacity(micro(), {"model_type": "mamba", "vocab_size": 5}, 5, LAPTOP).runs == 1
+
+
 def test_a_cpu_counts_the_width_that_it_computes_in() -> None:
     """float32 has twice the bytes of bfloat16, so half the runs; `auto` is one of them, named device or not."""
     own = SMALL | {"num_key_value_heads": 4, "num_hidden_layers": 32}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
-from ttsd.backbone import cpu_computes_bfloat16
+from ttsd.backbone import cpu_computes_bfloat16, model_sizes
 from ttsd.backbone.packing import pack
 from ttsd.config import Config, load_config
 from ttsd.errors import UserError
@@ -17,13 +18,14 @@ from ttsd.machine.memory import (
     GPU_SHARE,
     KV_CACHE,
     Memory,
+    adapters_bytes,
     longest_lengths,
     memory_of,
     number_bytes,
     state_bytes,
     vllm_cache,
 )
-from ttsd.machine.shape import KNOWN, Shape
+from ttsd.machine.shape import KNOWN, Shape, own_length
 
 QWEN3_8B = {
     "hidden_size": 4096, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
@@ -206,6 +208,34 @@ def test_a_sampler_on_several_gpus_takes_its_part_of_each() -> None:
 def test_a_config_without_sizes_is_refused() -> None:
     with pytest.raises(UserError, match="num_attention_heads"):
         Shape.read({"hidden_size": 8})
+
+
+@pytest.mark.parametrize("kind", ["bloom", "ernie4_5_moe", "gemma3n_text", "nemotron_h"])
+def test_sizes_that_a_family_calls_otherwise_are_found(kind: str, tmp_path: Path) -> None:
+    """Bloom has n_head, Gemma 3n a list of widths, and Nemotron-H no number of layers in its config.json."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.for_model(kind, **({"intermediate_size": 256} if kind == "bloom" else {}))
+    config.save_pretrained(tmp_path)
+    shape = Shape.read(model_sizes(str(tmp_path)))
+    assert shape.layers == config.num_hidden_layers
+    assert (shape.experts > 0) == (kind in {"ernie4_5_moe", "nemotron_h"})
+    assert shape.base_bytes(2, 2) > 0
+
+
+def test_a_length_that_a_family_calls_otherwise_is_the_models_own(tmp_path: Path) -> None:
+    from transformers import GPT2Config
+
+    GPT2Config(n_positions=1000).save_pretrained(tmp_path)
+    assert own_length(model_sizes(str(tmp_path))) == 1000
+
+
+def test_a_model_of_unknown_memory_is_no_reason_not_to_start() -> None:
+    gpu, unknown = Hardware(80 * GIB), {"model_type": "mamba", "vocab_size": 5}
+    assert adapters_bytes(settings(), unknown, 1) == 0
+    assert vllm_cache(settings(model={"kv_cache_gib": 2.0}), unknown, gpu, 1)[0] == 2 * GIB
+    with pytest.raises(UserError, match=r"set model\.kv_cache_gib"):
+        vllm_cache(settings(), unknown, gpu, 1)
 
 
 @pytest.mark.parametrize(("name", "billions"), [("Qwen3-8B", 8.19), ("Qwen3-4B", 4.02), ("Qwen3-0.6B", 0.596)])

@@ -15,9 +15,15 @@ from ttsd.errors import UserError
 
 
 def model_sizes(path: str, revision: str | None = None) -> dict[str, Any]:
-    """Returns what the model's config.json says, without loading weights. UserError as for loading the model."""
+    """Returns what the model's config.json says, without loading weights. UserError as for loading the model.
+
+    Sizes that it has under names of its own (GPT-2's n_head) are there under the usual ones too.
+    """
     options = {} if revision is None else {"revision": revision}
-    return dict(pretrained("AutoConfig", path, **options).to_dict())
+    config = pretrained("AutoConfig", path, **options)
+    text = config.get_text_config(decoder=True)
+    names = (*text.attribute_map, "num_hidden_layers")  # Nemotron-H counts its layers from their types
+    return {**config.to_dict(), **{name: getattr(text, name) for name in names if hasattr(text, name)}}
 
 
 def check_tokenizer_files(path: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from ttsd.config import Config
 from ttsd.machine.gpus import GIB, Hardware
 from ttsd.machine.memory import cache_bytes_of_run, learner_bytes, memory_of
-from ttsd.machine.shape import Shape
+from ttsd.machine.shape import known_shape
 from ttsd.methods import method_named
 from ttsd.sampling.kinds import sampler_named
 
@@ -32,7 +32,9 @@ class Capacity:
 
 def capacity(config: Config, model: Mapping[str, Any], runs: int, hardware: Hardware) -> Capacity:
     """Returns how many of `runs` such runs share an engine; at least one. `model`: the model's config.json."""
-    shape, method = Shape.read(model), method_named(config.method)
+    shape, method = known_shape(model), method_named(config.method)
+    if shape is None:
+        return Capacity(1, "the model's memory is not known; --at-once sets more")
     group, sequences = method.at_once(config), sampler_named(config.model.sampler).max_sequences
     empty = memory_of(config, shape, hardware, questions=0)
     cache, given = cache_bytes_of_run(config, shape, group, on_cpu=hardware.is_cpu), config.model.kv_cache_gib

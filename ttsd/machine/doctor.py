@@ -20,7 +20,7 @@ from sandbox import Row, probe
 from ttsd.config import Config
 from ttsd.errors import TtsdError, UserError
 from ttsd.machine.gpus import GIB, hardware_for
-from ttsd.machine.shape import Shape, model_facts, model_folder, own_length
+from ttsd.machine.shape import Shape, known_shape, model_facts, model_folder, own_length
 from ttsd.sampling.kinds import sampler_named
 
 LIBRARIES = ("torch", "transformers", "peft", "sqlite-utils", "datasets")
@@ -134,7 +134,11 @@ def _memory(config: Config, sizes: Mapping[str, Any]) -> Finding:
         hardware = hardware_for(config.model)
     except UserError as error:
         return Finding("memory", False, str(error))
-    memory = memory_of(config, Shape.read(sizes), hardware, questions=1)
+    try:
+        shape = Shape.read(sizes)
+    except UserError as error:
+        return Finding("memory", None, str(error))
+    memory = memory_of(config, shape, hardware, questions=1)
     return Finding("memory", memory.fits, memory.in_words(hardware))
 
 
@@ -205,14 +209,14 @@ def _disk(config: Config, sizes: Mapping[str, Any] | None = None, here: bool = T
     """Examines the room for the database and three states of a run, for adapters, and for a download."""
     from ttsd.machine.memory import adapters_bytes, scratch_parent, state_bytes
 
-    states = 3 * state_bytes(config, Shape.read(sizes)) if sizes else 0.0
+    shape = known_shape(sizes) if sizes else None
+    states = 3 * state_bytes(config, shape) if shape else 0.0
     adapters = adapters_bytes(config, sizes, 1) if sizes else 0.0
     rows = [
         _free("store", Path(config.store.path).absolute().parent, LEAST_FREE_GIB + states / GIB),
         _free("adapters", scratch_parent(adapters), adapters / GIB),
     ]
-    if sizes and not here:
-        shape = Shape.read(sizes)
+    if shape and not here:
         rows.append(_free("the download", _hub_cache(), 2 * (shape.linear + shape.embedding) / GIB))
     return [row for row in rows if row is not None]
 

@@ -18,7 +18,7 @@ from typing import Any
 from ttsd.config import Config
 from ttsd.errors import UserError
 from ttsd.machine.gpus import GIB, Hardware, Machine
-from ttsd.machine.shape import Shape
+from ttsd.machine.shape import Shape, known_shape
 from ttsd.methods import method_named
 from ttsd.sampling.kinds import sampler_named
 from ttsd.training import LOGITS_AT_ONCE
@@ -173,8 +173,9 @@ def state_bytes(config: Config, shape: Shape) -> float:
 
 
 def adapters_bytes(config: Config, model: Mapping[str, Any], questions: int) -> float:
-    """Returns the bytes of adapter files while `questions` questions learn: the old and the new version of each."""
-    return 2 * questions * 4.0 * Shape.read(model).adapter(config.lora.rank)
+    """Returns the bytes of adapter files while `questions` questions learn, old and new version of each; 0: unknown."""
+    shape = known_shape(model)
+    return 2 * questions * 4.0 * shape.adapter(config.lora.rank) if shape else 0.0
 
 
 def scratch_parent(least_bytes: float) -> Path:
@@ -190,11 +191,15 @@ def scratch_parent(least_bytes: float) -> Path:
 def vllm_cache(config: Config, model: Mapping[str, Any], hardware: Hardware, questions: int) -> tuple[int, float]:
     """Returns what vLLM takes for keys and values, in bytes, and in all as a share, of each GPU.
 
-    `model`: its config.json. UserError: one sequence of full length takes more than that.
+    `model`: its config.json. UserError: one sequence of full length takes more than that, or it can't be known.
     """
-    shape, width = Shape.read(model), number_bytes(config, on_cpu=hardware.is_cpu)
+    shape, given = known_shape(model), config.model.kv_cache_gib
+    if shape is None:
+        if given is None:
+            raise UserError(f"the memory of {config.model.path} is not known; set model.kv_cache_gib, vLLM's cache")
+        return int(given * GIB), GPU_SHARE / 2  # the other half is the trainer's
+    width = number_bytes(config, on_cpu=hardware.is_cpu)
     memory = memory_of(config, shape, hardware, questions=questions)
-    given = config.model.kv_cache_gib
     whole = shape.kv_bytes(questions * longest_lengths(config).student, width) / config.model.tensor_parallel_size
     tokens = config.model.max_model_len or config.sampling.max_prompt_len + config.sampling.max_tokens
     least = shape.kv_bytes(tokens + _BLOCKS, width) / config.model.tensor_parallel_size

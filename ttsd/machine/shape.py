@@ -111,6 +111,14 @@ class Shape:
         return 12.0 * self.hidden + 10.0 * self.queries + 8.3 * self.keys + 8.0 * self.feed_forward + 14.0 * rank
 
 
+def known_shape(config: Mapping[str, Any]) -> Shape | None:
+    """Returns the sizes in a config.json; None: one is missing, which is no reason not to start."""
+    try:
+        return Shape.read(config)
+    except UserError:
+        return None
+
+
 def own_length(config: Mapping[str, Any]) -> int:
     """Returns how many tokens a model takes, by its config.json; dynamic scaling extends what it was trained for."""
     text = text_part(config)
@@ -129,11 +137,16 @@ def _feed_forward(config: Mapping[str, Any]) -> tuple[int, int]:
     names = ("num_experts", "num_local_experts", "n_routed_experts")
     experts = next((config[name] for name in names if config.get(name)), 0)
     if not experts:
-        return config["intermediate_size"], 0
-    one = config.get("moe_intermediate_size") or config["intermediate_size"]
+        return _widest(config["intermediate_size"]), 0
+    one = config.get("moe_intermediate_size") or _widest(config["intermediate_size"])
     shared = config.get("shared_expert_intermediate_size") or (config.get("n_shared_experts") or 0) * one
     used = config.get("num_experts_per_tok") or config.get("top_k_experts") or 1
     return used * one + shared, 3 * config["hidden_size"] * (experts * one + shared)
+
+
+def _widest(width: int | list[int]) -> int:
+    """Returns the width of the widest layer; Gemma 3n names one for each layer."""
+    return max(width) if isinstance(width, list) else width
 
 
 def model_facts(path: str, revision: str | None) -> tuple[Mapping[str, Any], bool]:
