@@ -244,11 +244,7 @@ def test_json_is_answered_wherever_it_is_accepted(world: World) -> None:
     assert [row["attempt"] for row in whole["attempt_rows"]] == [1, 2, 3, 4, 5, 6]
     step = json.loads(command(world, number, "--step", "2", "--json"))
     assert (step["finished"], len(step["attempts"]), step["loss"] is None) == (True, 2, False)
-    one = json.loads(
-        command(
-            world, number, "--attempt", "5", "--tokens", "--json", "-s", f"model.path={world.run.config.model.path}"
-        )
-    )
+    one = json.loads(command(world, number, "--attempt", "5", "--tokens", "--json", "-m", world.run.config.model.path))
     assert f"{ANSWER} 4" in one["teacher_prompt"]["text"]
     assert STATEMENT in one["prompt"]["text"]
     assert len(one["tokens"]) == one["completion_tokens"]
@@ -385,8 +381,7 @@ except InfrastructureError as error:
 
 @pytest.mark.slow
 def test_a_folder_is_pushed_to_a_private_repository(world: World, tmp_path: Path) -> None:
-    settings = [f"store.path={world.store.path}", f"model.path={world.run.config.model.path}"]
-    chosen = [part for one in settings for part in ("--set", one)]
+    chosen = ["--set", f"store.path={world.store.path}", "-m", world.run.config.model.path]
     folder = tmp_path / "adapter"
     with Uploads("hf_known", forbidden="other").running() as hub:
         hubs = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "hf_known"}

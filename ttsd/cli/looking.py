@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ttsd.cli.completion import method_names, question_names
-from ttsd.cli.options import ConfigOption, JsonOption, SetOption, expand, settings_of
+from ttsd.cli.options import ConfigOption, JsonOption, ModelOption, SetOption, expand, settings_of
 from ttsd.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def show(
         str | None, typer.Option(help="Only runs in this state: running, interrupted, discovered, spent.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the newest runs, or the last attempts.")] = None,
+    model: ModelOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
@@ -58,7 +59,7 @@ def show(
         raise UserError("give one of --attempt, --step and --diff with a run's number, as in ttsd show 3 --attempt 17")
     if attempt is None and (tokens or html is not None):
         raise UserError(f"{'--tokens' if tokens else '--html'} needs an attempt, as in --attempt 17")
-    settings = settings_of(config, set_)
+    settings = settings_of(config, set_, model=model)
     with _opened(settings) as store:
         if run is None:
             answers.show_runs(store, {"question": question, "method": method, "status": state}, limit, as_json)
@@ -139,6 +140,7 @@ def export(
     push: Annotated[
         str | None, typer.Option(help="Also upload the folder to this hub repository.", metavar="ORG/NAME")
     ] = None,
+    model: ModelOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -151,7 +153,7 @@ def export(
         raise UserError("give one of --step and --best")
     if push is not None:
         check_push(push)
-    settings = settings_of(config, set_)
+    settings = settings_of(config, set_, model=model)
     with _opened(settings) as store:
         print(work(store, run, out, settings.model.path, step=step, best=best, merge=merge))
     if push is not None:
@@ -164,6 +166,7 @@ def view(
         typer.Argument(help="Databases; default: that of the settings.", metavar="[FILE.sqlite]...", callback=expand),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any that is free.")] = 0,
+    model: ModelOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -174,7 +177,7 @@ def view(
     """
     from ttsd.reporting.view import serve
 
-    settings = settings_of(config, set_)
+    settings = settings_of(config, set_, model=model)
     store = settings.store
     chosen = [(path, None) for path in database or []]
     usual = [(Path(store.path), Path(store.state_dir) if store.state_dir else None)]

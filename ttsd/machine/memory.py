@@ -205,9 +205,14 @@ def vllm_cache(config: Config, model: Mapping[str, Any], hardware: Hardware, que
     least = shape.kv_bytes(tokens + _BLOCKS, width) / config.model.tensor_parallel_size
     cache = given * GIB if given is not None else min(memory.cache, max(whole, memory.least_cache, least))
     if cache < least:
+        one = f"one sequence of {tokens} tokens takes {least / GIB:.2g}"
+        if given is not None:
+            raise UserError(
+                f"model.kv_cache_gib={given:g} is too small: {one}; raise it, or lower model.max_model_len and "
+                "sampling.max_tokens"
+            )
         raise UserError(
-            f"{max(0.0, cache) / GIB:.1f} GiB of {hardware} are left for keys and values, and one sequence of {tokens} "
-            f"tokens takes {least / GIB:.1f}; {'raise model.kv_cache_gib, ' * (given is not None)}lower "
+            f"{max(0.0, cache) / GIB:.1f} GiB of {hardware} are left for keys and values, and {one}; lower "
             "model.max_model_len and sampling.max_tokens, or share the engine among fewer questions"
         )
     rest = memory.needs["sampler"] - memory.least_cache

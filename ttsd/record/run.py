@@ -110,7 +110,7 @@ def adapter_digest(folder: str) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()[:24]
     except OSError:
         raise UserError(
-            f"lora.init={folder} has no adapter_model.safetensors; name a folder of `ttsd warm-up`"
+            f"lora.init={folder} has no adapter_model.safetensors; name a folder of `ttsd warm-up` or `ttsd export`"
         ) from None
 
 

@@ -69,7 +69,7 @@ def check_model(store: Store, run: int, given: str | None) -> None:
     if recorded not in (given, BUNDLED_MODEL):
         raise UserError(
             f"run {run} needs the model {recorded!r}, which only the database names; to load it, add "
-            f"--set {shlex.quote(f'model.path={recorded}')}"
+            f"-m {shlex.quote(recorded)}"
         )
 
 
