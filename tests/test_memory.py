@@ -223,10 +223,11 @@ def test_sizes_that_a_family_calls_otherwise_are_found(kind: str, tmp_path: Path
     assert shape.base_bytes(2, 2) > 0
 
 
-def test_a_length_that_a_family_calls_otherwise_is_the_models_own(tmp_path: Path) -> None:
-    from transformers import GPT2Config
+@pytest.mark.parametrize(("kind", "name"), [("gpt2", "n_positions"), ("mpt", "max_seq_len")])
+def test_a_length_that_a_family_calls_otherwise_is_the_models_own(kind: str, name: str, tmp_path: Path) -> None:
+    from transformers import AutoConfig
 
-    GPT2Config(n_positions=1000).save_pretrained(tmp_path)
+    AutoConfig.for_model(kind, **{name: 1000}).save_pretrained(tmp_path)
     assert own_length(model_sizes(str(tmp_path))) == 1000
 
 

@@ -124,7 +124,7 @@ def own_length(config: Mapping[str, Any]) -> int:
     text = text_part(config)
     rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
     factor = rope.get("factor", 1.0) if "dynamic" in (rope.get("rope_type"), rope.get("type")) else 1.0
-    return int((text.get("max_position_embeddings") or 1 << 20) * factor)
+    return int((text.get("max_position_embeddings") or text.get("max_seq_len") or 1 << 20) * factor)
 
 
 def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
