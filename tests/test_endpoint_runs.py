@@ -79,6 +79,7 @@ def test_a_budget_of_dollars_ends_a_run_and_a_larger_one_extends_it(tmp_path: Pa
     assert made == [*both, *both]
     shown = ttsd("show", "1", "--attempt", "3", cwd=tmp_path).stdout
     assert "prompt of 100 tokens, answer of 40 (stop), $0.05" in shown
+    assert json.loads(ttsd("show", "1", "--attempt", "3", "--json", cwd=tmp_path).stdout)["completion_tokens"] == 40
 
 
 @pytest.mark.slow

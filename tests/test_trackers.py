@@ -98,6 +98,7 @@ def test_a_run_that_a_larger_budget_extends_goes_on_in_wandb(tmp_path: Path, imp
     tables = [[json.loads(table.read_text()) for table in start.rglob("*.table.json")] for start in starts]
     numbers = [sorted(row[one["columns"].index("attempt")] for one in ones for row in one["data"]) for ones in tables]
     assert sorted(numbers) == [[1, 2, 3, 4], [5, 6]]  # each start sends its own attempts
+    assert {row[one["columns"].index("tokens")] for ones in tables for one in ones for row in one["data"]} == {40}
     assert len(list(tmp_path.rglob("*.wandb"))) == 2
 
 

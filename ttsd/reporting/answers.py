@@ -104,7 +104,7 @@ def _attempt(attempt: Attempt) -> Row:
         "step": attempt.step,
         "adapter_version": completion.adapter_version,
         "completion": completion.text,
-        "completion_tokens": len(completion.token_ids),
+        "completion_tokens": completion.tokens,
         "finish_reason": completion.finish_reason,
         "program": attempt.program,
         "verdict": asdict(attempt.verdict) | {"visible_fraction": attempt.verdict.visible_fraction},

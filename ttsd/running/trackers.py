@@ -94,7 +94,7 @@ def attempt_rows(step: Step, *, text: bool) -> list[dict[str, object]]:
             "step": step.number,
             "verdict": attempt.verdict.status.value,
             "share": attempt.verdict.visible_fraction,
-            "tokens": len(attempt.completion.token_ids),
+            "tokens": attempt.completion.tokens,
             **({"answer": attempt.completion.text} if text else {}),
         }
         for attempt in step.attempts
