@@ -161,3 +161,4 @@ def test_a_run_learns_with_hints_and_resumes_with_them(tmp_path: Path, secretive
         assert all(one and one[0].teacher and HINT in one[0].teacher.text for one in found)
         assert all(HINT not in one.prompt.text for one in store.attempts(1))
     assert f"--- hint ---\n{HINT}" in ttsd("show", "1", "--attempt", "2", cwd=tmp_path).stdout
+    assert json.loads(ttsd("show", "1", "--attempt", "2", "--json", cwd=tmp_path).stdout)["hint"] == HINT

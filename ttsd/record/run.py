@@ -55,7 +55,7 @@ class Run:
             able = ", ".join(name for name, method in METHODS.items() if not method.learns)
             raise UserError(
                 f"{self.method} trains the model, and the one at {self.config.model.path} can only be asked; choose "
-                f"one of {able} (--method), or a model on this machine (model.path)"
+                f"one of {able}, or a model on this machine (model.path)"
             )
         if self.label is not None and not self.label.isprintable():
             raise UserError(f"the label {self.label!r} has a character that can't be printed; leave that out")

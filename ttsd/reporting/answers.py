@@ -106,6 +106,7 @@ def _attempt(attempt: Attempt) -> Row:
         "completion": completion.text,
         "completion_tokens": completion.tokens,
         "finish_reason": completion.finish_reason,
+        "hint": attempt.hint and attempt.hint.text,
         "program": attempt.program,
         "verdict": asdict(attempt.verdict) | {"visible_fraction": attempt.verdict.visible_fraction},
     }

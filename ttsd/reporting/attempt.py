@@ -64,12 +64,12 @@ def run_row(store: Store, run: int) -> Row:
 
 
 def check_model(store: Store, run: int, given: str | None) -> None:
-    """Checks that the user names the model of a run. UserError: only the database names it."""
-    recorded = recorded_config(store.run(run)["config"]).model.path
-    if recorded not in (given, BUNDLED_MODEL):
+    """Checks that the user names the model of a run. UserError: only the database names it, and it would be loaded."""
+    recorded = recorded_config(store.run(run)["config"]).model
+    if recorded.local and recorded.path not in (given, BUNDLED_MODEL):
         raise UserError(
-            f"run {run} needs the model {recorded!r}, which only the database names; to load it, add "
-            f"-m {shlex.quote(recorded)}"
+            f"run {run} needs the model {recorded.path!r}, which only the database names; to load it, add "
+            f"-m {shlex.quote(recorded.path)}"
         )
 
 
