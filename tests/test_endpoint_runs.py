@@ -137,6 +137,14 @@ def test_what_needs_a_model_on_this_machine_says_so(tmp_path: Path, folder: Path
         found = json.loads(ttsd("doctor", "--hot-swap", "--json", *settings, cwd=tmp_path).stdout)
         about = {one["what"]: (one["works"], one["detail"]) for one in found}
         assert about["endpoint"] == (True, f"m at {server.url} serves m")
+        for given, works, said in (
+            (f"model.path={server.url.removesuffix('/v1')}", None, "most end in /v1"),
+            ("model.name=x", False, f"model.name=x, but {server.url} serves m; correct it"),
+            ("model.name=none", False, f"model.name=none, but {server.url} serves m; correct it"),
+        ):
+            found = json.loads(ttsd("doctor", "--json", *settings, "--set", given, cwd=tmp_path).stdout)
+            (endpoint,) = [one for one in found if one["what"] == "endpoint"]
+            assert (endpoint["works"], said in endpoint["detail"]) == (works, True), endpoint
         assert about["sampler"][1].startswith("openai ")
         assert about["adapter hot-swap"] == (False, f"{server.url} is an endpoint, which takes no adapters")
         assert {"device", "memory", "chat template"} & set(about) == set()

@@ -18,7 +18,7 @@ from tests.fakes import attempt
 from tests.records import run_of
 from ttsd.config import Budget, load_config
 from ttsd.nouns import History, Status, Step, Verdict
-from ttsd.record.protocol import Past, Spent
+from ttsd.record.protocol import Answer, Past, Spent
 from ttsd.reporting.live import PlainOverview, PlainView, RichOverview, RichView, print_table
 from ttsd.running.batch import Failure
 from ttsd.running.budget import Meter
@@ -75,6 +75,14 @@ def test_the_last_step_says_nothing_of_what_is_left(capsys: pytest.CaptureFixtur
     view.show(last)
     view.show(Step(1, (last,), 0, (), {}, {"group": 1.0}))
     assert "left" not in capsys.readouterr().err
+
+
+def test_an_overview_of_other_machines_runs_says_nothing_of_tokens(capsys: pytest.CaptureFixture[str]) -> None:
+    overview = PlainOverview()
+    overview.expect(2)
+    overview.end("a", Answer(1, "q", "sdpo", 0, False, 48, None, 6, None))
+    assert " left | a | " in (said := capsys.readouterr().err)
+    assert "tokens" not in said
 
 
 def test_an_overview_says_what_all_runs_still_take(capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,8 +88,13 @@ def _endpoint(config: Config) -> Finding:
         names = asyncio.run(served(config))
     except TtsdError as error:
         return Finding("endpoint", False, str(error))
-    wanted, shown = config.model.name, ", ".join(names[:8]) or "nothing that it lists"
-    return Finding("endpoint", not names or wanted in names, f"{config.model.label} serves {shown}")
+    url, wanted = config.model.path, config.model.name
+    if wanted in names:
+        return Finding("endpoint", True, f"{config.model.label} serves {', '.join(names[:8])}")
+    if wanted is not None and not names:  # some servers have no list; at a wrong URL there is none either
+        return Finding("endpoint", None, f"{url} lists no models, so it may be a wrong URL: most end in /v1")
+    served_there = ", ".join(names[:8]) or "nothing that it lists"
+    return Finding("endpoint", False, f"model.name={wanted or 'none'}, but {url} serves {served_there}; correct it")
 
 
 def _template(config: Config) -> Finding:

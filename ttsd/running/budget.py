@@ -20,7 +20,8 @@ class Left:
     tokens: float
 
     def __str__(self) -> str:
-        return f"{duration(self.seconds)}, {amount(self.tokens)} tokens left"
+        tokens = f", {amount(self.tokens)} tokens" if self.tokens else ""  # 0: those of other machines are not known
+        return f"{duration(self.seconds)}{tokens} left"
 
 
 class Meter:

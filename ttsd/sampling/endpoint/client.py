@@ -123,7 +123,8 @@ class Client:
                     lost += self._charge(pieces, user).dollars if pieces.count else 0.0
                     if repeats == self._settings.retries:
                         raise InfrastructureError(
-                            f"the endpoint {self.url} failed {repeats + 1} times, at last so: {fault}"
+                            f"the endpoint {self.url} failed {repeats + 1} times, at last so: {fault}; the same command "
+                            "resumes"
                         ) from None
                     await asyncio.sleep(self._pause(repeats, fault.pause))
         charge = self._charge(pieces, user)
@@ -179,7 +180,7 @@ class Client:
     def _refusal(self, error: openai.APIStatusError) -> UserError:
         if error.status_code in (401, 403):
             return self._refused_key()
-        advice = "lower the lengths or set model.max_model_len"
+        advice = "lower sampling.max_tokens or set model.max_model_len to what it allows"
         if error.status_code == 404:
             served = f"it serves {self._names}" if self._names else "most URLs end in /v1"
             advice = f"check URL and name of the model {self.model} ({served})"
