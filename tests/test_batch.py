@@ -27,6 +27,7 @@ def test_the_plan_goes_seed_by_seed() -> None:
         "micro:numbers:2:1 sdpo seed 1",
     ]
     assert [run.config.budget.continue_after_discovery for run in runs[:2]] == [False, True]
+    assert len(planned(["micro:numbers:2:1"] * 2, methods_named("sdpo,sdpo"), 1, Config())) == 1
 
 
 @pytest.mark.slow
@@ -42,6 +43,23 @@ def test_a_run_that_another_process_works_on_is_skipped(tmp_path: Path, impossib
         assert [(run["method"], run["attempts"]) for run in answer["runs"]] == [("best-of-k", 4)]
         assert "another process works on run 1" in answer["skipped"][0]["error"]
         assert [number for _, number in sorted_out([run], store)[1]] == [1]
+
+
+@pytest.mark.slow
+def test_commands_that_start_together_share_their_runs(tmp_path: Path, impossible: str) -> None:
+    command = ["batch", impossible, "--methods", "best-of-k", "--seeds", "6", "--at-once", "1", *SETTINGS, "--json"]
+    command += ["--set", "budget.attempts=8"]
+    both = [start(*command, cwd=tmp_path) for _ in range(2)]
+    answers = []
+    for process in both:
+        out, err = process.communicate()
+        assert process.returncode == 0, err
+        answers.append(json.loads(out))
+    assert rows(tmp_path / "ttsd.sqlite", "select seed, count(*) from runs group by seed order by seed") == [
+        (seed, 1) for seed in range(6)
+    ]
+    assert all(len(one["runs"]) + len(one["skipped"]) == 6 for one in answers)
+    assert {run["seed"] for one in answers for run in one["runs"] if run["attempts"] == 8} == set(range(6))
 
 
 @pytest.mark.slow

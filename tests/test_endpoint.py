@@ -136,7 +136,10 @@ async def test_what_was_cut_off_costs_too() -> None:
 
 async def test_who_fails_for_ever_is_given_up_in_one_sentence() -> None:
     async with sampler(status(500, "engine is dead"), config=("endpoint.retries=2",)) as (made, server):
-        with pytest.raises(InfrastructureError, match=r"failed 3 times, at last so: status 500, .*engine is dead.*; the same command resumes"):
+        with pytest.raises(
+            InfrastructureError,
+            match=r"failed 3 times, at last so: status 500, .*engine is dead.*; the same command resumes",
+        ):
             await complete(made)
         assert len(server.asked) == 3
 
@@ -151,7 +154,10 @@ async def test_the_servers_own_pause_is_kept() -> None:
 @pytest.mark.parametrize(
     ("reply", "said"),
     [
-        (status(400, "maximum context length is 2048"), "maximum context length is 2048.*lower sampling.max_tokens or set model.max_model_len"),
+        (
+            status(400, "maximum context length is 2048"),
+            "maximum context length is 2048.*lower sampling.max_tokens or set model.max_model_len",
+        ),
         (status(404, "no such model"), r"no such model.*check URL and name of the model m \(it serves m\)"),
         (status(401, f"Incorrect API key provided: {KEY}"), "refuses the key; put one that it knows into MY_KEY"),
         (status(422, f"you sent {KEY}"), r"you sent \(key\)"),

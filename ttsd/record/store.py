@@ -163,12 +163,14 @@ class Store:
 
     # -- runs ---------------------------------------------------------------------------------------------------
 
-    def new_run(self, run: Run, environment: Mapping[str, Any]) -> int:
-        """Starts a run; returns its number."""
+    def new_run(self, run: Run, environment: Mapping[str, Any], fresh: bool = True) -> int:
+        """Starts a run; returns its number. Unless `fresh`, one that another process has started is that run."""
         facts = {name: as_json(value) if isinstance(value, dict) else value for name, value in run.facts.items()}
         made = {"environment": as_json(environment), "tracker_id": uuid4().hex[:16]}
         row = {**facts, **made, "status": "running", "created": now(), "updated": now()}
         with self._writing():
+            if not fresh and (started := self.newest(run)):
+                return int(started["run"])
             return int(str(self._db.table("runs").insert(row).last_pk))
 
     def newest(self, run: Run) -> Row | None:

@@ -80,7 +80,7 @@ class Overview(Protocol):
 
 
 def planned(questions: Sequence[str], methods: Sequence[Method], seeds: int, config: Config) -> list[Run]:
-    """Returns all runs, seed by seed, so that an interrupted batch has seen every question.
+    """Returns all runs once, seed by seed, so that an interrupted batch has seen every question.
 
     A method whose attempts are independent samples spends its whole budget: only then is its pass@k unbiased.
     """
@@ -88,8 +88,8 @@ def planned(questions: Sequence[str], methods: Sequence[Method], seeds: int, con
     return [
         Run(loaded[name], configured(config, method), seed)
         for seed in range(seeds)
-        for name in questions
-        for method in methods
+        for name in loaded
+        for method in dict.fromkeys(methods)
     ]
 
 

@@ -109,14 +109,16 @@ async def open_session(
             yield Session(database, sandbox, opened, judging, Stopwatch(), client)
 
 
-async def execute(session: Session, run: Run, view: View, number: int | None = None) -> Answer:
-    """Brings `run` to its end. `number`: the stored run to continue; None starts a new one.
+async def execute(session: Session, run: Run, view: View, number: int | None = None, *, fresh: bool = False) -> Answer:
+    """Brings `run` to its end. `number`: the stored run to continue; None: no such run was there, or it is `fresh`.
 
     RunHeld: another process works on it.
     """
     database, config = session.database, run.config
-    number = database.new_run(run, _environment(session, config)) if number is None else number
+    number = database.new_run(run, _environment(session, config), fresh) if number is None else number
     with database.claim(number) as folder:
+        if answer := database.settled(database.run(number), run):  # by another process, while the engine started
+            return answer
         past = database.past(number)
         tokenizer = as_begun(past.environment, _environment(session, config), session.engine.tokenizer)
         database.resume(number, config.model_dump())

@@ -42,7 +42,7 @@ async def solve(run: Run, *, fresh: bool = False, view: Talk) -> Answer:
         start = time.monotonic()
         async with running.open_session(config, store, tokenizer, learns=run.method.learns, seed=run.seed) as session:
             view.say(f"ready after {time.monotonic() - start:.0f} s (sandbox: {session.sandbox.tier})")
-            answer = await running.execute(session, run, view, row["run"] if row else None)
+            answer = await running.execute(session, run, view, row["run"] if row else None, fresh=fresh)
         view.say(f"{ending(answer)} of {store.path.absolute()}; look closer: {show_command(answer, config)}")
         return answer
 

@@ -123,8 +123,8 @@ class Client:
                     lost += self._charge(pieces, user).dollars if pieces.count else 0.0
                     if repeats == self._settings.retries:
                         raise InfrastructureError(
-                            f"the endpoint {self.url} failed {repeats + 1} times, at last so: {fault}; the same command "
-                            "resumes"
+                            f"the endpoint {self.url} failed {repeats + 1} times, at last so: {fault}; "
+                            "the same command resumes"
                         ) from None
                     await asyncio.sleep(self._pause(repeats, fault.pause))
         charge = self._charge(pieces, user)
