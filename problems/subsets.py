@@ -45,7 +45,7 @@ def questions(names: Sequence[str]) -> list[str]:
     """Returns the questions that `names` stand for, in order, each once.
 
     A name is a shipped subset (`micro-hard`, `lcb-paper-hard`), a source (`lcb`: all that was pulled), a TOML file, a
-    FILE.jsonl in LiveCodeBench's schema, or a question.
+    FILE.jsonl in LiveCodeBench's schema, a question, or a folder of questions.
     """
     found = [question for name in names for question in _of(name)]
     if not found:
@@ -69,10 +69,26 @@ def _of(name: str) -> list[str]:
         return _listed(_text(Path(name)), name)
     if name.endswith(SUFFIXES):
         return [f"{name}#{question_id}" for question_id in livecodebench.question_ids(Path(name))]
-    if ":" in name or "#" in name or Path(name).is_dir():
+    if name and Path(name).is_dir():
+        return _in_folder(name)
+    if ":" in name or "#" in name:
         return [name]
     others = f"give one of {', '.join(shipped())}, a .toml file, a .jsonl file, or questions by name"
     raise ProblemError(f"there is no subset {name!r}; {hint(name, shipped(), others)}")
+
+
+def _in_folder(name: str) -> list[str]:
+    """Returns the folder itself if it is a question, else its subfolders that are: runs leave other folders there."""
+    if _is_question(Path(name)):
+        return [name]
+    inner = [str(path) for path in Path(name).iterdir() if path.name[0] not in "._" and _is_question(path)]
+    if not inner:
+        raise ProblemError(f"there is no question in {name}; give a problem folder, a folder of them, or names")
+    return sorted(inner)
+
+
+def _is_question(path: Path) -> bool:
+    return any((path / file).is_file() for file in ("statement.md", "problem.toml", "cases.toml"))
 
 
 def _files() -> dict[str, str]:

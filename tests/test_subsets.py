@@ -11,6 +11,7 @@ import pytest
 
 from problems import ProblemError, collection, livecodebench
 from problems.subsets import questions, shipped
+from tests.folders import made
 from tests.rows import row
 from ttsd.errors import UserError
 
@@ -46,8 +47,17 @@ def refusal(*names: str) -> str:
 
 
 def test_questions_stand_for_themselves_and_come_once(tmp_path: Path) -> None:
-    names = ["micro:numbers:5:7", str(tmp_path), "rows.jsonl#1", "micro:numbers:5:7"]
+    folder = made(tmp_path / "double")
+    names = ["micro:numbers:5:7", str(folder), "rows.jsonl#1", "micro:numbers:5:7"]
     assert questions(names) == names[:3]
+
+
+def test_a_folder_stands_for_the_questions_in_it_and_not_for_what_runs_leave_there(tmp_path: Path) -> None:
+    folders = [str(made(tmp_path / name)) for name in ("a", "b")]
+    made(tmp_path / ".git")
+    (tmp_path / "ttsd.sqlite.state").mkdir()
+    assert questions([str(tmp_path)]) == folders
+    assert "there is no question in" in refusal(str(tmp_path / "ttsd.sqlite.state"))
 
 
 @pytest.mark.usefixtures("pool")

@@ -195,10 +195,11 @@ def problems_check(
 
 
 async def _check(names: list[str], settings: Config, as_json: bool) -> int:
-    from ttsd.judging.check_questions import check_questions, expanded
+    from problems.subsets import questions
+    from ttsd.judging.check_questions import check_questions
 
     status = unconfirmed = checked = 0
-    async with aclosing(check_questions(expanded(names), settings)) as findings:
+    async with aclosing(check_questions(questions(names), settings)) as findings:
         async for finding in findings:
             status = USER_ERROR if finding.wrong else status
             checked, unconfirmed = checked + 1, unconfirmed + (not finding.wrong and finding.visible == finding.cases)

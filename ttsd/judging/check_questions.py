@@ -6,11 +6,9 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import problems
 from problems.problem import Case, Problem, ProblemError
-from problems.subsets import questions
 from problems.values import argument
 from sandbox import Limits, Sandbox
 from ttsd.config import Config
@@ -65,22 +63,6 @@ async def check_questions(names: Iterable[str], config: Config) -> AsyncGenerato
             if program is not None:
                 finding = _with_verdict(finding, await anext(judgements))
             yield replace(finding, wrong=broken or finding.wrong)
-
-
-def expanded(names: Iterable[str]) -> list[str]:
-    """Returns the questions that `names` stand for; a folder that is no question stands for its subfolders."""
-    found: list[str] = []
-    for name in names:
-        path = Path(name)
-        if path.is_dir() and not (path / "statement.md").exists():
-            found += sorted(str(inner) for inner in path.iterdir() if inner.is_dir() and inner.name[0] not in "._")
-        else:
-            found += questions([name])
-    if not found:
-        raise UserError(
-            f"there is no question in {', '.join(names)}; give a problem folder, a folder of them, or names"
-        )
-    return list(dict.fromkeys(found))
 
 
 def _read(name: str, config: Config) -> tuple[Finding, str | None]:
