@@ -45,6 +45,8 @@ def wanted(settings: Mapping[str, object]) -> bool:
 def problem(path: Path, name: str, title: str, statement: str, settings: Mapping[str, object]) -> Problem:
     """Returns the question in the folder `path`; raises ProblemError."""
     where = path / "problem.toml"
+    if settings.get("kind", "answer") != "answer":
+        raise ProblemError(f'{where} has kind = {settings["kind"]!r:.80}: write kind = "answer", or leave it out')
     if misplaced := [key for key in _FOR_PROGRAMS if key in settings]:
         raise ProblemError(f"{where} has {misplaced[0]}, which is for programs, and an answer or a judge: leave one")
     if (path / "cases.toml").exists() or (path / "cases").exists():

@@ -22,8 +22,9 @@ A question that asks for an answer instead of a program has no cases, but an ans
 
 from __future__ import annotations
 
+import re
 import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import cast
@@ -93,17 +94,22 @@ def reference(path: Path) -> str | None:
 
 
 def _starter_code(path: Path, settings: Mapping[str, object], entry_point: str | None, cases: Collection[Case]) -> str:
-    """Returns what is given; else for a function its `def` line with as many parameters as the first case has."""
+    """Returns what is given; else a function's first line. Prompts show it, so it must name what the judge calls."""
     in_file = (path / "starter.py").exists()
     if in_file and "starter_code" in settings:
         raise ProblemError(f"{path} has starter code in problem.toml and in starter.py: leave one")
-    if in_file:
-        return _read(path, "starter.py")
-    if "starter_code" in settings or entry_point is None:
-        return str(settings.get("starter_code", ""))
+    given = _read(path, "starter.py") if in_file else str(settings.get("starter_code", ""))
+    if entry_point is None:
+        return given
+    if given.strip() and not re.search(rf"\b{re.escape(entry_point)}\b", given):
+        raise ProblemError(f"{path} has starter code without the function {entry_point!r:.80}: add it")
+    return given if in_file or "starter_code" in settings else first_line(entry_point, cases)
+
+
+def first_line(entry_point: str, cases: Iterable[Case]) -> str:
+    """Returns the function's `def` line, with as many parameters as the first case has arguments."""
     first = next(iter(cases), Case("", ""))
-    count = len(first.input.split("\n")) if first.input else 0
-    return definition(entry_point, count)
+    return definition(entry_point, len(first.input.split("\n")) if first.input else 0)
 
 
 def _heading(statement: str) -> str:
@@ -187,6 +193,8 @@ def _text_case(table: Mapping[str, object], where: str) -> Case:
 
 
 def _call_case(table: Mapping[str, object], where: str) -> Case:
+    if "input" in table:
+        raise ProblemError(f"{where} has input, but problem.toml names an entry_point: give args, or leave that out")
     _refuse_unknown(table, {"args", "expected", "public"}, where)
     args = table.get("args")
     if not isinstance(args, list) or "expected" not in table:
@@ -242,7 +250,7 @@ def _read(path: Path, file: str) -> str:
 def _refuse_unknown(given: Collection[str], known: Collection[str], where: str) -> None:
     for key in given:
         if key not in known:
-            guess = hint(key, known, f"known are {', '.join(known)}.")
+            guess = hint(key, known, f"known are {', '.join(known)}")
             raise ProblemError(f"{where} has an unknown key {key[:80]!r}; {guess}")
 
 

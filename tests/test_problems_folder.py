@@ -85,7 +85,12 @@ def test_a_title_falls_back_on_the_folders_name(tmp_path: Path) -> None:
         ({"cases__toml": CASES + "expcted = 1"}, "case 1, has an unknown key 'expcted'; did you mean 'expected'?"),
         ({"cases__toml": CASES + "public = 1"}, "case 1, has public = 1"),
         ({"cases__toml": CALLS}, "names no entry_point"),
-        ({"cases__toml": CASES, "problem__toml": 'entry_point = "f"'}, "unknown key 'input'"),
+        (
+            {"cases__toml": CASES, "problem__toml": 'entry_point = "f"'},
+            "has input, but problem.toml names an entry_point",
+        ),
+        ({"cases__toml": CALLS, "problem__toml": 'entry_point = "f"', "starter__py": "def ff(a, b):"}, "without"),
+        ({"cases__toml": CASES, "problem__toml": 'kind = "stdin"'}, 'kind = "answer", or leave it out'),
         ({"cases__toml": "[[case]]\nargs = 1\nexpected = 1", "problem__toml": 'entry_point = "f"'}, "needs args"),
         ({"cases__toml": "[[case]]\nargs = [nan]\nexpected = 1", "problem__toml": 'entry_point = "f"'}, "JSON"),
         ({"cases__toml": "[[case]]\nargs = []\nexpected = 2020-01-01", "problem__toml": 'entry_point = "f"'}, "JSON"),
