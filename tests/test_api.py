@@ -16,6 +16,7 @@ import pytest
 import ttsd
 from tests.commands import ROOT, rows
 from tests.synthetic import World, populate
+from ttsd.prompts import question_text
 from ttsd.record.store import Store
 
 MODEL = ROOT / "problems" / "micro" / "model"
@@ -46,6 +47,7 @@ def test_a_question_is_a_program_a_function_or_a_judge() -> None:
     assert (program.kind, program.cases[0].input, program.title) == ("stdin", "1\n", "double")
     function = ttsd.question("Add.", name="add", entry_point="add", cases=[([1, "é"], {"a": 1})])
     assert (function.kind, function.cases[0].input) == ("function", '1\n"\\u00e9"')
+    assert "def add(a, b):" in question_text(function)  # the judge calls it by this name
     judged = ttsd.question("Be long.", name="long", judge=score)
     assert judged.judge == f"{Path(__file__).resolve()}:score"
 
@@ -124,9 +126,13 @@ def test_a_judge_in_a_script_without_a_guard_is_refused_before_anything_starts(t
     assert "again: put what the script does behind if __name__" in ended.stderr
 
 
-def test_a_database_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+def test_a_database_that_is_not_there_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ttsd.UserError, match=r"there is no database .*none\.sqlite"):
         ttsd.read_record(tmp_path / "none.sqlite")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for read in (ttsd.read_record, lambda path: ttsd.export(1, "~/adapter", path)):
+        with pytest.raises(ttsd.UserError, match=f"no database {tmp_path}/none.sqlite"):
+            read("~/none.sqlite")
 
 
 def config(folder: Path, *settings: str) -> ttsd.Config:

@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import problems
 from problems import Case, Problem
+from problems.folder import first_line
 from problems.problem import checked
-from ttsd.config import Config, flat, load_config
+from ttsd.config import Config, expanded, flat, load_config
 from ttsd.errors import InfrastructureError, TtsdError, UserError
 from ttsd.loop import Event
 from ttsd.methods import method_named
@@ -99,7 +100,8 @@ def question(
     if not name.strip():
         raise UserError("the question has no name; give one with name=, by which the run database knows it")
     with _refusals():
-        return checked(Problem(name, title or name, statement, tuple(made), entry_point, judge=place))
+        starter = first_line(entry_point, made) if entry_point else ""
+        return checked(Problem(name, title or name, statement, tuple(made), entry_point, starter, judge=place))
 
 
 def _case(pair: Any, of_function: bool) -> Case:
@@ -270,7 +272,7 @@ def read_record(path: str | Path = "ttsd.sqlite", *, library: str = "pandas") ->
         ) from None
     # What only some rows have, or have as another type, is no reason to fail.
     lenient = {"infer_schema_length": None, "strict": False} if library == "polars" else {}
-    with Store.read_only(path) as store:
+    with Store.read_only(expanded(str(path))) as store:
         tables = (_columns(store, table) for table in ("runs", "steps", "attempts"))
         return Frames(*(made_by.DataFrame(columns, **lenient) for columns in tables))
 
@@ -283,8 +285,8 @@ def export(run: int, folder: str | Path, path: str | Path = "ttsd.sqlite", *, mo
     """
     from ttsd.reporting.export import export as write
 
-    with Store.read_only(str(path)) as store:
-        return write(store, run, Path(folder), model)
+    with Store.read_only(expanded(str(path))) as store:
+        return write(store, run, Path(expanded(str(folder))), model)
 
 
 class _Listener(QuietView):
