@@ -61,6 +61,7 @@ async def test_the_judge_of_the_page_scores_short_answers(tmp_path: Path) -> Non
     assert await findings(path) == [""]
     assert (await judge_program(str(path), "x" * 40, load_config()))["accepted"]
     assert (await judge_program(str(path), "x" * 80, load_config()))["score"] == 0.5
+    assert (await judge_program(str(path), "", load_config()))["accepted"]  # models give empty answers, too
 
 
 def test_the_tolerance_of_the_page_is_read(tmp_path: Path) -> None:
