@@ -164,6 +164,14 @@ def test_methods_are_compared_at_the_budget_of_a_run(tmp_path: Path) -> None:
     assert {row["k"] for row in found.questions} == {64}
 
 
+def test_a_budget_that_ends_the_comparison_is_named_and_not_the_runs_that_went_on(tmp_path: Path) -> None:
+    with fresh(tmp_path) as store:
+        populate(store, {"q": {"sdpo": 1.0}}, World(budget=8))  # each discovers, so its curve has no end
+        populate(store, {"q": {"grpo": 0.0}}, World(budget=32))
+        found = find(read(store))
+    assert (found.budget, found.limited_by) == (8, "the budget of sdpo")
+
+
 def test_attempts_at_a_share_of_discoveries_are_those_of_the_curve(findings: Findings) -> None:
     """Of three questions one is never solved, so half of all is reached and 80 % is not."""
     for row in findings.methods:

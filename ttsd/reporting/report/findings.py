@@ -62,12 +62,14 @@ def find(record: Tally) -> Findings:
 
 
 def _shortest(book: Book, common: Sequence[str], methods: Sequence[str], budget: int | None) -> str:
-    """Names the evidence that ends first, where runs of others went on."""
+    """Names what ends first, runs or the budget that a method was given, where runs of others went on."""
     known = {f"{m} on {q}": e for q in common for m in methods if (e := book.get(q, m)) is not None}
     went_on = (e.horizon for e in known.values() if isinstance(e, Times) and math.isfinite(e.horizon))
     if budget is None or max(went_on, default=0.0) <= budget:
         return ""
-    return min(known, key=lambda name: known[name].horizon)
+    first = min(known, key=lambda name: known[name].horizon)
+    given = min(methods, key=lambda method: book.budget([method]))
+    return first if known[first].horizon <= book.budget([given]) else f"the budget of {given}"
 
 
 def _method(book: Book, method: str, common: Sequence[str], budget: int | None, resamples: Resamples | None) -> Row:
