@@ -145,7 +145,7 @@ def test_exported_adapters_are_what_peft_loads(base: Base, folder: Path, tmp_pat
 
 
 def test_a_base_serves_one_shape_of_adapter(base: Base) -> None:
-    with pytest.raises(UserError, match="does not fit"):
+    with pytest.raises(UserError, match=r"rank 8 and alpha 8\.0 on .* does not fit a model"):
         base.wire(LoraShape(8, 8.0, "all-linear"))
     base.wire(SHAPE)
 

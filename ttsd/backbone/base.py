@@ -72,10 +72,12 @@ class Base:
         """Makes the layers that `shape` names ready for adapters. Once per base; another shape is refused."""
         targets = self._targets(shape)
         exact = LoraShape(shape.rank, shape.alpha, targets)
-        if self._shape not in (None, exact):
+        if self._shape is not None and self._shape != exact:
             raise UserError(
-                f"an adapter of {exact} does not fit a base made for {self._shape}; set lora.rank={exact.rank} and "
-                f"lora.alpha={exact.alpha}, or name an adapter on all linear layers"
+                f"an adapter of rank {exact.rank} and alpha {exact.alpha} on {', '.join(targets)} does not fit a model "
+                f"made ready for rank {self._shape.rank} and alpha {self._shape.alpha} on "
+                f"{', '.join(self._shape.target_modules)}; set lora.rank={exact.rank} and lora.alpha={exact.alpha}, or "
+                "name an adapter on all linear layers"
             )
         if self._shape is None:
             for name, layer in self._linear.items():
