@@ -28,6 +28,7 @@ from ttsd.nouns import Attempt, Completion, History, Prompt, Status, Step, Verdi
 from ttsd.prompts import PromptWriter
 from ttsd.record.run import Run
 from ttsd.record.store import Store
+from ttsd.reporting.answers import show_attempt
 from ttsd.reporting.attempt import attempt_view, run_row, run_rows, step_view
 from ttsd.reporting.export import _compare, card, check_push, export
 from ttsd.reporting.report.attempt_page import attempt_page
@@ -301,6 +302,14 @@ def test_an_attempts_page_is_text_not_markup(world: World) -> None:
     assert "under the weights of its step" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "Self-teacher&#39;s prompt" in page
+
+
+def test_a_page_that_can_not_be_written_is_a_sentence(world: World, tmp_path: Path) -> None:
+    page, model = tmp_path / "none" / "page.html", world.run.config.model.path
+    with pytest.raises(
+        UserError, match=r"can't write the page .*page\.html \(No such file or directory\); give --html"
+    ):
+        show_attempt(world.store, world.number, 1, model, tokens=False, page=page, as_json=False)
 
 
 def test_an_exported_adapter_loads_in_peft_and_says_the_same(world: World, tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def test_the_tree_of_a_search_is_seen_by_the_parent_of_each_attempt(served: Serv
     page = served.get(f"1/run/{run}")[1]
     assert '<th scope="col">parent</th>' in page
     assert page.count(f'/run/{run}/attempt/2">2</a>') == 2
+    assert "<td>wrong answer</td>" in page  # as `ttsd show` spells it
     assert f'/run/{run}/attempt/2">↑ parent, attempt 2</a>' in served.get(f"1/run/{run}/attempt/3")[1]
     assert "parent" not in served.get(f"1/run/{run}/attempt/1")[1]
 

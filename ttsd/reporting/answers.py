@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Prompt
 from ttsd.record.store import Row, Store
-from ttsd.reporting.attempt import attempt_of, attempt_rows, attempt_view, check_model, run_row, run_rows, step_view
+from ttsd.reporting.attempt import (
+    attempt_of,
+    attempt_rows,
+    attempt_view,
+    check_model,
+    in_words,
+    run_row,
+    run_rows,
+    step_view,
+)
 from ttsd.reporting.live import print_table
 from ttsd.reporting.report.attempt_page import attempt_page
 from ttsd.reporting.show import attempt_text, difference_text, run_text, step_text
@@ -37,7 +47,7 @@ def show_run(store: Store, run: int, limit: int | None, as_json: bool) -> None:
         print(json_text(_run(store, run) | {"settings": row["config"], "attempt_rows": attempts}))
     else:
         print(run_text(row, tuple(store.steps(run))))
-        print_table(_in_words(attempts[-limit if limit is not None else 0 :]), less=ATTEMPT_LESS)
+        print_table(in_words(attempts[-limit if limit is not None else 0 :]), less=ATTEMPT_LESS)
 
 
 def show_step(store: Store, run: int, step: int, as_json: bool) -> None:
@@ -49,7 +59,7 @@ def show_step(store: Store, run: int, step: int, as_json: bool) -> None:
         print(json_text({"run": run, "step": step, "finished": bool(own), **facts, "attempts": view.attempts}))
     else:
         print(step_text(view))
-        print_table(_in_words(view.attempts), less=ATTEMPT_LESS)
+        print_table(in_words(view.attempts), less=ATTEMPT_LESS)
 
 
 def show_difference(store: Store, run: int, pair: tuple[int, int], as_json: bool) -> None:
@@ -71,7 +81,11 @@ def show_attempt(
     if tokens or page is not None:
         check_model(store, run, model)
     if page is not None:
-        page.write_text(attempt_page(attempt_view(store, run, number), tokens_of(store, run, number)), "utf-8")
+        text = attempt_page(attempt_view(store, run, number), tokens_of(store, run, number))
+        try:
+            page.write_text(text, "utf-8")
+        except OSError as error:
+            raise UserError(f"can't write the page {page} ({error.strerror}); give --html another file") from None
         print(page)
         return
     view = attempt_view(store, run, number)
@@ -114,8 +128,3 @@ def _attempt(attempt: Attempt) -> Row:
 
 def _prompt(prompt: Prompt) -> Row:
     return {"text": prompt.text, "tokens": len(prompt.token_ids), "row": prompt.row, "shows": prompt.shows}
-
-
-def _in_words(rows: Iterable[Row]) -> list[Row]:
-    """Returns attempts for a table: the verdict in words, and which is the discovery."""
-    return [row | {"verdict": row["verdict"].replace("accepted", "discovery").replace("_", " ")} for row in rows]

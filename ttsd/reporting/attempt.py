@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ttsd.config import BUNDLED_MODEL, recorded_config
@@ -120,6 +121,11 @@ def attempt_rows(store: Store, run: int) -> list[Row]:
         replace(substr(feedback, 1, {FEEDBACK}), char(10), ' ') || iif(length(feedback) > {FEEDBACK}, '…', '')
         as feedback from attempts left join prompts using (prompt) where run = ? order by attempt"""
     return store.rows(sql, [run])
+
+
+def in_words(rows: Iterable[Row]) -> list[Row]:
+    """Returns attempts for a reader: the verdict in words, and which is the discovery."""
+    return [row | {"verdict": row["verdict"].replace("accepted", "discovery").replace("_", " ")} for row in rows]
 
 
 def _around(store: Store, run: int, step: int) -> tuple[Row, ...]:

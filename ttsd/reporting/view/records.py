@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt
 from ttsd.record.store import Row, Store
-from ttsd.reporting.attempt import AttemptView, attempt_rows, attempt_view, check_model, run_row, run_rows
+from ttsd.reporting.attempt import AttemptView, attempt_rows, attempt_view, check_model, in_words, run_row, run_rows
 from ttsd.reporting.report.charts import discovery_data, learning_data
 from ttsd.reporting.report.figures import scripts
 from ttsd.reporting.show import learning_alarms
@@ -133,7 +133,7 @@ class Records:
     def step(self, name: str, run: int, step: int) -> list[Row]:
         """Returns one row an attempt of the step. UserError where there is none."""
         with self.source(name).store() as store:
-            rows = [row for row in attempt_rows(store, run) if row["step"] == step]
+            rows = in_words(row for row in attempt_rows(store, run) if row["step"] == step)
         if not rows:
             raise UserError(f"run {run} has no step {step}")
         return rows
