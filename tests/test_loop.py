@@ -105,6 +105,15 @@ async def test_a_stopped_step_asks_only_for_the_attempts_that_are_missing() -> N
     assert steps[0].number == 2
 
 
+@pytest.mark.parametrize("budget", [2, 6])
+async def test_a_budget_below_what_is_recorded_leaves_no_number_out(budget: int) -> None:
+    old = tuple(attempt(n, "old", Verdict(Status.WRONG_ANSWER, 0, 2, 0, 1)) for n in range(1, 5))
+    begun = [attempt(n, "old", Verdict(Status.WRONG_ANSWER, 0, 2, 0, 1), step=2) for n in (6, 8)]
+    policy = ScriptedPolicy(["wrong"] * 4)
+    attempts, _ = await run(policy, replace(RULES, budget=budget), history=History(old), begun=begun)
+    assert [a.number for a in attempts] == [5, 7]
+
+
 async def test_a_stopped_step_with_a_discovery_only_finishes_the_lower_numbers() -> None:
     begun = (attempt(2, "right", Verdict(Status.ACCEPTED, 2, 2, 1, 1)),)
     policy = ScriptedPolicy(["wrong"])

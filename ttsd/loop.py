@@ -95,6 +95,7 @@ async def learn(
     """
     recorded = {attempt.number: attempt for attempt in begun}
     found, last, learning = False, max(recorded, default=0), None
+    rules = replace(rules, budget=max(rules.budget, last))  # a smaller budget than before leaves no attempt out
     try:
         while not found and len(history.attempts) < rules.budget and (len(history.attempts) < last or not spent()):
             group, start = Group(history, rules, recorded), time.monotonic()
