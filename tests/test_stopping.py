@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -124,6 +127,22 @@ def test_a_probe_that_is_to_stop_does_not_wait_for_its_tokenizer(tmp_path: Path)
     code = PROBE.format(database=tmp_path / "t.sqlite")
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stdout == "True\n"
+
+
+@pytest.mark.slow
+def test_a_stopped_demo_names_the_command_that_resumes_it(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    demo = [sys.executable, "-m", "ttsd", "demo"]
+    with subprocess.Popen(demo, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if line.startswith("step 1 "))
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    named = re.search("`ttsd (.*)` resumes", said)
+    assert named, said
+    again = [*demo[:-1], *shlex.split(named[1]), "--budget", "8"]  # which are spent already
+    resumed = subprocess.run(again, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "run 1 " in resumed.stderr
 
 
 def test_a_signal_while_the_interpreter_is_torn_down_changes_nothing() -> None:

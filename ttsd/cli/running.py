@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import aclosing
 from dataclasses import asdict, replace
@@ -82,13 +83,19 @@ def solve(
     with view_for_stderr() as view:
         answer = run(
             asolve(question, settings, method=method, seed=seed, label=label, fresh=fresh, view=view),
-            afterwards=RESUMABLE,
+            afterwards=_without_fresh(question, method) if fresh else RESUMABLE,
         )
     if as_json:
         print(json_text(asdict(answer)))
     elif answer.program is not None:
         print_answer(answer.program.rstrip("\n"))
     raise typer.Exit(DISCOVERED if answer.discovered else EXHAUSTED)
+
+
+def _without_fresh(question: str, method: str | None) -> str:
+    """Returns what resumes a run that was begun with --fresh, as the demo is: the same command begins another one."""
+    command = shlex.join(["ttsd", "solve", question, *(["--method", method] if method else [])])
+    return f"everything is on disk, and `{command}` resumes, with the same other options and without --fresh"
 
 
 def demo() -> None:
