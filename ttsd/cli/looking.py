@@ -55,8 +55,7 @@ def show(
     from ttsd.reporting import answers
 
     _check_filters(method, state)
-    if (close := sum(one is not None for one in (attempt, step, diff))) > 1 or (close and run is None):
-        raise UserError("give one of --attempt, --step and --diff with a run's number, as in ttsd show 3 --attempt 17")
+    _check_closer(run, attempt, step, diff)
     if attempt is None and (tokens or html is not None):
         raise UserError(f"{'--tokens' if tokens else '--html'} needs an attempt, as in --attempt 17")
     settings = settings_of(config, set_, model=model)
@@ -77,6 +76,11 @@ def _opened(settings: Config) -> Store:
     from ttsd.record.store import Store
 
     return Store.read_only(settings.store.path, settings.store.state_dir)
+
+
+def _check_closer(run: int | None, *looks: object) -> None:
+    if (given := sum(one is not None for one in looks)) > 1 or (given and run is None):
+        raise UserError("give one of --attempt, --step and --diff with a run's number, as in ttsd show 3 --attempt 17")
 
 
 def _check_filters(method: str | None, state: str | None) -> None:
