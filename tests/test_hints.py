@@ -141,9 +141,8 @@ def test_a_run_learns_with_hints_and_resumes_with_them(tmp_path: Path, secretive
         command += ["--set", "reprompt.hints_model=m", "--json", "--set"]
         code, out, err = finish(*command, "budget.attempts=2", "--set", "endpoint.retries=0", cwd=tmp_path)
         assert (code, out) == (3, ""), err
-        assert (
-            "failed 1 times, at last so: " in err.splitlines()[-1]
-        )  # of two at once: the status, or the line cut by it
+        # Of two requests at once, the first fault is named: the status, or the connection that it cut.
+        assert "failed 1 times, at last so: " in err.splitlines()[-1]
         for budget in (2, 4):
             code, out, err = finish(*command, f"budget.attempts={budget}", cwd=tmp_path)
             assert (code, json.loads(out)["run"], json.loads(out)["attempts"]) == (1, 1, budget), err
