@@ -59,7 +59,7 @@ async def test_a_hint_is_asked_for_again_and_given_up_in_one_sentence() -> None:
     failed = attempt(1, "print(0)", Verdict(Status.WRONG_ANSWER, 0, 2, 0, 1, feedback="no"))
     again = {"Retry_After": "0"}
     faults = [status(429, **again), status(500, **again), stream(piece("x"), wait=30.0)]
-    async with writer(*faults, answer(HINT), timeout_seconds=0.5) as (write, server):
+    async with writer(*faults, answer(HINT), timeout_seconds=2) as (write, server):
         hint = await write(failed)
         assert hint is not None
         assert (hint.text, hint.tokens) == (HINT, 140)
