@@ -39,17 +39,24 @@ async def test_questions_are_read_before_the_sandbox_starts(tmp_path: Path) -> N
 async def test_a_question_that_cant_be_used_costs_its_own_lines_only(tmp_path: Path) -> None:
     absurd = made(tmp_path / "q", cases__toml="[[case]]\ninput = ''\nexpected = '1'\n")
     made(absurd, problem__toml="time_limit_seconds = 100000")
-    asked = [str(absurd), "micro:numbers:2:1", str(tmp_path / "absent")]
+    checked = made(
+        tmp_path / "checked",
+        cases__toml="[[case]]\ninput = ''\nexpected = '1'\n",
+        problem__toml='checker = "check.py"\n',
+        check__py="def check(input, output, expected):\n    return [][0]\n",
+    )
+    asked = [str(absurd), "micro:numbers:2:1", str(tmp_path / "absent"), str(checked)]
     found = [judged async for judged in judge_batch([(name, "print(1)") for name in asked], load_config())]
     assert [(one["question"], one["verdict"] == "refused") for one in found] == [
-        *zip(asked, (True, False, True), strict=True)
+        *zip(asked, (True, False, True, True), strict=True)
     ]
     assert "time_limit_seconds" in found[0]["feedback"]
+    assert all(word in found[3]["feedback"] for word in ("checker", "out of range"))
     lines = [json.dumps({"question": question, "program": "print(1)"}) for question in asked]
     (tmp_path / "batch.jsonl").write_text("\n".join(lines))
     ended = ttsd("judge", "--batch", str(tmp_path / "batch.jsonl"))
-    assert (ended.returncode, ended.stdout.count("\n")) == (2, 3)
-    assert "2 programs are refused" in ended.stderr
+    assert (ended.returncode, ended.stdout.count("\n")) == (2, 4)
+    assert "3 programs are refused" in ended.stderr
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0c", "\x1c", "\u2029"])

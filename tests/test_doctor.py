@@ -12,11 +12,14 @@ import torch  # noqa: TID253
 from tests.commands import ttsd
 from tests.tiny import write_model
 from ttsd.config import Config, load_config
+from ttsd.errors import UserError
 from ttsd.machine.doctor import Finding, conclusion, examine, examine_model
+from ttsd.machine.shape import model_facts
+from ttsd.running import fitting
 
 
 def found(config: Config) -> dict[str, Finding]:
-    return {finding.what: finding for finding in examine_model(config)}
+    return {one.what: one for one in examine_model(config, *model_facts(config.model.path, None))}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_missing_sampler_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     lacks, has = (
-        {one.what: one for one in examine(load_config("micro", [f"model.sampler={name}"]))}["sampler"]
+        {one.what: one for one in examine(load_config("micro", [f"model.sampler={name}"]), None)}["sampler"]
         for name in ("vllm", "transformers")
     )
     assert (lacks.works, has.works) == (False, True)
@@ -55,21 +58,45 @@ def changed(model: Path, folder: Path, **sizes: object) -> Path:
 @pytest.mark.parametrize(
     ("settings", "what", "said"),
     [
-        (["model.max_model_len=4096"], "context length", "2048 positions"),
         (["model.max_model_len=2048"], "context length", "lower sampling.max_tokens"),
         (["model.sampler=vllm", "model.kv_cache_gib=100000"], "memory", "choose a smaller model"),
-        (["model.path=./nowhere"], "model", "nowhere"),
-        pytest.param(["model.path=no/such-model-at-all"], "model", "no/such-model-at-all", marks=pytest.mark.slow),
     ],
 )
-def test_what_can_not_be_is_found(
-    model: Path, settings: list[str], what: str, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # the variable was read when it was imported
+def test_what_can_not_be_is_found(model: Path, settings: list[str], what: str, said: str) -> None:
     finding = found(load_config("micro", [f"model.path={model}", *settings]))[what]
     assert not finding.works
     assert said in finding.detail
     assert "\n" not in finding.detail
+
+
+@pytest.mark.parametrize(
+    "path", ["./nowhere", f"./{Path(__file__).name}", pytest.param("no/such-model-at-all", marks=pytest.mark.slow)]
+)
+def test_a_model_that_is_nowhere_is_looked_for_once(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a network that takes half a minute."""
+    asked = []
+
+    def facts(*place: str | None) -> object:
+        asked.append(place)
+        return model_facts(*place)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # the variable was read when it was imported
+    monkeypatch.setattr(fitting, "model_facts", facts)
+    monkeypatch.chdir(Path(__file__).parent)
+    findings = fitting.examined(load_config("micro", [f"model.path={path}"]))[0]
+    (said,) = [one.detail for one in findings if one.what == "model" and one.works is False]
+    assert path.strip("./") in said
+    assert "\n" not in said
+    assert asked == [(path, None)]
+
+
+def test_a_length_beyond_the_models_own_is_found(model: Path) -> None:
+    config = load_config("micro", [f"model.path={model}", "model.max_model_len=4096"])
+    with pytest.raises(UserError, match=r"model.max_model_len=4096 is more than the 2048 tokens that the model takes"):
+        fitting.fit_for(config, fitting.this_machine())
+    (settings,) = [one for one in fitting.examined(config)[0] if one.what == "settings"]
+    assert not settings.works
+    assert "max_model_len=4096" in settings.detail
 
 
 def test_the_template_is_tried_with_the_settings_of_the_run(model: Path, tmp_path: Path) -> None:
@@ -93,33 +120,25 @@ def test_a_model_without_template_is_found(model: Path, tmp_path: Path) -> None:
 def test_a_model_whose_experts_get_no_adapter_is_no_fault(model: Path, tmp_path: Path) -> None:
     """Qwen3-30B-A3B is a family that is proved right."""
     other = changed(model, tmp_path / "other", architectures=["Qwen3MoeForCausalLM"])
-    assert [one.what for one in examine_model(load_config("micro", [f"model.path={other}"])) if one.works is False] == [
-        "context length"
-    ]
+    findings = found(load_config("micro", [f"model.path={other}"]))
+    assert [what for what, one in findings.items() if one.works is False] == ["context length"]
 
 
-@pytest.mark.parametrize("fault", ["none", "cut", "part", "file"])
+@pytest.mark.parametrize("fault", ["none", "cut", "part"])
 def test_a_model_without_all_of_its_weights_is_not_ready(fault: str, model: Path, tmp_path: Path) -> None:
     other = changed(model, tmp_path / "other")
-    weights, path = other / "model.safetensors", other
+    weights = other / "model.safetensors"
     if fault == "none":
         weights.unlink()
     elif fault == "cut":
         weights.write_bytes(weights.read_bytes()[:-8])
-    elif fault == "part":
+    else:
         index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
         (other / "model.safetensors.index.json").write_text(json.dumps(index))
-    else:
-        path = other / "tokenizer.json"
-    finding = found(load_config("micro", [f"model.path={path}"]))["model"]
+    finding = found(load_config("micro", [f"model.path={other}"]))["model"]
     assert finding.works is False
     assert str(other) in finding.detail  # in full
-    said = {
-        "none": "has no weights",
-        "cut": "fetch them again",
-        "part": "lacks model-2.safetensors",
-        "file": "is a file",
-    }
+    said = {"none": "has no weights", "cut": "fetch them again", "part": "lacks model-2.safetensors"}
     assert said[fault] in finding.detail
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -175,6 +175,17 @@ async def test_a_refusal_is_the_users_to_correct(reply: Reply, said: str, monkey
         assert server.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
+async def test_a_model_that_no_list_names_is_tried_before_anything_is_recorded() -> None:
+    """Some servers know more names than they list."""
+    with Scripted(status(404, "no such model"), answer(ANSWER)).running() as server:
+        for refused in (True, False):
+            made = EndpointSampler(settings(server.url, "model.name=other"))
+            with pytest.raises(UserError, match=r"the model other \(it serves m\)") if refused else nullcontext():
+                await made.start()
+            await made.close()
+        assert [asked["max_tokens"] for asked in server.asked] == [1, 1]
+
+
 async def test_a_quota_that_is_spent_is_not_asked_again() -> None:
     def spent(_: object) -> object:
         reply = status(429)({})
@@ -279,7 +290,7 @@ async def test_a_server_without_a_list_of_models_is_asked_all_the_same(models: R
 
 async def test_a_key_that_no_header_can_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret\nX-Other: 1")
-    client = Client("http://127.0.0.1:9/v1", "m", load_config().endpoint, SamplerStats())
+    client = Client("http://127.0.0.1:9/v1", "m", load_config().endpoint, SamplerStats(), shorter="")
     with pytest.raises(UserError, match="can't be a key") as refused:
         await client.start("model.path", "model.name")
     assert "secret" not in str(refused.value)

@@ -40,9 +40,7 @@ MODELS = {
     "Qwen3-4B": KNOWN["Qwen/Qwen3-4B"],
     "Mistral-7B": sizes(4096, 32, 32, 8, 14_336, 32_768, 32_768),
     "Qwen3-8B": KNOWN["Qwen/Qwen3-8B"],
-    "Gemma-3-12B": {
-        "text_config": sizes(3840, 48, 16, 8, 15_360, 262_208, 131_072, head_dim=256, tie_word_embeddings=True)
-    },
+    "Gemma-3-12B": sizes(3840, 48, 16, 8, 15_360, 262_208, 131_072, head_dim=256, tie_word_embeddings=True),
     "Qwen3-14B": KNOWN["Qwen/Qwen3-14B"],
     "Qwen3-30B-A3B": sizes(
         2048, 48, 32, 4, 6144, 151_936, 40_960, head_dim=128, num_experts=128, moe_intermediate_size=768,
@@ -231,6 +229,8 @@ def test_lengths_follow_the_model_and_what_is_set() -> None:
         fitted(
             load_config(None, ["sampling.max_tokens=9000"], model="x"), MODELS["SmolLM2-135M"], machine_named("cpu-16")
         )
+    with pytest.raises(UserError, match=r"the 1024 tokens that model\.max_model_len allows"):
+        fitted(small.changed("sampling", max_tokens=1024), MODELS["SmolLM2-135M"], machine_named("cpu-16"))
 
 
 def test_a_model_of_unknown_shape_is_not_checked_and_says_so() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
-from ttsd.backbone import cpu_computes_bfloat16, model_sizes
+from ttsd.backbone import cpu_computes_bfloat16, model_sizes, own_length
 from ttsd.backbone.packing import pack
 from ttsd.config import Config, load_config
 from ttsd.errors import UserError
@@ -25,7 +26,7 @@ from ttsd.machine.memory import (
     state_bytes,
     vllm_cache,
 )
-from ttsd.machine.shape import KNOWN, Shape, own_length
+from ttsd.machine.shape import KNOWN, Shape
 
 QWEN3_8B = {
     "hidden_size": 4096, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
@@ -291,9 +292,10 @@ def test_experts_count_as_weights_and_get_no_adapter() -> None:
     assert shape.base_bytes(2, 0.516) > 2 * shape.layers * shape.experts
 
 
-def test_the_language_model_is_found_within_one_that_sees_pictures() -> None:
+def test_the_language_model_is_found_within_one_that_sees_pictures(tmp_path: Path) -> None:
     whole = {"model_type": "gemma3", "text_config": QWEN3_8B, "vision_config": {"hidden_size": 1152}}
-    assert Shape.read(whole) == Shape.read(QWEN3_8B)
+    (tmp_path / "config.json").write_text(json.dumps(whole))
+    assert Shape.read(model_sizes(str(tmp_path))) == Shape.read(QWEN3_8B)
 
 
 def test_this_machine_has_memory() -> None:

@@ -14,6 +14,7 @@ import torch  # noqa: TID253
 from ttsd.backbone import cpu_threads, processor, resolved_dtype
 from ttsd.backbone.base import _placement
 from ttsd.config import Config, load_config
+from ttsd.errors import UserError
 
 
 def as_if(monkeypatch: pytest.MonkeyPatch, **capabilities: bool) -> None:
@@ -91,6 +92,8 @@ def test_a_lone_question_gets_all_cores_and_several_share_them(monkeypatch: pyte
     assert (cpu_threads(None, alone=True), cpu_threads(None, alone=False), cpu_threads(4, alone=True)) == (6, 3, 4)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert (cpu_threads(None, alone=True), cpu_threads(5, alone=True)) == (2, 5)
+    with pytest.raises(UserError, match=r"model\.threads=7 is more than the 6 cores"):
+        cpu_threads(7, alone=True)
 
 
 def test_weights_go_straight_to_a_card_whose_memory_grows_in_segments(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,13 +186,6 @@ async def test_nobody_joins_while_another_adapter_waits(
     assert all(isinstance(result, InfrastructureError) for result in results)
 
 
-async def test_a_length_beyond_the_model_is_refused(trainer: Trainer) -> None:
-    sampler = _sampler(trainer.base, max_model_len=4096)
-    with pytest.raises(UserError, match=r"model.max_model_len=4096 is more than the model's own 2048"):
-        await sampler.start()
-    await sampler.close()
-
-
 async def test_same_seed_same_completions(trainer: Trainer) -> None:
     async def draw(seed: int) -> list[tuple[int, ...]]:
         sampler = _sampler(trainer.base, seed=seed)

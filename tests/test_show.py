@@ -114,7 +114,7 @@ def test_an_attempt_shows_prompt_answer_feedback_and_the_teachers_prompt(world: 
     assert "<i>1</i> is wrong" in view.example.teacher.text
     assert "<i>1</i>" not in view.attempt.prompt.text
     text = attempt_text(view)
-    for part in (STATEMENT, ANSWER, "self-teacher's prompt, shows attempts 1", "wrong answer, visible 0/1"):
+    for part in (STATEMENT, ANSWER, "self-teacher's prompt, shows attempt 1", "wrong answer, visible 0/1"):
         assert part in text
     assert "loss: >step 1" in text
 
@@ -134,7 +134,7 @@ def test_what_is_shown_was_read_and_depends_on_nothing_else(world: World, questi
     number = another(world, replace(one, prompt=prompt), method="multi-turn")
     view = attempt_view(world.store, number, 1)
     assert (view.attempt.prompt, view.example) == (prompt, None)
-    assert "--- prompt, shows attempts 7 ---\nlong gone" in attempt_text(view)
+    assert "--- prompt, shows attempt 7 ---\nlong gone" in attempt_text(view)
     assert "sampled with feedback" in attempt_text(view)
 
 
@@ -412,7 +412,9 @@ def test_a_folder_is_pushed_to_a_private_repository(world: World, tmp_path: Path
             "403": pushed("other/x"),
             "Connection refused": pushed("me/x", HF_ENDPOINT="http://127.0.0.1:9"),
         }.items():
-            assert re.match(rf"can't push to .*{said}.*; {folder} stays: log in with `hf auth login`", refused), refused
+            assert re.match(rf"can't push to .*{said}.*; {folder} stays: check the network and `hf auth", refused), (
+                refused
+            )
             assert "hf_wrong" not in refused
     with pytest.raises(UserError, match="ORG/NAME"):
         check_push("sum")

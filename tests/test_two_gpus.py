@@ -95,6 +95,10 @@ def test_a_gpu_that_is_not_here_is_named_before_anything_is_loaded(monkeypatch: 
     [
         (["model.sampler=transformers", "model.quantization=fp8"], "quantization=fp8 needs vLLM on a GPU, not transf"),
         (["model.device=cpu", "model.quantization=fp8"], "quantization=fp8 needs vLLM on a GPU, not vllm on cpu"),
+        *(
+            (["model.tensor_parallel_size=2", *more], "tensor_parallel_size=2 spreads vLLM over several GPUs, but")
+            for more in (["model.device=cpu"], ["model.sampler=transformers", "model.device=cuda"])
+        ),
         ([*TWO, "model.sampler=transformers"], "must name one GPU; or use model.sampler=vllm"),
         (
             ["model.sampler=sglang"],

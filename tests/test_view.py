@@ -72,13 +72,17 @@ def populate_more(path: Path) -> None:
 def test_the_tree_of_a_search_is_seen_by_the_parent_of_each_attempt(served: Served) -> None:
     with Store(served.path) as store:
         run = store.new_run(run_of(QUESTION, "search", seed=4), {})
-        for number, shows in ((1, ()), (2, (1,)), (3, (2,))):
+        for number, shows in ((1, ()), (2, (1,)), (3, (2,)), (4, (1,))):
             prompt = Prompt((number,), "what was read", "search" if shows else "question", shows)
             store.add_attempt(
-                run, Attempt(number, 1, number, prompt, Completion((1,), "x", (-0.5,), "stop"), "x", WRONG)
+                run,
+                Attempt(number, 1, number, prompt, Completion((1,), "x", (-0.5,), "stop"), "xxxy"[number - 1], WRONG),
             )
-        assert [row["parent"] for row in attempt_rows(store, run)] == [None, 1, 2]
+        assert [row["parent"] for row in attempt_rows(store, run)] == [None, 1, 2, 1]
         assert all("parent" not in row for row in attempt_rows(store, 1))
+    changed = served.get(f"1/run/{run}/attempt/4")[1]
+    assert "shows attempt 1" in changed
+    assert "What changed since attempt 1" in changed  # not since the one before, which it was not shown
     page = served.get(f"1/run/{run}")[1]
     assert '<th scope="col">parent</th>' in page
     assert page.count(f'/run/{run}/attempt/2">2</a>') == 2
@@ -98,7 +102,7 @@ def test_runs_steps_and_attempts_have_addresses(served: Served) -> None:
     assert "Step 2" in served.get("1/run/1/step/2")[1]
     attempt = served.get("1/run/1/attempt/3")[1]
     assert "Feedback" in attempt
-    assert "What changed since attempt 2" in attempt
+    assert "What changed" not in attempt  # its prompt shows no other
     assert "&lt;b&gt;" in attempt  # feedback is text, not markup
 
 

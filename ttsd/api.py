@@ -163,6 +163,8 @@ async def _asked(
     question: str | Problem, config: Config | str | None, method: str | None, seed: int
 ) -> tuple[Run, str]:
     """Returns the run, its settings fitted to this machine, and a line on what was chosen (empty: nothing)."""
+    if not isinstance(seed, int):
+        raise UserError(f"seed={seed!r} is no whole number; give one")
     with _refusals():
         problem = question if isinstance(question, Problem) else problems.load(str(question))
     settings = config if isinstance(config, Config) else load_config(config)

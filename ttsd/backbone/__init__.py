@@ -13,7 +13,7 @@ import logging
 from ttsd.backbone.base import Base, frozen, load_base
 from ttsd.backbone.cache import KEPT_PROMPTS_BYTES, Prefixes
 from ttsd.backbone.exported import plain_logprobs, plain_model, write_merged
-from ttsd.backbone.files import check_weight_files, model_sizes, replacing
+from ttsd.backbone.files import check_weight_files, model_sizes, own_length, replacing
 from ttsd.backbone.generation import Generated, check_decodes, generate
 from ttsd.backbone.lora import Adapter, LoraShape
 from ttsd.backbone.model_folder import resolve
@@ -49,6 +49,7 @@ __all__ = [
     "generate",
     "load_base",
     "model_sizes",
+    "own_length",
     "plain_logprobs",
     "plain_model",
     "replacing",

@@ -15,15 +15,16 @@ from typing import Any, Literal
 import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
-from ttsd.backbone import attention, rope
+from ttsd.backbone import attention
 from ttsd.backbone.faithful import why_not_packed
-from ttsd.backbone.files import replacing
+from ttsd.backbone.files import own_length, replacing, sizes_of
 from ttsd.backbone.head import body_of, checked_head
 from ttsd.backbone.lora import Adapter, LoraLinear, LoraShape, Prepared, views
 from ttsd.backbone.packed_weight import PackedWeight, packs
 from ttsd.backbone.packing import Forest, Tokens, apart, batches, pack
 from ttsd.backbone.peft_folder import keeps_target, peft_config
 from ttsd.backbone.processor import cpu_threads, device_named, keep_freed_memory, resolved_dtype
+from ttsd.backbone.rope import fix_rope
 from ttsd.backbone.weights import load_weights
 from ttsd.errors import InfrastructureError, UserError
 
@@ -39,7 +40,7 @@ class Base:
         self.path = path
         self.lock = threading.RLock()
         self.shapes: dict[str, torch.Size] = {}
-        self.length = rope.own_length(model.config)
+        self.length = own_length(sizes_of(model.config))
         self.finish = checked_head(model, path)
         self.not_packed = why_not_packed(model, length or self.length)
         body = body_of(model)
@@ -337,7 +338,7 @@ def frozen(model: Any, path: str, *, gradient_checkpointing: bool = False, max_m
 
     AttentionInterface.register(attention.NAME, attention.forest_attention)
     AttentionMaskInterface.register(attention.NAME, sdpa_mask)
-    rope.fix_rope(model, max_model_len or rope.own_length(model.config))
+    fix_rope(model, max_model_len or own_length(sizes_of(model.config)))
     for module in model.modules():  # else bitsandbytes changes its weights to a form that has no gradients
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False

@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 import torch  # noqa: TID253
 
-from ttsd.backbone import rope
 from ttsd.backbone.base import loading_options
+from ttsd.backbone.files import own_length, sizes_of
 from ttsd.backbone.packing import Tokens
 from ttsd.backbone.pretrained import pretrained
+from ttsd.backbone.rope import fix_rope
 from ttsd.backbone.weights import load_weights
 
 
@@ -27,7 +28,7 @@ def plain_model(
     from peft import PeftModel
 
     model = load_weights(path, **loading_options(dtype, device, quantize)).eval()
-    rope.fix_rope(model, max_model_len or rope.own_length(model.config))
+    fix_rope(model, max_model_len or own_length(sizes_of(model.config)))
     return model if adapter is None else PeftModel.from_pretrained(model, str(adapter)).eval()
 
 

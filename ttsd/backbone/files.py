@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,26 @@ from ttsd.errors import UserError
 
 
 def model_sizes(path: str, revision: str | None = None) -> dict[str, Any]:
-    """Returns what the model's config.json says, without loading weights. UserError as for loading the model.
+    """Returns what the model's config.json says, without loading weights. UserError as for loading the model."""
+    return sizes_of(pretrained("AutoConfig", path, **({} if revision is None else {"revision": revision})))
+
+
+def sizes_of(config: Any) -> dict[str, Any]:
+    """Returns what a model's configuration says of the language model, which may be a part of the whole.
 
     Sizes that it has under names of its own (GPT-2's n_head) are there under the usual ones too.
     """
-    options = {} if revision is None else {"revision": revision}
-    config = pretrained("AutoConfig", path, **options)
     text = config.get_text_config(decoder=True)
     names = (*text.attribute_map, "num_hidden_layers")  # Nemotron-H counts its layers from their types
-    return {**config.to_dict(), **{name: getattr(text, name) for name in names if hasattr(text, name)}}
+    usual = {name: getattr(text, name) for name in names if hasattr(text, name)}
+    return {**config.to_dict(), **text.to_dict(), **usual}
+
+
+def own_length(sizes: Mapping[str, Any]) -> int:
+    """Returns how many tokens a model of these sizes takes; dynamic scaling extends what it was trained for."""
+    rope = sizes.get("rope_parameters") or {}
+    factor = rope.get("factor", 1.0) if rope.get("rope_type") == "dynamic" else 1.0
+    return int((sizes.get("max_position_embeddings") or sizes.get("max_seq_len") or 1 << 20) * factor)
 
 
 def check_tokenizer_files(path: str) -> None:

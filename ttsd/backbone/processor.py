@@ -63,8 +63,11 @@ def cpu_threads(wanted: int | None, *, alone: bool, cores: int | None = None) ->
 
     `alone`: sampler and trainer take turns (one question, on-policy), so each has every core; else half of them.
     `cores`: that the engine may have (None: as many as OMP_NUM_THREADS says, or all of the machine).
+    UserError: more are wanted than the machine has cores, which would be many times slower.
     """
     if wanted is not None:
+        if wanted > (most := len(os.sched_getaffinity(0))):
+            raise UserError(f"model.threads={wanted} is more than the {most} cores of this machine; lower it")
         return wanted
     if cores is None:
         given = os.environ.get("OMP_NUM_THREADS", "")

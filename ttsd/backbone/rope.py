@@ -9,15 +9,6 @@ from torch import nn  # noqa: TID253
 _BY_LENGTH = ("dynamic", "longrope")
 
 
-def own_length(config: Any) -> int:
-    """Returns how many tokens the model takes; dynamic scaling extends what it was trained for."""
-    text = config.get_text_config()
-    length = getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None) or 1 << 20
-    rope = getattr(text, "rope_parameters", None) or {}
-    extends = rope.get("rope_type") == "dynamic"
-    return int(length * rope.get("factor", 1.0)) if extends else int(length)
-
-
 def fix_rope(model: Any, length: int) -> None:
     """Sets the frequencies of all sequences to those of one with `length` tokens, as vLLM does.
 

@@ -13,9 +13,8 @@ from functools import cached_property, partial
 from typing import Any
 
 from ttsd.backbone.bounded import bounded
-from ttsd.backbone.files import check_tokenizer_files
+from ttsd.backbone.files import check_tokenizer_files, own_length, sizes_of
 from ttsd.backbone.pretrained import Kind, in_full, pretrained
-from ttsd.backbone.rope import own_length
 from ttsd.backbone.user_text import UserText
 from ttsd.errors import UserError
 from ttsd.thinking import MARKS
@@ -75,7 +74,7 @@ class Tokenizer:
             raise UserError(f"the tokenizer of {path!r} has no tokenizer.json; choose a model that has one")
         model = _settings("AutoConfig", path)
         ends = _end_ids(inner, _settings("GenerationConfig", path), model)
-        loaded = cls(inner, ends, None if model is None else own_length(model), **settings)
+        loaded = cls(inner, ends, None if model is None else own_length(sizes_of(model)), **settings)
         if model is not None:
             _check_vocabulary(loaded, model.get_text_config(), path)
         return loaded

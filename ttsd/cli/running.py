@@ -213,7 +213,7 @@ def judge(
     """Judge a program by hand on all tests of QUESTION. Exit status 0 if it is accepted, 1 if not.
 
     With --batch, one verdict object a line, in order; the exit status is 0 whatever they say, and 2 where
-    a question can't be used: its lines are `refused`.
+    a question can't be used or its own judge fails: those lines are `refused`.
     """
     from ttsd.judging import by_hand
 

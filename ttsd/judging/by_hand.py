@@ -36,7 +36,7 @@ async def judge_program(question: str, source: str, config: Config) -> Judgement
 async def judge_batch(requests: Sequence[Request], config: Config) -> AsyncGenerator[Judgement, None]:
     """Yields one judgement for each request, in order; several run at once.
 
-    A question that can't be used costs its own requests only: they are `refused`.
+    A question that can't be used, or whose own judge fails, costs its own requests only: they are `refused`.
     """
     if not requests:
         return  # no sandbox has to be started
@@ -54,7 +54,10 @@ async def judge_batch(requests: Sequence[Request], config: Config) -> AsyncGener
                 return {"question": question, **_refused(found[question])}
             judge = judges[question]
             async with gate:
-                return {"question": question, **judgement(await judge.program(source), judge.limits)}
+                try:
+                    return {"question": question, **judgement(await judge.program(source), judge.limits)}
+                except UserError as error:  # of the question's own judge
+                    return {"question": question, **_refused(error)}
 
         tasks = [asyncio.create_task(one(*request)) for request in requests]
         try:

@@ -20,7 +20,7 @@ from sandbox import Row, probe
 from ttsd.config import Config
 from ttsd.errors import TtsdError, UserError
 from ttsd.machine.gpus import GIB, hardware_for
-from ttsd.machine.shape import Shape, known_shape, model_facts, model_folder, own_length
+from ttsd.machine.shape import Shape, known_shape, model_folder
 from ttsd.sampling.kinds import sampler_named
 
 LIBRARIES = ("torch", "transformers", "peft", "sqlite-utils", "datasets")
@@ -41,15 +41,18 @@ class Finding:
         return "not checked" if self.works is None else "yes" if self.works else "NO"
 
 
-def examine(config: Config, *, every_promise: bool = False) -> list[Finding]:
+def examine(
+    config: Config, facts: tuple[Mapping[str, Any], bool] | None, *, every_promise: bool = False
+) -> list[Finding]:
     """Examines everything that can be seen without loading a model.
 
-    `every_promise`: a finding for each promise of the sandbox instead of one for them all.
+    `facts`: what `model_facts` returns of the model; None where it knows nothing. `every_promise`: a finding for each
+    promise of the sandbox instead of one for them all.
     """
     common, sandbox = _software(config), _sandbox(config, every_promise)
     if not config.model.local:
         return [*common, *sandbox, _endpoint(config), *_disk(config)]
-    return [*common, _device(config), *sandbox, *examine_model(config)]
+    return [*common, _device(config), *sandbox, *(examine_model(config, *facts) if facts else _disk(config))]
 
 
 def conclusion(findings: Sequence[Finding]) -> str:
@@ -60,12 +63,11 @@ def conclusion(findings: Sequence[Finding]) -> str:
     return f"ready; not checked: {unchecked}" if unchecked else "ready"
 
 
-def examine_model(config: Config) -> list[Finding]:
-    """Examines whether the configured model is here, can be trained, and has room."""
+def examine_model(config: Config, sizes: Mapping[str, Any], here: bool) -> list[Finding]:
+    """Examines whether the configured model can be trained and has room. `here`: its weights are on this machine."""
     from ttsd.backbone import check_weight_files
 
     try:
-        sizes, here = model_facts(config.model.path, config.model.revision)
         if here:
             check_weight_files(model_folder(config.model.path, config.model.revision) or config.model.path)
         place = "is on this machine" if here else "is not on this machine: the first run fetches it from the hub"
@@ -115,16 +117,13 @@ def _template(config: Config) -> Finding:
 
 def _context(config: Config, sizes: Mapping[str, Any]) -> Finding:
     """Checks that the longest sequences fit the positions that the model was trained on."""
+    from ttsd.backbone import own_length
     from ttsd.machine.memory import longest_lengths
 
     completion = config.sampling.max_tokens
     longest = longest_lengths(config)
     needed = max(longest.prompt, longest.teacher_prompt) + completion
-    positions = own_length(sizes)
-    has = config.model.max_model_len or positions
-    if has > positions:
-        detail = f"model.max_model_len={has} is more than the model's {positions} positions; lower it"
-        return Finding("context length", False, detail)
+    has = min(own_length(sizes), config.model.max_model_len or needed)
     if needed > has:
         detail = f"prompts and completions may have {needed} tokens, more than {has}; lower sampling.max_tokens"
         return Finding("context length", False, f"{detail} or reprompt.max_reprompt_len")

@@ -25,7 +25,7 @@ from ttsd.config import Config
 from ttsd.errors import UserError
 from ttsd.machine.gpus import GIB, GPUS, Machine, machine_named
 from ttsd.machine.memory import Memory, longest_lengths, memory_of
-from ttsd.machine.shape import KNOWN, Shape, own_length
+from ttsd.machine.shape import KNOWN, Shape
 from ttsd.methods import Method
 from ttsd.sampling.kinds import sampler_named
 
@@ -58,10 +58,15 @@ class Fit:
 def fitted(config: Config, sizes: Mapping[str, Any], machine: Machine) -> Fit:
     """Returns `config` with everything in `PLACES` that nobody has set chosen for a model and a machine.
 
-    `sizes`: the model's config.json. UserError: nothing fits, or what is set contradicts itself.
+    `sizes`: the model's config.json. UserError: nothing fits, or what is set contradicts itself or the model.
     """
+    from ttsd.backbone import own_length
+
+    own, wanted = own_length(sizes), config.model.max_model_len
+    if wanted is not None and wanted > own:
+        raise UserError(f"model.max_model_len={wanted} is more than the {own} tokens that the model takes; lower it")
     chosen = frozenset(place for place in PLACES if _is_open(config, place))
-    search = _Search(config, chosen, machine, min(own_length(sizes), config.model.max_model_len or 1 << 30))
+    search = _Search(config, chosen, machine, wanted or own)
     first = next(search.candidates())
     try:
         shape = Shape.read(sizes)
@@ -88,6 +93,11 @@ def check_sampler(config: Config) -> None:
         raise UserError(
             f"model.quantization={model.quantization} needs vLLM on a GPU, not {model.sampler} on {model.device}; use "
             "model.sampler=vllm there, or another quantization"
+        )
+    if model.tensor_parallel_size > 1 and (model.device == "cpu" or not kind.own_weights):
+        raise UserError(
+            f"model.tensor_parallel_size={model.tensor_parallel_size} spreads vLLM over several GPUs, but "
+            f"{model.sampler} runs on {model.device} here; leave it out"
         )
     if model.apart and not kind.own_weights:
         raise UserError(
@@ -170,8 +180,8 @@ class _Search:
         room = self.positions - completion
         if room < 1:
             raise UserError(
-                f"sampling.max_tokens={completion} leaves no room for a prompt in the {self.positions} tokens that the "
-                "model takes; lower it"
+                f"sampling.max_tokens={completion} leaves no room for a prompt in the {self.positions} tokens that "
+                f"{'model.max_model_len allows' if self.config.model.max_model_len else 'the model takes'}; lower it"
             )
         prompts = {
             "sampling.max_prompt_len": min(PROMPT, room),

@@ -61,7 +61,6 @@ class Shape:
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Shape:
         """Takes the sizes from a config.json. UserError: one is missing."""
-        config = text_part(config)
         try:
             heads = config["num_attention_heads"]
             head = config.get("head_dim") or config["hidden_size"] // heads
@@ -117,19 +116,6 @@ def known_shape(config: Mapping[str, Any]) -> Shape | None:
         return Shape.read(config)
     except UserError:
         return None
-
-
-def own_length(config: Mapping[str, Any]) -> int:
-    """Returns how many tokens a model takes, by its config.json; dynamic scaling extends what it was trained for."""
-    text = text_part(config)
-    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
-    factor = rope.get("factor", 1.0) if "dynamic" in (rope.get("rope_type"), rope.get("type")) else 1.0
-    return int((text.get("max_position_embeddings") or text.get("max_seq_len") or 1 << 20) * factor)
-
-
-def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns what a config.json says of the language model, which may be a part of the whole."""
-    return {**config, **(config.get("text_config") or {})}
 
 
 def _feed_forward(config: Mapping[str, Any]) -> tuple[int, int]:

@@ -137,7 +137,8 @@ def push(folder: Path, name: str) -> str:
     except Exception as error:  # the client lets its HTTP library's through, which changes with its version
         reason = one_line(str(error).strip().partition("\n")[0])
         raise InfrastructureError(
-            f"can't push to {name} ({reason}); {folder} stays: log in with `hf auth login`, or upload it later"
+            f"can't push to {name} ({reason}); {folder} stays: check the network and `hf auth whoami`, or upload it "
+            "later"
         ) from error
     return address
 

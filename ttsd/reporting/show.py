@@ -39,7 +39,8 @@ def attempt_text(view: AttemptView) -> str:
 
 def prompt_title(what: str, prompt: Prompt) -> str:
     """Says which earlier attempts a prompt shows."""
-    return f"{what}, shows attempts {', '.join(map(str, prompt.shows))}" if prompt.shows else what
+    attempts = f"attempt{'s' * (len(prompt.shows) > 1)} {', '.join(map(str, prompt.shows))}"
+    return f"{what}, shows {attempts}" if prompt.shows else what
 
 
 def step_text(view: StepView) -> str:

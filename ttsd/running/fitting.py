@@ -47,15 +47,17 @@ def fit_for(config: Config, machine: Machine, methods: Iterable[Method] = ()) ->
 def examined(config: Config, *, every_promise: bool = False) -> tuple[list[Finding], Config]:
     """Returns what works on this machine for `config`, and the settings that fit it; `config` where none do."""
     if not config.model.local:
-        return examine(config, every_promise=every_promise), config
+        return examine(config, None, every_promise=every_promise), config
+    facts = None
     try:
+        facts = model_facts(config.model.path, config.model.revision)
         fit = fit_for(config, this_machine())
-        config, settings = fit.config, Finding("settings", True, fit.line)
+        config, last = fit.config, Finding("settings", True, fit.line)
     except UserError as error:
-        settings = Finding("settings", False, str(error))
+        last = Finding("settings" if facts else "model", False, str(error))
         if config.model.sampler == "auto":
             config = config.changed("model", sampler="transformers")
-    return [*examine(config, every_promise=every_promise), settings], config
+    return [*examine(config, facts, every_promise=every_promise), last], config
 
 
 async def hot_swap(config: Config) -> Finding:

@@ -51,7 +51,8 @@ async def hint_client(config: Config, *, learns: bool) -> AsyncGenerator[Client 
         return
     from ttsd.sampling.endpoint import Client
 
-    client = Client(url, config.reprompt.hints_model, config.endpoint, SamplerStats())
+    shorter = "choose a reprompt.hints_model that takes longer requests"
+    client = Client(url, config.reprompt.hints_model, config.endpoint, SamplerStats(), shorter=shorter)
     try:
         await client.start("reprompt.hints", "reprompt.hints_model")
         yield client

@@ -19,7 +19,7 @@ from importlib import metadata
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from ttsd.errors import InfrastructureError, TtsdError, UserError
+from ttsd.errors import InfrastructureError, TtsdError
 from ttsd.nouns import Completion
 from ttsd.sampling.background import in_background, in_thread
 from ttsd.sampling.kinds import TRANSFORMERS, SamplerParts
@@ -210,10 +210,7 @@ class HfSampler:
 
     def _length(self) -> int:
         """Returns the tokens of prompt and completion that the model takes."""
-        own, wanted = self._started().length, self.parts.config.model.max_model_len
-        if wanted is not None and wanted > own:
-            raise UserError(f"model.max_model_len={wanted} is more than the model's own {own}; lower it")
-        return wanted or own
+        return self.parts.config.model.max_model_len or self._started().length
 
 
 def _fail(batch: Sequence[_Request], error: Exception) -> None:

@@ -100,11 +100,11 @@ class Pages:
             attempt=attempt,
             teacher=view.example.teacher if view.example else None,
             prompt_title=prompt_title,
-            near=[one for one in near if one != number],
+            near=near,
             heading=run_line(row),
             line=attempt_line(attempt),
             program=highlighted(attempt.program) if attempt.program else "",
-            changes=changes(near.get(number - 1), attempt),
+            changes=changes(near.get(attempt.prompt.shows[-1]), attempt) if attempt.prompt.shows else [],
             scored=scored,
             taught=method_named(row["method"]).column.teaches,
         )

@@ -31,7 +31,7 @@ class EndpointSampler:
         self.stats = SamplerStats()
         self.info: Mapping[str, str] = {}
         self._model, self._sampling = config.model, config.sampling
-        self._client = Client(config.model.path, config.model.name, config.endpoint, self.stats, pause_seconds)
+        self._client = _client(config, self.stats, pause_seconds)
 
     async def start(self) -> None:
         await self._client.start("model.path", "model.name")
@@ -77,8 +77,14 @@ class EndpointSampler:
 
 async def served(config: Config) -> list[str]:
     """Returns the names of the models that the configured endpoint lists. UserError, InfrastructureError: it can't."""
-    client = Client(config.model.path, config.model.name, config.endpoint, SamplerStats())
+    client = _client(config, SamplerStats())
     try:
         return await client.served()
     finally:
         await client.close()
+
+
+def _client(config: Config, stats: SamplerStats, pause_seconds: float = 1.0) -> Client:
+    shorter = "lower sampling.max_tokens or set model.max_model_len to what it allows"
+    model = config.model
+    return Client(model.path, model.name, config.endpoint, stats, shorter=shorter, pause_seconds=pause_seconds)

@@ -54,13 +54,21 @@ class _Fault(Exception):
 class Client:
     """Asks `model` at `url`, `settings.requests` times at once. `stats` counts tokens as they come.
 
-    `pause_seconds`: the first pause after a fault; it doubles each time.
+    `shorter`: says how a request that is too long can be shortened. `pause_seconds`: the first pause after a fault; it
+    doubles each time.
     """
 
     def __init__(
-        self, url: str, model: str | None, settings: Endpoint, stats: SamplerStats, pause_seconds: float = 1.0
+        self,
+        url: str,
+        model: str | None,
+        settings: Endpoint,
+        stats: SamplerStats,
+        *,
+        shorter: str,
+        pause_seconds: float = 1.0,
     ) -> None:
-        self.url, self.model, self.stats = url, model, stats
+        self.url, self.model, self.stats, self._shorter = url, model, stats, shorter
         self._settings, self._pause_seconds = settings, pause_seconds
         self._gate = asyncio.Semaphore(settings.requests)
         self._left_out: set[str] = set()
@@ -77,16 +85,22 @@ class Client:
         )
 
     async def start(self, url_setting: str, name_setting: str) -> None:
-        """Checks that the endpoint is there. UserError: no name is set; InfrastructureError: nothing answers."""
+        """Checks that the endpoint and its model are there.
+
+        UserError: no name is set, or the server refuses it; InfrastructureError: nothing answers.
+        """
         variable = self._settings.key_variable
         if not self._key and variable != Endpoint().key_variable:
             raise UserError(f"there is no {variable} in the environment; export it, or leave out endpoint.key_variable")
         if not (self._key.isascii() and self._key.isprintable()):
             raise UserError(f"what {variable} has in the environment can't be a key; export it again")
-        self._names = ", ".join((await self.served(f"; start it, or correct {url_setting}"))[:8])
+        served = await self.served(f"; start it, or correct {url_setting}")
+        self._names = ", ".join(served[:8])
         if self.model is None:
             names = self._names or "it does not say which it has"
             raise UserError(f"{name_setting} is none; name a model that {self.url} serves ({names})")
+        if served and self.model not in served:  # some servers know more names than they list
+            await self.ask("?", max_tokens=1)
 
     async def served(self, remedy: str = "") -> list[str]:
         """Returns the names of the models that the endpoint lists; none where it has no list.
@@ -180,7 +194,7 @@ class Client:
     def _refusal(self, error: openai.APIStatusError) -> UserError:
         if error.status_code in (401, 403):
             return self._refused_key()
-        advice = "lower sampling.max_tokens or set model.max_model_len to what it allows"
+        advice = self._shorter
         if error.status_code == 404:
             served = f"it serves {self._names}" if self._names else "most URLs end in /v1"
             advice = f"check URL and name of the model {self.model} ({served})"
