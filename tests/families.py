@@ -131,32 +131,21 @@ OTHERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 OWN_CACHE: Mapping[str, Mapping[str, Any]] = {"kimi_linear": {**_MLA, **_ROUTED}, "minimax": EXPERTS}
 
-# What vLLM 0.32.0's CPU build did once with a larger model of each family, in float32: the parity check of a start.
+# What vLLM 0.32.0's CPU build does with a larger model of each family, in float32: `tests/bench/families_in_vllm.py`.
 _EXACT = "same, 1e-5"
 _TRITON = "not on a CPU (Triton)"
 VLLM = {
-    **dict.fromkeys(
-        (
-            "llama 3",
-            "qwen2",
-            "qwen3",
-            "gemma 3",
-            "smollm3",
-            "mistral 0.1",
-            "phi 3",
-            "phi 4",
-            "olmo 2",
-            "olmo 3",
-            "granite 3",
-        ),
-        _EXACT,
-    ),
     "qwen3 moe": _TRITON,
-    "gpt-oss": _TRITON,
     "qwen3.5": "not started (text part alone)",
+    "qwen3 next": "not on a CPU in float32",
+    "gemma 2": "same, 3e-5",
+    "gpt-oss": _TRITON,
     "lfm2": "not started (`conv_dim`)",
+    "granite 4": _TRITON,
     "glm 4": "adapter not loaded",
-    "gemma 2": "refused at the start: 3e-3 off",
+    "phi moe": "not started (its experts)",
+    "qwen3.5 moe": "not started (text part alone)",
+    "lfm2 moe": _TRITON,
 }
 
 _SIZES = {
@@ -166,15 +155,21 @@ _SIZES = {
 }  # fmt: skip
 
 
-def write_family(name: str, folder: Path, change: Mapping[str, Any] | None = None) -> Path:
-    """Writes a model and a tokenizer. `name`: of FAMILIES, or with `change` a model type and its settings."""
+def write_family(
+    name: str, folder: Path, change: Mapping[str, Any] | None = None, larger: Mapping[str, Any] | None = None
+) -> Path:
+    """Writes a model and a tokenizer. `name`: of FAMILIES, or with `change` a model type and its settings.
+
+    `larger`: sizes in place of the usual tiny ones.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     kind, settings = (FAMILIES[name].kind, FAMILIES[name].settings) if change is None else (name, change)
     default = AutoConfig.for_model(kind).to_dict()
-    sizes = {key: value for key, value in _SIZES.items() if key in default}
+    known = {*default, *settings}
+    sizes, more = ({key: one[key] for key in one if key in known} for one in (_SIZES, larger or {}))
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**sizes, **settings})).float()
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**sizes, **settings, **more})).float()
     with torch.no_grad():  # an untrained model says the same everywhere; this one has opinions
         for parameter in model.parameters():
             if parameter.dim() >= 2:
@@ -211,8 +206,7 @@ def others() -> str:
 def table() -> str:
     """Returns the table of the documentation, in Markdown."""
     rows = [
-        f"| {one.models} | `{one.kind}` | {'packed' if one.packs else 'a row a sequence'} "
-        f"| {VLLM.get(name, 'not run')} |"
+        f"| {one.models} | `{one.kind}` | {'packed' if one.packs else 'a row a sequence'} | {VLLM.get(name, _EXACT)} |"
         for name, one in FAMILIES.items()
     ]
     return "\n".join(["| models | `model_type` | trainer | vLLM |", "|---|---|---|---|", *rows]) + "\n"

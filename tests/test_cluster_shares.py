@@ -36,6 +36,7 @@ def test_a_worker_uses_no_more_than_its_part_of_the_cores(
     assert (part.judge.slots, part.model.threads) == (slots, threads)
 
 
-def test_what_the_user_says_of_cores_holds_for_each_worker() -> None:
+def test_what_the_user_says_of_cores_holds_for_each_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
     own = with_its_cores(load_config("micro", ["judge.slots=3", "model.threads=5"]), 8, 4, learns=True)
     assert (own.judge.slots, own.model.threads) == (3, 5)

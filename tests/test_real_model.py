@@ -57,6 +57,7 @@ def test_sampler_and_trainer_agree_on_a_real_model_in_the_processors_own_dtype(s
     ended = ttsd("doctor", "--hot-swap", "--json", *model, *SETTINGS)
     found = {row["what"]: row for row in json.loads(ended.stdout)}
     assert found["adapter hot-swap"]["works"], found["adapter hot-swap"]
+    assert "trainer agree to" in found["adapter hot-swap"]["detail"]
 
 
 @pytest.mark.slow

@@ -68,7 +68,9 @@ async def hot_swap(config: Config) -> Finding:
         return Finding("adapter hot-swap", False, f"{config.model.path} is an endpoint, which takes no adapters")
     try:
         async with open_engine(config, load_tokenizer(config)) as engine:
-            return Finding("adapter hot-swap", True, f"{config.model.sampler} and trainer agree {engine.agreement}")
+            found = engine.agreement
+            detail = f"{config.model.sampler} and trainer agree to {found['gap/mean']:.1g} nats a token"
+            return Finding("adapter hot-swap", True, f"{detail}; an adapter changes them by {found['change']:.2g}")
     except TtsdError as error:
         return Finding("adapter hot-swap", False, str(error))
 

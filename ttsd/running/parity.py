@@ -36,7 +36,6 @@ FLOAT32_MAX = 1e-3  # nats; measured on a CPU: 1e-6
 LEAST_CHANGE = 1e-3  # nats, by which the adapter must move the log-probabilities on average: sure answers move little
 LEAST_RATIO = 3  # and in float32 how many times the disagreement that must be
 
-
 ROUNDINGS = 4  # how many times the effect of one more rounding two ways in 16 bits may be apart, on average
 LEAST_ROUNDING = 0.005  # nats; what that effect is taken for at least
 # How far apart two noisy measurements may be: nats on average, and least and most of the adapter's effect.
