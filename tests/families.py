@@ -129,6 +129,13 @@ OTHERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "Granite 3 MoE": ("granitemoe", {**EXPERTS, "logits_scaling": 6.0}),
     "Qwen2 with windows": ("qwen2", {**WINDOW, "use_sliding_window": True, "max_window_layers": 1}),
 }
+WITH_PICTURES: Mapping[str, Mapping[str, Any]] = {
+    "gemma3": WINDOW,
+    "llama4": _LLAMA4,
+    "mistral3": {"sliding_window": None},
+    "qwen3_5": LINEAR,
+    "qwen3_5_moe": {**LINEAR, **EXPERTS, "shared_expert_intermediate_size": 32},
+}
 OWN_CACHE: Mapping[str, Mapping[str, Any]] = {"kimi_linear": {**_MLA, **_ROUTED}, "minimax": EXPERTS}
 
 # What vLLM 0.32.0's CPU build does with a larger model of each family, in float32: `tests/bench/families_in_vllm.py`.
@@ -153,6 +160,10 @@ _SIZES = {
     "head_dim": 8, "intermediate_size": 64, "max_position_embeddings": 512, "eos_token_id": 2, "pad_token_id": 0,
     "bos_token_id": 1,
 }  # fmt: skip
+_VISION = {
+    "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 4, "num_hidden_layers": 2, "patch_size": 14,
+    "num_attention_heads": 4, "out_hidden_size": 32, "image_size": 28, "vision_output_dim": 32,
+}  # fmt: skip
 
 
 def write_family(
@@ -170,15 +181,37 @@ def write_family(
     sizes, more = ({key: one[key] for key in one if key in known} for one in (_SIZES, larger or {}))
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**sizes, **settings, **more})).float()
-    with torch.no_grad():  # an untrained model says the same everywhere; this one has opinions
+    _give_opinions(model)
+    model.save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder
+
+
+def write_with_pictures(kind: str, folder: Path) -> Path:
+    """Writes a model of WITH_PICTURES, as the hub has them: a language model within one that sees pictures."""
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    default = AutoConfig.for_model(kind)
+    parts = {}
+    for name, sizes in {"text_config": {**_SIZES, **WITH_PICTURES[kind]}, "vision_config": _VISION}.items():
+        part = getattr(default, name).to_dict()
+        parts[name] = {"model_type": part["model_type"]} | {key: sizes[key] for key in sizes if key in part}
+    torch.manual_seed(0)
+    model = AutoModelForImageTextToText.from_config(AutoConfig.for_model(kind, **parts)).float()
+    _give_opinions(model)
+    model.save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder
+
+
+def _give_opinions(model: Any) -> None:
+    """Makes the weights larger: an untrained model says the same everywhere."""
+    with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() >= 2:
                 parameter.mul_(3.0)
             elif not parameter.any():
                 parameter.normal_(0, 0.2)  # biases, which begin at zero
-    model.save_pretrained(folder)
-    write_tokenizer(folder)
-    return folder
 
 
 def sequences() -> list[tuple[int, ...]]:

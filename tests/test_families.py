@@ -9,8 +9,18 @@ import pytest
 import torch  # noqa: TID253
 
 from tests.commands import ROOT
-from tests.families import FAMILIES, OTHERS, OWN_CACHE, others, sequences, table, write_family
-from ttsd.backbone import check_decodes, generate, load_base, plain_logprobs, plain_model, write_merged
+from tests.families import (
+    FAMILIES,
+    OTHERS,
+    OWN_CACHE,
+    WITH_PICTURES,
+    others,
+    sequences,
+    table,
+    write_family,
+    write_with_pictures,
+)
+from ttsd.backbone import check_decodes, check_loads, generate, load_base, plain_logprobs, plain_model, write_merged
 from ttsd.backbone.lora import Adapter, LoraShape
 from ttsd.errors import UserError
 
@@ -178,8 +188,6 @@ def test_an_exported_adapter_is_the_same_in_peft(tmp_path: Path, name: str) -> N
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from ttsd.backbone.peft_folder import check_loads
-
     folder, row = write_family(name, tmp_path / "model"), sequences()[0]
     base = load_base(str(folder), dtype="float32", threads=1)
     base.wire(SHAPE)
@@ -194,6 +202,29 @@ def test_an_exported_adapter_is_the_same_in_peft(tmp_path: Path, name: str) -> N
         found = ours(base, [row])[0]
         wanted = theirs(input_ids=torch.tensor([row]), use_cache=False).logits[0].double().log_softmax(-1)
     torch.testing.assert_close(found, wanted, atol=EXACT, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", WITH_PICTURES)
+def test_a_model_that_sees_pictures_is_loaded_whole_so_that_vllm_finds_its_layers(tmp_path: Path, kind: str) -> None:
+    """vLLM serves it whole and passes over, without a word, an adapter with the names of the text part alone."""
+    folder, row = write_with_pictures(kind, tmp_path / "model"), sequences()[0]
+    base = load_base(str(folder), dtype="float32", threads=1)
+    base.wire(SHAPE)
+    assert all("language_model." in name for name in base.shapes)
+    assert not sum(parameter.numel() for parameter in base.model.get_encoder("image").parameters())
+    values = torch.randn(base.adapter_size, generator=torch.Generator().manual_seed(0)) * 0.1
+    adapter = Adapter(base.shapes, values)
+    base.export(adapter, tmp_path / "adapter")
+    check_loads(tmp_path / "adapter", str(folder))
+    model = plain_model(str(folder), tmp_path / "adapter", dtype="float32", device="cpu")
+    with base.attached(adapter), torch.no_grad():
+        found = ours(base, [row])[0]
+    wanted = [float(found[at, token]) for at, token in enumerate(row[1:])]
+    assert plain_logprobs(model, row, 1.0) == pytest.approx(wanted, abs=EXACT)
+    ((ids, logprobs, _),) = generate(base, adapter, [row[:30]], max_tokens=20, seed=0)
+    assert plain_logprobs(model, (*row[:30], *ids), 1.0)[29:] == pytest.approx(list(logprobs), abs=EXACT)
 
 
 def test_an_adapter_of_a_model_that_reads_weights_itself_is_the_same_in_peft_and_merged(tmp_path: Path) -> None:

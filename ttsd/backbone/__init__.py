@@ -26,7 +26,7 @@ from ttsd.backbone.processor import (
     return_freed_memory,
 )
 from ttsd.backbone.tokenizer import Tokenizer
-from ttsd.backbone.weights import weights_digest
+from ttsd.backbone.weights import model_class, weights_digest
 
 # peft imports bitsandbytes where it is installed, and that says on stderr which of its optional kernels are missing.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -48,6 +48,7 @@ __all__ = [
     "frozen",
     "generate",
     "load_base",
+    "model_class",
     "model_sizes",
     "own_length",
     "plain_logprobs",

@@ -315,6 +315,10 @@ def load_base(
         torch.set_num_threads(threads or cpu_threads(None, alone=False))
         keep_freed_memory()
     model = load_weights(path, **loading_options(dtype, device, quantize))
+    for modality in ("image", "video", "audio"):  # questions have none
+        if (encoder := model.get_encoder(modality)) is not model:
+            for parameter in encoder.parameters():
+                parameter.data = parameter.data.new_empty(0)
     return frozen(model, path, gradient_checkpointing=gradient_checkpointing, max_model_len=max_model_len)
 
 

@@ -51,7 +51,7 @@ class Head:
 def body_of(model: Any) -> Any:
     """Returns the layers of a causal language model: from token ids to hidden states."""
     body = model.get_decoder()
-    return model.model if body is model else body
+    return body if body.get_output_embeddings() is None else body.model  # Llama 4 says that it is its own decoder
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from torch import nn  # noqa: TID253
 
 from ttsd.backbone.lora import LoraShape
 from ttsd.backbone.pretrained import pretrained
+from ttsd.backbone.weights import model_class
 from ttsd.errors import InfrastructureError
 
 
@@ -66,12 +67,14 @@ def check_loads(folder: Path, path: str) -> None:
     The model is built without weights, so this takes seconds whatever its size.
     """
     import torch
+    import transformers
     from peft import PeftModel
     from safetensors import safe_open
-    from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(pretrained("AutoConfig", path), trust_remote_code=False)
+        model = getattr(transformers, model_class(path)).from_config(
+            pretrained("AutoConfig", path), trust_remote_code=False
+        )
         adapted = PeftModel.from_pretrained(model, str(folder), low_cpu_mem_usage=True)
     found = {name.replace(".default.", ".") for name, _ in adapted.named_parameters() if ".lora_" in name}
     with safe_open(folder / "adapter_model.safetensors", framework="pt") as tensors:

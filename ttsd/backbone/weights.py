@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ttsd.backbone.pretrained import pretrained
+from ttsd.backbone.pretrained import Kind, pretrained
 from ttsd.errors import UserError
 
 _BEGINNING, _PLACES, _AT_A_PLACE = 1 << 20, 64, 1 << 16  # bytes of a file that its digest reads
@@ -23,7 +23,11 @@ def load_weights(path: str, **options: Any) -> Any:
     UserError: a tensor is missing, has another shape than the model's, or holds a number that is not finite.
     """
     model, found = pretrained(
-        _kind(path, options), path, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        "AutoModelForCausalLM" if "gguf_file" in options else model_class(path),
+        path,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+        **options,
     )
     named = os.path.join(path, options["gguf_file"]) if "gguf_file" in options else path
     if found["missing_keys"]:
@@ -37,6 +41,17 @@ def load_weights(path: str, **options: Any) -> Any:
     if broken:
         raise UserError(_sentence(named, "has weights that are not finite numbers", broken))
     return model
+
+
+def model_class(path: str) -> Kind:
+    """Returns the class of transformers that loads the model at `path`.
+
+    One that sees pictures too is loaded whole, as vLLM serves it: its layers have other names in its text part alone.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    whole = type(pretrained("AutoConfig", path)) in AutoModelForImageTextToText._model_mapping
+    return "AutoModelForImageTextToText" if whole else "AutoModelForCausalLM"
 
 
 @cache
@@ -70,19 +85,6 @@ def _samples(file: Path) -> Iterator[bytes]:
 
 def _revision(name: str) -> str:
     return str(getattr(pretrained("AutoConfig", name), "_commit_hash", None) or "unknown")
-
-
-def _kind(path: str, options: dict[str, Any]) -> Any:
-    """Returns the class that loads the model: one with pictures has a text model within (Mistral Small 3)."""
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
-
-    if "gguf_file" in options:
-        return "AutoModelForCausalLM"
-    config = type(pretrained("AutoConfig", path))
-    pictures = (
-        config in AutoModelForImageTextToText._model_mapping and config not in AutoModelForCausalLM._model_mapping
-    )
-    return "AutoModelForImageTextToText" if pictures else "AutoModelForCausalLM"
 
 
 def _sentence(path: str, fault: str, names: Iterable[str]) -> str:

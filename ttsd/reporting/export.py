@@ -69,7 +69,8 @@ def export(
         backbone.check_loads(adapter, base)
         _check(config, base, adapter, tokens, trained, dtype, merged if merge else None)
         made = merged if merge else adapter
-        (made / "README.md").write_text(card(store, row, folder.name, step=number, merged=merge), "utf-8")
+        text = card(store, row, folder.name, step=number, merged=merge, loads=backbone.model_class(base))
+        (made / "README.md").write_text(text, "utf-8")
         if not merge:
             facts = json.loads((made / "adapter_config.json").read_text("utf-8"))
             shared = facts | {"base_model_name_or_path": _base(row)}
@@ -143,10 +144,12 @@ def push(folder: Path, name: str) -> str:
     return address
 
 
-def card(store: Store, row: Row, name: str, *, step: int, merged: bool = False) -> str:
+def card(
+    store: Store, row: Row, name: str, *, step: int, merged: bool = False, loads: str = "AutoModelForCausalLM"
+) -> str:
     """Writes the model card, in Markdown, for others: without this machine's paths.
 
-    What a question or a program wrote is code in it, never Markdown.
+    `loads`: the class of transformers that loads the base. What a question or a program wrote is code, never Markdown.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -156,6 +159,7 @@ def card(store: Store, row: Row, name: str, *, step: int, merged: bool = False) 
     loader = PackageLoader("ttsd.reporting.report")
     jinja = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
     jinja.filters |= {"code": _code, "fenced": _fenced, "shell": lambda text: one_line(shlex.quote(text))}
+    jinja.filters["quoted"] = lambda text: repr(one_line(text))
     return jinja.get_template("card.md.jinja").render(
         hub=_is_hub_name(row["model"]),
         model=row["model"],
@@ -166,6 +170,7 @@ def card(store: Store, row: Row, name: str, *, step: int, merged: bool = False) 
         seed=_code(row["seed"]),
         step=step,
         merged=merged,
+        loads=loads,
         name=name,
         rank=next(rank for rank in (*LORA_RANKS, math.inf) if rank >= config["lora"]["rank"]),
         answer=store.answer(row["run"]),

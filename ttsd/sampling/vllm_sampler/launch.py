@@ -248,6 +248,7 @@ def engine_args(parts: SamplerParts, device: str) -> dict[str, Any]:
         "seed": parts.seed,
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
+        "language_model_only": True,  # what sees pictures would need a tokenizer, and memory
     }
     own = {"enforce_eager": True} if device == "cpu" else {"gpu_memory_utilization": parts.gpu_share}
     return common | own | _lora_args(parts) | _gpu_args(model)
