@@ -14,8 +14,10 @@ from tests.families import write_family
 from tests.tiny import write_model
 from ttsd.backbone import load_base, resolve, weights_digest
 from ttsd.backbone.gguf import GgufFacts
+from ttsd.backbone.lora import LoraShape
 from ttsd.errors import UserError
 
+LARGE = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 32}
 Change = Callable[[dict[str, torch.Tensor]], object]
 
 
@@ -108,3 +110,71 @@ def test_rope_factors_and_end_tokens_come_from_the_file(tmp_path: Path) -> None:
     odd = write_gguf(tmp_path / "odd.gguf", torch.linspace(1, 3, 32))
     with pytest.raises(UserError, match="rope factors of an unknown kind"):
         odd.apply_rope(config)
+
+
+def _blocks(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Packs a matrix into 8 bits in blocks of 128 x 128; returns the packed one, its scales, and what it stands for."""
+    rows, columns = weight.shape
+    padded = torch.nn.functional.pad(weight, (0, -columns % 128, 0, -rows % 128))
+    tiles = padded.reshape(padded.shape[0] // 128, 128, padded.shape[1] // 128, 128)
+    scales = tiles.abs().amax((1, 3)).clamp(min=1e-9) / 448
+    packed = (tiles / scales[:, None, :, None]).to(torch.float8_e4m3fn)
+    meant = (packed.float() * scales[:, None, :, None]).reshape(padded.shape)[:rows, :columns]
+    return packed.reshape(padded.shape)[:rows, :columns].contiguous(), scales, meant.contiguous()
+
+
+def _four_bits(weight: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns random packed experts of the shape (experts, inputs, outputs) of `weight`, and what they stand for."""
+    experts, inputs, outputs = weight.shape
+    blocks = torch.randint(0, 256, (experts, outputs, inputs // 32, 16), generator=generator, dtype=torch.uint8)
+    scales = torch.randint(122, 126, (experts, outputs, inputs // 32), generator=generator, dtype=torch.uint8)
+    values = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
+    signed = torch.cat([values, -values])
+    pairs = torch.stack([signed[(blocks & 15).long()], signed[(blocks >> 4).long()]], -1).flatten(-2)
+    meant = (pairs * 2.0 ** (scales.float()[..., None] - 127)).reshape(experts, outputs, inputs)
+    return blocks, scales, meant.transpose(1, 2).contiguous()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["qwen3", "gpt-oss"])
+def test_weights_in_eight_and_four_bits_are_unpacked(tmp_path: Path, name: str) -> None:
+    """As in Qwen3-8B-FP8 and gpt-oss. The trainer learns on what the packed numbers stand for."""
+    packed, plain = (write_family(name, tmp_path / kind, larger=LARGE) for kind in ("packed", "plain"))
+    weights = load_file(plain / "model.safetensors")
+    small, generator = dict(weights), torch.Generator().manual_seed(0)
+    for key, weight in list(weights.items()):
+        if name == "qwen3" and key.endswith("_proj.weight"):
+            small[key], small[f"{key}_scale_inv"], weights[key] = _blocks(weight)
+        elif name == "gpt-oss" and key.endswith("_proj") and weight.dim() == 3:
+            del small[key]
+            small[f"{key}_blocks"], small[f"{key}_scales"], weights[key] = _four_bits(weight, generator)
+    kinds = {"qwen3": {"quant_method": "fp8", "weight_block_size": [128, 128]}, "gpt-oss": {"quant_method": "mxfp4"}}
+    for folder, tensors in ((packed, small), (plain, weights)):
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((packed / "config.json").read_text())
+    (packed / "config.json").write_text(json.dumps(config | {"quantization_config": kinds[name]}))
+    found, wanted = (load_base(str(folder), dtype="float32", threads=1) for folder in (packed, plain))
+    for base in (found, wanted):
+        base.wire(LoraShape(4, 8.0, "all-linear"))
+    assert found.shapes == wanted.shapes
+    with torch.no_grad(), found.attached(None), wanted.attached(None):
+        torch.testing.assert_close(*(base.hidden(base.pack([tuple(range(3, 60))])) for base in (found, wanted)))
+
+
+def test_blocks_that_transformers_unpacks_wrongly_are_refused(tmp_path: Path) -> None:
+    """160 rows are blocks of 128 and 32; transformers takes them for two of 80."""
+    folder = write_family("qwen3", tmp_path, larger={**LARGE, "intermediate_size": 160})
+    config = json.loads((folder / "config.json").read_text())
+    kind = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": kind}))
+    with pytest.raises(UserError, match=r"blocks that transformers unpacks wrongly: model\.layers\.0\.mlp\.gate_proj"):
+        load_base(str(folder), dtype="float32")
+
+
+@pytest.mark.parametrize("kind", ["gptq", "awq", "compressed-tensors", "of-tomorrow"])
+def test_weights_that_no_gradient_passes_are_refused(tmp_path: Path, kind: str) -> None:
+    folder = write_family("qwen3", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": kind}}))
+    with pytest.raises(UserError, match=f"holds weights quantised by {kind}, which can't be learned on; name the mod"):
+        load_base(str(folder), dtype="float32")

@@ -58,11 +58,16 @@ def body_of(model: Any) -> Any:
 def checked_head(model: Any, path: str) -> Head:
     """Returns the model's head.
 
-    UserError: the model computes other logits from its hidden states, or logits that are not finite.
+    UserError: the model computes nothing, other logits from its hidden states, or logits that are not finite.
     """
     head, projection = Head.of(model), model.get_output_embeddings()
     tokens = torch.arange(3, 11, device=projection.weight.device)[None]
-    logits = model(input_ids=tokens, use_cache=False).logits[0].float()
+    try:
+        logits = model(input_ids=tokens, use_cache=False).logits[0].float()
+    except Exception as error:  # a stranger's folder: its configuration may say what its weights are not
+        raise UserError(
+            f"{path!r} can't be computed ({error or type(error).__name__}); choose another model"
+        ) from error
     if not logits.isfinite().all():
         raise UserError(
             f"{path!r} computes logits that are not finite; set model.dtype=float32, or choose other weights"

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import torch  # noqa: TID253
 
 from ttsd.backbone.pretrained import Kind, pretrained
 from ttsd.errors import UserError
 
 _BEGINNING, _PLACES, _AT_A_PLACE = 1 << 20, 64, 1 << 16  # bytes of a file that its digest reads
+_UNPACKS = {"fp8": "FineGrainedFP8Config", "mxfp4": "Mxfp4Config"}  # classes of transformers
 _NAMED = 3  # tensors that a message names
 
 
 def load_weights(path: str, **options: Any) -> Any:
     """Returns the causal language model at `path`. `options`: of transformers' `from_pretrained`.
 
-    transformers would fill what is missing with random numbers.
-    UserError: a tensor is missing, has another shape than the model's, or holds a number that is not finite.
+    transformers would fill what is missing with random numbers. Weights in 8 or 4 bits become those that the layers
+    compute in.
+    UserError: a tensor is missing, has another shape than the model's, or holds a number that is not finite; or weights
+    are quantised in a way that can't be learned on.
     """
-    model, found = pretrained(
-        "AutoModelForCausalLM" if "gguf_file" in options else model_class(path),
-        path,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-        **options,
-    )
+    import transformers
+
+    of_gguf = "gguf_file" in options
+    packed = None if of_gguf else _packed(path, options)
+    if packed is not None:
+        options["quantization_config"] = getattr(transformers, _UNPACKS[packed["quant_method"]])(dequantize=True)
+    kind: Kind = "AutoModelForCausalLM" if of_gguf else model_class(path)
+    model, found = pretrained(kind, path, output_loading_info=True, ignore_mismatched_sizes=True, **options)
+    if packed is not None:
+        _check_unpacked(model, path, packed)
     named = os.path.join(path, options["gguf_file"]) if "gguf_file" in options else path
     if found["missing_keys"]:
         raise UserError(_sentence(named, "lacks weights of the model", sorted(found["missing_keys"])))
@@ -48,9 +56,9 @@ def model_class(path: str) -> Kind:
 
     One that sees pictures too is loaded whole, as vLLM serves it: its layers have other names in its text part alone.
     """
-    from transformers import AutoModelForImageTextToText
+    import transformers
 
-    whole = type(pretrained("AutoConfig", path)) in AutoModelForImageTextToText._model_mapping
+    whole = type(pretrained("AutoConfig", path)) in transformers.AutoModelForImageTextToText._model_mapping
     return "AutoModelForImageTextToText" if whole else "AutoModelForCausalLM"
 
 
@@ -85,6 +93,38 @@ def _samples(file: Path) -> Iterator[bytes]:
 
 def _revision(name: str) -> str:
     return str(getattr(pretrained("AutoConfig", name), "_commit_hash", None) or "unknown")
+
+
+def _packed(path: str, options: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Returns how the weights are quantised where they are unpacked as they are loaded.
+
+    None: they are not, or by bitsandbytes, whose packed ones can be learned on. UserError: nothing here unpacks them.
+    """
+    packed = getattr(pretrained("AutoConfig", path), "quantization_config", None)
+    if not packed or packed["quant_method"] == "bitsandbytes":
+        return None
+    if packed["quant_method"] not in _UNPACKS or "quantization_config" in options:
+        raise UserError(
+            f"{path!r} holds weights quantised by {packed['quant_method']}, which can't be learned on"
+            f"{' in four bits' * ('quantization_config' in options)}; name the model that they were made from"
+        )
+    return dict(packed)
+
+
+def _check_unpacked(model: Any, path: str, packed: Mapping[str, Any]) -> None:
+    """Gives all unpacked weights the model's precision. UserError: transformers unpacks some of them to other numbers.
+
+    It takes blocks to be of equal sizes, and the last ones of a matrix may be smaller.
+    """
+    whole = {id(part.weight) for part in (model.get_input_embeddings(), model.get_output_embeddings())}
+    kept = packed.get("modules_to_not_convert") or ()
+    for name, weight in model.named_parameters():
+        blocks = zip(weight.shape[-2:], packed.get("weight_block_size") or (), strict=False)
+        odd = weight.dim() > 1 and any(size > block and size % block for size, block in blocks)
+        if odd and id(weight) not in whole and not any(part in name for part in kept):
+            raise UserError(_sentence(path, "has weights in blocks that transformers unpacks wrongly", [name]))
+        if weight.dtype == torch.bfloat16:
+            weight.data = weight.data.to(model.dtype)
 
 
 def _sentence(path: str, fault: str, names: Iterable[str]) -> str:
