@@ -9,6 +9,7 @@ Not here: losses, optimizers, and what a prompt says.
 from __future__ import annotations
 
 import logging
+import os
 
 from ttsd.backbone.base import Base, frozen, load_base
 from ttsd.backbone.cache import KEPT_PROMPTS_BYTES, Prefixes
@@ -27,6 +28,8 @@ from ttsd.backbone.processor import (
 )
 from ttsd.backbone.tokenizer import Tokenizer
 from ttsd.backbone.weights import model_class, weights_digest
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # what it warns of is checked here, or concerns other tools
 
 # peft imports bitsandbytes where it is installed, and that says on stderr which of its optional kernels are missing.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
