@@ -131,6 +131,7 @@ OTHERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 WITH_PICTURES: Mapping[str, Mapping[str, Any]] = {
     "gemma3": WINDOW,
+    "gemma4": GEMMA4,
     "llama4": _LLAMA4,
     "mistral3": {"sliding_window": None},
     "qwen3_5": LINEAR,
@@ -162,7 +163,8 @@ _SIZES = {
 }  # fmt: skip
 _VISION = {
     "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 4, "num_hidden_layers": 2, "patch_size": 14,
-    "num_attention_heads": 4, "out_hidden_size": 32, "image_size": 28, "vision_output_dim": 32,
+    "num_attention_heads": 4, "num_key_value_heads": 4, "out_hidden_size": 32, "image_size": 28,
+    "vision_output_dim": 32,
 }  # fmt: skip
 
 
@@ -191,11 +193,11 @@ def write_with_pictures(kind: str, folder: Path) -> Path:
     """Writes a model of WITH_PICTURES, as the hub has them: a language model within one that sees pictures."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    default = AutoConfig.for_model(kind)
-    parts = {}
-    for name, sizes in {"text_config": {**_SIZES, **WITH_PICTURES[kind]}, "vision_config": _VISION}.items():
-        part = getattr(default, name).to_dict()
+    default, parts = AutoConfig.for_model(kind), {}
+    for name, sizes in {"text_config": _SIZES, "vision_config": _VISION}.items():
+        part = (getattr(default, name) or AutoConfig.for_model(f"{kind}_vision")).to_dict()
         parts[name] = {"model_type": part["model_type"]} | {key: sizes[key] for key in sizes if key in part}
+    parts["text_config"] |= WITH_PICTURES[kind]
     torch.manual_seed(0)
     model = AutoModelForImageTextToText.from_config(AutoConfig.for_model(kind, **parts)).float()
     _give_opinions(model)

@@ -316,7 +316,8 @@ def load_base(
         keep_freed_memory()
     model = load_weights(path, **loading_options(dtype, device, quantize))
     for modality in ("image", "video", "audio"):  # questions have none
-        if (encoder := model.get_encoder(modality)) is not model:
+        encoder = model.get_encoder(modality)  # itself where it has none, or None
+        if encoder is not model and encoder is not None:
             for parameter in encoder.parameters():
                 parameter.data = parameter.data.new_empty(0)
     return frozen(model, path, gradient_checkpointing=gradient_checkpointing, max_model_len=max_model_len)
