@@ -1,6 +1,6 @@
 """Asks vLLM and the trainer for the same log-probabilities, for a small random model of each family of today.
 
-    python -m tests.bench.families_in_vllm [NAME ...]
+    python -m tests.bench.families_in_vllm [NAME ...]    # of FAMILIES (all of them) or of OTHERS
 
 Prints one line a family: how far they are apart in nats a token, a swapped adapter included, or what was refused. Each
 family starts an engine of its own, which takes half a minute. The sizes are the smallest that vLLM's kernels take.
@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.families import FAMILIES, write_family
+from tests.families import FAMILIES, OTHERS, write_family
 
 SIZES = {
     "hidden_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "intermediate_size": 512,
@@ -33,7 +33,7 @@ SETTINGS = (
 
 def tried(name: str, folder: Path) -> str:
     """Returns what the check at the start says of one family."""
-    write_family(name, folder, larger=SIZES)
+    write_family(*((name, folder) if name in FAMILIES else (OTHERS[name][0], folder, OTHERS[name][1])), larger=SIZES)
     script = (
         "import asyncio, sys\n"
         "from ttsd.config import load_config\n"
