@@ -233,3 +233,14 @@ def test_a_library_that_is_not_there_is_a_sentence(tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "polars", None)  # as where it was never installed
     with pytest.raises(ttsd.UserError, match="polars is not installed: pip install polars"):
         ttsd.read_record(tmp_path / "a.sqlite", library="polars")
+
+
+def test_a_seed_is_a_whole_number_of_any_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    monkeypatch.chdir(tmp_path)
+    for seed in ("x", 1.5, None):
+        with pytest.raises(ttsd.UserError, match=f"seed={seed!r} is no whole number; give one"):
+            ttsd.preview("micro:numbers:5:7", seed=seed)
+    first, second = (ttsd.preview("micro:numbers:5:7", seed=seed) for seed in (1, np.int64(1)))
+    assert first == second

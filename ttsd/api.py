@@ -17,6 +17,7 @@ import asyncio
 import importlib
 import inspect
 import json
+import operator
 import queue
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
@@ -163,8 +164,10 @@ async def _asked(
     question: str | Problem, config: Config | str | None, method: str | None, seed: int
 ) -> tuple[Run, str]:
     """Returns the run, its settings fitted to this machine, and a line on what was chosen (empty: nothing)."""
-    if not isinstance(seed, int):
-        raise UserError(f"seed={seed!r} is no whole number; give one")
+    try:
+        seed = operator.index(seed)
+    except TypeError:
+        raise UserError(f"seed={seed!r} is no whole number; give one") from None
     with _refusals():
         problem = question if isinstance(question, Problem) else problems.load(str(question))
     settings = config if isinstance(config, Config) else load_config(config)

@@ -142,7 +142,7 @@ class Records:
         """Returns the attempt, its neighbours and the last one it was shown, and whether its tokens are scored."""
         with self.source(name).store() as store:
             view = attempt_view(store, run, attempt)
-            others = {number: number for number in (attempt - 1, attempt + 1, *view.attempt.prompt.shows[-1:])}
+            others = {attempt - 1, attempt + 1, *view.attempt.prompt.shows[-1:]}
             near = {one.number: one for number in others for one in store.attempts(run, first=number, last=number)}
             learned = store.example(run, attempt)
             return view, near, learned is not None and learned[1] is not None
