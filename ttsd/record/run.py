@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ class Run:
     def fingerprint(self) -> str:
         """Returns a hash of all that a run must agree on to be resumed."""
         facts = {"question": self.question, "seed": self.seed, "settings": binding(self.config.model_dump())}
+        facts["contents"] = contents_digest(self.problem)
         if self.config.lora.init is not None:
             facts["init"] = adapter_digest(self.config.lora.init)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
@@ -100,6 +101,16 @@ class Run:
             "config": self.config.model_dump(),
             "split": asdict(self.split),
         }
+
+
+@cache
+def contents_digest(problem: Problem) -> str:
+    """Returns a hash of what a question says and of its cases; Python files that judge it are left out."""
+    checker = problem.checker
+    if checker is not None and checker.kind == "own":
+        checker = replace(checker, program="")
+    said = replace(problem, name="", title="", judge=None, checker=checker)
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:24]
 
 
 @cache
