@@ -150,6 +150,12 @@ def test_a_run_keeps_its_weights_and_its_date(store: Store, tmp_path: Path) -> N
         as_begun(recorded, {**begun, "weights": other}, tokenizer)
 
 
+@pytest.mark.parametrize("seed", [-1, 1 << 32])
+def test_a_seed_is_one_that_every_sampler_takes(seed: int) -> None:
+    with pytest.raises(UserError, match="0 to 4294967295"):
+        run_of(seed=seed)
+
+
 @pytest.mark.parametrize("label", ["bad\udcff", "two\nlines", "\x1b[2J"])
 def test_a_label_can_be_printed_in_one_line(label: str) -> None:
     with pytest.raises(UserError, match="can't be printed"):

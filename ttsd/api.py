@@ -155,7 +155,8 @@ async def apreview(
 
 
 def preview(question: str | Problem, config: Config | str | None = None, **options: Any) -> Preview:
-    """Does what `apreview` does, where no event loop runs."""
+    """Does what `apreview` does. UserError: an event loop runs here."""
+    _refuse_loop("apreview")
     return asyncio.run(apreview(question, config, **options))
 
 
@@ -163,7 +164,7 @@ async def _asked(
     question: str | Problem, config: Config | str | None, method: str | None, seed: int
 ) -> tuple[Run, str]:
     """Returns the run, its settings fitted to this machine, and a line on what was chosen (empty: nothing)."""
-    if not isinstance(seed, int):
+    if not isinstance(seed, int) or isinstance(seed, bool):
         raise UserError(f"seed={seed!r} is no whole number; give one")
     with _refusals():
         problem = question if isinstance(question, Problem) else problems.load(str(question))
@@ -183,8 +184,17 @@ def _refusals() -> Iterator[None]:
 
 
 def solve(question: str | Problem, config: Config | str | None = None, **options: Any) -> Answer:
-    """Does what `asolve` does, where no event loop runs."""
+    """Does what `asolve` does. UserError: an event loop runs here."""
+    _refuse_loop("asolve")
     return asyncio.run(asolve(question, config, **options))
+
+
+def _refuse_loop(instead: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise UserError(f"an event loop runs here, as in a notebook; write await ttsd.{instead}(...)")
 
 
 async def aevents(

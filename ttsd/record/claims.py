@@ -43,7 +43,7 @@ def claimed(state_dir: Path, run: int, path: Path, owner: str) -> Iterator[Path]
         try:
             lock.acquire()
         except Timeout:
-            held = f"another process works on run {run}; wait for it, or start another run with --fresh"
+            held = f"another process works on run {run}; wait for it, stop it, or start another run with ttsd solve --fresh"
             raise RunHeld(held) from None
     try:
         with faults_in_words(path):

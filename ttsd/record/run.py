@@ -39,11 +39,15 @@ FREE_SETTINGS = {
     "distillation.token_budget",
     "distillation.checkpoint_over",
 }
+SEEDS = 1 << 32  # what the random numbers of every sampler can begin with
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A question with its tests, the seed, and all settings. UserError: its method can't train this, or a bad label."""
+    """A question with its tests, the seed, and all settings.
+
+    UserError: its method can't train this, or a bad seed or label.
+    """
 
     problem: Problem
     config: Config
@@ -57,6 +61,8 @@ class Run:
                 f"{self.method} trains the model, and the one at {self.config.model.path} can only be asked; choose "
                 f"one of {able}, or a model on this machine (model.path)"
             )
+        if not 0 <= self.seed < SEEDS:
+            raise UserError(f"the seed {self.seed} is out of range; give one of 0 to {SEEDS - 1}")
         if self.label is not None and not self.label.isprintable():
             raise UserError(f"the label {self.label!r} has a character that can't be printed; leave that out")
 
