@@ -43,8 +43,8 @@ def claimed(state_dir: Path, run: int, path: Path, owner: str) -> Iterator[Path]
         try:
             lock.acquire()
         except Timeout:
-            held = f"another process works on run {run}; wait for it, stop it, or start another run with ttsd solve --fresh"
-            raise RunHeld(held) from None
+            remedy = "wait for it, stop it, or start another run with ttsd solve --fresh"
+            raise RunHeld(f"another process works on run {run}; {remedy}") from None
     try:
         with faults_in_words(path):
             _own(folder, owner, beside=state_dir == beside(path))
@@ -63,7 +63,7 @@ def beside(path: Path) -> Path:
 def check_owner(folder: Path, owner: str) -> None:
     """Checks that a run's folder is not that of another database's run. UserError: it is."""
     mark = folder / _OWNER
-    if mark.is_file() and mark.read_text("utf-8", "replace") != owner:
+    if mark.is_file() and mark.read_text("utf-8", "replace") not in ("", owner):  # "": the disk was full
         raise UserError(
             f"{folder} has the learner's states of another database, or of a deleted run; set store.state_dir to a "
             "folder that this database alone uses, or delete that folder if nothing needs it"
