@@ -104,6 +104,13 @@ def test_a_finished_step_moves_the_resume_point(tmp_path: Path) -> None:
         assert next(store.steps(run))["metrics"] == {"loss": None}
 
 
+def test_a_file_that_can_be_locked_but_not_written_is_named_before_anything_starts(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as writer:
+        writer.check_writable()
+        with Store.read_only(writer.path) as store, pytest.raises(UserError, match="can't write the database"):
+            store.check_writable()
+
+
 def test_two_databases_never_share_a_folder_of_states(tmp_path: Path) -> None:
     shared = tmp_path / "states"
     with Store(tmp_path / "a.sqlite", shared) as one, Store(tmp_path / "b.sqlite", shared) as two:

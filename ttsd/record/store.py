@@ -135,7 +135,10 @@ class Store:
         with faults_in_words(self.path):
             self._db.execute("PRAGMA busy_timeout = 2000")
             self._db.execute("begin immediate")
-            self._db.execute("rollback")
+            try:
+                self._db.execute("PRAGMA user_version = 0")  # in WAL mode a file that can't be written can be locked
+            finally:
+                self._db.execute("rollback")
             self._db.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
 
     @classmethod
