@@ -47,7 +47,7 @@ def claimed(state_dir: Path, run: int, path: Path, owner: str) -> Iterator[Path]
             raise RunHeld(f"another process works on run {run}; {remedy}") from None
     try:
         with faults_in_words(path):
-            _own(folder, owner, beside=state_dir == beside(path))
+            _own(folder, owner, is_default=state_dir == default_state_dir(path.absolute()))
         drafts = [place.name for place in folder.iterdir() if _DRAFT.fullmatch(place.name)]
         _delete(folder, drafts)  # of a process that was killed while it wrote
         yield folder
@@ -55,7 +55,7 @@ def claimed(state_dir: Path, run: int, path: Path, owner: str) -> Iterator[Path]
         lock.release()
 
 
-def beside(path: Path) -> Path:
+def default_state_dir(path: Path) -> Path:
     """Returns the folder of states next to a database, which is that database's alone."""
     return path.with_name(path.name + ".state")
 
@@ -70,9 +70,9 @@ def check_owner(folder: Path, owner: str) -> None:
         )
 
 
-def _own(folder: Path, owner: str, *, beside: bool) -> None:
-    """Marks a run's folder. What a deleted database left `beside` its name is taken over."""
-    if not beside:
+def _own(folder: Path, owner: str, *, is_default: bool) -> None:
+    """Marks a run's folder. What a deleted database left in the default place is taken over."""
+    if not is_default:
         check_owner(folder, owner)
     (folder / _OWNER).unlink(missing_ok=True)  # a stranger's may be a pipe, or another name of some other file
     (folder / _OWNER).write_text(owner, "utf-8")

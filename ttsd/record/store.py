@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Example, History, Prompt, Step, TokenAdvantages
-from ttsd.record.claims import beside, check_owner, claimed, is_claimed, prune_states, state_folder
+from ttsd.record.claims import check_owner, claimed, default_state_dir, is_claimed, prune_states, state_folder
 from ttsd.record.disks import filesystem_of, is_network
 from ttsd.record.faults import check_files, faults_in_words
 from ttsd.record.protocol import Answer, Past, Row, Spent
@@ -61,7 +61,7 @@ class Store:
     ) -> None:
         self.path = Path(path).absolute()  # messages name it in full
         # A folder that the user names may be a link; one that merely stands next to the database may not (claims.py).
-        self.state_dir = Path(state_dir).resolve() if state_dir else beside(self.path)
+        self.state_dir = Path(state_dir).resolve() if state_dir else default_state_dir(self.path)
         with faults_in_words(self.path):
             check_files(self.path)
             self._disk = filesystem_of(self.path) if filesystem is None else filesystem
