@@ -55,7 +55,7 @@ def _load_path(name: str) -> Problem:
         raise ProblemError(f"{name} holds many questions: name one, {name}#<question_id>")
     if not name or "\0" in name or not Path(name).is_dir():
         raise ProblemError(f"there is no question {name!r}: give {FORMS}")
-    return folder.load(Path(name), name)
+    return folder.load(Path(name), str(Path(name)))  # q, q/ and ./q are one question, so one run
 
 
 def reference(name: str) -> str | None:

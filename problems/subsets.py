@@ -80,7 +80,7 @@ def _of(name: str) -> list[str]:
 def _in_folder(name: str) -> list[str]:
     """Returns the folder itself if it is a question, else its subfolders that are: runs leave other folders there."""
     if _is_question(Path(name)):
-        return [name]
+        return [str(Path(name))]
     inner = [str(path) for path in Path(name).iterdir() if path.name[0] not in "._" and _is_question(path)]
     if not inner:
         raise ProblemError(f"there is no question in {name}; give a problem folder, a folder of them, or names")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
 import os
 import runpy
@@ -50,6 +51,15 @@ def test_a_question_is_a_program_a_function_or_a_judge() -> None:
     assert "def add(a, b):" in question_text(function)  # the judge calls it by this name
     judged = ttsd.question("Be long.", name="long", judge=score)
     assert judged.judge == f"{Path(__file__).resolve()}:score"
+
+
+@pytest.mark.parametrize("name", ["solve", "preview"])
+def test_where_an_event_loop_runs_the_function_to_await_is_named(name: str) -> None:
+    async def cell() -> None:
+        getattr(ttsd, name)("micro:numbers:5:7", "micro")
+
+    with pytest.raises(ttsd.UserError, match=f"await ttsd.a{name}"):
+        asyncio.run(cell())
 
 
 @pytest.mark.parametrize("judge", [lambda answer: 1.0, len, "len"])

@@ -21,16 +21,16 @@ DATABASE = Path("a.sqlite")
 
 def test_a_run_is_claimed_while_it_is_held(tmp_path: Path) -> None:
     assert not is_claimed(tmp_path, 1)
-    with claimed(tmp_path, 1, DATABASE):
+    with claimed(tmp_path, 1, DATABASE, "me"):
         assert is_claimed(tmp_path, 1)
         assert not is_claimed(tmp_path, 2)
-        with pytest.raises(RunHeld, match="another process works on run 1"), claimed(tmp_path, 1, DATABASE):
+        with pytest.raises(RunHeld, match="another process works on run 1"), claimed(tmp_path, 1, DATABASE, "me"):
             pass
     assert not is_claimed(tmp_path, 1)
 
 
 def test_readers_see_no_other_reader(tmp_path: Path) -> None:
-    with claimed(tmp_path, 1, DATABASE) as folder:
+    with claimed(tmp_path, 1, DATABASE, "me") as folder:
         pass
     with (folder / "lock").open() as other:
         fcntl.flock(other, fcntl.LOCK_SH)
@@ -48,7 +48,7 @@ def test_readers_keep_no_writer_out(tmp_path: Path) -> None:
     reader.start()
     try:
         for _ in range(100):
-            with claimed(tmp_path, 1, DATABASE):
+            with claimed(tmp_path, 1, DATABASE, "me"):
                 assert is_claimed(tmp_path, 1)
     finally:
         done.set()
@@ -61,7 +61,7 @@ def test_the_lock_ends_with_its_process_even_where_a_forked_child_goes_on(tmp_pa
 import os, signal, sys, time
 from pathlib import Path
 from ttsd.record.claims import claimed
-with claimed(Path({str(tmp_path)!r}), 1, Path("a.sqlite")):
+with claimed(Path({str(tmp_path)!r}), 1, Path("a.sqlite"), "me"):
     parent = os.getpid()
     if os.fork() == 0:
         print(os.getpid(), flush=True)
@@ -74,7 +74,7 @@ with claimed(Path({str(tmp_path)!r}), 1, Path("a.sqlite")):
         try:
             assert process.wait() == -signal.SIGKILL
             assert not is_claimed(tmp_path, 1)
-            with claimed(tmp_path, 1, DATABASE):
+            with claimed(tmp_path, 1, DATABASE, "me"):
                 pass
         finally:
             os.kill(child, signal.SIGKILL)
@@ -85,7 +85,7 @@ def test_a_link_in_the_locks_place_is_refused_and_not_followed(tmp_path: Path) -
     for target in (tmp_path / "other", tmp_path / "none"):
         (tmp_path / "other").write_text("left alone")
         (tmp_path / "run-1" / "lock").symlink_to(target)
-        with pytest.raises(UserError, match="run-1/lock"), claimed(tmp_path, 1, DATABASE):
+        with pytest.raises(UserError, match="run-1/lock"), claimed(tmp_path, 1, DATABASE, "me"):
             pass
         assert not is_claimed(tmp_path, 1)
         (tmp_path / "run-1" / "lock").unlink()
@@ -98,5 +98,5 @@ def test_a_pipe_in_the_locks_place_stops_nobody(tmp_path: Path) -> None:
     (tmp_path / "run-1").mkdir()
     os.mkfifo(tmp_path / "run-1" / "lock")
     assert not is_claimed(tmp_path, 1)
-    with claimed(tmp_path, 1, DATABASE):
+    with claimed(tmp_path, 1, DATABASE, "me"):
         assert is_claimed(tmp_path, 1)

@@ -47,7 +47,7 @@ def test_no_link_in_a_folder_of_states_is_followed(tmp_path: Path, theirs: Path,
         link = states / names[linked]
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(theirs / "lock" if linked == "lock" else theirs)
-    with pytest.raises(UserError, match="link"), claimed(states, 1, DATABASE):
+    with pytest.raises(UserError, match="link"), claimed(states, 1, DATABASE, "me"):
         pass
     assert not is_claimed(states, 1)
     assert listed(theirs) == before
@@ -56,8 +56,19 @@ def test_no_link_in_a_folder_of_states_is_followed(tmp_path: Path, theirs: Path,
 def test_a_hard_link_in_the_locks_place_leaves_its_file_as_it_is(tmp_path: Path, theirs: Path) -> None:
     (tmp_path / "run-1").mkdir()
     os.link(theirs / "lock", tmp_path / "run-1" / "lock")
-    with claimed(tmp_path, 1, DATABASE):
+    with claimed(tmp_path, 1, DATABASE, "me"):
         pass
+    assert (theirs / "lock").read_text() == "left alone"
+
+
+@pytest.mark.parametrize("kind", ["hard link", "pipe"])
+def test_what_stands_in_the_place_of_the_owners_name_is_left_alone(tmp_path: Path, theirs: Path, kind: str) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        own = store.state_dir / f"run-{begin(store)}"
+        own.mkdir(parents=True)
+        os.mkfifo(own / "owner") if kind == "pipe" else os.link(theirs / "lock", own / "owner")
+        with store.claim(1):
+            pass
     assert (theirs / "lock").read_text() == "left alone"
 
 
@@ -78,6 +89,7 @@ def test_a_state_has_a_states_name_and_place(tmp_path: Path, theirs: Path, named
 @pytest.mark.parametrize("kind", ["link", "pipe"])
 def test_a_state_consists_of_plain_files(tmp_path: Path, theirs: Path, kind: str) -> None:
     with Store(tmp_path / "a.sqlite") as store:
+        begin(store)
         assert not store.state_folder(1, "step-1").exists()
         state = store.state_dir / "run-1" / "step-1"
         state.mkdir(parents=True)
@@ -112,8 +124,8 @@ def test_only_names_that_the_database_holds_are_pruned(tmp_path: Path, theirs: P
                 store.add_step(run, step, own / f"step-{number}", {})
         names = {entry.name for entry in own.iterdir()}
         assert names == {
-            *("step-0", "step-99", "step-notes", ".step-mine", "results", "lock", "step-1", "step-2", "step-4"),
-            "step-5",
+            *("step-0", "step-99", "step-notes", ".step-mine", "results", "lock", "owner", "step-1", "step-2"),
+            *("step-4", "step-5"),
         }
     assert listed(theirs) == before
 
@@ -127,7 +139,7 @@ def test_pipes_where_folders_should_be_stop_nobody(tmp_path: Path) -> None:
         with store.claim(run) as folder:
             for number in (1, 2, 3):
                 store.add_step(run, Step(number, (attempt(number, number),), number), folder / f"step-{number}", {})
-        os.mkfifo(store.state_dir / "run-2")
+        os.mkfifo(store.state_dir / f"run-{begin(store)}")
         with pytest.raises(UserError, match="run-2"), store.claim(2):
             pass
 

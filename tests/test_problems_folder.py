@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import problems
 from problems import Case, ProblemError, folder
+from problems.subsets import questions
 from tests.folders import STATEMENT, made, refusal
 
 CASES = '[[case]]\ninput = "1\\n"\nexpected = "2\\n"\n\n[[case]]\ninput = "2\\n"\nexpected = "4\\n"\n'
@@ -22,6 +23,13 @@ def test_a_folder_of_toml_cases(tmp_path: Path) -> None:
     assert (problem.name, problem.title, problem.statement) == (str(tmp_path), "Double it", STATEMENT)
     assert problem.cases == (Case("1\n", "2\n"), Case("2\n", "4\n"))
     assert (problem.kind, problem.starter_code, problem.default_split) == ("stdin", "", "all")
+
+
+def test_a_folder_is_one_question_however_it_is_written(tmp_path: Path) -> None:
+    name = str(made(tmp_path / "q", cases__toml=CASES))
+    written = [name, f"{name}/", f"{tmp_path}//q", f"{tmp_path}/./q"]
+    assert {problems.load(one).name for one in written} == {name}
+    assert questions(written) == [name]
 
 
 def test_a_function_with_toml_cases(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from problems.checker import Checker
 from tests.records import attempt, passed, problem, run_of
 from tests.tiny import write_model
 from ttsd.config import Config, load_config
@@ -45,6 +46,19 @@ def test_a_fingerprint_is_of_all_that_binds_a_run() -> None:
         run_of(config=CONFIG.changed("budget", continue_after_discovery=True)),
     ]
     assert len({one.fingerprint for one in (run, *others)}) == 6
+
+
+def test_a_question_that_was_changed_is_another_run_and_its_title_and_judges_file_are_free() -> None:
+    asked = replace(problem("q"), judge=None, checker=Checker("own", program="/a/check.py"))
+    same = replace(asked, title="other", checker=Checker("own", program="/b/check.py"))
+    assert Run(same, CONFIG).fingerprint == Run(asked, CONFIG).fingerprint
+    others = [
+        replace(asked, statement="Print it tripled."),
+        replace(asked, cases=(Case("4", "12"),)),
+        replace(asked, checker=Checker("floats", absolute=1e-6)),
+        replace(asked, time_limit_seconds=9.0),
+    ]
+    assert len({Run(one, CONFIG).fingerprint for one in (asked, *others)}) == 5
 
 
 def test_the_adapter_that_a_run_starts_from_binds_it_by_its_contents(tmp_path: Path) -> None:
@@ -134,6 +148,12 @@ def test_a_run_keeps_its_weights_and_its_date(store: Store, tmp_path: Path) -> N
     other = weights_digest(str(write_model(tmp_path / "b", seed=1)))
     with pytest.raises(UserError, match="other weights than when this run began"):
         as_begun(recorded, {**begun, "weights": other}, tokenizer)
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 32])
+def test_a_seed_is_one_that_every_sampler_takes(seed: int) -> None:
+    with pytest.raises(UserError, match="0 to 4294967295"):
+        run_of(seed=seed)
 
 
 @pytest.mark.parametrize("label", ["bad\udcff", "two\nlines", "\x1b[2J"])

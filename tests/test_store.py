@@ -104,6 +104,35 @@ def test_a_finished_step_moves_the_resume_point(tmp_path: Path) -> None:
         assert next(store.steps(run))["metrics"] == {"loss": None}
 
 
+def test_a_file_that_can_be_locked_but_not_written_is_named_before_anything_starts(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as writer:
+        writer.check_writable()
+        with Store.read_only(writer.path) as store, pytest.raises(UserError, match="can't write the database"):
+            store.check_writable()
+
+
+def test_two_databases_never_share_a_folder_of_states(tmp_path: Path) -> None:
+    shared = tmp_path / "states"
+    with Store(tmp_path / "a.sqlite", shared) as one, Store(tmp_path / "b.sqlite", shared) as two:
+        run = begin(one)
+        assert begin(two) == run
+        with one.claim(run) as folder:
+            (folder / "step-1").mkdir()
+        for refused in (two.claim(run).__enter__, lambda: two.delete(run), lambda: two.state_folder(run, "step-1")):
+            with pytest.raises(UserError, match="another database"):
+                refused()
+        with one.claim(run):
+            assert one.state_folder(run, "step-1").is_dir()
+
+
+def test_the_folder_of_a_database_that_is_gone_belongs_to_the_next_of_its_name(tmp_path: Path) -> None:
+    for _ in range(2):
+        with Store(tmp_path / "a.sqlite") as store, store.claim(begin(store)):
+            pass
+        for file in tmp_path.glob("a.sqlite*"):
+            file.is_file() and file.unlink()
+
+
 def test_a_return_is_part_of_the_history(tmp_path: Path) -> None:
     with Store(tmp_path / "a.sqlite") as store:
         run = begin(store)

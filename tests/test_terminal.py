@@ -49,6 +49,16 @@ def test_json_is_printable_and_means_the_same() -> None:
     assert json.loads(text) == value
 
 
+def test_a_locale_that_lacks_a_sign_ends_nothing_and_programs_are_utf_8() -> None:
+    for write, expected in ((print, b"\\u2192 \xe9\n"), (print_answer, "\u2192 é\n".encode())):
+        written = io.BytesIO()
+        with redirect_stdout(io.TextIOWrapper(written, encoding="latin-1")):
+            keep_streams_clean()
+            write("\u2192 é")
+            sys.stdout.flush()
+            assert written.getvalue() == expected
+
+
 def test_a_stream_cleans_whatever_is_printed() -> None:
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):

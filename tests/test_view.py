@@ -15,18 +15,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from starlette.requests import Request
 
 from tests.browser import Tab, chromium, tab
 from tests.commands import refused, ttsd
-from tests.records import run_of
+from tests.records import begin, run_of
 from tests.served import QUESTION, READ, WRONG, Served, learn_from
 from tests.synthetic import World, populate
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Completion, Prompt, Status, Verdict
 from ttsd.record.store import Store
 from ttsd.reporting.attempt import attempt_rows
-from ttsd.reporting.view.app import changes
-from ttsd.reporting.view.records import Worker
+from ttsd.reporting.view.app import Pages, changes
+from ttsd.reporting.view.records import Records, Worker, opened
 
 ROOT = Path(__file__).parents[1]
 needs_browser = pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine")
@@ -228,6 +229,18 @@ def contrast(page: Tab, selector: str) -> float:
       const ink = luminance(style.color);
       return (Math.max(ground, ink) + 0.05) / (Math.min(ground, ink) + 0.05);
     }})()""")
+
+
+def test_a_database_that_is_gone_hides_no_other_one(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.sqlite", tmp_path / "b.sqlite"]
+    for path in paths:
+        with Store(path) as store:
+            begin(store, path.stem)
+    with Records(opened([(path, None) for path in paths])) as records:
+        paths[0].unlink()
+        page = bytes(Pages(records, "/s/").runs(Request({"type": "http", "headers": []})).body).decode()
+    assert f"there is no database {paths[0]}" in page
+    assert "/s/2/run/1" in page
 
 
 @needs_browser

@@ -415,7 +415,7 @@ async def test_start_without_vllm_says_what_to_do(model: Path, monkeypatch: pyte
         await VllmSampler(settings(model)).start()
 
 
-async def test_an_engine_that_dies_is_an_infrastructure_fault(sampler: VllmSampler) -> None:
+async def test_an_engine_that_dies_is_an_infrastructure_fault(sampler: VllmSampler, adapters: AdapterMaker) -> None:
     """The shared engine's end: keep it last of its tests."""
     (engine,) = (child for child in multiprocessing.active_children() if child.name == "EngineCore")
     drawing = [asyncio.create_task(sampler.complete((5, 6), None, max_tokens=1900)) for _ in range(32)]
@@ -427,6 +427,8 @@ async def test_an_engine_that_dies_is_an_infrastructure_fault(sampler: VllmSampl
     assert all(fault.startswith("the vLLM engine failed") for fault in faults)
     with pytest.raises(InfrastructureError, match="the vLLM engine failed"):
         await sampler.health()
+    with pytest.raises(InfrastructureError, match=r"^the vLLM engine failed"):  # and not the adapter
+        await sampler.swap(None, adapters("late", 1))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -156,7 +156,8 @@ async def apreview(
 
 
 def preview(question: str | Problem, config: Config | str | None = None, **options: Any) -> Preview:
-    """Does what `apreview` does, where no event loop runs."""
+    """Does what `apreview` does. UserError: an event loop runs here."""
+    _refuse_loop("apreview")
     return asyncio.run(apreview(question, config, **options))
 
 
@@ -186,8 +187,17 @@ def _refusals() -> Iterator[None]:
 
 
 def solve(question: str | Problem, config: Config | str | None = None, **options: Any) -> Answer:
-    """Does what `asolve` does, where no event loop runs."""
+    """Does what `asolve` does. UserError: an event loop runs here."""
+    _refuse_loop("asolve")
     return asyncio.run(asolve(question, config, **options))
+
+
+def _refuse_loop(instead: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise UserError(f"an event loop runs here, as in a notebook; write await ttsd.{instead}(...)")
 
 
 async def aevents(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
 # Control characters but newline and tab; halves of characters; and what Unicode has no sign for: formats (among them
@@ -67,6 +68,8 @@ class CleanStream:
 def keep_streams_clean() -> None:
     """Cleans what this process prints from now on. Again after somebody put streams of their own in place."""
     if not isinstance(sys.stdout, CleanStream):
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # as stderr's: not every locale has every sign
         sys.stdout = cast(TextIO, CleanStream(sys.stdout, progress=False))
     if not isinstance(sys.stderr, CleanStream):
         sys.stderr = cast(TextIO, CleanStream(sys.stderr, progress=True))
@@ -78,5 +81,8 @@ def unwrapped(stream: TextIO) -> TextIO:
 
 
 def print_answer(text: str) -> None:
-    """Prints a program or an answer on stdout: exactly where that is a pipe or a file, readable on a terminal."""
-    print(text, file=sys.stdout if sys.stdout.isatty() else unwrapped(sys.stdout))
+    """Prints a program or an answer on stdout: exactly, in UTF-8, to a pipe or a file; readable on a terminal."""
+    out = sys.stdout if sys.stdout.isatty() else unwrapped(sys.stdout)
+    if isinstance(out, TextIOWrapper):
+        out.reconfigure(encoding="utf-8")  # in which Python reads programs
+    print(text, file=out)

@@ -20,17 +20,19 @@ from ttsd.errors import RunHeld, UserError
 from ttsd.record.faults import faults_in_words
 
 PATIENCE_SECONDS = 0.3  # a reader that asks whether the lock is free shares it for a moment
+_OWNER = "owner"
 _STATE = re.compile(r"step-\d+", re.ASCII)
 _DRAFT = re.compile(r"\.step-\d+-\w+", re.ASCII)
 
 
 @contextmanager
-def claimed(state_dir: Path, run: int, path: Path) -> Iterator[Path]:
+def claimed(state_dir: Path, run: int, path: Path, owner: str) -> Iterator[Path]:
     """Holds the folder of run `run` in `state_dir` against other processes. The lock ends with its process.
 
     It is flock, which NFS, SMB and FUSE may keep to one machine or ignore: there it holds between no two machines.
 
-    `path`: the database that errors name. RunHeld: another process has it. UserError: the lock can't be a file there.
+    `path`: the database that errors name. `owner`: the run's own id, which no run of another database has. RunHeld:
+    another process has it. UserError: the lock can't be a file there, or the folder is another database's.
     """
     folder = _run_folder(state_dir, run)
     # Without the fallback to a file that says who holds the lock: it would outlive a process that is killed.
@@ -41,14 +43,39 @@ def claimed(state_dir: Path, run: int, path: Path) -> Iterator[Path]:
         try:
             lock.acquire()
         except Timeout:
-            held = f"another process works on run {run}; wait for it, or start another run with --fresh"
-            raise RunHeld(held) from None
+            remedy = "wait for it, stop it, or start another run with ttsd solve --fresh"
+            raise RunHeld(f"another process works on run {run}; {remedy}") from None
     try:
+        with faults_in_words(path):
+            _own(folder, owner, is_default=state_dir == default_state_dir(path.absolute()))
         drafts = [place.name for place in folder.iterdir() if _DRAFT.fullmatch(place.name)]
         _delete(folder, drafts)  # of a process that was killed while it wrote
         yield folder
     finally:
         lock.release()
+
+
+def default_state_dir(path: Path) -> Path:
+    """Returns the folder of states next to a database, which is that database's alone."""
+    return path.with_name(path.name + ".state")
+
+
+def check_owner(folder: Path, owner: str) -> None:
+    """Checks that a run's folder is not that of another database's run. UserError: it is."""
+    mark = folder / _OWNER
+    if mark.is_file() and mark.read_text("utf-8", "replace") not in ("", owner):  # "": the disk was full
+        raise UserError(
+            f"{folder} has the learner's states of another database, or of a deleted run; set store.state_dir to a "
+            "folder that this database alone uses, or delete that folder if nothing needs it"
+        )
+
+
+def _own(folder: Path, owner: str, *, is_default: bool) -> None:
+    """Marks a run's folder. What a deleted database left in the default place is taken over."""
+    if not is_default:
+        check_owner(folder, owner)
+    (folder / _OWNER).unlink(missing_ok=True)  # a stranger's may be a pipe, or another name of some other file
+    (folder / _OWNER).write_text(owner, "utf-8")
 
 
 def state_of(folder: Path, step: int) -> Path:

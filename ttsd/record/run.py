@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,15 @@ FREE_SETTINGS = {
     "distillation.token_budget",
     "distillation.checkpoint_over",
 }
+SEEDS = 1 << 32  # what the random numbers of every sampler can begin with
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A question with its tests, the seed, and all settings. UserError: its method can't train this, or a bad label."""
+    """A question with its tests, the seed, and all settings.
+
+    UserError: its method can't train this, or a bad seed or label.
+    """
 
     problem: Problem
     config: Config
@@ -57,6 +61,8 @@ class Run:
                 f"{self.method} trains the model, and the one at {self.config.model.path} can only be asked; choose "
                 f"one of {able}, or a model on this machine (model.path)"
             )
+        if not 0 <= self.seed < SEEDS:
+            raise UserError(f"the seed {self.seed} is out of range; give one of 0 to {SEEDS - 1}")
         if self.label is not None and not self.label.isprintable():
             raise UserError(f"the label {self.label!r} has a character that can't be printed; leave that out")
 
@@ -83,6 +89,7 @@ class Run:
     def fingerprint(self) -> str:
         """Returns a hash of all that a run must agree on to be resumed."""
         facts = {"question": self.question, "seed": self.seed, "settings": binding(self.config.model_dump())}
+        facts["contents"] = contents_digest(self.problem)
         if self.config.lora.init is not None:
             facts["init"] = adapter_digest(self.config.lora.init)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
@@ -100,6 +107,16 @@ class Run:
             "config": self.config.model_dump(),
             "split": asdict(self.split),
         }
+
+
+@cache
+def contents_digest(problem: Problem) -> str:
+    """Returns a hash of what a question says and of its cases; Python files that judge it are left out."""
+    checker = problem.checker
+    if checker is not None and checker.kind == "own":
+        checker = replace(checker, program="")
+    said = replace(problem, name="", title="", judge=None, checker=checker)
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:24]
 
 
 @cache

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from ttsd.errors import UserError
 from ttsd.nouns import Attempt, Example, History, Prompt, Step, TokenAdvantages
-from ttsd.record.claims import claimed, is_claimed, prune_states, state_folder
+from ttsd.record.claims import check_owner, claimed, default_state_dir, is_claimed, prune_states, state_folder
 from ttsd.record.disks import filesystem_of, is_network
 from ttsd.record.faults import check_files, faults_in_words
 from ttsd.record.protocol import Answer, Past, Row, Spent
@@ -61,7 +61,7 @@ class Store:
     ) -> None:
         self.path = Path(path).absolute()  # messages name it in full
         # A folder that the user names may be a link; one that merely stands next to the database may not (claims.py).
-        self.state_dir = Path(state_dir).resolve() if state_dir else self.path.with_name(self.path.name + ".state")
+        self.state_dir = Path(state_dir).resolve() if state_dir else default_state_dir(self.path)
         with faults_in_words(self.path):
             check_files(self.path)
             self._disk = filesystem_of(self.path) if filesystem is None else filesystem
@@ -135,7 +135,10 @@ class Store:
         with faults_in_words(self.path):
             self._db.execute("PRAGMA busy_timeout = 2000")
             self._db.execute("begin immediate")
-            self._db.execute("rollback")
+            try:
+                self._db.execute("PRAGMA user_version = 0")  # in WAL mode a file that can't be written can be locked
+            finally:
+                self._db.execute("rollback")
             self._db.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
 
     @classmethod
@@ -259,7 +262,7 @@ class Store:
     @contextmanager
     def claim(self, run: int) -> Iterator[Path]:
         """Holds the run's own folder against other processes. RunHeld: another process has it."""
-        with claimed(self.state_dir, run, self.path) as folder:
+        with claimed(self.state_dir, run, self.path, self.run(run)["tracker_id"]) as folder:
             yield folder
 
     def state(self, row: Row) -> str:
@@ -330,9 +333,11 @@ class Store:
     def state_folder(self, run: int, name: str) -> Path:
         """Returns the folder of a learner's state by its name in a step's row; it may be gone.
 
-        UserError: that is no name, or no folder, of a state.
+        UserError: that is no name, or no folder, of a state, or the folder is another database's.
         """
-        return state_folder(self.state_dir, run, str(name))
+        folder = state_folder(self.state_dir, run, str(name))
+        check_owner(folder.parent, self.run(run)["tracker_id"])
+        return folder
 
     def steps(self, run: int) -> Iterator[Row]:
         """Returns the run's finished steps in order, JSON columns decoded."""

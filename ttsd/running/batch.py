@@ -84,7 +84,7 @@ def planned(questions: Sequence[str], methods: Sequence[Method], seeds: int, con
 
     A method whose attempts are independent samples spends its whole budget: only then is its pass@k unbiased.
     """
-    loaded = {name: problems.load(name) for name in questions}
+    loaded = {problem.name: problem for problem in map(problems.load, questions)}
     return [
         Run(loaded[name], configured(config, method), seed)
         for seed in range(seeds)

@@ -173,7 +173,7 @@ async def _restore(policy: LoraPolicy, number: int, past: Past) -> None:
     elif past.state is None or not past.state.is_dir():
         raise UserError(
             f"the learner's state of run {number} ({past.state}) is gone, so the run can't be resumed; "
-            "start another run with --fresh"
+            "set store.state_dir to its place, or start another run with ttsd solve --fresh"
         )
     else:
         await policy.restore(past.state, past.adapter_version)
@@ -216,7 +216,7 @@ def as_begun(
     if recorded.get("weights") != now["weights"]:
         raise UserError(
             "model.path holds other weights than when this run began, so it can't be resumed; "
-            "put the old ones back, or start another run with --fresh"
+            "put the old ones back, or start another run with ttsd solve --fresh"
         )
     return tokenizer if isinstance(tokenizer, PlainText) else tokenizer.on(date.fromisoformat(recorded["date"]))
 

@@ -88,13 +88,19 @@ class Records:
             raise UserError(f"there is no database {name!r} here; those are numbered 1 to {len(self.sources)}")
         return self.sources[name]
 
-    def runs(self) -> list[tuple[Database, list[Row], dict[int, int]]]:
-        """Returns every database with one row a run, the newest first, and the last attempt of a run with colours."""
+    def runs(self) -> list[tuple[Database, list[Row], dict[int, int], str]]:
+        """Returns every database with one row a run, the newest first, and the last attempt of a run with colours.
+
+        Last comes what is wrong with a database that can't be read any more: that hides no other one.
+        """
         taught = "select run, max(attempt) from examples where token_advantages is not null group by run"
-        found = []
+        found = list[tuple[Database, list[Row], dict[int, int], str]]()
         for source in self.sources.values():
-            with source.store() as store:
-                found.append((source, run_rows(store)[::-1], dict(store.query(taught))))
+            try:
+                with source.store() as store:
+                    found.append((source, run_rows(store)[::-1], dict(store.query(taught)), ""))
+            except UserError as error:
+                found.append((source, [], {}, str(error)))
         return found
 
     def run(self, name: str, run: int) -> Row:

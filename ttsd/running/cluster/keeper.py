@@ -40,7 +40,7 @@ class DistantStore:
 
     def claim(self, run: int) -> AbstractContextManager[Path]:
         """Holds the run's own folder against other processes."""
-        return claimed(self._state_dir, run, self._path)
+        return claimed(self._state_dir, run, self._path, self.run(run)["tracker_id"])
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Returns the keeper's method of that name, which is waited for."""

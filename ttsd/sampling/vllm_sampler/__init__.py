@@ -151,11 +151,13 @@ class VllmSampler:
         return self._engine
 
     @contextmanager
-    def _faults(self, what: str = "the vLLM engine failed") -> Iterator[None]:
+    def _faults(self, what: str = "") -> Iterator[None]:
         assert self._launch is not None
         try:
             yield
         except Exception as error:
+            if not what or self._started().errored:
+                what = "the vLLM engine failed"  # its process may have ended, whatever was asked of it
             raise InfrastructureError(f"{what}: {self._launch.cause(error)}") from error
 
 
