@@ -19,6 +19,8 @@ from ttsd.backbone.lora import LoraShape
 from ttsd.errors import UserError
 
 LARGE = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 32}
+UP = "model.layers.0.mlp.up_proj.weight"
+FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
 Change = Callable[[dict[str, torch.Tensor]], object]
 
 
@@ -64,16 +66,17 @@ def test_a_folder_without_whole_weights_is_refused(tmp_path: Path, change: Chang
 
 
 def eight_bits(weights: dict[str, torch.Tensor]) -> None:
-    """As NVIDIA's ModelOpt writes them: config.json says nothing of it, and transformers passes over the scales."""
-    name = "model.layers.0.mlp.up_proj.weight"
-    weights[name] = weights[name].to(torch.float8_e4m3fn)
-    weights[f"{name}_scale"] = torch.ones(())
+    """As ModelOpt and AutoFP8 write them: transformers passes over scales of that name."""
+    weights[UP] = weights[UP].to(torch.float8_e4m3fn)
+    weights[f"{UP}_scale"] = torch.ones(())
 
 
 @pytest.mark.parametrize(
     ("change", "settings", "said"),
     [
-        (eight_bits, {}, r"numbers of type F8_E4M3 and config\.json has no quantization_config: .*up_proj"),
+        (eight_bits, {}, "numbers of type F8_E4M3 without scales for them: .*up_proj"),
+        (eight_bits, {"quantization_config": FP8}, "numbers of type F8_E4M3 without scales for them: .*up_proj"),
+        (lambda weights: None, {"quantization_config": {"bits": 4}}, "quantised by None, which can't be learned on"),
         (lambda weights: None, {"tie_word_embeddings": True}, "says tie_word_embeddings=true and holds two different"),
         (lambda weights: None, {"architectures": ["LlamaForSequenceClassification"]}, "which writes no text"),
     ],

@@ -107,11 +107,11 @@ def _packed(path: str, options: Mapping[str, Any]) -> Mapping[str, Any] | None:
     None: they are not, or by bitsandbytes, whose packed ones can be learned on. UserError: nothing here unpacks them.
     """
     packed = getattr(pretrained("AutoConfig", path), "quantization_config", None)
-    if not packed or packed["quant_method"] == "bitsandbytes":
+    if not packed or packed.get("quant_method") == "bitsandbytes":
         return None
-    if packed["quant_method"] not in _UNPACKS or "quantization_config" in options:
+    if packed.get("quant_method") not in _UNPACKS or "quantization_config" in options:
         raise UserError(
-            f"{path!r} holds weights quantised by {packed['quant_method']}, which can't be learned on"
+            f"{path!r} holds weights quantised by {packed.get('quant_method')}, which can't be learned on"
             f"{' in four bits' * ('quantization_config' in options)}; name the model that they were made from"
         )
     return dict(packed)
@@ -129,22 +129,24 @@ def _check_said(model: Any, path: str) -> None:
             f"{path!r} says tie_word_embeddings=true and holds two different matrices; set it to false in config.json, "
             "or take lm_head.weight out of the weights"
         )
-    if getattr(said, "quantization_config", None) is None:
-        _check_plain(path)
+    how = getattr(said, "quantization_config", None) or {"quant_method": None}
+    if how["quant_method"] in (None, "fp8"):
+        _check_numbers(path, how)
 
 
-def _check_plain(path: str) -> None:
-    """Checks the types of the numbers in a folder. UserError: some mean nothing without scales, which are not read."""
+def _check_numbers(path: str, packed: Mapping[str, Any]) -> None:
+    """Checks the numbers in a folder. UserError: some mean nothing without scales, which are not there or not read."""
     from safetensors import safe_open
 
     whole = Path(path) / "model.safetensors"
     parts = [whole] if whole.is_file() else [Path(path) / name for name in sorted(named_parts(Path(path)))]
+    kinds = {}
     for file in (part for part in parts if part.suffix == ".safetensors"):
         with safe_open(file, "pt") as tensors:
-            for name in filter(lambda name: name.endswith(".weight"), tensors.keys()):
-                if (kind := tensors.get_slice(name).get_dtype()) not in _PLAIN:
-                    fault = f"holds numbers of type {kind} and config.json has no quantization_config"
-                    raise UserError(_sentence(path, fault, [name]))
+            kinds |= {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
+    for name in (name for name in sorted(kinds) if name.endswith(".weight") and kinds[name] not in _PLAIN):
+        if packed["quant_method"] is None or f"{name}_scale_inv" not in kinds:
+            raise UserError(_sentence(path, f"holds numbers of type {kinds[name]} without scales for them", [name]))
 
 
 def _check_unpacked(model: Any, path: str, packed: Mapping[str, Any]) -> None:
