@@ -14,7 +14,7 @@ import pytest
 import torch  # noqa: TID253
 
 from tests.tiny import write_model
-from ttsd.backbone import Tokenizer, check_weight_files, load_base, model_folder, model_sizes, resolve
+from ttsd.backbone import Tokenizer, check_weight_files, load_base, model_folder, model_sizes, own_length, resolve
 from ttsd.errors import UserError
 
 
@@ -192,6 +192,15 @@ def test_a_wrong_value_of_a_configuration_is_named(tmp_path: Path) -> None:
     changed(folder / "config.json", hidden_size="32")
     with pytest.raises(UserError, match=r"field 'hidden_size': TypeError: .* expected int, got str"):
         model_sizes(str(folder))
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"max_position_embeddings": -5}, {"max_position_embeddings": 10**30}, {"factor": "x"}]
+)
+def test_a_length_that_no_model_has_is_refused(sizes: dict[str, Any]) -> None:
+    rope = {"rope_type": "dynamic", "factor": sizes.get("factor", 1.0)}
+    with pytest.raises(UserError, match="gives it a length of"):
+        own_length({"max_position_embeddings": 2048, "rope_parameters": rope, **sizes})
 
 
 @pytest.mark.parametrize(

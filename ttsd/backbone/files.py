@@ -34,10 +34,23 @@ def sizes_of(config: Any) -> dict[str, Any]:
 
 
 def own_length(sizes: Mapping[str, Any]) -> int:
-    """Returns how many tokens a model of these sizes takes; dynamic scaling extends what it was trained for."""
+    """Returns how many tokens a model of these sizes takes; dynamic scaling extends what it was trained for.
+
+    UserError: that is no number which a length can be.
+    """
     rope = sizes.get("rope_parameters") or {}
     factor = rope.get("factor", 1.0) if rope.get("rope_type") == "dynamic" else 1.0
-    return int((sizes.get("max_position_embeddings") or sizes.get("max_seq_len") or 1 << 20) * factor)
+    named = sizes.get("max_position_embeddings") or sizes.get("max_seq_len") or 1 << 20
+    try:
+        length = int(named * factor)
+    except (TypeError, ValueError, OverflowError):
+        length = 0
+    if not 0 < length < 1 << 40:
+        raise UserError(
+            f"the model's config.json gives it a length of {named} tokens, scaled by {factor}; correct "
+            "max_position_embeddings and rope_parameters there"
+        )
+    return length
 
 
 def check_tokenizer_files(path: str) -> None:

@@ -140,7 +140,7 @@ def _check_numbers(path: str, packed: Mapping[str, Any]) -> None:
 
     whole = Path(path) / "model.safetensors"
     parts = [whole] if whole.is_file() else [Path(path) / name for name in sorted(named_parts(Path(path)))]
-    kinds = {}
+    kinds: dict[str, str] = {}
     for file in (part for part in parts if part.suffix == ".safetensors"):
         with safe_open(file, "pt") as tensors:
             kinds |= {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
