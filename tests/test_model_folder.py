@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import torch  # noqa: TID253
 
 from tests.tiny import write_model
-from ttsd.backbone import Tokenizer, check_weight_files, load_base, model_folder, resolve
+from ttsd.backbone import Tokenizer, check_weight_files, load_base, model_folder, model_sizes, own_length, resolve
 from ttsd.errors import UserError
 
 
@@ -103,3 +104,119 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(
     (folder / "config.json").write_text(json.dumps(config | changes))
     with pytest.raises(UserError, match=said) if said else nullcontext():
         Tokenizer.load(str(folder))
+
+
+def changed(file: Path, **values: object) -> None:
+    """Sets keys of a JSON file."""
+    known = json.loads(file.read_text()) if file.is_file() else {}
+    file.write_text(json.dumps(known | values))
+
+
+def lose_the_vocabulary(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    changed(folder / "tokenizer_config.json", tokenizer_class="LlamaTokenizer")
+
+
+def lower_all_letters(folder: Path) -> None:
+    changed(folder / "tokenizer.json", normalizer={"type": "Lowercase"})
+
+
+def end_nowhere(folder: Path) -> None:
+    for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
+        changed(folder / name, eos_token_id=None, eos_token=None)
+    (folder / "chat_template.jinja").write_text("Question: {{ messages[0].content }} Answer:")
+
+
+def end_in_words(folder: Path) -> None:
+    changed(folder / "generation_config.json", eos_token_id="<|im_end|>")
+
+
+def end_in_a_list_of_lists(folder: Path) -> None:
+    changed(folder / "generation_config.json", eos_token_id=[[2]])
+
+
+def need_a_system_message(folder: Path) -> None:
+    needs = "{% if messages[0].role != 'system' %}{{ raise_exception('no system message') }}{% endif %}"
+    (folder / "chat_template.jinja").write_text(needs + "{{ messages[-1].content }}")
+
+
+def end_before_the_last_letters(folder: Path) -> None:
+    changed(folder / "config.json", vocab_size=250)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lose_the_vocabulary, "can't spell a program: it makes '' of"),
+        (lower_all_letters, "can't spell a program: it makes 'class a"),
+        (end_nowhere, "names no token that ends an answer; set eos_token in"),
+        (end_in_words, r"the end token '<\|im_end\|>' is no number of a token; correct eos_token_id"),
+        (end_in_a_list_of_lists, r"the end token \[2\] is no number of a token"),
+        (need_a_system_message, r"no system message\); set model\.system_prompt"),
+        (end_before_the_last_letters, "it gives token 250, of 250 tokens"),
+    ],
+)
+def test_a_tokenizer_that_can_not_be_used_is_refused(tmp_path: Path, change: Callable[[Path], None], said: str) -> None:
+    folder = write_model(tmp_path / "model")
+    change(folder)
+    with pytest.raises(UserError, match=said):
+        Tokenizer.load(str(folder))
+
+
+def test_an_end_token_below_zero_is_none(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    changed(folder / "generation_config.json", eos_token_id=-1)
+    assert Tokenizer.load(str(folder)).stop_token_ids == (2,)
+
+
+def test_an_adapter_in_a_folder_is_no_part_of_the_model(tmp_path: Path) -> None:
+    """transformers would load it into the model, whose layers would then be others than vLLM's."""
+    folder = write_model(tmp_path / "model")
+    changed(folder / "adapter_config.json", peft_type="LORA")
+    with pytest.raises(UserError, match=r"holds a model and an adapter; move adapter_config\.json"):
+        model_sizes(str(folder))
+    (folder / "config.json").unlink()
+    with pytest.raises(UserError, match=r"it is an adapter: name the model that it was made for"):
+        model_sizes(str(folder))
+
+
+def test_a_folder_of_the_hubs_cache_names_what_to_give_instead(tmp_path: Path) -> None:
+    folder = tmp_path / "models--org--name"
+    (folder / "snapshots").mkdir(parents=True)
+    with pytest.raises(UserError, match="name a folder in its snapshots, or the model on the hub, 'org/name'"):
+        model_sizes(str(folder))
+
+
+def test_a_wrong_value_of_a_configuration_is_named(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    changed(folder / "config.json", hidden_size="32")
+    with pytest.raises(UserError, match=r"field 'hidden_size': TypeError: .* expected int, got str"):
+        model_sizes(str(folder))
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"max_position_embeddings": -5}, {"max_position_embeddings": 10**30}, {"factor": "x"}]
+)
+def test_a_length_that_no_model_has_is_refused(sizes: dict[str, Any]) -> None:
+    rope = {"rope_type": "dynamic", "factor": sizes.get("factor", 1.0)}
+    with pytest.raises(UserError, match="gives it a length of"):
+        own_length({"max_position_embeddings": 2048, "rope_parameters": rope, **sizes})
+
+
+@pytest.mark.parametrize(
+    "name", ["model-00001-of-00002.safetensors", "training_args.bin", "adapter_model.safetensors", "optimizer.bin"]
+)
+def test_files_that_no_loader_looks_for_are_no_weights(tmp_path: Path, name: str) -> None:
+    folder = write_model(tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / name)
+    with pytest.raises(UserError, match="has no weights"):
+        check_weight_files(str(folder))
+
+
+def test_parts_that_an_index_of_pytorch_files_names_are_there(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    changed(folder / "pytorch_model.bin.index.json", weight_map={"a": "pytorch_model-00001-of-00001.bin"})
+    check_weight_files(str(folder))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"lacks pytorch_model-00001-of-00001\.bin of its weights"):
+        check_weight_files(str(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from ttsd.backbone.lora import LoraShape
 from ttsd.errors import UserError
 
 LARGE = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 32}
+UP = "model.layers.0.mlp.up_proj.weight"
+FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
 Change = Callable[[dict[str, torch.Tensor]], object]
 
 
@@ -60,6 +63,59 @@ def spoiled(weights: dict[str, torch.Tensor]) -> None:
 def test_a_folder_without_whole_weights_is_refused(tmp_path: Path, change: Change, said: str) -> None:
     with pytest.raises(UserError, match=said):
         load_base(broken(tmp_path, change), dtype="float32")
+
+
+def eight_bits(weights: dict[str, torch.Tensor]) -> None:
+    """As ModelOpt and AutoFP8 write them: transformers passes over scales of that name."""
+    weights[UP] = weights[UP].to(torch.float8_e4m3fn)
+    weights[f"{UP}_scale"] = torch.ones(())
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "said"),
+    [
+        (eight_bits, {}, "numbers of type F8_E4M3 without scales for them: .*up_proj"),
+        (eight_bits, {"quantization_config": FP8}, "numbers of type F8_E4M3 without scales for them: .*up_proj"),
+        (lambda weights: None, {"quantization_config": {"bits": 4}}, "quantised by None, which can't be learned on"),
+        (lambda weights: None, {"tie_word_embeddings": True}, "says tie_word_embeddings=true and holds two different"),
+        (lambda weights: None, {"architectures": ["LlamaForSequenceClassification"]}, "which writes no text"),
+    ],
+)
+def test_weights_that_are_not_what_the_configuration_says_are_refused(
+    tmp_path: Path, change: Change, settings: dict[str, object], said: str
+) -> None:
+    folder = Path(broken(tmp_path, change))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | settings))
+    with pytest.raises(UserError, match=said):
+        load_base(str(folder), dtype="float32")
+
+
+def test_a_matrix_that_the_file_holds_twice_is_tied(tmp_path: Path) -> None:
+    folder = write_model(tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    model = load_base(str(folder), dtype="float32").model
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+
+
+class Touches:
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return os.mkdir, (str(self.file),)
+
+
+def test_a_pickle_runs_nothing_and_is_named(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    weights: dict[str, object] = {**load_file(folder / "model.safetensors"), "x": Touches(tmp_path / "ran")}
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match="holds more than weights, which could run code"):
+        load_base(str(folder), dtype="float32")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_other_weights_at_the_same_path_have_another_digest(tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ from typing import Any
 from ttsd.backbone.pretrained import pretrained
 from ttsd.errors import UserError
 
+# Files that transformers looks for, in its order.
+_LOADED = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+
 
 def model_sizes(path: str, revision: str | None = None) -> dict[str, Any]:
     """Returns what the model's config.json says, without loading weights. UserError as for loading the model."""
@@ -31,10 +34,23 @@ def sizes_of(config: Any) -> dict[str, Any]:
 
 
 def own_length(sizes: Mapping[str, Any]) -> int:
-    """Returns how many tokens a model of these sizes takes; dynamic scaling extends what it was trained for."""
+    """Returns how many tokens a model of these sizes takes; dynamic scaling extends what it was trained for.
+
+    UserError: that is no number which a length can be.
+    """
     rope = sizes.get("rope_parameters") or {}
     factor = rope.get("factor", 1.0) if rope.get("rope_type") == "dynamic" else 1.0
-    return int((sizes.get("max_position_embeddings") or sizes.get("max_seq_len") or 1 << 20) * factor)
+    named = sizes.get("max_position_embeddings") or sizes.get("max_seq_len") or 1 << 20
+    try:
+        length = int(named * factor)
+    except (TypeError, ValueError, OverflowError):
+        length = 0
+    if not 0 < length < 1 << 40:
+        raise UserError(
+            f"the model's config.json gives it a length of {named} tokens, scaled by {factor}; correct "
+            "max_position_embeddings and rope_parameters there"
+        )
+    return length
 
 
 def check_tokenizer_files(path: str) -> None:
@@ -52,10 +68,10 @@ def check_weight_files(path: str) -> None:
     from safetensors import SafetensorError, safe_open
 
     folder = Path(path)
-    if folder.is_dir() and not any(one for kind in ("*.safetensors", "*.bin") for one in folder.glob(kind)):
+    if folder.is_dir() and not any((folder / name).is_file() for name in _LOADED):
         raise UserError(
-            f"the folder '{folder.absolute()}' has no weights (model.safetensors); fetch the model again, or check "
-            "model.path"
+            f"the folder '{folder.absolute()}' has no weights (model.safetensors, or model.safetensors.index.json with "
+            "its parts); fetch the model again, or check model.path"
         )
     for file in filter(Path.is_file, sorted(folder.glob("*.safetensors"))):
         try:
@@ -63,15 +79,18 @@ def check_weight_files(path: str) -> None:
                 pass
         except (SafetensorError, OSError) as error:
             raise UserError(f"can't read the weights {str(file.absolute())!r} ({error}); fetch them again") from None
-    if missing := sorted(name for name in _named_parts(folder) if not (folder / name).exists()):
+    if missing := sorted(name for name in named_parts(folder) if not (folder / name).exists()):
         raise UserError(f"the folder '{folder.absolute()}' lacks {missing[0]} of its weights; fetch the model again")
 
 
-def _named_parts(folder: Path) -> set[str]:
+def named_parts(folder: Path) -> set[str]:
     """Returns the files that the index of the weights names, where there is one that can be read."""
-    index = folder / "model.safetensors.index.json"
+    found = [name for name in _LOADED if (folder / name).is_file()]
+    index = folder / (_LOADED[1] if _LOADED[1] in found else "".join(found[:1]))  # vLLM reads the former where it is
+    if index.suffix != ".json":
+        return set()
     try:
-        parts = json.loads(index.read_bytes())["weight_map"].values() if index.is_file() else ()
+        parts = json.loads(index.read_bytes())["weight_map"].values()
         return {name for name in parts if isinstance(name, str)}
     except (ValueError, KeyError, AttributeError, TypeError, OSError, RecursionError):  # the loader says what is wrong
         return set()

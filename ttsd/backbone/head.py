@@ -66,7 +66,7 @@ def checked_head(model: Any, path: str) -> Head:
         logits = model(input_ids=tokens, use_cache=False).logits[0].float()
     except Exception as error:  # a stranger's folder: its configuration may say what its weights are not
         raise UserError(
-            f"{path!r} can't be computed ({error or type(error).__name__}); choose another model"
+            f"{path!r} can't be computed ({str(error) or type(error).__name__}); choose another model"
         ) from error
     if not logits.isfinite().all():
         raise UserError(

@@ -21,6 +21,7 @@ from ttsd.thinking import MARKS
 
 _USER_TURN = "(user turn)"  # stands for it while the template around it is rendered
 _ANSWER = "(answer)"
+_PROGRAM = "class A:\n    b = 1"
 
 
 class Tokenizer:
@@ -53,6 +54,8 @@ class Tokenizer:
         self.opens_thinking = next((opened for opened, _ in MARKS if tail.rstrip().endswith(opened)), "")
         turn_end = self._turn_end()
         self.stop_token_ids = tuple(dict.fromkeys([*end_ids, *turn_end]))
+        if not self.stop_token_ids:
+            raise UserError("the model names no token that ends an answer; set eos_token in its tokenizer_config.json")
         self.end_of_turn = (*turn_end, *end_ids)[0]
         self._kept = self._thinking_tokens()
         self.notes = self._notes()
@@ -75,6 +78,11 @@ class Tokenizer:
         model = _settings("AutoConfig", path)
         ends = _end_ids(inner, _settings("GenerationConfig", path), model)
         loaded = cls(inner, ends, None if model is None else own_length(sizes_of(model)), **settings)
+        if (spelled := loaded.decode(loaded.encode(_PROGRAM))) != _PROGRAM:
+            raise UserError(
+                f"the tokenizer in {in_full(path)!r} can't spell a program: it makes {spelled!r} of {_PROGRAM!r}; copy "
+                "the model's own tokenizer.json there"
+            )
         if model is not None:
             _check_vocabulary(loaded, model.get_text_config(), path)
         return loaded
@@ -139,9 +147,10 @@ class Tokenizer:
         try:
             return bounded(render)
         except ValueError as error:
-            remedy = "leave model.system_prompt empty" if self._system else "choose another model"
+            remedy = "leave model.system_prompt empty" if self._system else "set model.system_prompt"
             raise UserError(
-                f"the chat template fails ({error}); check model.chat_template_kwargs, or {remedy}"
+                f"the chat template fails ({error}); {remedy}, check model.chat_template_kwargs, or put another "
+                "chat_template.jinja next to the model's tokenizer.json"
             ) from error
 
     def _turn_end(self) -> list[int]:
@@ -187,19 +196,26 @@ def _settings(kind: Kind, path: str) -> Any:
 
 
 def _end_ids(inner: Any, *settings: Any) -> list[int]:
-    """Returns the end tokens that the tokenizer and the model's settings name."""
+    """Returns the end tokens that the tokenizer and the model's settings name. UserError: one is no number."""
     found = [inner.eos_token_id]
     for part in (part for one in settings for part in (one, getattr(one, "text_config", None))):
         listed = getattr(part, "eos_token_id", None)
         found += listed if isinstance(listed, list) else [listed]
-    return [token for token in dict.fromkeys(found) if token is not None]
+    named = [token for token in found if token is not None]
+    if odd := [token for token in named if type(token) is not int]:
+        raise UserError(
+            f"the end token {odd[0]!r} is no number of a token; correct eos_token_id in the model's config.json and "
+            "generation_config.json"
+        )
+    return [token for token in dict.fromkeys(named) if token >= 0]
 
 
 def _check_vocabulary(tokenizer: Tokenizer, settings: Any, path: str) -> None:
     """Checks that the tokenizer has the model's end, and the model its tokens. UserError: it is another model's."""
     ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
-    ids, known = tokenizer.chat("def f(s): return s"), 1 + max(tokenizer._inner.get_vocab().values())
-    foreign = [number for number in ids if number >= settings.vocab_size]
+    vocabulary = set(tokenizer._inner.get_vocab().values())
+    text, known = vocabulary - tokenizer._user_text.added, 1 + max(vocabulary)
+    foreign = [number for number in (*tokenizer.chat(_PROGRAM), *sorted(text)) if number >= settings.vocab_size]
     unknown = [number for number in ends if number is not None and number >= known]
     if foreign or (unknown and len(unknown) == len(ends)):
         fault = f"gives token {foreign[0]}" if foreign else f"lacks the model's end token {unknown[0]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 
 import torch  # noqa: TID253
 
+from ttsd.backbone.files import named_parts
 from ttsd.backbone.pretrained import Kind, pretrained
 from ttsd.errors import UserError
 
 _BEGINNING, _PLACES, _AT_A_PLACE = 1 << 20, 64, 1 << 16  # bytes of a file that its digest reads
 _UNPACKS = {"fp8": "FineGrainedFP8Config", "mxfp4": "Mxfp4Config"}  # classes of transformers
+_PLAIN = {"F16", "BF16", "F32", "F64"}  # types of safetensors whose numbers are what they say
+_NO_WORDS = re.compile("Classification|Reward|QuestionAnswering|MaskedLM")
 _NAMED = 3  # tensors that a message names
 
 
@@ -24,8 +28,8 @@ def load_weights(path: str, **options: Any) -> Any:
 
     transformers would fill what is missing with random numbers. Weights in 8 or 4 bits become those that the layers
     compute in.
-    UserError: a tensor is missing, has another shape than the model's, or holds a number that is not finite; or weights
-    are quantised in a way that can't be learned on.
+    UserError: a tensor is missing, has another shape than the model's, or holds a number that is not finite; weights
+    are quantised in a way that can't be learned on, or are said to be tied and differ; or it is no language model.
     """
     import transformers
 
@@ -37,6 +41,8 @@ def load_weights(path: str, **options: Any) -> Any:
     model, found = pretrained(kind, path, output_loading_info=True, ignore_mismatched_sizes=True, **options)
     if packed is not None:
         _check_unpacked(model, path, packed)
+    if not of_gguf:
+        _check_said(model, path)
     named = os.path.join(path, options["gguf_file"]) if "gguf_file" in options else path
     if found["missing_keys"]:
         raise UserError(_sentence(named, "lacks weights of the model", sorted(found["missing_keys"])))
@@ -101,14 +107,46 @@ def _packed(path: str, options: Mapping[str, Any]) -> Mapping[str, Any] | None:
     None: they are not, or by bitsandbytes, whose packed ones can be learned on. UserError: nothing here unpacks them.
     """
     packed = getattr(pretrained("AutoConfig", path), "quantization_config", None)
-    if not packed or packed["quant_method"] == "bitsandbytes":
+    if not packed or packed.get("quant_method") == "bitsandbytes":
         return None
-    if packed["quant_method"] not in _UNPACKS or "quantization_config" in options:
+    if packed.get("quant_method") not in _UNPACKS or "quantization_config" in options:
         raise UserError(
-            f"{path!r} holds weights quantised by {packed['quant_method']}, which can't be learned on"
+            f"{path!r} holds weights quantised by {packed.get('quant_method')}, which can't be learned on"
             f"{' in four bits' * ('quantization_config' in options)}; name the model that they were made from"
         )
     return dict(packed)
+
+
+def _check_said(model: Any, path: str) -> None:
+    """Checks what the configuration says of the weights. UserError: they are other ones, and vLLM would believe it."""
+    said = pretrained("AutoConfig", path)
+    if other := [name for name in said.architectures or () if _NO_WORDS.search(name)]:
+        raise UserError(f"{path!r} is made as a {other[0]}, which writes no text; choose another model.path")
+    inner, outer = model.get_input_embeddings(), model.get_output_embeddings()
+    tied = said.tie_word_embeddings and said.get_text_config().tie_word_embeddings
+    if tied and outer is not None and inner.weight.data_ptr() != outer.weight.data_ptr():
+        raise UserError(
+            f"{path!r} says tie_word_embeddings=true and holds two different matrices; set it to false in config.json, "
+            "or take lm_head.weight out of the weights"
+        )
+    how = getattr(said, "quantization_config", None) or {"quant_method": None}
+    if how["quant_method"] in (None, "fp8"):
+        _check_numbers(path, how)
+
+
+def _check_numbers(path: str, packed: Mapping[str, Any]) -> None:
+    """Checks the numbers in a folder. UserError: some mean nothing without scales, which are not there or not read."""
+    from safetensors import safe_open
+
+    whole = Path(path) / "model.safetensors"
+    parts = [whole] if whole.is_file() else [Path(path) / name for name in sorted(named_parts(Path(path)))]
+    kinds: dict[str, str] = {}
+    for file in (part for part in parts if part.suffix == ".safetensors"):
+        with safe_open(file, "pt") as tensors:
+            kinds |= {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
+    for name in (name for name in sorted(kinds) if name.endswith(".weight") and kinds[name] not in _PLAIN):
+        if packed["quant_method"] is None or f"{name}_scale_inv" not in kinds:
+            raise UserError(_sentence(path, f"holds numbers of type {kinds[name]} without scales for them", [name]))
 
 
 def _check_unpacked(model: Any, path: str, packed: Mapping[str, Any]) -> None:
