@@ -128,6 +128,13 @@ def test_other_weights_at_the_same_path_have_another_digest(tmp_path: Path) -> N
     assert first != weights_digest(str(tmp_path / "b"))
 
 
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer.json", "generation_config.json"])
+def test_what_makes_prompts_and_ends_answers_changes_the_digest(tmp_path: Path, name: str) -> None:
+    first = weights_digest(str(write_model(tmp_path / "a")))
+    (write_model(tmp_path / "b") / name).write_text("{}")
+    assert first != weights_digest(str(tmp_path / "b"))
+
+
 def test_a_part_of_a_split_file_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("gguf", reason="GGUF files need the package gguf")
     part = tmp_path / "model-00001-of-00003.gguf"

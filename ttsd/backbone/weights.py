@@ -16,6 +16,7 @@ from ttsd.backbone.files import named_parts
 from ttsd.backbone.pretrained import Kind, pretrained
 from ttsd.errors import UserError
 
+_OF_A_MODEL = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
 _BEGINNING, _PLACES, _AT_A_PLACE = 1 << 20, 64, 1 << 16  # bytes of a file that its digest reads
 _UNPACKS = {"fp8": "FineGrainedFP8Config", "mxfp4": "Mxfp4Config"}  # classes of transformers
 _PLAIN = {"F16", "BF16", "F32", "F64"}  # types of safetensors whose numbers are what they say
@@ -70,10 +71,10 @@ def model_class(path: str) -> Kind:
 
 @cache
 def weights_digest(path: str) -> str:
-    """Returns a digest of the weights and the configuration in the folder `path`.
+    """Returns a digest of the weights, the configuration and the tokenizer in the folder `path`.
 
-    It sees config.json, each file's size, its beginning (the names and shapes of safetensors) and 64 KiB at 64 places,
-    which takes milliseconds: training anywhere in a tensor shows, a single changed number may not. A name on the hub is
+    It sees each file's size, its beginning (the names and shapes of safetensors) and 64 KiB at 64 places, which takes
+    milliseconds: training anywhere in a tensor shows, a single changed number may not. A name on the hub is
     its own digest, with the revision that the cache on this machine holds.
     """
     folder = Path(path)
@@ -81,7 +82,7 @@ def weights_digest(path: str) -> str:
         return f"{path}@{_revision(path)}"
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
-        if file.name == "config.json" or file.suffix in (".safetensors", ".bin"):
+        if file.suffix in _OF_A_MODEL and file.is_file():
             digest.update(f"{file.name} {file.stat().st_size}\0".encode())
             for part in _samples(file):
                 digest.update(part)

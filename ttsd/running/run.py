@@ -215,8 +215,8 @@ def as_begun(
     """Returns the tokenizer at the date on which the run began. UserError: model.path has other weights since then."""
     if recorded.get("weights") != now["weights"]:
         raise UserError(
-            "model.path holds other weights than when this run began, so it can't be resumed; "
-            "put the old ones back, or start another run with ttsd solve --fresh"
+            "model.path holds other weights, settings or another tokenizer than when this run began, so it can't be "
+            "resumed; put the old ones back, or start another run with ttsd solve --fresh"
         )
     return tokenizer if isinstance(tokenizer, PlainText) else tokenizer.on(date.fromisoformat(recorded["date"]))
 
