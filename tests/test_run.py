@@ -146,7 +146,7 @@ def test_a_run_keeps_its_weights_and_its_date(store: Store, tmp_path: Path) -> N
     recorded = store.past(store.new_run(run_of(config=CONFIG), begun)).environment
     assert as_begun(recorded, begun, tokenizer).today == date(2024, 2, 29)
     other = weights_digest(str(write_model(tmp_path / "b", seed=1)))
-    with pytest.raises(UserError, match="other weights than when this run began"):
+    with pytest.raises(UserError, match="other weights, settings or another tokenizer than when this run began"):
         as_begun(recorded, {**begun, "weights": other}, tokenizer)
 
 
