@@ -181,27 +181,27 @@ def test_rotary_frequencies_depend_on_the_runs_limit_alone(
     )
 
 
+def check_exported(base: Base, folder: Path, adapter_folder: Path) -> tuple[Adapter, list[float]]:
+    """Compares an adapter with what PEFT makes of its folder; returns it and its log-probabilities of the first row."""
+    base.wire(SHAPE)
+    values = torch.randn(base.adapter_size, generator=torch.Generator().manual_seed(0)) * 0.1
+    adapter, row = Adapter(base.shapes, values), sequences()[0]
+    base.export(adapter, adapter_folder)
+    check_loads(adapter_folder, str(folder))
+    with base.attached(adapter), torch.no_grad():
+        found = ours(base, [row])[0]
+    logprobs = [float(found[at, token]) for at, token in enumerate(row[1:])]
+    theirs = plain_model(str(folder), adapter_folder, dtype="float32", device="cpu")
+    assert plain_logprobs(theirs, row, 1.0) == pytest.approx(logprobs, abs=EXACT)
+    return adapter, logprobs
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_an_exported_adapter_is_the_same_in_peft(tmp_path: Path, name: str) -> None:
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    folder, row = write_family(name, tmp_path / "model"), sequences()[0]
-    base = load_base(str(folder), dtype="float32", threads=1)
-    base.wire(SHAPE)
-    values = torch.randn(base.adapter_size, generator=torch.Generator().manual_seed(0)) * 0.1
-    adapter = Adapter(base.shapes, values)
-    base.export(adapter, tmp_path / "adapter")
-    check_loads(tmp_path / "adapter", str(folder))
-    theirs = PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), str(tmp_path / "adapter")
-    ).eval()
-    with base.attached(adapter), torch.no_grad():
-        found = ours(base, [row])[0]
-        wanted = theirs(input_ids=torch.tensor([row]), use_cache=False).logits[0].double().log_softmax(-1)
-    torch.testing.assert_close(found, wanted, atol=EXACT, rtol=0)
+    folder = write_family(name, tmp_path / "model")
+    check_exported(load_base(str(folder), dtype="float32", threads=1), folder, tmp_path / "adapter")
 
 
 @pytest.mark.slow
@@ -209,42 +209,28 @@ def test_an_exported_adapter_is_the_same_in_peft(tmp_path: Path, name: str) -> N
 @pytest.mark.parametrize("kind", WITH_PICTURES)
 def test_a_model_that_sees_pictures_is_loaded_whole_so_that_vllm_finds_its_layers(tmp_path: Path, kind: str) -> None:
     """vLLM serves it whole and passes over, without a word, an adapter with the names of the text part alone."""
-    folder, row = write_with_pictures(kind, tmp_path / "model"), sequences()[0]
+    folder, prompt = write_with_pictures(kind, tmp_path / "model"), sequences()[0][:30]
     base = load_base(str(folder), dtype="float32", threads=1)
-    base.wire(SHAPE)
-    assert all("language_model." in name for name in base.shapes)
     assert not sum(parameter.numel() for parameter in base.model.get_encoder("image").parameters())
-    values = torch.randn(base.adapter_size, generator=torch.Generator().manual_seed(0)) * 0.1
-    adapter = Adapter(base.shapes, values)
-    base.export(adapter, tmp_path / "adapter")
-    check_loads(tmp_path / "adapter", str(folder))
-    model = plain_model(str(folder), tmp_path / "adapter", dtype="float32", device="cpu")
-    with base.attached(adapter), torch.no_grad():
-        found = ours(base, [row])[0]
-    wanted = [float(found[at, token]) for at, token in enumerate(row[1:])]
-    assert plain_logprobs(model, row, 1.0) == pytest.approx(wanted, abs=EXACT)
-    ((ids, logprobs, _),) = generate(base, adapter, [row[:30]], max_tokens=20, seed=0)
-    assert plain_logprobs(model, (*row[:30], *ids), 1.0)[29:] == pytest.approx(list(logprobs), abs=EXACT)
+    adapter, _ = check_exported(base, folder, tmp_path / "adapter")
+    assert all("language_model." in name for name in base.shapes)
+    ((ids, logprobs, _),) = generate(base, adapter, [prompt], max_tokens=20, seed=0)
+    theirs = plain_model(str(folder), tmp_path / "adapter", dtype="float32", device="cpu")
+    assert plain_logprobs(theirs, (*prompt, *ids), 1.0)[29:] == pytest.approx(list(logprobs), abs=EXACT)
 
 
 def test_an_adapter_of_a_model_that_reads_weights_itself_is_the_same_in_peft_and_merged(tmp_path: Path) -> None:
     """Jamba multiplies by the weight of `dt_proj` without calling the layer."""
     layers = {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1}
     settings = {**layers, "use_mamba_kernels": False, "mamba_d_state": 8, "mamba_dt_rank": 8}
-    folder, row = write_family("jamba", tmp_path / "model", {"num_experts": 4, **settings}), sequences()[0]
+    folder = write_family("jamba", tmp_path / "model", {"num_experts": 4, **settings})
     base = load_base(str(folder), dtype="float32", threads=1)
-    base.wire(SHAPE)
-    values = torch.randn(base.adapter_size, generator=torch.Generator().manual_seed(0)) * 0.1
-    adapter = Adapter(base.shapes, values)
-    base.export(adapter, tmp_path / "adapter")
-    with base.attached(adapter), torch.no_grad():
-        found = ours(base, [row])[0]
-    wanted = [float(found[at, token]) for at, token in enumerate(row[1:])]
-    model = plain_model(str(folder), tmp_path / "adapter", dtype="float32", device="cpu")
-    assert plain_logprobs(model, row, 1.0) == pytest.approx(wanted, abs=EXACT)
-    write_merged(model, str(folder), tmp_path / "merged")
+    _, logprobs = check_exported(base, folder, tmp_path / "adapter")
+    write_merged(
+        plain_model(str(folder), tmp_path / "adapter", dtype="float32", device="cpu"), str(folder), tmp_path / "merged"
+    )
     merged = plain_model(str(tmp_path / "merged"), dtype="float32", device="cpu")
-    assert plain_logprobs(merged, row, 1.0) == pytest.approx(wanted, abs=EXACT)
+    assert plain_logprobs(merged, sequences()[0], 1.0) == pytest.approx(logprobs, abs=EXACT)
 
 
 def test_the_table_of_the_documentation_is_that_of_these_tests() -> None:

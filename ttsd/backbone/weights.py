@@ -44,7 +44,7 @@ def load_weights(path: str, **options: Any) -> Any:
         _check_unpacked(model, path, packed)
     if not of_gguf:
         _check_said(model, path)
-    named = os.path.join(path, options["gguf_file"]) if "gguf_file" in options else path
+    named = os.path.join(path, options["gguf_file"]) if of_gguf else path
     if found["missing_keys"]:
         raise UserError(_sentence(named, "lacks weights of the model", sorted(found["missing_keys"])))
     if found["mismatched_keys"]:
@@ -74,8 +74,8 @@ def weights_digest(path: str) -> str:
     """Returns a digest of the weights, the configuration and the tokenizer in the folder `path`.
 
     It sees each file's size, its beginning (the names and shapes of safetensors) and 64 KiB at 64 places, which takes
-    milliseconds: training anywhere in a tensor shows, a single changed number may not. A name on the hub is
-    its own digest, with the revision that the cache on this machine holds.
+    milliseconds: training anywhere in a tensor shows, a single changed number may not. A name on the hub is its own
+    digest, with the revision that the cache on this machine holds.
     """
     folder = Path(path)
     if not folder.is_dir():

@@ -158,8 +158,8 @@ def card(
     settings["model"] = settings["model"] | {"path": base}
     loader = PackageLoader("ttsd.reporting.report")
     jinja = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
-    jinja.filters |= {"code": _code, "fenced": _fenced, "shell": lambda text: one_line(shlex.quote(text))}
-    jinja.filters["quoted"] = lambda text: repr(one_line(text))
+    shell, quoted = lambda text: one_line(shlex.quote(text)), lambda text: repr(one_line(text))
+    jinja.filters |= {"code": _code, "fenced": _fenced, "shell": shell, "quoted": quoted}
     return jinja.get_template("card.md.jinja").render(
         hub=_is_hub_name(row["model"]),
         model=row["model"],
